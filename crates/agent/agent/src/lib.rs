@@ -1,0 +1,1 @@
+//! What runs beside a workload: identity, bootstrap and the proxy.

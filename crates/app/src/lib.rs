@@ -1,0 +1,1 @@
+//! A sample workload: echoes, calls upstreams, injects latency and errors.

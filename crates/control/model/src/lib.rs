@@ -1,0 +1,1 @@
+//! Validated resources: the only definition of valid.

@@ -1,0 +1,1 @@
+//! Immutable, indexed state of the whole mesh.

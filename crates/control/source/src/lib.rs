@@ -1,0 +1,1 @@
+//! Where resources come from, as a stream of events.

@@ -1,0 +1,1 @@
+//! Pure translation from a snapshot and a proxy to Envoy resources.

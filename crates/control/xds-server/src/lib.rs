@@ -1,0 +1,1 @@
+//! xDS sessions and the push queue.

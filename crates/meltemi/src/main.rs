@@ -1,0 +1,3 @@
+//! The `meltemi` command.
+
+fn main() {}

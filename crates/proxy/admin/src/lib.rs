@@ -1,0 +1,1 @@
+//! The proxy's administration endpoint, in Envoy's formats.

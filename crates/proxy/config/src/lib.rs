@@ -1,0 +1,1 @@
+//! Envoy bootstrap and xDS resources to the proxy's own configuration.

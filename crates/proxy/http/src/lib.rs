@@ -1,0 +1,1 @@
+//! The HTTP connection manager: codec, routing, retries, responses.

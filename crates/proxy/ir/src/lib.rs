@@ -1,0 +1,1 @@
+//! The proxy's validated configuration, as plain values.

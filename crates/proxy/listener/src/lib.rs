@@ -1,0 +1,1 @@
+//! Listeners: sockets, sniffing, filter chains, TCP proxying.

@@ -1,0 +1,1 @@
+//! The data plane, assembled: workers, configuration and administration.

@@ -1,0 +1,1 @@
+//! Statistics, access logs and Istio's standard metrics.

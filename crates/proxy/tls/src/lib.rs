@@ -1,0 +1,1 @@
+//! TLS contexts by secret name, and SPIFFE peer verification.

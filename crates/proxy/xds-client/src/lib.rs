@@ -1,0 +1,1 @@
+//! The xDS client: a session state machine and its transport.

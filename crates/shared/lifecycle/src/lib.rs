@@ -1,0 +1,1 @@
+//! Clock, randomness, shutdown and drain handles.

@@ -1,0 +1,1 @@
+//! SPIFFE identities, trust bundles and X.509 SVIDs as values.

@@ -1,0 +1,1 @@
+//! Envoy xDS and Istio protobuf types, generated from a committed descriptor set.

@@ -1,0 +1,1 @@
+//! Test support: scripted upstreams, reporting clients, process harnesses.
