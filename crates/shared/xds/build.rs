@@ -1,0 +1,27 @@
+//! Generates the Rust types, clients and servers from the committed descriptor set.
+
+use std::path::PathBuf;
+
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+
+const DESCRIPTORS: &str = "descriptors.binpb";
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo::rerun-if-changed={DESCRIPTORS}");
+    println!("cargo::rerun-if-changed=build.rs");
+    let path = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join(DESCRIPTORS);
+    let descriptors = FileDescriptorSet::decode(std::fs::read(path)?.as_slice())?;
+
+    let mut prost = prost_build::Config::new();
+    prost
+        .enable_type_names()
+        .type_name_domain(["."], "type.googleapis.com");
+    tonic_prost_build::configure()
+        .build_client(true)
+        .build_server(true)
+        .emit_rerun_if_changed(false)
+        .include_file("pb.rs")
+        .compile_fds_with_config(descriptors, prost)?;
+    Ok(())
+}
