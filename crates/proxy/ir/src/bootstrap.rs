@@ -1,0 +1,72 @@
+//! The proxy's start-up configuration (`envoy.config.bootstrap.v3.Bootstrap`).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::{Cluster, Listener, Locality, SecretConfig, Value};
+
+/// What the proxy starts with.
+#[derive(Clone, Debug)]
+pub struct Bootstrap {
+    /// Who this proxy says it is.
+    pub node: Node,
+    /// The administration endpoint, if any.
+    pub admin: Option<Admin>,
+    /// `static_resources.listeners`.
+    pub listeners: Vec<Listener>,
+    /// `static_resources.clusters`.
+    pub clusters: Vec<Cluster>,
+    /// `static_resources.secrets`.
+    pub secrets: Vec<SecretConfig>,
+    /// The aggregated discovery service, if configured.
+    pub ads: Option<Ads>,
+    /// `dynamic_resources.lds_config` asks for listeners over ADS.
+    pub lds: bool,
+    /// `dynamic_resources.cds_config` asks for clusters over ADS.
+    pub cds: bool,
+    /// How statistics are tagged.
+    pub stats: StatsConfig,
+}
+
+/// Who this proxy says it is (`envoy.config.core.v3.Node`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Node {
+    /// `node.id`, in Istio `sidecar~IP~pod.ns~ns.svc.cluster.local`.
+    pub id: String,
+    /// `node.cluster`.
+    pub cluster: String,
+    /// `node.locality`.
+    pub locality: Locality,
+    /// `node.metadata`.
+    pub metadata: BTreeMap<String, Value>,
+}
+
+/// The administration endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+/// Aggregated discovery (`dynamic_resources.ads_config`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ads {
+    /// The static cluster that reaches the management server.
+    pub cluster: String,
+    /// Delta (incremental) rather than state-of-the-world.
+    pub delta: bool,
+    /// Metadata sent with the stream (`initial_metadata`), such as a token.
+    pub initial_metadata: Vec<(String, String)>,
+    /// Wait this long for a first answer before starting without one (`initial_fetch_timeout`).
+    pub initial_fetch_timeout: Duration,
+}
+
+/// `stats_config`: accepted for its tags; the matcher decides which stats exist.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StatsConfig {
+    /// Name and value of fixed tags on every statistic.
+    pub fixed_tags: Vec<(String, String)>,
+    /// `use_all_default_tags`, true when unset.
+    pub use_all_default_tags: bool,
+}

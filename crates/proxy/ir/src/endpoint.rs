@@ -1,0 +1,65 @@
+//! Endpoints (`envoy.config.endpoint.v3`).
+
+use crate::{Address, Metadata};
+
+/// Where a proxy or endpoint is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Locality {
+    /// Such as `europe-west1`.
+    pub region: String,
+    /// Such as `europe-west1-b`.
+    pub zone: String,
+    /// A part of the zone.
+    pub sub_zone: String,
+}
+
+/// The endpoints of a cluster (`ClusterLoadAssignment`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LoadAssignment {
+    /// The cluster's name, or its EDS service name.
+    pub cluster_name: String,
+    /// The endpoints by locality and priority.
+    pub localities: Vec<LocalityEndpoints>,
+}
+
+/// Endpoints that share a locality and a priority.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LocalityEndpoints {
+    /// Where they are.
+    pub locality: Locality,
+    /// 0 is preferred.
+    pub priority: u32,
+    /// The locality's weight, if given.
+    pub weight: Option<u32>,
+    /// The endpoints.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Endpoint {
+    /// Where it is reached.
+    pub address: Address,
+    /// Its host name, for `auto_host_rewrite`.
+    pub hostname: String,
+    /// Its weight, 1 unless set.
+    pub weight: u32,
+    /// What the control plane says of its health.
+    pub health: HealthStatus,
+    /// Such as `envoy.transport_socket_match` and `istio`.
+    pub metadata: Metadata,
+}
+
+/// What the control plane says of an endpoint's health.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HealthStatus {
+    /// Unknown or healthy: it gets traffic.
+    #[default]
+    Healthy,
+    /// Gets traffic only where no healthy one is.
+    Degraded,
+    /// Gets none (unhealthy, timeout).
+    Unhealthy,
+    /// Gets none, and is going away (draining).
+    Draining,
+}

@@ -1,0 +1,186 @@
+//! Listeners and their filter chains (`envoy.config.listener.v3`).
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{AccessLog, DownstreamTls, HttpConnectionManager, Metadata};
+
+/// A listener.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Further addresses with the same chains.
+    pub additional_addresses: Vec<SocketAddr>,
+    /// It has a socket; otherwise connections reach it only by original destination.
+    pub bind_to_port: bool,
+    /// Hand a connection to the listener of its original destination, where there is one.
+    pub use_original_dst: bool,
+    /// The socket is transparent (`IP_TRANSPARENT`).
+    pub transparent: bool,
+    /// What looks at a connection before a chain is chosen.
+    pub listener_filters: Vec<ListenerFilter>,
+    /// How long those may take; 15 s unless set, none when off.
+    pub listener_filters_timeout: Option<Duration>,
+    /// Go on without the answer when that time is over.
+    pub continue_on_listener_filters_timeout: bool,
+    /// The chains.
+    pub filter_chains: Vec<Arc<FilterChain>>,
+    /// Where no chain matches.
+    pub default_filter_chain: Option<Arc<FilterChain>>,
+    /// Largest buffered amount before back-pressure; 1 MiB unless set.
+    pub per_connection_buffer_limit: u32,
+    /// Which way traffic goes.
+    pub direction: TrafficDirection,
+    /// Where connections are logged that no chain took.
+    pub access_log: Vec<AccessLog>,
+    /// Free-form.
+    pub metadata: Metadata,
+    /// The kernel's accept queue; 128 unless set.
+    pub tcp_backlog: u32,
+    /// The name in statistics, where it is not the address.
+    pub stat_prefix: Option<String>,
+}
+
+/// What looks at a connection before a chain is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ListenerFilter {
+    /// Reads the destination before interception (`SO_ORIGINAL_DST`).
+    OriginalDst,
+    /// Reads server name and ALPN from a TLS ClientHello.
+    TlsInspector,
+    /// Tells HTTP from anything else by the first bytes.
+    HttpInspector,
+}
+
+/// Which way traffic goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TrafficDirection {
+    /// Not said.
+    #[default]
+    Unspecified,
+    /// To the workload.
+    Inbound,
+    /// From the workload.
+    Outbound,
+}
+
+/// A filter chain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FilterChain {
+    /// Its name; unique where it is not empty.
+    pub name: String,
+    /// Which connections it takes.
+    pub matcher: FilterChainMatch,
+    /// TLS, or plaintext.
+    pub tls: Option<DownstreamTls>,
+    /// The network filter that ends the chain.
+    pub filter: ConnectionFilter,
+    /// The limit for the TLS handshake (`transport_socket_connect_timeout`), none unless set.
+    pub transport_socket_connect_timeout: Option<Duration>,
+    /// Free-form.
+    pub metadata: Metadata,
+}
+
+/// Which connections a chain takes (`FilterChainMatch`); an empty list asks nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FilterChainMatch {
+    /// The destination port.
+    pub destination_port: Option<u16>,
+    /// The destination address.
+    pub prefix_ranges: Vec<Prefix>,
+    /// The server name: exact, or `*.suffix`; lower case.
+    pub server_names: Vec<String>,
+    /// `tls` or `raw_buffer`; empty asks nothing.
+    pub transport_protocol: String,
+    /// ALPN protocols, or `http/1.1` and `h2c` as the HTTP inspector finds them.
+    pub application_protocols: Vec<String>,
+    /// Where the connection comes from.
+    pub source_type: SourceType,
+    /// The peer's address as the connection shows it.
+    pub direct_source_prefix_ranges: Vec<Prefix>,
+    /// The peer's address.
+    pub source_prefix_ranges: Vec<Prefix>,
+    /// The peer's port.
+    pub source_ports: Vec<u16>,
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SourceType {
+    /// Anywhere.
+    #[default]
+    Any,
+    /// This host, or the loopback address.
+    SameIpOrLoopback,
+    /// Anywhere else.
+    External,
+}
+
+/// An address range in CIDR form; the address has its host bits cleared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Prefix {
+    /// The network's address.
+    pub address: IpAddr,
+    /// How many leading bits count.
+    pub length: u8,
+}
+
+impl Prefix {
+    /// Whether `ip` lies in the range; an IPv4-mapped address counts as IPv4.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        match (self.address, ip.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(ip)) => {
+                let shift = 32u32.saturating_sub(u32::from(self.length));
+                let cut = |bits: u32| bits.checked_shr(shift).unwrap_or(0);
+                cut(network.to_bits()) == cut(ip.to_bits())
+            }
+            (IpAddr::V6(network), IpAddr::V6(ip)) => {
+                let shift = 128u32.saturating_sub(u32::from(self.length));
+                let cut = |bits: u128| bits.checked_shr(shift).unwrap_or(0);
+                cut(network.to_bits()) == cut(ip.to_bits())
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The network filter that ends a chain.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ConnectionFilter {
+    /// HTTP.
+    Http(Arc<HttpConnectionManager>),
+    /// Bytes.
+    Tcp(Arc<TcpProxy>),
+}
+
+/// `envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TcpProxy {
+    /// The prefix of its statistics.
+    pub stat_prefix: String,
+    /// The choices; one element when there is a single cluster.
+    pub clusters: Vec<TcpCluster>,
+    /// A connection on which nothing moves is closed; an hour unless set, none when off.
+    pub idle_timeout: Option<Duration>,
+    /// A connection is closed after this; none unless set.
+    pub max_downstream_connection_duration: Option<Duration>,
+    /// How often to try to connect, 1 unless set.
+    pub max_connect_attempts: u32,
+    /// Where connections are logged.
+    pub access_log: Vec<AccessLog>,
+    /// `istio.stats` stands before it, so that TCP metrics are reported.
+    pub istio_stats: Option<crate::IstioStats>,
+}
+
+/// A cluster among several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpCluster {
+    /// The cluster's name.
+    pub name: Arc<str>,
+    /// Its share of the total of all weights.
+    pub weight: u32,
+}
