@@ -1,0 +1,195 @@
+//! One resource of any kind, and how it is named.
+//!
+//! In: the converted kinds. Out: [`Config`], what sources send and the snapshot indexes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::{
+    ConfigMap, Deployment, DestinationRule, Gateway, MeshConfig, Metadata, Namespace,
+    NamespaceName, Secret, Service, ServiceAccount, VirtualService, Workload,
+};
+
+/// The kinds of resource that the mesh takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Kubernetes `v1` Namespace.
+    Namespace,
+    /// Kubernetes `v1` Service.
+    Service,
+    /// Kubernetes `v1` ServiceAccount.
+    ServiceAccount,
+    /// Kubernetes `apps/v1` Deployment.
+    Deployment,
+    /// Kubernetes `v1` Pod.
+    Pod,
+    /// Kubernetes `v1` ConfigMap.
+    ConfigMap,
+    /// Kubernetes `v1` Secret.
+    Secret,
+    /// Istio `networking.istio.io` Gateway.
+    Gateway,
+    /// Istio `networking.istio.io` VirtualService.
+    VirtualService,
+    /// Istio `networking.istio.io` DestinationRule.
+    DestinationRule,
+    /// Istio's mesh configuration: the ConfigMap `istio` of the root namespace.
+    MeshConfig,
+}
+
+/// The identity of a resource: one of each may be in effect at a time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResourceId {
+    /// What it is.
+    pub kind: Kind,
+    /// Where it is; empty for kinds without a namespace.
+    pub namespace: NamespaceName,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+/// A valid resource.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Config {
+    /// A namespace.
+    Namespace(Namespace),
+    /// A service.
+    Service(Service),
+    /// A service account.
+    ServiceAccount(ServiceAccount),
+    /// A deployment with its workloads, one for each replica.
+    Deployment(Deployment),
+    /// A single workload written as a Pod.
+    Pod(Box<Workload>),
+    /// A config map that is not the mesh configuration.
+    ConfigMap(ConfigMap),
+    /// A secret.
+    Secret(Secret),
+    /// A gateway.
+    Gateway(Gateway),
+    /// A virtual service.
+    VirtualService(VirtualService),
+    /// A destination rule.
+    DestinationRule(DestinationRule),
+    /// The mesh configuration.
+    MeshConfig(Box<MeshConfig>),
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 11] = [
+        Self::Namespace,
+        Self::Service,
+        Self::ServiceAccount,
+        Self::Deployment,
+        Self::Pod,
+        Self::ConfigMap,
+        Self::Secret,
+        Self::Gateway,
+        Self::VirtualService,
+        Self::DestinationRule,
+        Self::MeshConfig,
+    ];
+
+    /// The kind as written in YAML (`MeshConfig` is written as a ConfigMap).
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespace",
+            Self::Service => "Service",
+            Self::ServiceAccount => "ServiceAccount",
+            Self::Deployment => "Deployment",
+            Self::Pod => "Pod",
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
+            Self::Gateway => "Gateway",
+            Self::VirtualService => "VirtualService",
+            Self::DestinationRule => "DestinationRule",
+            Self::MeshConfig => "MeshConfig",
+        }
+    }
+}
+
+impl ResourceId {
+    /// The id of the resource of `kind` that has this metadata.
+    pub fn of(kind: Kind, meta: &Metadata) -> Self {
+        Self {
+            kind,
+            namespace: meta.namespace.clone(),
+            name: meta.name.clone(),
+        }
+    }
+}
+
+impl Config {
+    /// The kind of the resource.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Namespace(_) => Kind::Namespace,
+            Self::Service(_) => Kind::Service,
+            Self::ServiceAccount(_) => Kind::ServiceAccount,
+            Self::Deployment(_) => Kind::Deployment,
+            Self::Pod(_) => Kind::Pod,
+            Self::ConfigMap(_) => Kind::ConfigMap,
+            Self::Secret(_) => Kind::Secret,
+            Self::Gateway(_) => Kind::Gateway,
+            Self::VirtualService(_) => Kind::VirtualService,
+            Self::DestinationRule(_) => Kind::DestinationRule,
+            Self::MeshConfig(_) => Kind::MeshConfig,
+        }
+    }
+
+    /// The metadata of the resource.
+    pub fn meta(&self) -> &Metadata {
+        match self {
+            Self::Namespace(it) => &it.meta,
+            Self::Service(it) => &it.meta,
+            Self::ServiceAccount(it) => &it.meta,
+            Self::Deployment(it) => &it.meta,
+            Self::Pod(it) => &it.meta,
+            Self::ConfigMap(it) => &it.meta,
+            Self::Secret(it) => &it.meta,
+            Self::Gateway(it) => &it.meta,
+            Self::VirtualService(it) => &it.meta,
+            Self::DestinationRule(it) => &it.meta,
+            Self::MeshConfig(it) => &it.meta,
+        }
+    }
+
+    /// The identity of the resource.
+    pub fn id(&self) -> ResourceId {
+        ResourceId::of(self.kind(), self.meta())
+    }
+
+    /// The workloads that the resource asks for: one of a Pod, one for each replica of a Deployment.
+    pub fn workloads(&self) -> &[Workload] {
+        match self {
+            Self::Deployment(it) => &it.workloads,
+            Self::Pod(it) => std::slice::from_ref(it),
+            Self::Namespace(_)
+            | Self::Service(_)
+            | Self::ServiceAccount(_)
+            | Self::ConfigMap(_)
+            | Self::Secret(_)
+            | Self::Gateway(_)
+            | Self::VirtualService(_)
+            | Self::DestinationRule(_)
+            | Self::MeshConfig(_) => &[],
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for ResourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.as_str().is_empty() {
+            write!(f, "{} {}", self.kind, self.name)
+        } else {
+            write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Who may see a resource.
+//!
+//! In: `exportTo` lists and the `networking.istio.io/exportTo` annotation. Out: [`ExportTo`].
+
+use std::collections::BTreeSet;
+
+use crate::NamespaceName;
+
+/// The namespaces whose proxies see a resource, with `.` already resolved to the resource's own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ExportTo {
+    /// `*`, and the default: every namespace.
+    #[default]
+    All,
+    /// These only; none at all for `~`.
+    Only(BTreeSet<NamespaceName>),
+}
+
+impl ExportTo {
+    /// Whether proxies of `namespace` see the resource.
+    pub fn is_visible_in(&self, namespace: &NamespaceName) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(namespaces) => namespaces.contains(namespace),
+        }
+    }
+}

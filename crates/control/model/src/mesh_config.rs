@@ -1,0 +1,166 @@
+//! The mesh configuration.
+//!
+//! In: Istio MeshConfig, the key `mesh` of the ConfigMap `istio` in the root namespace. Out:
+//! [`MeshConfig`]; [`MeshConfig::default`] is what holds where none is written.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::{H2UpgradePolicy, Metadata, NamespaceName, RetryPolicy, TcpKeepalive};
+
+/// Settings for the whole mesh.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MeshConfig {
+    /// The ConfigMap's metadata, `istio-system/istio`.
+    pub meta: Metadata,
+    /// `rootNamespace`.
+    pub root_namespace: NamespaceName,
+    /// `trustDomain`.
+    pub trust_domain: String,
+    /// `trustDomainAliases`.
+    pub trust_domain_aliases: Vec<String>,
+    /// The DNS domain of services, `cluster.local`.
+    pub domain: String,
+    /// `outboundTrafficPolicy.mode`.
+    pub outbound_traffic_policy: OutboundTrafficPolicy,
+    /// `accessLogFile`, `accessLogFormat`, `accessLogEncoding`; `None` if the file is empty.
+    pub access_log: Option<AccessLog>,
+    /// `enableAutoMtls`.
+    pub enable_auto_mtls: bool,
+    /// `proxyListenPort`, 15001.
+    pub proxy_listen_port: u16,
+    /// `proxyInboundListenPort`, 15006.
+    pub proxy_inbound_listen_port: u16,
+    /// `proxyHttpPort`; 0 as written and `None` here mean no explicit proxy.
+    pub proxy_http_port: Option<u16>,
+    /// `connectTimeout`, 10 s.
+    pub connect_timeout: Duration,
+    /// `protocolDetectionTimeout`; zero means to wait for the first bytes without limit.
+    pub protocol_detection_timeout: Duration,
+    /// `tcpKeepalive`.
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    /// `h2UpgradePolicy`.
+    pub h2_upgrade_policy: H2UpgradePolicy,
+    /// `defaultHttpRetryPolicy`.
+    pub default_http_retry_policy: RetryPolicy,
+    /// `ingressClass`, `ingressService`, `ingressSelector`, `ingressControllerMode` (off or not).
+    pub ingress: IngressDefaults,
+    /// `defaultConfig`.
+    pub default_config: ProxyConfig,
+}
+
+/// What happens to requests for hosts that the mesh does not know (FEATURES T15).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum OutboundTrafficPolicy {
+    /// They pass through.
+    #[default]
+    AllowAny,
+    /// They are refused.
+    RegistryOnly,
+}
+
+/// The mesh-wide access log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLog {
+    /// Where to, `/dev/stdout`.
+    pub path: String,
+    /// How a line looks.
+    pub format: AccessLogFormat,
+}
+
+/// How a line of the access log looks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLogFormat {
+    /// Text; `None` is Istio's default format.
+    Text(Option<String>),
+    /// JSON by name; `None` is Istio's default set.
+    Json(Option<BTreeMap<String, String>>),
+}
+
+/// How Ingress resources are tied to a gateway; also the names of the default ingress gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IngressDefaults {
+    /// `ingressClass`.
+    pub class: String,
+    /// `ingressService`.
+    pub service: String,
+    /// `ingressSelector`: the value of the label `istio`.
+    pub selector: String,
+}
+
+/// `defaultConfig`: what a proxy starts with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyConfig {
+    /// `discoveryAddress`.
+    pub discovery_address: String,
+    /// `concurrency`: worker threads; `None` leaves it to the proxy.
+    pub concurrency: Option<u32>,
+    /// `drainDuration`, 45 s.
+    pub drain_duration: Duration,
+    /// `terminationDrainDuration`, 5 s.
+    pub termination_drain_duration: Duration,
+    /// `proxyAdminPort`, 15000.
+    pub proxy_admin_port: u16,
+    /// `statusPort`, 15020.
+    pub status_port: u16,
+    /// `proxyMetadata`: environment of the proxy.
+    pub proxy_metadata: BTreeMap<String, String>,
+}
+
+impl Default for MeshConfig {
+    fn default() -> Self {
+        Self {
+            meta: Metadata::named("istio", "istio-system"),
+            root_namespace: "istio-system".into(),
+            trust_domain: "cluster.local".to_owned(),
+            trust_domain_aliases: Vec::new(),
+            domain: "cluster.local".to_owned(),
+            outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
+            access_log: Some(AccessLog::default()),
+            enable_auto_mtls: true,
+            proxy_listen_port: 15001,
+            proxy_inbound_listen_port: 15006,
+            proxy_http_port: None,
+            connect_timeout: Duration::from_secs(10),
+            protocol_detection_timeout: Duration::ZERO,
+            tcp_keepalive: None,
+            h2_upgrade_policy: H2UpgradePolicy::DoNotUpgrade,
+            default_http_retry_policy: RetryPolicy::default(),
+            ingress: IngressDefaults::default(),
+            default_config: ProxyConfig::default(),
+        }
+    }
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self {
+            path: "/dev/stdout".to_owned(),
+            format: AccessLogFormat::Text(None),
+        }
+    }
+}
+
+impl Default for IngressDefaults {
+    fn default() -> Self {
+        Self {
+            class: "istio".to_owned(),
+            service: "istio-ingressgateway".to_owned(),
+            selector: "ingressgateway".to_owned(),
+        }
+    }
+}
+
+impl Default for ProxyConfig {
+    fn default() -> Self {
+        Self {
+            discovery_address: "istiod.istio-system.svc:15012".to_owned(),
+            concurrency: None,
+            drain_duration: Duration::from_secs(45),
+            termination_drain_duration: Duration::from_secs(5),
+            proxy_admin_port: 15000,
+            status_port: 15020,
+            proxy_metadata: BTreeMap::new(),
+        }
+    }
+}
