@@ -1,0 +1,73 @@
+//! What a test finds around it: programs, free ports, data beside the repository.
+//!
+//! Called by tests before they start; nothing here touches the program under test.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+
+/// The Envoy to test against: `$ENVOY_BIN` when set, otherwise `envoy` on the path.
+///
+/// # Panics
+/// When `$ENVOY_BIN` is set and names no file: a wrong setting must not pass for an absent Envoy.
+#[must_use]
+pub fn envoy_binary() -> Option<PathBuf> {
+    match variable("ENVOY_BIN").filter(|value| !value.is_empty()) {
+        Some(value) => {
+            let path = PathBuf::from(value);
+            assert!(
+                path.is_file(),
+                "$ENVOY_BIN is {} and no such file exists",
+                path.display()
+            );
+            Some(path)
+        }
+        None => find_program("envoy"),
+    }
+}
+
+/// A program on `$PATH`.
+#[must_use]
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = variable("PATH")?;
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(name))
+        .find(|candidate| candidate.is_file())
+}
+
+/// Says on standard error that the calling test could not run, past the test harness's capture.
+pub fn skip(reason: &str) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    // ignored: a closed standard error leaves nobody to tell
+    let _ = writeln!(std::io::stderr(), "\nSKIPPED: {test}: {reason}\n");
+}
+
+/// A TCP port on 127.0.0.1 that was free a moment ago.
+///
+/// For programs that must be told their port; whatever can bind port 0 itself should do so.
+#[must_use]
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+    listener
+        .local_addr()
+        .expect("a bound socket has an address")
+        .port()
+}
+
+/// The directory `shared/data` beside the repository, when this checkout has one.
+#[must_use]
+pub fn shared_data() -> Option<PathBuf> {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2)?;
+    let data = repository.parent()?.join("shared/data");
+    data.is_dir().then_some(data)
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "test support: the environment is what it is asked about"
+)]
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
