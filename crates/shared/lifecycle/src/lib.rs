@@ -1,1 +1,14 @@
-//! Clock, randomness, shutdown and drain handles.
+//! Handles that a whole mesh shares: clock, randomness, shutdown and drain.
+//!
+//! Nothing else in the project reads the clock, seeds a generator or listens for
+//! signals, so that a simulation can stand in for all three.
+
+mod clock;
+mod drain;
+mod random;
+mod worker;
+
+pub use clock::Clock;
+pub use drain::{Drain, DrainSignal};
+pub use random::{Random, RandomSource};
+pub use worker::WorkerId;
