@@ -1,0 +1,14 @@
+//! Sockets and the bytes on them, before anybody knows what they mean.
+//!
+//! The listener binds and sniffs with this; the HTTP connection manager relays upgraded
+//! streams with it. Knows no configuration and no protocol above TLS's first message.
+
+mod inspect;
+mod prefixed;
+mod relay;
+mod socket;
+
+pub use inspect::{ClientHello, HttpVersion, Inspection, inspect_http, inspect_tls};
+pub use prefixed::Prefixed;
+pub use relay::{RelayEnd, RelayOutcome, relay};
+pub use socket::{BindOptions, bind, original_destination};
