@@ -14,7 +14,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = FileDescriptorSet::decode(std::fs::read(path)?.as_slice())?;
 
     let mut prost = prost_build::Config::new();
+    // Ordered maps, so that equal messages have equal bytes and can be compared by hash.
     prost
+        .btree_map(["."])
         .enable_type_names()
         .type_name_domain(["."], "type.googleapis.com");
     tonic_prost_build::configure()
