@@ -1,0 +1,189 @@
+//! Istio MeshConfig as written: the text under the key `mesh` of the ConfigMap `istio`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::destination_rule::TcpKeepalive;
+use crate::virtual_service::{HttpRetry, Unread};
+
+/// MeshConfig (`istio.mesh.v1alpha1`).
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MeshConfig {
+    /// `rootNamespace`.
+    pub root_namespace: Option<String>,
+    /// `trustDomain`.
+    pub trust_domain: Option<String>,
+    /// `trustDomainAliases`.
+    pub trust_domain_aliases: Vec<String>,
+    /// `outboundTrafficPolicy`.
+    pub outbound_traffic_policy: Option<TrafficPolicyMode>,
+    /// `inboundTrafficPolicy`.
+    pub inbound_traffic_policy: Unread,
+    /// `accessLogFile`.
+    pub access_log_file: Option<String>,
+    /// `accessLogFormat`.
+    pub access_log_format: Option<String>,
+    /// `accessLogEncoding`.
+    pub access_log_encoding: Option<String>,
+    /// `enableEnvoyAccessLogService`.
+    pub enable_envoy_access_log_service: bool,
+    /// `disableEnvoyListenerLog`.
+    pub disable_envoy_listener_log: Unread,
+    /// `enableAutoMtls`.
+    pub enable_auto_mtls: Option<bool>,
+    /// `enableTracing`.
+    pub enable_tracing: Option<bool>,
+    /// `enablePrometheusMerge`.
+    pub enable_prometheus_merge: Unread,
+    /// `proxyListenPort`.
+    pub proxy_listen_port: Option<i64>,
+    /// `proxyInboundListenPort`.
+    pub proxy_inbound_listen_port: Option<i64>,
+    /// `proxyHttpPort`.
+    pub proxy_http_port: Option<i64>,
+    /// `connectTimeout`.
+    pub connect_timeout: Option<String>,
+    /// `protocolDetectionTimeout`.
+    pub protocol_detection_timeout: Option<String>,
+    /// `tcpKeepalive`.
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    /// `h2UpgradePolicy`.
+    pub h2_upgrade_policy: Option<String>,
+    /// `defaultHttpRetryPolicy`.
+    pub default_http_retry_policy: Option<HttpRetry>,
+    /// `ingressClass`.
+    pub ingress_class: Option<String>,
+    /// `ingressService`.
+    pub ingress_service: Option<String>,
+    /// `ingressSelector`.
+    pub ingress_selector: Option<String>,
+    /// `ingressControllerMode`.
+    pub ingress_controller_mode: Unread,
+    /// `defaultConfig`.
+    pub default_config: Option<ProxyConfig>,
+    /// `defaultServiceExportTo`.
+    pub default_service_export_to: Unread,
+    /// `defaultVirtualServiceExportTo`.
+    pub default_virtual_service_export_to: Unread,
+    /// `defaultDestinationRuleExportTo`.
+    pub default_destination_rule_export_to: Unread,
+    /// `defaultProviders`.
+    pub default_providers: Unread,
+    /// `extensionProviders`.
+    pub extension_providers: Unread,
+    /// `discoverySelectors`.
+    pub discovery_selectors: Unread,
+    /// `localityLbSetting`.
+    pub locality_lb_setting: Unread,
+    /// `pathNormalization`.
+    pub path_normalization: Unread,
+    /// `serviceSettings`.
+    pub service_settings: Unread,
+    /// `serviceScopeConfigs`.
+    pub service_scope_configs: Unread,
+    /// `configSources`.
+    pub config_sources: Unread,
+    /// `ca`.
+    pub ca: Unread,
+    /// `caCertificates`.
+    pub ca_certificates: Unread,
+    /// `certificates`.
+    pub certificates: Unread,
+    /// `dnsRefreshRate`.
+    pub dns_refresh_rate: Unread,
+    /// `inboundClusterStatName`.
+    pub inbound_cluster_stat_name: Unread,
+    /// `outboundClusterStatName`.
+    pub outbound_cluster_stat_name: Unread,
+    /// `meshMTLS`.
+    #[serde(rename = "meshMTLS")]
+    pub mesh_mtls: Unread,
+    /// `tlsDefaults`.
+    pub tls_defaults: Unread,
+    /// `hboneIdleTimeout`.
+    pub hbone_idle_timeout: Unread,
+    /// `verifyCertificateAtClient`.
+    pub verify_certificate_at_client: Unread,
+}
+
+/// OutboundTrafficPolicy.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TrafficPolicyMode {
+    /// `mode`.
+    pub mode: Option<String>,
+}
+
+/// ProxyConfig, as `defaultConfig`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProxyConfig {
+    /// `discoveryAddress`.
+    pub discovery_address: Option<String>,
+    /// `concurrency`.
+    pub concurrency: Option<i64>,
+    /// `drainDuration`.
+    pub drain_duration: Option<String>,
+    /// `parentShutdownDuration`.
+    pub parent_shutdown_duration: Unread,
+    /// `terminationDrainDuration`.
+    pub termination_drain_duration: Option<String>,
+    /// `proxyAdminPort`.
+    pub proxy_admin_port: Option<i64>,
+    /// `statusPort`.
+    pub status_port: Option<i64>,
+    /// `proxyMetadata`.
+    pub proxy_metadata: BTreeMap<String, String>,
+    /// `binaryPath`.
+    pub binary_path: Unread,
+    /// `configPath`.
+    pub config_path: Unread,
+    /// `serviceCluster`.
+    pub service_cluster: Unread,
+    /// `controlPlaneAuthPolicy`.
+    pub control_plane_auth_policy: Unread,
+    /// `holdApplicationUntilProxyStarts`.
+    pub hold_application_until_proxy_starts: Unread,
+    /// `tracing`.
+    pub tracing: Unread,
+    /// `zipkinAddress`, deprecated.
+    pub zipkin_address: Unread,
+    /// `tracingServiceName`.
+    pub tracing_service_name: Unread,
+    /// `proxyStatsMatcher`.
+    pub proxy_stats_matcher: Unread,
+    /// `extraStatTags`.
+    pub extra_stat_tags: Unread,
+    /// `gatewayTopology`.
+    pub gateway_topology: Unread,
+    /// `interceptionMode`.
+    pub interception_mode: Unread,
+    /// `envoyAccessLogService`.
+    pub envoy_access_log_service: Unread,
+    /// `envoyMetricsService`.
+    pub envoy_metrics_service: Unread,
+    /// `customConfigFile`.
+    pub custom_config_file: Unread,
+    /// `proxyBootstrapTemplatePath`.
+    pub proxy_bootstrap_template_path: Unread,
+    /// `proxyHeaders`.
+    pub proxy_headers: Unread,
+    /// `privateKeyProvider`.
+    pub private_key_provider: Unread,
+    /// `readinessProbe`.
+    pub readiness_probe: Unread,
+    /// `runtimeValues`.
+    pub runtime_values: Unread,
+    /// `statNameLength`.
+    pub stat_name_length: Unread,
+    /// `statsdUdpAddress`.
+    pub statsd_udp_address: Unread,
+    /// `caCertificatesPem`.
+    pub ca_certificates_pem: Unread,
+    /// `image`.
+    pub image: Unread,
+    /// `meshId`.
+    pub mesh_id: Unread,
+}
