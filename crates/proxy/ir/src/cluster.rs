@@ -17,6 +17,9 @@ pub struct Cluster {
     pub discovery: Discovery,
     /// How one of them is chosen.
     pub lb: LbPolicy,
+    /// A locality is chosen first, by its weight (`locality_weighted_lb_config`); otherwise
+    /// the weights of localities say nothing.
+    pub locality_weighted: bool,
     /// The limit for making a connection, 5 s unless set.
     pub connect_timeout: Duration,
     /// TLS to every endpoint that no match below covers.

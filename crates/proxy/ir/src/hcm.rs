@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use crate::{AccessLog, HttpFilter, RouteConfiguration};
+use crate::{AccessLog, HttpFilter, Prefix, RouteConfiguration};
 
 /// `envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +30,9 @@ pub struct HttpConnectionManager {
     pub use_remote_address: bool,
     /// How many proxies before this one are trusted in `x-forwarded-for`.
     pub xff_num_trusted_hops: u32,
+    /// Peers in these ranges are internal, their `x-envoy-*` headers trusted
+    /// (`internal_address_config.cidr_ranges`); nobody is where the list is empty.
+    pub internal_addresses: Vec<Prefix>,
     /// Leave `x-forwarded-for` as it came.
     pub skip_xff_append: bool,
     /// Make an `x-request-id` where none is trusted; true unless set.

@@ -37,8 +37,8 @@ pub use hcm::{
 };
 pub use header::{AppendAction, HeaderAppend, HeaderMutation, HeaderTarget, LocalReplyBody};
 pub use listener::{
-    ConnectionFilter, FilterChain, FilterChainMatch, Listener, ListenerFilter, Prefix, SourceType,
-    TcpCluster, TcpProxy, TrafficDirection,
+    ConnectionFilter, FilterChain, FilterChainMatch, Listener, ListenerFilter, PortMatch, Prefix,
+    SourceType, TcpCluster, TcpProxy, TrafficDirection,
 };
 pub use matcher::{
     HeaderMatch, HeaderMatchKind, MatchedHeader, PathMatch, QueryMatch, QueryMatchKind, RegexMatch,

@@ -23,6 +23,9 @@ pub struct Listener {
     pub transparent: bool,
     /// What looks at a connection before a chain is chosen.
     pub listener_filters: Vec<ListenerFilter>,
+    /// Connections to these ports (after `OriginalDst` has restored them) skip that filter
+    /// (`filter_disabled`); a filter may be named once at most.
+    pub disabled_filters: Vec<(ListenerFilter, PortMatch)>,
     /// How long those may take; 15 s unless set, none when off.
     pub listener_filters_timeout: Option<Duration>,
     /// Go on without the answer when that time is over.
@@ -54,6 +57,39 @@ pub enum ListenerFilter {
     TlsInspector,
     /// Tells HTTP from anything else by the first bytes.
     HttpInspector,
+}
+
+/// A condition on a destination port (`ListenerFilterChainMatchPredicate`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PortMatch {
+    /// Every port.
+    Any,
+    /// A port in `start..end`.
+    Range {
+        /// The first that matches.
+        start: u32,
+        /// The first after those that match.
+        end: u32,
+    },
+    /// One of these.
+    Or(Vec<PortMatch>),
+    /// All of these.
+    And(Vec<PortMatch>),
+    /// Not this.
+    Not(Box<PortMatch>),
+}
+
+impl PortMatch {
+    /// Whether the condition holds for `port`.
+    pub fn matches(&self, port: u16) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Range { start, end } => (*start..*end).contains(&u32::from(port)),
+            Self::Or(rules) => rules.iter().any(|rule| rule.matches(port)),
+            Self::And(rules) => rules.iter().all(|rule| rule.matches(port)),
+            Self::Not(rule) => !rule.matches(port),
+        }
+    }
 }
 
 /// Which way traffic goes.

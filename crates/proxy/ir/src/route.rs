@@ -113,6 +113,9 @@ pub struct RouteTarget {
     pub idle_timeout: Option<Option<Duration>>,
     /// `max_stream_duration.max_stream_duration`: none unless set.
     pub max_stream_duration: Option<Duration>,
+    /// `max_stream_duration.grpc_timeout_header_max`: a gRPC request's `grpc-timeout` header
+    /// replaces `timeout`, at most this, zero being no limit; none ignores the header.
+    pub grpc_timeout_max: Option<Duration>,
     /// When to try again.
     pub retry: Option<Arc<RetryPolicy>>,
     /// How the authority is rewritten.
