@@ -183,6 +183,3 @@ fn descriptor<M: Name>() -> prost_reflect::MessageDescriptor {
         .get_message_by_name(&M::full_name())
         .expect("the descriptor set holds every generated type")
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,19 +1,23 @@
+//! Messages through JSON and back, and what errors say.
+
 #![allow(clippy::unwrap_used)]
 
 use prost_types::value::Kind;
 use prost_types::{Any, Struct, Value as StructValue};
 use serde_json::{Value, json};
 
-use super::{JsonError, JsonNames, JsonStyle, Secrets, from_json, to_json, to_json_with};
-use crate::any;
-use crate::pb::envoy::config::bootstrap::v3::Bootstrap;
-use crate::pb::envoy::config::cluster::v3::Cluster;
-use crate::pb::envoy::config::core::v3::{Metadata, Node};
-use crate::pb::envoy::config::listener::v3::filter::ConfigType;
-use crate::pb::envoy::config::route::v3::{RouteConfiguration, WeightedCluster};
-use crate::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
-use crate::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
-use crate::pb::envoy::r#type::v3::FractionalPercent;
+use meltemi_xds::any;
+use meltemi_xds::json::{
+    JsonError, JsonNames, JsonStyle, Secrets, from_json, to_json, to_json_with,
+};
+use meltemi_xds::pb::envoy::config::bootstrap::v3::Bootstrap;
+use meltemi_xds::pb::envoy::config::cluster::v3::Cluster;
+use meltemi_xds::pb::envoy::config::core::v3::{Metadata, Node};
+use meltemi_xds::pb::envoy::config::listener::v3::filter::ConfigType;
+use meltemi_xds::pb::envoy::config::route::v3::{RouteConfiguration, WeightedCluster};
+use meltemi_xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
+use meltemi_xds::pb::envoy::r#type::v3::FractionalPercent;
 
 const CAMEL: JsonStyle = JsonStyle {
     names: JsonNames::Json,
@@ -247,7 +251,7 @@ fn what_an_any_cannot_show_is_base64() {
             to_json(&metadata),
             json!({"typed_filter_metadata": {"x": printed}})
         );
-        if crate::any::type_name(&any.type_url).starts_with("google.") {
+        if any::type_name(&any.type_url).starts_with("google.") {
             assert_eq!(from_json::<Any>(printed), Ok(any));
         }
     }
