@@ -1,1 +1,34 @@
 //! Statistics, access logs and Istio's standard metrics.
+//!
+//! The data plane counts and describes what happens ([`StreamRecord`]); this crate keeps the
+//! numbers ([`StatsRegistry`]), writes the lines ([`AccessLogger`]) and prints both for the
+//! administration endpoint. The request path takes no lock and shares no cache line with another
+//! worker: every worker has a shard of every number and a buffer of every log file.
+
+mod access_log;
+mod block;
+mod connection;
+mod istio;
+mod peer;
+mod record;
+mod registry;
+mod response_flags;
+mod sharded;
+mod stat;
+
+pub use access_log::{
+    AccessLogError, AccessLogger, FormatError, Formatter, LogBuffers, LogFiles, RecordFields,
+};
+pub use block::{
+    BreakerStats, CircuitBreakerStats, ClusterManagerStats, ClusterStats, ControlPlaneStats,
+    DiscoveryStats, HttpStats, ListenerHttpStats, ListenerManagerStats, ListenerStats, ServerStats,
+    SslStats, StatBlock, TcpStats, TrafficStats,
+};
+pub use connection::{ConnectionInfo, TlsInfo};
+pub use istio::{IstioMetrics, IstioRecorder, MetricSide, TcpDelta};
+pub use peer::{PeerCache, PeerDecodeError, PeerInfo};
+pub use record::{Protocol, RequestRecord, StreamRecord, UpstreamRecord};
+pub use registry::{StatsFormat, StatsQuery, StatsRegistry};
+pub use response_flags::ResponseFlags;
+pub use sharded::Sharded;
+pub use stat::{Counter, Gauge, Histogram, HistogramSnapshot, Lazy, ResponseCodes, StatRef, Text};

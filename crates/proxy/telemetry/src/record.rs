@@ -1,0 +1,182 @@
+//! All that a log line or a metric needs of one request or TCP connection.
+//!
+//! Whoever ends the stream fills a record in with what it borrows, and hands it to every logger
+//! and to the metrics. Headers also go through here when their values are formats, in which case
+//! whatever is not known yet is left empty.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use meltemi_ir::{Address, Metadata};
+
+use crate::{ConnectionInfo, PeerInfo, ResponseFlags, TlsInfo};
+
+/// One request, or one TCP connection where `request` is none. Durations count from `start`.
+#[derive(Clone, Debug)]
+pub struct StreamRecord<'a> {
+    /// The downstream connection.
+    pub connection: &'a ConnectionInfo,
+    /// Wall time of the stream's beginning, since the Unix epoch.
+    pub start: Duration,
+    /// HTTP version; none for TCP.
+    pub protocol: Option<Protocol>,
+    /// The request.
+    pub request: Option<RequestRecord<'a>>,
+    /// Status of the response sent; none where none was.
+    pub response_code: Option<u16>,
+    /// Headers of the response sent.
+    pub response_headers: Option<&'a HeaderMap>,
+    /// Trailers of the response sent.
+    pub response_trailers: Option<&'a HeaderMap>,
+    /// Why the response is what it is, such as `via_upstream`.
+    pub response_code_details: Option<&'a str>,
+    /// Why the connection was closed from this side.
+    pub termination_details: Option<&'a str>,
+    /// What went wrong.
+    pub flags: ResponseFlags,
+    /// Body (or TCP) bytes received from downstream.
+    pub bytes_received: u64,
+    /// Body (or TCP) bytes sent downstream.
+    pub bytes_sent: u64,
+    /// Bytes of the request's headers and trailers, about.
+    pub request_header_bytes: u64,
+    /// Bytes of the response's headers and trailers, about.
+    pub response_header_bytes: u64,
+    /// Until the end; none while the stream lasts.
+    pub duration: Option<Duration>,
+    /// Until the request's last byte had been received.
+    pub request_done: Option<Duration>,
+    /// Until the request's last byte had been sent upstream.
+    pub request_sent: Option<Duration>,
+    /// Until the response's first byte came from upstream.
+    pub response_started: Option<Duration>,
+    /// Until the response's last byte had been sent downstream.
+    pub response_done: Option<Duration>,
+    /// Where the stream went, if a cluster was chosen.
+    pub upstream: Option<UpstreamRecord<'a>>,
+    /// The route's name.
+    pub route_name: Option<&'a str>,
+    /// The virtual host's name.
+    pub virtual_host: Option<&'a str>,
+    /// The route's metadata.
+    pub route_metadata: Option<&'a Metadata>,
+    /// Metadata that filters made for this stream.
+    pub dynamic_metadata: Option<&'a Metadata>,
+    /// Tries so far, the first included; 0 where none was made.
+    pub attempts: u32,
+    /// The name of the filter chain that took the connection.
+    pub filter_chain: Option<&'a str>,
+    /// Who the downstream is, where it said so.
+    pub downstream_peer: Option<&'a Arc<PeerInfo>>,
+    /// Who the upstream is, where it said so.
+    pub upstream_peer: Option<&'a Arc<PeerInfo>>,
+    /// The request was a health check.
+    pub health_check: bool,
+}
+
+/// The request as the proxy sees it after its own changes.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestRecord<'a> {
+    /// `:method`.
+    pub method: &'a str,
+    /// `:scheme`.
+    pub scheme: &'a str,
+    /// `:authority`.
+    pub authority: &'a str,
+    /// `:path`, query included.
+    pub path: &'a str,
+    /// The headers, or those that [`crate::RecordFields`] asks for.
+    pub headers: &'a HeaderMap,
+}
+
+/// Where a stream went.
+#[derive(Clone, Debug, Default)]
+pub struct UpstreamRecord<'a> {
+    /// The cluster's name.
+    pub cluster: &'a str,
+    /// Its name in statistics where it differs.
+    pub alt_stat_name: Option<&'a str>,
+    /// The cluster's metadata.
+    pub cluster_metadata: Option<&'a Metadata>,
+    /// The chosen host's address; none where none was chosen.
+    pub address: Option<&'a Address>,
+    /// The host's name.
+    pub host_name: Option<&'a str>,
+    /// The host's metadata.
+    pub host_metadata: Option<&'a Metadata>,
+    /// Our end of the upstream connection.
+    pub local_address: Option<SocketAddr>,
+    /// The upstream connection's number.
+    pub connection_id: Option<u64>,
+    /// HTTP version spoken with it.
+    pub protocol: Option<Protocol>,
+    /// Why its transport failed, such as a TLS error.
+    pub transport_failure: Option<&'a str>,
+    /// TLS with it, its end being the peer.
+    pub tls: Option<&'a TlsInfo>,
+    /// Bytes sent on it for this stream.
+    pub bytes_sent: u64,
+    /// Bytes received on it for this stream.
+    pub bytes_received: u64,
+}
+
+/// An HTTP version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+    /// HTTP/2.
+    Http2,
+}
+
+impl Protocol {
+    /// As in a request line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+        }
+    }
+}
+
+impl<'a> StreamRecord<'a> {
+    /// A record in which nothing is known but the connection and when the stream began.
+    pub fn new(connection: &'a ConnectionInfo, start: Duration) -> Self {
+        Self {
+            connection,
+            start,
+            protocol: None,
+            request: None,
+            response_code: None,
+            response_headers: None,
+            response_trailers: None,
+            response_code_details: None,
+            termination_details: None,
+            flags: ResponseFlags::NONE,
+            bytes_received: 0,
+            bytes_sent: 0,
+            request_header_bytes: 0,
+            response_header_bytes: 0,
+            duration: None,
+            request_done: None,
+            request_sent: None,
+            response_started: None,
+            response_done: None,
+            upstream: None,
+            route_name: None,
+            virtual_host: None,
+            route_metadata: None,
+            dynamic_metadata: None,
+            attempts: 0,
+            filter_chain: None,
+            downstream_peer: None,
+            upstream_peer: None,
+            health_check: false,
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The single numbers. Workers write them, one thread per number; anybody reads them.
+
+mod codes;
+mod histogram;
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+pub use codes::ResponseCodes;
+pub use histogram::{Histogram, HistogramSnapshot};
+
+use crate::StatBlock;
+
+/// A number that only grows. Each has one writing thread (its shard's), so that an increment is a
+/// plain load and store.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+/// A number that goes up and down. Each has one writing thread (its shard's).
+///
+/// A shard may go below zero where one worker ends what another began; the sum is what counts.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+/// A text, such as a version. Set on the main thread only.
+#[derive(Default)]
+pub struct Text(Mutex<String>);
+
+/// A block of statistics that exists from its first use, as Envoy's dynamic ones do.
+#[derive(Debug)]
+pub struct Lazy<T>(OnceLock<Box<T>>);
+
+/// One statistic of a block, whichever kind it is.
+#[derive(Clone, Copy)]
+pub enum StatRef<'a> {
+    /// A counter.
+    Counter(&'a Counter),
+    /// A gauge.
+    Gauge(&'a Gauge),
+    /// A histogram.
+    Histogram(&'a Histogram),
+    /// A text.
+    Text(&'a Text),
+    /// Responses by status code; the statistic's name is the beginning of theirs.
+    Codes(&'a ResponseCodes),
+    /// Statistics whose names begin with this one and a dot.
+    Block(&'a dyn StatBlock),
+    /// Such a block that nobody has used yet.
+    Nothing,
+}
+
+impl Counter {
+    /// Adds one.
+    #[inline]
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// Adds `n`.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        let now = self.0.load(Ordering::Relaxed);
+        self.0.store(now.wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// The value.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Back to zero (`/reset_counters`). What the writer adds in the same instant may be lost.
+    pub fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Gauge {
+    /// Adds one.
+    #[inline]
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// Takes one away.
+    #[inline]
+    pub fn dec(&self) {
+        self.sub(1);
+    }
+
+    /// Adds `n`.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        let now = self.0.load(Ordering::Relaxed);
+        self.0.store(now.wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// Takes `n` away.
+    #[inline]
+    pub fn sub(&self, n: u64) {
+        self.add(n.wrapping_neg());
+    }
+
+    /// Makes it `n`, for what only the main thread knows.
+    #[inline]
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// The value of this shard, which may be negative.
+    #[inline]
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed).cast_signed()
+    }
+}
+
+impl Text {
+    /// Replaces the text.
+    pub fn set(&self, text: impl Into<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = text.into();
+    }
+
+    /// The text.
+    pub fn get(&self) -> String {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Text").field(&self.get()).finish()
+    }
+}
+
+impl<T> Default for Lazy<T> {
+    fn default() -> Self {
+        Self(OnceLock::new())
+    }
+}
+
+impl<T: Default> Lazy<T> {
+    /// The block, made now if this is its first use.
+    #[inline]
+    pub fn get(&self) -> &T {
+        self.0.get_or_init(Box::default)
+    }
+
+    /// The block, if it has been used.
+    pub fn used(&self) -> Option<&T> {
+        self.0.get().map(Box::as_ref)
+    }
+}
+
+impl<'a> From<&'a Counter> for StatRef<'a> {
+    fn from(counter: &'a Counter) -> Self {
+        Self::Counter(counter)
+    }
+}
+
+impl<'a> From<&'a Gauge> for StatRef<'a> {
+    fn from(gauge: &'a Gauge) -> Self {
+        Self::Gauge(gauge)
+    }
+}
+
+impl<'a> From<&'a Histogram> for StatRef<'a> {
+    fn from(histogram: &'a Histogram) -> Self {
+        Self::Histogram(histogram)
+    }
+}
+
+impl<'a> From<&'a Text> for StatRef<'a> {
+    fn from(text: &'a Text) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl<'a> From<&'a ResponseCodes> for StatRef<'a> {
+    fn from(codes: &'a ResponseCodes) -> Self {
+        Self::Codes(codes)
+    }
+}
+
+impl<'a, T: StatBlock + Default> From<&'a Lazy<T>> for StatRef<'a> {
+    fn from(lazy: &'a Lazy<T>) -> Self {
+        lazy.used()
+            .map_or(Self::Nothing, |block| Self::Block(block))
+    }
+}
+
+#[cfg(test)]
+mod tests;
