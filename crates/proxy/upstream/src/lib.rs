@@ -1,1 +1,34 @@
-//! Clusters, endpoints, load balancing and connection pools.
+//! Clusters: their endpoints, load balancing, circuit breakers and connection pools.
+//!
+//! Configuration enters through [`ClusterManager`], which is shared by all threads. Each
+//! worker has one [`Pools`]; a request takes its cluster from there, chooses a host, leases
+//! a connection and sends:
+//!
+//! ```text
+//! let cluster = pools.cluster("outbound|80||web")?;        // Rc<WorkerCluster>
+//! let host = cluster.choose(&LbContext::default())?;       // Rc<WorkerHost>
+//! let lease = cluster.http(&host, HttpVersion::Http1, Priority::Default).await?;
+//! let response = lease.send(request).await?;               // Response<ResponseBody>
+//! ```
+//!
+//! Nothing on that path takes a lock; what workers share are atomics and swapped `Arc`s.
+
+mod body;
+mod cluster;
+mod failure;
+mod host;
+mod manager;
+mod pool;
+mod stream;
+mod upgrade;
+mod worker;
+
+pub use body::{BodyError, ResponseBody, UpstreamBody};
+pub use cluster::{Cluster, ClusterSnapshot, HostSnapshot};
+pub use failure::{Breaker, ConnectFailure, ResetReason, SendFailure};
+pub use host::{Host, HostHealth, HostSet, PriorityHosts};
+pub use manager::{ClusterError, ClusterManager, UpstreamContext};
+pub use pool::{HttpLease, HttpVersion};
+pub use stream::UpstreamStream;
+pub use upgrade::{UpgradedStream, upgrade};
+pub use worker::{LbContext, Pools, RetryGuard, WorkerCluster, WorkerHost};
