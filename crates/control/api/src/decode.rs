@@ -30,7 +30,8 @@ pub struct Decoded<T> {
     pub value: T,
     /// Unknown fields and parts of the wrong type.
     pub faults: Vec<(FieldPath, String)>,
-    /// The parts of the wrong type, so that what is missing for their sake is not reported again.
+    /// The parts of the wrong type and those whose names were probably misspelt, so that what is
+    /// missing for their sake is not reported again.
     pub set_aside: Vec<FieldPath>,
 }
 
@@ -56,7 +57,15 @@ pub(crate) fn decode<T: DeserializeOwned + Default>(
             context,
         }) {
             Ok(value) => {
-                faults.extend(unknown.into_inner());
+                for Unknown {
+                    path,
+                    message,
+                    meant,
+                } in unknown.into_inner()
+                {
+                    faults.push((path, message));
+                    set_aside.extend(meant);
+                }
                 faults
                     .iter_mut()
                     .for_each(|(path, _)| *path = path.below(at));
@@ -96,10 +105,18 @@ struct Mismatch {
     message: String,
 }
 
+/// A field that the type does not have.
+struct Unknown {
+    path: FieldPath,
+    message: String,
+    /// The field that was probably meant.
+    meant: Option<FieldPath>,
+}
+
 #[derive(Clone, Copy)]
 struct Context<'a> {
     strictness: Strictness,
-    unknown: &'a RefCell<Vec<(FieldPath, String)>>,
+    unknown: &'a RefCell<Vec<Unknown>>,
 }
 
 /// The way to a part, as a list from the part to the root.
@@ -203,19 +220,23 @@ impl<'a> Part<'a> {
         if let Some(name) = known(&camel_case(&entry.key)) {
             return Some(name);
         }
-        let message = match nearest(&entry.key, fields.iter().copied()) {
+        let meant = nearest(&entry.key, fields.iter().copied());
+        let message = match meant {
             Some(name) => format!("unknown field; did you mean `{name}`?"),
             None => format!("unknown field; known here: {}", fields.join(", ")),
         };
-        self.note(&entry.key, message);
+        self.note(&entry.key, message, meant);
         None
     }
 
-    fn note(&self, key: &str, message: String) {
-        self.context
-            .unknown
-            .borrow_mut()
-            .push((self.trail.path().field(key), message));
+    fn note(&self, key: &str, message: String, meant: Option<&str>) {
+        let here = self.trail.path();
+        let meant = meant.map(|name| here.field(name));
+        self.context.unknown.borrow_mut().push(Unknown {
+            path: here.field(key),
+            message,
+            meant,
+        });
     }
 }
 
@@ -328,7 +349,11 @@ impl<'de> Deserializer<'de> for Part<'_> {
                 continue;
             };
             if taken.iter().any(|(other, ..)| *other == name) {
-                self.note(&entry.key, format!("`{name}` is written twice; remove one"));
+                self.note(
+                    &entry.key,
+                    format!("`{name}` is written twice; remove one"),
+                    None,
+                );
             } else if entry.node.value != Value::Null {
                 let step = Segment::Field(name.to_owned());
                 taken.push((name, entry, Trail::Step(self.trail, step)));

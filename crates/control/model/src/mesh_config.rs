@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use meltemi_spiffe::TrustDomain;
+
 use crate::{H2UpgradePolicy, Metadata, NamespaceName, RetryPolicy, TcpKeepalive};
 
 /// Settings for the whole mesh.
@@ -16,9 +18,9 @@ pub struct MeshConfig {
     /// `rootNamespace`.
     pub root_namespace: NamespaceName,
     /// `trustDomain`.
-    pub trust_domain: String,
+    pub trust_domain: TrustDomain,
     /// `trustDomainAliases`.
-    pub trust_domain_aliases: Vec<String>,
+    pub trust_domain_aliases: Vec<TrustDomain>,
     /// The DNS domain of services, `cluster.local`.
     pub domain: String,
     /// `outboundTrafficPolicy.mode`.
@@ -112,7 +114,7 @@ impl Default for MeshConfig {
         Self {
             meta: Metadata::named("istio", "istio-system"),
             root_namespace: "istio-system".into(),
-            trust_domain: "cluster.local".to_owned(),
+            trust_domain: "cluster.local".parse().expect("a trust domain"),
             trust_domain_aliases: Vec::new(),
             domain: "cluster.local".to_owned(),
             outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
