@@ -58,7 +58,8 @@ pub struct Ads {
     pub delta: bool,
     /// Metadata sent with the stream (`initial_metadata`), such as a token.
     pub initial_metadata: Vec<(String, String)>,
-    /// Wait this long for a first answer before starting without one (`initial_fetch_timeout`).
+    /// Wait this long for a first answer before starting without one (`initial_fetch_timeout`),
+    /// 15 s unless set; zero waits without limit.
     pub initial_fetch_timeout: Duration,
 }
 

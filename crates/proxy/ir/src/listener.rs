@@ -107,7 +107,7 @@ pub enum TrafficDirection {
 /// A filter chain.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FilterChain {
-    /// Its name; unique where it is not empty.
+    /// Its name, perhaps empty; several chains may share one (Istio names them by port).
     pub name: String,
     /// Which connections it takes.
     pub matcher: FilterChainMatch,

@@ -111,10 +111,11 @@ pub struct RouteTarget {
     pub timeout: Option<Duration>,
     /// Stream idle limit of this route: `Some(None)` turns it off.
     pub idle_timeout: Option<Option<Duration>>,
-    /// `max_stream_duration.max_stream_duration`: none unless set.
-    pub max_stream_duration: Option<Duration>,
-    /// `max_stream_duration.grpc_timeout_header_max`: a gRPC request's `grpc-timeout` header
-    /// replaces `timeout`, at most this, zero being no limit; none ignores the header.
+    /// `max_stream_duration.max_stream_duration`: `Some(None)` turns the connection manager's
+    /// limit off.
+    pub max_stream_duration: Option<Option<Duration>>,
+    /// `max_stream_duration.grpc_timeout_header_max`: a request's `grpc-timeout` header takes the
+    /// place of `max_stream_duration`, at most this, zero being no limit; none ignores the header.
     pub grpc_timeout_max: Option<Duration>,
     /// When to try again.
     pub retry: Option<Arc<RetryPolicy>>,
