@@ -1,1 +1,22 @@
-//! xDS sessions and the push queue.
+//! Serving xDS: sessions as state machines, pushes in make-before-break order.
+//!
+//! [`Session`] is one proxy's conversation without I/O, in delta and in
+//! state-of-the-world form. [`AdsService`] runs sessions over gRPC: each waits for the
+//! latest [`View`], so that a slow proxy merges what it missed and delays nobody. What a
+//! resource means is the view's business; nothing here translates.
+
+mod debounce;
+mod kind;
+mod metrics;
+mod registry;
+mod service;
+mod session;
+mod view;
+
+pub use debounce::Debounce;
+pub use kind::Kind;
+pub use metrics::XdsMetrics;
+pub use registry::{KindStatus, ProxyRegistry, ProxyStatus, SyncState};
+pub use service::{Admission, AdsService, Caller, ServiceConfig};
+pub use session::{Form, Incoming, Nack, Outgoing, Session};
+pub use view::{Resource, View, Wanted};

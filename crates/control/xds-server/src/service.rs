@@ -1,0 +1,316 @@
+//! Sessions over gRPC: the aggregated discovery service.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::Stream;
+use meltemi_lifecycle::{Clock, DrainSignal};
+use meltemi_xds::pb::envoy::config::core::v3::Node;
+use meltemi_xds::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryService;
+use meltemi_xds::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{debug, info, warn};
+
+use crate::{
+    Form, Incoming, Kind, Outgoing, ProxyRegistry, ProxyStatus, Session, View, XdsMetrics,
+};
+
+/// How long a push waits for a proxy's confirmation before it goes on without.
+const CONFIRMATION_LIMIT: Duration = Duration::from_secs(5);
+
+/// What a connection proves about its caller; the listener that accepted it puts it into
+/// the request's extensions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// The connection is TLS.
+    pub secure: bool,
+    /// URI names of a verified client certificate.
+    pub identities: Vec<String>,
+}
+
+/// Decides whether a caller may be served as a node.
+#[tonic::async_trait]
+pub trait Admission: Send + Sync + 'static {
+    /// Gives the reason of a refusal. `token` is the bearer token, if one was sent.
+    async fn admit(&self, caller: &Caller, token: Option<&str>, node: &Node) -> Result<(), String>;
+}
+
+/// What a service is made of.
+#[derive(Clone)]
+pub struct ServiceConfig {
+    /// The state of the mesh, replaced at each push.
+    pub views: watch::Receiver<Arc<dyn View>>,
+    /// Who may connect.
+    pub admission: Arc<dyn Admission>,
+    /// Where connections are listed.
+    pub registry: Arc<ProxyRegistry>,
+    /// Where they are counted.
+    pub metrics: XdsMetrics,
+    /// How many proxies are computed for at a time.
+    pub concurrent_pushes: usize,
+    /// The clock.
+    pub clock: Clock,
+    /// Ends the streams at shutdown, so that proxies reconnect elsewhere.
+    pub drain: DrainSignal,
+}
+
+/// The aggregated discovery service.
+#[derive(Clone)]
+pub struct AdsService {
+    config: ServiceConfig,
+    throttle: Arc<Semaphore>,
+    connections: Arc<AtomicU64>,
+}
+
+impl AdsService {
+    /// A service that serves the latest view.
+    pub fn new(config: ServiceConfig) -> Self {
+        let throttle = Arc::new(Semaphore::new(config.concurrent_pushes.max(1)));
+        Self {
+            config,
+            throttle,
+            connections: Arc::default(),
+        }
+    }
+
+    fn start<Q, A>(
+        &self,
+        request: Request<Streaming<Q>>,
+        form: Form,
+        wrap: fn(Q) -> Incoming,
+        unwrap: fn(Outgoing) -> Option<A>,
+    ) -> ReceiverStream<Result<A, Status>>
+    where
+        Q: Send + 'static,
+        A: Send + 'static,
+    {
+        let caller = request
+            .extensions()
+            .get::<Caller>()
+            .cloned()
+            .unwrap_or_default();
+        let authorization = request
+            .metadata()
+            .get("authorization")
+            .and_then(|value| value.to_str().ok());
+        let token = authorization
+            .and_then(|value| value.strip_prefix("Bearer "))
+            .map(str::to_owned);
+        let (sender, receiver) = mpsc::channel(4);
+        let connection = Connection {
+            number: self.connections.fetch_add(1, Ordering::Relaxed) + 1,
+            config: self.config.clone(),
+            throttle: Arc::clone(&self.throttle),
+            session: Session::new(form),
+            caller,
+            token,
+            sender,
+            unwrap,
+            pushed: None,
+            sent: None,
+        };
+        tokio::spawn(connection.run(request.into_inner(), form, wrap));
+        ReceiverStream::new(receiver)
+    }
+}
+
+type ResponseStream<A> = Pin<Box<dyn Stream<Item = Result<A, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl AggregatedDiscoveryService for AdsService {
+    type StreamAggregatedResourcesStream = ResponseStream<DiscoveryResponse>;
+    type DeltaAggregatedResourcesStream = ResponseStream<DeltaDiscoveryResponse>;
+
+    async fn stream_aggregated_resources(
+        &self,
+        request: Request<Streaming<DiscoveryRequest>>,
+    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
+        let unwrap = |outgoing| match outgoing {
+            Outgoing::Sotw(response) => Some(response),
+            Outgoing::Delta(_) => None,
+        };
+        Ok(Response::new(Box::pin(self.start(
+            request,
+            Form::Sotw,
+            Incoming::Sotw,
+            unwrap,
+        ))))
+    }
+
+    async fn delta_aggregated_resources(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        let unwrap = |outgoing| match outgoing {
+            Outgoing::Delta(response) => Some(response),
+            Outgoing::Sotw(_) => None,
+        };
+        Ok(Response::new(Box::pin(self.start(
+            request,
+            Form::Delta,
+            Incoming::Delta,
+            unwrap,
+        ))))
+    }
+}
+
+/// One stream.
+struct Connection<A> {
+    number: u64,
+    config: ServiceConfig,
+    throttle: Arc<Semaphore>,
+    session: Session,
+    caller: Caller,
+    token: Option<String>,
+    sender: mpsc::Sender<Result<A, Status>>,
+    unwrap: fn(Outgoing) -> Option<A>,
+    /// When the change that is being pushed came.
+    pushed: Option<Instant>,
+    /// When something was last sent that is not confirmed.
+    sent: Option<Instant>,
+}
+
+/// The stream is over.
+struct Ended;
+
+impl<A: Send + 'static> Connection<A> {
+    async fn run<Q: Send + 'static>(
+        mut self,
+        mut requests: Streaming<Q>,
+        form: Form,
+        wrap: fn(Q) -> Incoming,
+    ) {
+        let Ok(Some(first)) = requests.message().await else {
+            return;
+        };
+        self.session.receive(wrap(first));
+        let node = Arc::new(self.session.node().cloned().unwrap_or_default());
+        if let Err(reason) = self
+            .config
+            .admission
+            .admit(&self.caller, self.token.as_deref(), &node)
+            .await
+        {
+            warn!(node = node.id, "xDS stream refused: {reason}");
+            self.config.metrics.refused_caller();
+            let _ = self
+                .sender
+                .send(Err(Status::permission_denied(reason)))
+                .await;
+            return;
+        }
+        info!(
+            node = node.id,
+            connection = self.number,
+            ?form,
+            "proxy connected"
+        );
+        self.config.metrics.opened();
+        self.config.registry.insert(ProxyStatus {
+            connection: self.number,
+            node: Arc::clone(&node),
+            form,
+            connected: self.config.clock.wall(),
+            kinds: BTreeMap::new(),
+        });
+        let _ = self.serve(&mut requests, wrap).await;
+        self.config.registry.remove(self.number);
+        self.config.metrics.closed();
+        info!(
+            node = node.id,
+            connection = self.number,
+            "proxy disconnected"
+        );
+    }
+
+    async fn serve<Q: Send + 'static>(
+        &mut self,
+        requests: &mut Streaming<Q>,
+        wrap: fn(Q) -> Incoming,
+    ) -> Result<(), Ended> {
+        let mut views = self.config.views.clone();
+        let mut drain = self.config.drain.clone();
+        views.mark_unchanged();
+        self.send(&views).await?;
+        loop {
+            let limit = self.sent.map_or_else(
+                || Instant::now() + CONFIRMATION_LIMIT,
+                |sent| sent + CONFIRMATION_LIMIT,
+            );
+            tokio::select! {
+                request = requests.message() => match request {
+                    Ok(Some(request)) => self.receive(wrap(request)),
+                    Ok(None) | Err(_) => return Err(Ended),
+                },
+                changed = views.changed() => {
+                    changed.map_err(|_| Ended)?;
+                    self.pushed.get_or_insert(Instant::now());
+                    self.session.changed();
+                }
+                () = tokio::time::sleep_until(limit), if self.sent.is_some() => {
+                    if self.session.is_waiting() {
+                        debug!(connection = self.number, "no confirmation; the push goes on without");
+                    }
+                    self.session.stop_waiting();
+                    self.sent = None;
+                }
+                () = drain.draining() => {
+                    let _ = self.sender.send(Err(Status::unavailable("the control plane is shutting down"))).await;
+                    return Err(Ended);
+                }
+                () = self.sender.closed() => return Err(Ended),
+            }
+            self.send(&views).await?;
+        }
+    }
+
+    fn receive(&mut self, incoming: Incoming) {
+        if let Some(nack) = self.session.receive(incoming) {
+            let node = self.session.node().map_or("", |node| node.id.as_str());
+            warn!(node, kind = %nack.kind, "configuration refused by the proxy: {}", nack.reason);
+            self.config.metrics.refused(nack.kind);
+        }
+    }
+
+    async fn send(&mut self, views: &watch::Receiver<Arc<dyn View>>) -> Result<(), Ended> {
+        let messages = {
+            let _permit = self.throttle.acquire().await.map_err(|_| Ended)?;
+            let view = Arc::clone(&views.borrow());
+            self.session.next(view.as_ref())
+        };
+        for message in messages {
+            self.config.metrics.sent(kind_of(&message));
+            let Some(message) = (self.unwrap)(message) else {
+                continue;
+            };
+            self.sender.send(Ok(message)).await.map_err(|_| Ended)?;
+            self.sent = Some(Instant::now());
+        }
+        if self.session.is_confirmed() {
+            self.sent = None;
+            if let Some(pushed) = self.pushed.take() {
+                self.config
+                    .metrics
+                    .converged(pushed.elapsed().as_secs_f64());
+            }
+        }
+        self.config.registry.update(self.number, &self.session);
+        Ok(())
+    }
+}
+
+fn kind_of(message: &Outgoing) -> Kind {
+    let url = match message {
+        Outgoing::Delta(response) => &response.type_url,
+        Outgoing::Sotw(response) => &response.type_url,
+    };
+    Kind::from_type_url(url).expect("sessions send only kinds that they know")
+}
