@@ -1,0 +1,149 @@
+//! Destination rules by namespace and host.
+//!
+//! In: [`DestinationRule`] resources. Out: the one rule that holds between a client and a service
+//! (FEATURES T11): looked for in the client's namespace, then the service's, then the root's; in each
+//! the most specific host wins, and a rule that selects the client before one that selects nobody.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use meltemi_model::{DestinationRule, Hostname, Labels, NamespaceName};
+
+/// The destination rules of the mesh.
+#[derive(Debug, Clone, Default)]
+pub struct DestinationRuleIndex {
+    by_name: BTreeMap<(NamespaceName, Arc<str>), Arc<DestinationRule>>,
+    by_namespace: BTreeMap<NamespaceName, HostRules>,
+}
+
+/// The rules of one namespace.
+#[derive(Debug, Clone, Default)]
+struct HostRules {
+    exact: BTreeMap<Hostname, Vec<Arc<DestinationRule>>>,
+    /// The most specific first.
+    wildcard: Vec<(Hostname, Vec<Arc<DestinationRule>>)>,
+}
+
+impl DestinationRuleIndex {
+    /// The rule for requests from a client in `namespace` with `labels` to the service `host` in
+    /// `service_namespace`.
+    pub fn lookup(
+        &self,
+        namespace: &NamespaceName,
+        labels: &Labels,
+        host: &Hostname,
+        service_namespace: &NamespaceName,
+        root: &NamespaceName,
+    ) -> Option<&Arc<DestinationRule>> {
+        let client = (namespace != root).then_some(namespace);
+        let mut places: Vec<_> = client.into_iter().collect();
+        for place in [service_namespace, root] {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        places.into_iter().find_map(|place| {
+            self.by_namespace
+                .get(place)?
+                .lookup(place, namespace, labels, host)
+        })
+    }
+
+    /// Every rule as written, by namespace and name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<DestinationRule>> {
+        self.by_name.values()
+    }
+
+    pub(crate) fn insert(&mut self, rule: DestinationRule) -> bool {
+        let key = (rule.meta.namespace.clone(), rule.meta.name.clone());
+        if self.by_name.get(&key).map(AsRef::as_ref) == Some(&rule) {
+            return false;
+        }
+        self.by_name.insert(key, Arc::new(rule));
+        true
+    }
+
+    pub(crate) fn remove(&mut self, namespace: &NamespaceName, name: &Arc<str>) -> bool {
+        self.by_name
+            .remove(&(namespace.clone(), name.clone()))
+            .is_some()
+    }
+
+    /// Sorts into namespaces again, after changes.
+    pub(crate) fn rebuild(&mut self) {
+        let mut by_age: Vec<_> = self.by_name.values().collect();
+        by_age.sort_by_cached_key(|it| it.meta.age_key());
+        let mut hosts: BTreeMap<NamespaceName, BTreeMap<Hostname, Vec<Arc<DestinationRule>>>> =
+            BTreeMap::new();
+        for rule in by_age {
+            let rules = hosts
+                .entry(rule.meta.namespace.clone())
+                .or_default()
+                .entry(rule.host.clone())
+                .or_default();
+            add(rules, rule);
+        }
+        self.by_namespace = hosts
+            .into_iter()
+            .map(|(namespace, rules)| (namespace, HostRules::new(rules)))
+            .collect();
+    }
+}
+
+impl HostRules {
+    fn new(rules: BTreeMap<Hostname, Vec<Arc<DestinationRule>>>) -> Self {
+        let (mut wildcard, exact): (Vec<_>, Vec<_>) = rules
+            .into_iter()
+            .partition(|(host, _)| host.is_wildcard());
+        wildcard.sort_by(|(left, _), (right, _)| left.by_specificity(right));
+        Self {
+            exact: exact.into_iter().collect(),
+            wildcard,
+        }
+    }
+
+    fn lookup(
+        &self,
+        place: &NamespaceName,
+        client: &NamespaceName,
+        labels: &Labels,
+        host: &Hostname,
+    ) -> Option<&Arc<DestinationRule>> {
+        let exact = self.exact.get(host).into_iter();
+        let wildcard = self
+            .wildcard
+            .iter()
+            .filter(|(pattern, _)| pattern.contains(host))
+            .map(|(_, rules)| rules);
+        exact.chain(wildcard).find_map(|rules| {
+            let visible = || rules.iter().filter(|it| it.export_to.is_visible_in(client));
+            let selected = visible().find(|it| {
+                let selects = |selector: &Labels| place == client && selector.selects(labels);
+                it.workload_selector.as_ref().is_some_and(selects)
+            });
+            selected.or_else(|| visible().find(|it| it.workload_selector.is_none()))
+        })
+    }
+}
+
+/// Adds a rule to those of its host. Rules with the same selector and visibility become one: the
+/// oldest, with the subsets of the others whose names it lacks, and the traffic policy of the oldest
+/// that has one.
+fn add(rules: &mut Vec<Arc<DestinationRule>>, rule: &Arc<DestinationRule>) {
+    let same = |it: &&mut Arc<DestinationRule>| {
+        it.workload_selector == rule.workload_selector && it.export_to == rule.export_to
+    };
+    let Some(older) = rules.iter_mut().find(same) else {
+        rules.push(rule.clone());
+        return;
+    };
+    let merged = Arc::make_mut(older);
+    for subset in &rule.subsets {
+        if merged.subset(subset.name.as_str()).is_none() {
+            merged.subsets.push(subset.clone());
+        }
+    }
+    if merged.traffic_policy == Default::default() {
+        merged.traffic_policy = rule.traffic_policy.clone();
+    }
+}

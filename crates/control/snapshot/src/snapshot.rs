@@ -1,0 +1,115 @@
+//! The state of the mesh at one moment.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use meltemi_model::{DestinationRule, Labels, MeshConfig, NamespaceName, Service, Workload};
+
+use crate::{
+    DestinationRuleIndex, EndpointIndex, GatewayIndex, NamespaceIndex, SecretIndex,
+    ServiceEndpoints, ServiceIndex, Store, VirtualServiceIndex, WorkloadIndex, is_injected,
+};
+
+/// The state of the mesh at one moment; never changes. Made by [`Store::commit`].
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    pub(crate) version: u64,
+    pub(crate) mesh: Arc<MeshConfig>,
+    pub(crate) namespaces: Arc<NamespaceIndex>,
+    pub(crate) services: Arc<ServiceIndex>,
+    pub(crate) workloads: Arc<WorkloadIndex>,
+    pub(crate) endpoints: Arc<EndpointIndex>,
+    pub(crate) gateways: Arc<GatewayIndex>,
+    pub(crate) virtual_services: Arc<VirtualServiceIndex>,
+    pub(crate) destination_rules: Arc<DestinationRuleIndex>,
+    pub(crate) secrets: Arc<SecretIndex>,
+    pub(crate) selecting_keys: Arc<BTreeSet<String>>,
+}
+
+impl Snapshot {
+    /// The snapshot of exactly these resources.
+    pub fn of(configs: impl IntoIterator<Item = meltemi_model::Config>) -> Arc<Self> {
+        let mut store = Store::default();
+        for config in configs {
+            store.apply(config);
+        }
+        store.commit().snapshot
+    }
+
+    /// Counts the changes since the store was made.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The mesh configuration, Istio's defaults where none was given.
+    pub fn mesh(&self) -> &MeshConfig {
+        &self.mesh
+    }
+
+    /// The namespaces.
+    pub fn namespaces(&self) -> &NamespaceIndex {
+        &self.namespaces
+    }
+
+    /// The services.
+    pub fn services(&self) -> &ServiceIndex {
+        &self.services
+    }
+
+    /// The workloads.
+    pub fn workloads(&self) -> &WorkloadIndex {
+        &self.workloads
+    }
+
+    /// The gateways.
+    pub fn gateways(&self) -> &GatewayIndex {
+        &self.gateways
+    }
+
+    /// The virtual services.
+    pub fn virtual_services(&self) -> &VirtualServiceIndex {
+        &self.virtual_services
+    }
+
+    /// The destination rules.
+    pub fn destination_rules(&self) -> &DestinationRuleIndex {
+        &self.destination_rules
+    }
+
+    /// The secrets.
+    pub fn secrets(&self) -> &SecretIndex {
+        &self.secrets
+    }
+
+    /// The endpoints of a service; `None` for a service that is not of this snapshot.
+    pub fn endpoints(&self, service: &Service) -> Option<&Arc<ServiceEndpoints>> {
+        self.endpoints.of(service)
+    }
+
+    /// The destination rule between a client and a service (FEATURES T11).
+    pub fn destination_rule(
+        &self,
+        client: &NamespaceName,
+        labels: &Labels,
+        service: &Service,
+    ) -> Option<&Arc<DestinationRule>> {
+        self.destination_rules.lookup(
+            client,
+            labels,
+            &service.hostname,
+            &service.meta.namespace,
+            &self.mesh.root_namespace,
+        )
+    }
+
+    /// Whether a workload gets a sidecar.
+    pub fn is_injected(&self, workload: &Workload) -> bool {
+        let namespace = self.namespaces.get(&workload.meta.namespace);
+        is_injected(namespace.map(AsRef::as_ref), workload)
+    }
+
+    /// The keys of a client's labels that decide what it is sent.
+    pub fn selecting_keys(&self) -> &BTreeSet<String> {
+        &self.selecting_keys
+    }
+}

@@ -1,0 +1,171 @@
+//! Takes changes and makes snapshots of them.
+//!
+//! In: resources that a source applied or deleted. Out: at each commit the new [`Snapshot`], which
+//! shares with the last one what did not change, and the [`Delta`] between the two. Used by the
+//! control plane's assembly, one thread at a time.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use meltemi_model::{Config, GatewayName, Kind, MeshConfig, NamespaceName, ResourceId};
+
+use crate::selector::selecting_keys;
+use crate::{Delta, Snapshot};
+
+/// The resources in effect, and the changes to them since the last commit.
+#[derive(Debug, Default)]
+pub struct Store {
+    /// The last snapshot.
+    committed: Arc<Snapshot>,
+    /// The next one; its derived maps are made at the commit.
+    next: Snapshot,
+    pending: Delta,
+    /// Namespaces whose endpoints may differ.
+    dirty: BTreeSet<NamespaceName>,
+}
+
+/// What a commit made.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// The state now.
+    pub snapshot: Arc<Snapshot>,
+    /// What differs from the snapshot before.
+    pub delta: Delta,
+}
+
+impl Store {
+    /// The last snapshot.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.committed
+    }
+
+    /// Adds a resource, or puts it in the place of the one with the same id.
+    pub fn apply(&mut self, config: Config) {
+        let id = config.id();
+        let next = &mut self.next;
+        let changed = match config {
+            Config::Namespace(it) => Arc::make_mut(&mut next.namespaces).insert(it),
+            Config::Service(it) => Arc::make_mut(&mut next.services).insert(it),
+            Config::Deployment(it) => {
+                Arc::make_mut(&mut next.workloads).insert(id.clone(), it.workloads)
+            }
+            Config::Pod(it) => Arc::make_mut(&mut next.workloads).insert(id.clone(), vec![*it]),
+            Config::Secret(it) => Arc::make_mut(&mut next.secrets).insert(it),
+            Config::Gateway(it) => Arc::make_mut(&mut next.gateways).insert(it),
+            Config::VirtualService(it) => Arc::make_mut(&mut next.virtual_services).insert(it),
+            Config::DestinationRule(it) => Arc::make_mut(&mut next.destination_rules).insert(it),
+            Config::MeshConfig(it) => {
+                let differs = *next.mesh != *it;
+                next.mesh = Arc::new(*it);
+                differs
+            }
+            // Nothing that is sent to a proxy depends on these.
+            Config::ServiceAccount(_) | Config::ConfigMap(_) => false,
+        };
+        if changed {
+            self.note(id);
+        }
+    }
+
+    /// Removes the resource with this id, if there is one.
+    pub fn delete(&mut self, id: &ResourceId) {
+        let next = &mut self.next;
+        let (namespace, name) = (&id.namespace, &id.name);
+        let changed = match id.kind {
+            Kind::Namespace => Arc::make_mut(&mut next.namespaces).remove(name),
+            Kind::Service => Arc::make_mut(&mut next.services).remove(namespace, name),
+            Kind::Deployment | Kind::Pod => Arc::make_mut(&mut next.workloads).remove(id),
+            Kind::Secret => Arc::make_mut(&mut next.secrets).remove(namespace, name),
+            Kind::Gateway => Arc::make_mut(&mut next.gateways).remove(&GatewayName {
+                namespace: namespace.clone(),
+                name: name.clone(),
+            }),
+            Kind::VirtualService => {
+                Arc::make_mut(&mut next.virtual_services).remove(namespace, name)
+            }
+            Kind::DestinationRule => {
+                Arc::make_mut(&mut next.destination_rules).remove(namespace, name)
+            }
+            Kind::MeshConfig => {
+                let written = *next.mesh != MeshConfig::default();
+                next.mesh = Arc::default();
+                written
+            }
+            Kind::ServiceAccount | Kind::ConfigMap => false,
+        };
+        if changed {
+            self.note(id.clone());
+        }
+    }
+
+    /// Makes the snapshot of what was applied and deleted since the last commit. Without any change
+    /// it is the last one.
+    pub fn commit(&mut self) -> Commit {
+        let mut delta = std::mem::take(&mut self.pending);
+        if delta.is_empty() {
+            return Commit {
+                snapshot: self.committed.clone(),
+                delta,
+            };
+        }
+        let next = &mut self.next;
+        if delta.has(Kind::Service) {
+            Arc::make_mut(&mut next.services).rebuild();
+        }
+        if delta.has(Kind::Deployment) || delta.has(Kind::Pod) {
+            Arc::make_mut(&mut next.workloads).rebuild();
+        }
+        if delta.has(Kind::Gateway) {
+            Arc::make_mut(&mut next.gateways).rebuild();
+        }
+        if delta.has(Kind::VirtualService) {
+            Arc::make_mut(&mut next.virtual_services).rebuild();
+        }
+        if delta.has(Kind::DestinationRule) {
+            Arc::make_mut(&mut next.destination_rules).rebuild();
+        }
+        let dirty = std::mem::take(&mut self.dirty);
+        if !dirty.is_empty() {
+            delta.endpoints = Arc::make_mut(&mut next.endpoints).rebuild(
+                &dirty,
+                &next.services,
+                &next.workloads,
+                &next.namespaces,
+            );
+        }
+        let selecting = [Kind::Gateway, Kind::VirtualService, Kind::DestinationRule];
+        if selecting.into_iter().any(|kind| delta.has(kind)) {
+            next.selecting_keys = Arc::new(selecting_keys(
+                &next.gateways,
+                &next.virtual_services,
+                &next.destination_rules,
+            ));
+        }
+        next.version += 1;
+        self.committed = Arc::new(next.clone());
+        Commit {
+            snapshot: self.committed.clone(),
+            delta,
+        }
+    }
+
+    fn note(&mut self, id: ResourceId) {
+        match id.kind {
+            Kind::Namespace => {
+                self.dirty.insert(NamespaceName::new(id.name.clone()));
+            }
+            // The workloads of a Deployment are in its own namespace.
+            Kind::Service | Kind::Deployment | Kind::Pod => {
+                self.dirty.insert(id.namespace.clone());
+            }
+            Kind::ServiceAccount
+            | Kind::ConfigMap
+            | Kind::Secret
+            | Kind::Gateway
+            | Kind::VirtualService
+            | Kind::DestinationRule
+            | Kind::MeshConfig => {}
+        }
+        self.pending.changed.insert(id);
+    }
+}
