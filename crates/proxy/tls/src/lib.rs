@@ -1,16 +1,27 @@
 //! TLS contexts whose certificates come from a secret store, and SPIFFE peer verification.
 //!
-//! Secrets enter through [`SecretStore`]; listeners take a `rustls` configuration from a
-//! [`ServerContext`] and clusters one from a [`ClientContext`] for each new handshake.
+//! Secrets enter through [`SecretStore`]; listeners accept with a [`ServerContext`] and
+//! clusters connect with a [`ClientContext`]. Both rebuild their `rustls` configuration when
+//! a secret they use has changed, at the next handshake; open connections keep theirs.
 
+mod certificate;
+mod cipher;
 mod client;
 mod error;
-mod peer;
+mod key;
+mod material;
+mod san;
 mod server;
+mod session;
 mod store;
+mod verifier;
 
+pub use certificate::CertificateInfo;
 pub use client::ClientContext;
 pub use error::TlsError;
-pub use peer::{PeerCertificate, peer_certificate};
 pub use server::ServerContext;
-pub use store::SecretStore;
+pub use session::SessionInfo;
+pub use store::{SecretStore, WantedSecret};
+
+#[cfg(test)]
+mod tests;

@@ -1,40 +1,117 @@
-//! Secrets by name, as they were last delivered.
+//! Secrets by name, as they were last delivered: discovery sets them, contexts read them.
 
-use meltemi_ir as ir;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// Secrets by name. Shared by all threads.
-#[derive(Default)]
+use arc_swap::ArcSwap;
+use meltemi_ir::{CertificateSource, Secret};
+use tokio::sync::watch;
+
+/// Secrets by name. Shared by all threads; reading takes no lock.
 pub struct SecretStore {
-    _private: (),
+    secrets: ArcSwap<BTreeMap<String, Arc<Secret>>>,
+    wanted: Mutex<HashMap<WantedSecret, usize>>,
+    generation: AtomicU64,
+    changed: watch::Sender<u64>,
+}
+
+/// A secret that some context refers to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WantedSecret {
+    /// Its name.
+    pub name: String,
+    /// Which discovery service delivers it.
+    pub source: CertificateSource,
+}
+
+impl Default for SecretStore {
+    fn default() -> Self {
+        Self {
+            secrets: ArcSwap::default(),
+            wanted: Mutex::default(),
+            generation: AtomicU64::new(0),
+            changed: watch::Sender::new(0),
+        }
+    }
 }
 
 impl SecretStore {
     /// An empty store.
-    pub fn new() -> std::sync::Arc<Self> {
-        std::sync::Arc::new(Self::default())
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self::default())
     }
-    /// Stores a secret; contexts that use it rebuild at their next handshake.
-    pub fn set(&self, _name: &str, _secret: ir::Secret) {
-        unimplemented!()
+
+    /// Stores a secret; contexts that use it take it at their next handshake.
+    pub fn set(&self, name: &str, secret: Secret) {
+        let secret = Arc::new(secret);
+        self.edit(|secrets| secrets.insert(name.to_owned(), secret.clone()));
     }
+
     /// Forgets a secret; contexts that need it refuse handshakes.
-    pub fn remove(&self, _name: &str) {
-        unimplemented!()
+    pub fn remove(&self, name: &str) {
+        self.edit(|secrets| secrets.remove(name));
     }
+
     /// The secret of that name.
-    pub fn get(&self, _name: &str) -> Option<std::sync::Arc<ir::Secret>> {
-        unimplemented!()
+    pub fn get(&self, name: &str) -> Option<Arc<Secret>> {
+        self.secrets.load().get(name).cloned()
     }
+
     /// All names with a secret, sorted.
     pub fn names(&self) -> Vec<String> {
-        unimplemented!()
+        self.secrets.load().keys().cloned().collect()
     }
-    /// Names that contexts refer to, whether delivered or not, with where they come from.
-    pub fn wanted(&self) -> Vec<(String, ir::CertificateSource)> {
-        unimplemented!()
+
+    /// What contexts refer to, whether delivered or not, sorted by name.
+    pub fn wanted(&self) -> Vec<WantedSecret> {
+        let mut wanted: Vec<_> = self.lock_wanted().keys().cloned().collect();
+        wanted.sort_by(|left, right| left.name.cmp(&right.name));
+        wanted
     }
-    /// Changes whenever a secret, or the set of wanted names, does.
-    pub fn watch(&self) -> tokio::sync::watch::Receiver<u64> {
-        unimplemented!()
+
+    /// Changes whenever a secret, or the set of wanted ones, does.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Grows with every change of a secret.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn want(&self, secret: &WantedSecret) {
+        *self.lock_wanted().entry(secret.clone()).or_default() += 1;
+        self.announce();
+    }
+
+    pub(crate) fn unwant(&self, secret: &WantedSecret) {
+        let mut wanted = self.lock_wanted();
+        if let Some(count) = wanted.get_mut(secret) {
+            *count -= 1;
+            if *count == 0 {
+                wanted.remove(secret);
+            }
+        }
+        drop(wanted);
+        self.announce();
+    }
+
+    fn edit<T>(&self, edit: impl Fn(&mut BTreeMap<String, Arc<Secret>>) -> T) {
+        self.secrets.rcu(|secrets| {
+            let mut secrets = BTreeMap::clone(secrets);
+            edit(&mut secrets);
+            secrets
+        });
+        self.generation.fetch_add(1, Ordering::Release);
+        self.announce();
+    }
+
+    fn announce(&self) {
+        self.changed.send_modify(|version| *version += 1);
+    }
+
+    fn lock_wanted(&self) -> std::sync::MutexGuard<'_, HashMap<WantedSecret, usize>> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,0 +1,115 @@
+//! What an X.509 certificate says, as text: DER enters from a handshake, names leave for
+//! logs, metrics, policy and `x-forwarded-client-cert`.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use rustls_pki_types::CertificateDer;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
+
+/// What a certificate says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CertificateInfo {
+    /// URI names, such as `spiffe://cluster.local/ns/default/sa/web`.
+    pub uri_sans: Vec<String>,
+    /// DNS names.
+    pub dns_sans: Vec<String>,
+    /// Addresses.
+    pub ip_sans: Vec<IpAddr>,
+    /// Mail names.
+    pub email_sans: Vec<String>,
+    /// The subject, as RFC 2253 writes it.
+    pub subject: String,
+    /// The issuer, as RFC 2253 writes it.
+    pub issuer: String,
+    /// The serial number in hexadecimal.
+    pub serial: String,
+    /// SHA-256 of the DER form, in hexadecimal.
+    pub sha256: String,
+    /// Valid from, in seconds since the Unix epoch.
+    pub not_before: i64,
+    /// Valid until, in seconds since the Unix epoch.
+    pub not_after: i64,
+}
+
+impl CertificateInfo {
+    /// Reads a certificate; none where it cannot be read.
+    pub fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
+        let mut info = Self {
+            subject: rfc2253(parsed.subject()),
+            issuer: rfc2253(parsed.issuer()),
+            serial: hexadecimal(parsed.raw_serial()),
+            sha256: hexadecimal(digest.as_ref()),
+            not_before: parsed.validity().not_before.timestamp(),
+            not_after: parsed.validity().not_after.timestamp(),
+            ..Self::default()
+        };
+        if let Some(names) = parsed.subject_alternative_name().ok().flatten() {
+            for name in &names.value.general_names {
+                info.add_name(name);
+            }
+        }
+        Some(info)
+    }
+
+    fn add_name(&mut self, name: &GeneralName<'_>) {
+        match name {
+            GeneralName::URI(uri) => self.uri_sans.push((*uri).to_owned()),
+            GeneralName::DNSName(dns) => self.dns_sans.push((*dns).to_owned()),
+            GeneralName::RFC822Name(mail) => self.email_sans.push((*mail).to_owned()),
+            GeneralName::IPAddress(bytes) => {
+                if let Ok(four) = <[u8; 4]>::try_from(*bytes) {
+                    self.ip_sans.push(IpAddr::from(four));
+                } else if let Ok(sixteen) = <[u8; 16]>::try_from(*bytes) {
+                    self.ip_sans.push(IpAddr::from(sixteen));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+/// RFC 2253: the last relative name first, `,` between them, special characters escaped.
+fn rfc2253(name: &X509Name<'_>) -> String {
+    let registry = x509_parser::objects::oid_registry();
+    let mut parts = Vec::new();
+    for relative in name.iter() {
+        let mut attributes = Vec::new();
+        for attribute in relative.iter() {
+            let key = x509_parser::objects::oid2abbrev(attribute.attr_type(), registry)
+                .map_or_else(|_| attribute.attr_type().to_id_string(), str::to_owned);
+            let value = attribute.as_str().unwrap_or_default();
+            attributes.push(format!("{key}={}", escaped(value)));
+        }
+        parts.push(attributes.join("+"));
+    }
+    parts.reverse();
+    parts.join(",")
+}
+
+fn escaped(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    let last = value.chars().count().saturating_sub(1);
+    for (index, character) in value.chars().enumerate() {
+        let special = matches!(character, ',' | '+' | '"' | '\\' | '<' | '>' | ';')
+            || (index == 0 && matches!(character, '#' | ' '))
+            || (index == last && character == ' ');
+        if special {
+            text.push('\\');
+        }
+        text.push(character);
+    }
+    text
+}
