@@ -3,9 +3,13 @@
 //! In: Istio DestinationRule (`networking.istio.io`). Out: [`DestinationRule`] (FEATURES T11, R1, R4
 //! in part, S6 in part).
 
+mod convert;
+
 use std::time::Duration;
 
 use crate::{ExportTo, Hostname, Labels, Metadata, SubsetName};
+
+pub(crate) use convert::{SUPPORT, convert, convert_keepalive, convert_upgrade};
 
 /// A valid Istio DestinationRule.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,9 +2,13 @@
 //!
 //! In: `exportTo` lists and the `networking.istio.io/exportTo` annotation. Out: [`ExportTo`].
 
+mod convert;
+
 use std::collections::BTreeSet;
 
 use crate::NamespaceName;
+
+pub(crate) use convert::convert;
 
 /// The namespaces whose proxies see a resource, with `.` already resolved to the resource's own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

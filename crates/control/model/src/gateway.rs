@@ -2,7 +2,11 @@
 //!
 //! In: Istio Gateway (`networking.istio.io`). Out: [`Gateway`] (FEATURES T1, T2 SIMPLE).
 
+mod convert;
+
 use crate::{Hostname, Labels, Metadata, NamespaceName};
+
+pub(crate) use convert::{SUPPORT, convert};
 
 /// A valid Istio Gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]

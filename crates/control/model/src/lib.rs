@@ -1,13 +1,15 @@
 //! Validated resources: the only definition of valid.
 //!
-//! In: documents as written (`meltemi_api::Document`). Out: [`Config`] values whose every field has
+//! In: documents as written ([`meltemi_api::Document`]). Out: [`Config`] values whose every field has
 //! been checked, whose defaults are resolved and whose host names are fully qualified, or the whole
-//! list of `Problem`s of the resource. The snapshot, the translation, the tools and the webhook
-//! all go through `convert`, so that "valid" means one thing.
+//! list of [`Problem`]s of the resource. The snapshot, the translation, the tools and the webhook
+//! all go through [`convert()`], so that "valid" means one thing.
 //!
 //! This crate knows no network, no Kubernetes client and no clock.
 
+mod check;
 mod config;
+mod convert;
 mod destination_rule;
 mod export_to;
 mod gateway;
@@ -21,10 +23,14 @@ mod protocol;
 mod secret;
 mod service;
 mod string_match;
+mod support;
 mod virtual_service;
 mod workload;
 
 pub use config::{Config, Kind, ResourceId};
+pub use convert::{Defaults, convert, identify};
+pub use meltemi_api::{FieldPath, Problem, ProblemKind, ResourceLabel, Segment};
+
 pub use destination_rule::{
     ClientTls, ConnectionPool, DestinationRule, H2UpgradePolicy, HttpPool, LoadBalancer,
     PortPolicy, Subset, TcpKeepalive, TcpPool, TrafficPolicy,
@@ -46,6 +52,7 @@ pub use protocol::Protocol;
 pub use secret::{ConfigMap, Secret, ServerCertificate};
 pub use service::{Service, ServiceAddresses, ServicePort, TargetPort};
 pub use string_match::StringMatch;
+pub use support::{Row, Support, support};
 pub use virtual_service::{
     CorsPolicy, Destination, DirectResponse, GatewayName, GatewayRef, HeaderMatch,
     HeaderOperations, HttpAction, HttpMatch, HttpRoute, MessageHeaderOperations, Redirect,

@@ -3,12 +3,16 @@
 //! In: Istio MeshConfig, the key `mesh` of the ConfigMap `istio` in the root namespace. Out:
 //! [`MeshConfig`]; [`MeshConfig::default`] is what holds where none is written.
 
+mod convert;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use meltemi_spiffe::TrustDomain;
 
 use crate::{H2UpgradePolicy, Metadata, NamespaceName, RetryPolicy, TcpKeepalive};
+
+pub(crate) use convert::{SUPPORT, convert};
 
 /// Settings for the whole mesh.
 #[derive(Debug, Clone, PartialEq)]

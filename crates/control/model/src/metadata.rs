@@ -2,11 +2,15 @@
 //!
 //! In: `metadata` as written. Out: [`Metadata`], the part of it that the mesh uses.
 
+mod convert;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::{Labels, NamespaceName};
+
+pub(crate) use convert::{annotation, boolean, convert, of_template};
 
 /// The checked metadata of a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]

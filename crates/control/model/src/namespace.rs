@@ -2,7 +2,11 @@
 //!
 //! In: Kubernetes Namespace and ServiceAccount. Out: what the mesh reads from them.
 
+mod convert;
+
 use crate::{Metadata, NamespaceName};
+
+pub(crate) use convert::convert;
 
 /// A Kubernetes Namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,11 +2,15 @@
 //!
 //! In: Kubernetes Secret and ConfigMap. Out: their data, and certificates as gateways use them.
 
+mod convert;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::Metadata;
+
+pub(crate) use convert::{convert_config_map, convert_secret};
 
 /// A Kubernetes ConfigMap.
 #[derive(Debug, Clone, PartialEq, Eq)]

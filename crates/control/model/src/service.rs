@@ -2,9 +2,13 @@
 //!
 //! In: Kubernetes Service. Out: [`Service`], which the snapshot joins with workloads.
 
+mod convert;
+
 use std::net::IpAddr;
 
 use crate::{ExportTo, Hostname, Labels, Metadata, Protocol};
+
+pub(crate) use convert::convert;
 
 /// A Kubernetes Service.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,10 @@
 //!
 //! In: `exact`, `prefix`, `regex` as written, exactly one. Out: [`StringMatch`].
 
+mod convert;
+
+pub(crate) use convert::{convert, required};
+
 /// How a string is compared (Istio `StringMatch`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum StringMatch {

@@ -4,6 +4,11 @@
 //! R5, R6).
 
 mod action;
+mod convert;
+mod convert_action;
+mod convert_cors;
+mod convert_match;
+mod convert_retry;
 mod matching;
 mod retry;
 
@@ -12,6 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{ExportTo, Hostname, Metadata, NamespaceName};
+
+pub(crate) use convert::{SUPPORT, convert};
+pub(crate) use convert_retry::convert_retry;
 
 pub use action::{
     CorsPolicy, Destination, DirectResponse, HeaderOperations, HttpAction, MessageHeaderOperations,

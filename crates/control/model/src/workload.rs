@@ -3,10 +3,14 @@
 //! In: Kubernetes Pod and Deployment. Out: [`Workload`] values that the snapshot joins with services
 //! and namespaces, and that `meltemi up` starts.
 
+mod convert;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::{Injection, Metadata};
+
+pub(crate) use convert::{convert_deployment, convert_pod};
 
 /// A Kubernetes Deployment, expanded to one workload for each replica.
 #[derive(Debug, Clone, PartialEq, Eq)]

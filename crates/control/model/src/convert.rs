@@ -1,0 +1,325 @@
+//! From a document to a valid resource.
+//!
+//! In: [`Document`]s. Out: [`Config`] values, or every [`Problem`] of the resource. Called by
+//! `source` and by the tools; the rules of each kind stand beside its type.
+
+use meltemi_api::{Document, FieldPath, Problem, ProblemKind, ResourceLabel, Strictness};
+use serde::de::DeserializeOwned;
+
+use crate::check::{Check, Fault};
+use crate::{
+    Config, Kind, Metadata, NamespaceName, ResourceId, destination_rule, gateway, mesh_config,
+    metadata, namespace, secret, service, virtual_service, workload,
+};
+
+/// What holds where a resource says nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Defaults {
+    /// The namespace of resources that name none: `default`.
+    pub namespace: NamespaceName,
+    /// The namespace that the mesh configuration is read from: `istio-system`.
+    pub root_namespace: NamespaceName,
+    /// The DNS domain of services: `cluster.local`.
+    pub domain: String,
+}
+
+/// The name of the ConfigMap with the mesh configuration.
+const MESH_CONFIG_MAP: &str = "istio";
+
+/// The top-level fields of an Istio resource.
+const SECTIONS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            namespace: "default".into(),
+            root_namespace: "istio-system".into(),
+            domain: "cluster.local".to_owned(),
+        }
+    }
+}
+
+/// Converts a document to the resource that it describes.
+///
+/// # Errors
+/// Every problem of the resource, in the order of their lines. A kind that the mesh does not take is
+/// the one problem of kind [`ProblemKind::UnsupportedKind`].
+pub fn convert(document: &Document, defaults: &Defaults) -> Result<Config, Vec<Problem>> {
+    let (kind, label) = match recognize(document, defaults) {
+        Ok(recognized) => recognized,
+        Err(problem) => return Err(vec![*problem]),
+    };
+    let namespace = namespace_of(document, kind, defaults);
+    let mut source = Source {
+        document,
+        check: Check::new(&namespace, defaults),
+        faults: Vec::new(),
+        set_aside: Vec::new(),
+    };
+    let meta = source.metadata(kind);
+    let config = source.config(kind, meta);
+    let nested = config
+        .as_ref()
+        .err()
+        .map(|problems| problems.0.clone())
+        .unwrap_or_default();
+    let faults = source.into_faults();
+    let mut problems: Vec<_> = faults
+        .into_iter()
+        .map(|it| document.problem(it.kind, Some(label.clone()), it.path, it.message))
+        .chain(nested.into_iter().map(|it| Problem {
+            resource: Some(label.clone()),
+            ..it
+        }))
+        .collect();
+    problems.sort_by(|a, b| (a.line, &a.path).cmp(&(b.line, &b.path)));
+    problems.dedup();
+    match config {
+        Ok(config) if problems.is_empty() => Ok(config),
+        Ok(_) | Err(_) => Err(problems),
+    }
+}
+
+/// The id of the resource that a document describes, valid or not; `None` if its kind is not one of
+/// the mesh or it has no name.
+pub fn identify(document: &Document, defaults: &Defaults) -> Option<ResourceId> {
+    let (kind, label) = recognize(document, defaults).ok()?;
+    let namespace = namespace_of(document, kind, defaults);
+    (!label.name.is_empty()).then(|| ResourceId {
+        kind,
+        namespace,
+        name: label.name.into(),
+    })
+}
+
+/// The kind of a document and how it is called in problems.
+fn recognize(
+    document: &Document,
+    defaults: &Defaults,
+) -> Result<(Kind, ResourceLabel), Box<Problem>> {
+    let meta = document.metadata().value;
+    let written = match &document.kind {
+        kind if kind.is_empty() => "resource".to_owned(),
+        kind => kind.clone(),
+    };
+    let namespaced = document.kind != "Namespace";
+    let namespace = meta
+        .namespace
+        .clone()
+        .unwrap_or_else(|| defaults.namespace.as_str().to_owned());
+    let label = ResourceLabel {
+        kind: written,
+        namespace: namespaced.then_some(namespace),
+        name: meta.name.clone(),
+    };
+    let problem = |kind, path: FieldPath, message: String| {
+        let label = (!label.name.is_empty() || !document.kind.is_empty()).then(|| label.clone());
+        Box::new(document.problem(kind, label, path, message))
+    };
+    if document.kind.is_empty() {
+        let message = "not a Kubernetes resource: `kind` is missing".to_owned();
+        return Err(problem(ProblemKind::Invalid, FieldPath::root(), message));
+    }
+    let at = FieldPath::root().field("apiVersion");
+    let kind = match (document.group(), document.kind.as_str()) {
+        ("", "Namespace") => Kind::Namespace,
+        ("", "Service") => Kind::Service,
+        ("", "ServiceAccount") => Kind::ServiceAccount,
+        ("", "Pod") => Kind::Pod,
+        ("", "Secret") => Kind::Secret,
+        ("", "ConfigMap") => {
+            let root = label.namespace.as_deref() == Some(defaults.root_namespace.as_str());
+            let mesh = root && label.name == MESH_CONFIG_MAP;
+            if mesh {
+                Kind::MeshConfig
+            } else {
+                Kind::ConfigMap
+            }
+        }
+        ("apps", "Deployment") => Kind::Deployment,
+        ("networking.istio.io", "Gateway") => Kind::Gateway,
+        ("networking.istio.io", "VirtualService") => Kind::VirtualService,
+        ("networking.istio.io", "DestinationRule") => Kind::DestinationRule,
+        (_, "Deployment") => {
+            let message = format!(
+                "`{}` has no Deployment; write apps/v1",
+                document.api_version
+            );
+            return Err(problem(ProblemKind::Invalid, at, message));
+        }
+        _ => {
+            let message = format!(
+                "kind {} ({}) is not supported yet",
+                document.kind, document.api_version
+            );
+            return Err(problem(
+                ProblemKind::UnsupportedKind,
+                FieldPath::root(),
+                message,
+            ));
+        }
+    };
+    let versions: &[&str] = match document.group() {
+        "networking.istio.io" => &["v1", "v1beta1", "v1alpha3"],
+        _ => &["v1"],
+    };
+    if !versions.contains(&document.version()) {
+        let message = format!(
+            "`{}` is not a version of {}; write {}",
+            document.version(),
+            document.kind,
+            versions.join(", ")
+        );
+        return Err(problem(ProblemKind::Invalid, at, message));
+    }
+    Ok((kind, label))
+}
+
+fn namespace_of(document: &Document, kind: Kind, defaults: &Defaults) -> NamespaceName {
+    match (kind, document.metadata().value.namespace) {
+        (Kind::Namespace, _) => NamespaceName::new(""),
+        (_, Some(namespace)) => NamespaceName::new(namespace),
+        (_, None) => defaults.namespace.clone(),
+    }
+}
+
+/// Problems of a text inside the document, which have their lines already.
+struct Nested(Vec<Problem>);
+
+/// A document on its way into a resource.
+struct Source<'a> {
+    document: &'a Document,
+    check: Check<'a>,
+    faults: Vec<Fault>,
+    set_aside: Vec<FieldPath>,
+}
+
+impl Source<'_> {
+    fn metadata(&mut self, kind: Kind) -> Metadata {
+        let decoded = self.document.metadata();
+        self.note(decoded.faults, decoded.set_aside);
+        metadata::convert(decoded.value, kind, &mut self.check)
+    }
+
+    fn config(&mut self, kind: Kind, meta: Metadata) -> Result<Config, Nested> {
+        use Strictness::{Lenient, Strict};
+        let config = match kind {
+            Kind::Namespace => Config::Namespace(namespace::convert(meta)),
+            Kind::ServiceAccount => Config::ServiceAccount(crate::ServiceAccount { meta }),
+            Kind::Service => {
+                let spec = self.section("spec", Lenient);
+                Config::Service(service::convert(meta, spec, &mut self.check))
+            }
+            Kind::Deployment => {
+                let spec = self.section("spec", Lenient);
+                Config::Deployment(workload::convert_deployment(meta, spec, &mut self.check))
+            }
+            Kind::Pod => {
+                let spec = self.section("spec", Lenient);
+                let status = self.section("status", Lenient);
+                let pod = workload::convert_pod(meta, spec, status, &mut self.check);
+                Config::Pod(Box::new(pod))
+            }
+            Kind::ConfigMap => {
+                let written = self.whole();
+                Config::ConfigMap(secret::convert_config_map(meta, written))
+            }
+            Kind::Secret => {
+                let written = self.whole();
+                Config::Secret(secret::convert_secret(meta, written, &mut self.check))
+            }
+            Kind::Gateway => {
+                let spec = self.section("spec", Strict);
+                Config::Gateway(gateway::convert(meta, spec, &mut self.check))
+            }
+            Kind::VirtualService => {
+                let spec = self.section("spec", Strict);
+                Config::VirtualService(virtual_service::convert(meta, spec, &mut self.check))
+            }
+            Kind::DestinationRule => {
+                let spec = self.section("spec", Strict);
+                Config::DestinationRule(destination_rule::convert(meta, spec, &mut self.check))
+            }
+            Kind::MeshConfig => return self.mesh_config(meta),
+        };
+        Ok(config)
+    }
+
+    /// The mesh configuration is YAML of its own under the key `mesh`.
+    fn mesh_config(&mut self, meta: Metadata) -> Result<Config, Nested> {
+        let at = FieldPath::root().field("data").key("mesh");
+        let document = match self.document.nested(&at, "MeshConfig") {
+            None => {
+                let config = crate::MeshConfig {
+                    meta,
+                    ..crate::MeshConfig::default()
+                };
+                return Ok(Config::MeshConfig(Box::new(config)));
+            }
+            Some(Err(problem)) => return Err(Nested(vec![problem])),
+            Some(Ok(document)) => document,
+        };
+        let mut inner = Source {
+            document: &document,
+            check: Check::new(self.check.namespace, self.check.defaults),
+            faults: Vec::new(),
+            set_aside: Vec::new(),
+        };
+        let decoded = document.whole(Strictness::Strict);
+        inner.note(decoded.faults, decoded.set_aside);
+        let config = mesh_config::convert(meta, decoded.value, &mut inner.check);
+        let faults = inner.into_faults();
+        if faults.is_empty() {
+            return Ok(Config::MeshConfig(Box::new(config)));
+        }
+        let problems = faults.into_iter().map(|it| {
+            let problem = document.problem(it.kind, None, it.path.clone(), it.message);
+            Problem {
+                path: Some(it.path.below(&at)),
+                ..problem
+            }
+        });
+        Err(Nested(problems.collect()))
+    }
+
+    fn section<T: DeserializeOwned + Default>(&mut self, name: &str, strictness: Strictness) -> T {
+        let decoded = self.document.section(name, strictness);
+        self.note(decoded.faults, decoded.set_aside);
+        if strictness == Strictness::Strict {
+            self.note(self.document.unknown_sections(&SECTIONS), Vec::new());
+        }
+        decoded.value
+    }
+
+    fn whole<T: DeserializeOwned + Default>(&mut self) -> T {
+        let decoded = self.document.whole(Strictness::Lenient);
+        self.note(decoded.faults, decoded.set_aside);
+        decoded.value
+    }
+
+    fn note(&mut self, faults: Vec<(FieldPath, String)>, set_aside: Vec<FieldPath>) {
+        self.faults
+            .extend(faults.into_iter().map(|(path, message)| Fault {
+                path,
+                message,
+                kind: ProblemKind::Invalid,
+            }));
+        self.set_aside.extend(set_aside);
+    }
+
+    /// All faults, without those that only follow from a part that could not be read.
+    fn into_faults(self) -> Vec<Fault> {
+        let aside = self.set_aside;
+        let follows = |fault: &Fault| {
+            aside
+                .iter()
+                .any(|it| it.is_prefix_of(&fault.path) || fault.path.is_prefix_of(it))
+        };
+        let found = self
+            .check
+            .into_faults()
+            .into_iter()
+            .filter(|fault| !follows(fault));
+        self.faults.into_iter().chain(found).collect()
+    }
+}

@@ -1,0 +1,498 @@
+//! The mesh configuration: from written to valid.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+use meltemi_api::FieldPath;
+use meltemi_api::destination_rule::TcpKeepalive;
+use meltemi_api::mesh_config as api;
+use meltemi_api::virtual_service::HttpRetry;
+use meltemi_spiffe::TrustDomain;
+
+use super::{
+    AccessLog, AccessLogFormat, IngressDefaults, MeshConfig, OutboundTrafficPolicy, ProxyConfig,
+};
+use crate::check::{Check, filled, is_dns_label, parse_duration};
+use crate::destination_rule::{convert_keepalive, convert_upgrade};
+use crate::support::{Row, harmless, rejected, supported};
+use crate::virtual_service::convert_retry;
+use crate::{H2UpgradePolicy, Kind, Metadata, NamespaceName};
+
+const KIND: Kind = Kind::MeshConfig;
+
+/// The state of every field.
+pub(crate) const SUPPORT: &[Row] = &[
+    supported(KIND, "rootNamespace"),
+    supported(KIND, "trustDomain"),
+    supported(KIND, "trustDomainAliases"),
+    supported(KIND, "outboundTrafficPolicy"),
+    rejected(KIND, "inboundTrafficPolicy"),
+    supported(KIND, "accessLogFile"),
+    supported(KIND, "accessLogFormat"),
+    supported(KIND, "accessLogEncoding"),
+    rejected(KIND, "enableEnvoyAccessLogService").note("false is accepted"),
+    harmless(KIND, "disableEnvoyListenerLog").note("there is no listener log"),
+    supported(KIND, "enableAutoMtls"),
+    rejected(KIND, "enableTracing").note("false is accepted"),
+    harmless(KIND, "enablePrometheusMerge").note("the agent's affair"),
+    supported(KIND, "proxyListenPort"),
+    supported(KIND, "proxyInboundListenPort"),
+    supported(KIND, "proxyHttpPort"),
+    supported(KIND, "connectTimeout"),
+    supported(KIND, "protocolDetectionTimeout"),
+    supported(KIND, "tcpKeepalive"),
+    supported(KIND, "h2UpgradePolicy"),
+    supported(KIND, "defaultHttpRetryPolicy"),
+    supported(KIND, "ingressClass"),
+    supported(KIND, "ingressService"),
+    supported(KIND, "ingressSelector"),
+    harmless(KIND, "ingressControllerMode").note("Ingress resources are not taken yet"),
+    supported(KIND, "defaultConfig"),
+    harmless(KIND, "defaultConfig.parentShutdownDuration").note("there is no hot restart"),
+    harmless(KIND, "defaultConfig.binaryPath").note("the proxy is this program"),
+    harmless(KIND, "defaultConfig.configPath").note("the proxy is this program"),
+    harmless(KIND, "defaultConfig.serviceCluster").note("from the workload's labels"),
+    harmless(KIND, "defaultConfig.controlPlaneAuthPolicy").note("deprecated in Istio"),
+    harmless(KIND, "defaultConfig.holdApplicationUntilProxyStarts").note("always so"),
+    harmless(KIND, "defaultConfig.image").note("the proxy is this program"),
+    harmless(KIND, "defaultConfig.meshId").note("one mesh"),
+    harmless(KIND, "defaultConfig.statNameLength").note("no limit"),
+    rejected(KIND, "defaultConfig.tracing"),
+    rejected(KIND, "defaultConfig.zipkinAddress"),
+    rejected(KIND, "defaultConfig.tracingServiceName"),
+    rejected(KIND, "defaultConfig.proxyStatsMatcher"),
+    rejected(KIND, "defaultConfig.extraStatTags"),
+    rejected(KIND, "defaultConfig.gatewayTopology"),
+    rejected(KIND, "defaultConfig.interceptionMode"),
+    rejected(KIND, "defaultConfig.envoyAccessLogService"),
+    rejected(KIND, "defaultConfig.envoyMetricsService"),
+    rejected(KIND, "defaultConfig.customConfigFile"),
+    rejected(KIND, "defaultConfig.proxyBootstrapTemplatePath"),
+    rejected(KIND, "defaultConfig.proxyHeaders"),
+    rejected(KIND, "defaultConfig.privateKeyProvider"),
+    rejected(KIND, "defaultConfig.readinessProbe"),
+    rejected(KIND, "defaultConfig.runtimeValues"),
+    rejected(KIND, "defaultConfig.statsdUdpAddress"),
+    rejected(KIND, "defaultConfig.caCertificatesPem"),
+    rejected(KIND, "defaultServiceExportTo"),
+    rejected(KIND, "defaultVirtualServiceExportTo"),
+    rejected(KIND, "defaultDestinationRuleExportTo"),
+    rejected(KIND, "defaultProviders"),
+    rejected(KIND, "extensionProviders"),
+    rejected(KIND, "discoverySelectors"),
+    rejected(KIND, "localityLbSetting"),
+    rejected(KIND, "pathNormalization"),
+    rejected(KIND, "serviceSettings"),
+    rejected(KIND, "serviceScopeConfigs"),
+    rejected(KIND, "configSources"),
+    rejected(KIND, "ca"),
+    rejected(KIND, "caCertificates"),
+    rejected(KIND, "certificates"),
+    rejected(KIND, "dnsRefreshRate"),
+    rejected(KIND, "inboundClusterStatName"),
+    rejected(KIND, "outboundClusterStatName"),
+    rejected(KIND, "meshMTLS"),
+    rejected(KIND, "tlsDefaults"),
+    rejected(KIND, "hboneIdleTimeout"),
+    harmless(KIND, "verifyCertificateAtClient").note("certificates are always verified"),
+];
+
+/// Checks a MeshConfig.
+pub(crate) fn convert(
+    meta: Metadata,
+    written: api::MeshConfig,
+    check: &mut Check<'_>,
+) -> MeshConfig {
+    let defaults = MeshConfig::default();
+    let at = FieldPath::root();
+    let it = split(written, &at, check);
+    let root_namespace = filled(it.root_namespace).map(|name| {
+        if !is_dns_label(&name) {
+            check.invalid(
+                &at.field("rootNamespace"),
+                format!("`{name}` is not a namespace"),
+            );
+        }
+        NamespaceName::new(name)
+    });
+    let trust_domain =
+        filled(it.trust_domain).and_then(|text| domain(&text, &at.field("trustDomain"), check));
+    let at_aliases = at.field("trustDomainAliases");
+    let trust_domain_aliases = it
+        .trust_domain_aliases
+        .iter()
+        .enumerate()
+        .filter_map(|(index, text)| domain(text, &at_aliases.index(index), check))
+        .collect();
+    let log = (
+        it.access_log_file,
+        it.access_log_format,
+        it.access_log_encoding,
+    );
+    let mut port = |name: &str, number: Option<i64>| {
+        number
+            .filter(|port| *port != 0)
+            .and_then(|number| check.port(&at.field(name), number))
+    };
+    let outbound_port = port("proxyListenPort", it.proxy_listen_port);
+    let inbound_port = port("proxyInboundListenPort", it.proxy_inbound_listen_port);
+    let proxy_http_port = port("proxyHttpPort", it.proxy_http_port);
+    let at_retry = at.field("defaultHttpRetryPolicy");
+    let retry = it
+        .default_http_retry_policy
+        .map(|it| convert_retry(it, &at_retry, check));
+    let at_upgrade = at.field("h2UpgradePolicy");
+    let upgrade =
+        filled(it.h2_upgrade_policy).and_then(|text| convert_upgrade(&text, &at_upgrade, check));
+    let at_detection = at.field("protocolDetectionTimeout");
+    // Zero has a meaning here: no limit.
+    let detection = it
+        .protocol_detection_timeout
+        .filter(|text| parse_duration(text) != Ok(Duration::ZERO))
+        .and_then(|text| check.duration(&at_detection, Some(&text)));
+    let connect_timeout =
+        check.duration(&at.field("connectTimeout"), it.connect_timeout.as_deref());
+    let at_keepalive = at.field("tcpKeepalive");
+    let ingress = IngressDefaults::default();
+    MeshConfig {
+        meta,
+        root_namespace: root_namespace.unwrap_or(defaults.root_namespace),
+        trust_domain: trust_domain.unwrap_or(defaults.trust_domain),
+        trust_domain_aliases,
+        domain: check.defaults.domain.clone(),
+        outbound_traffic_policy: outbound(it.outbound_traffic_policy, &at, check),
+        access_log: access_log(log, &at, check),
+        enable_auto_mtls: it.enable_auto_mtls.unwrap_or(true),
+        proxy_listen_port: outbound_port.unwrap_or(defaults.proxy_listen_port),
+        proxy_inbound_listen_port: inbound_port.unwrap_or(defaults.proxy_inbound_listen_port),
+        proxy_http_port,
+        connect_timeout: connect_timeout.unwrap_or(defaults.connect_timeout),
+        protocol_detection_timeout: detection.unwrap_or(Duration::ZERO),
+        tcp_keepalive: it
+            .tcp_keepalive
+            .map(|it| convert_keepalive(it, &at_keepalive, check)),
+        h2_upgrade_policy: upgrade
+            .filter(|policy| *policy != H2UpgradePolicy::Default)
+            .unwrap_or(H2UpgradePolicy::DoNotUpgrade),
+        default_http_retry_policy: retry.unwrap_or_default(),
+        ingress: IngressDefaults {
+            class: filled(it.ingress_class).unwrap_or(ingress.class),
+            service: filled(it.ingress_service).unwrap_or(ingress.service),
+            selector: filled(it.ingress_selector).unwrap_or(ingress.selector),
+        },
+        default_config: convert_proxy(it.default_config, &at.field("defaultConfig"), check),
+    }
+}
+
+fn outbound(
+    written: Option<api::TrafficPolicyMode>,
+    at: &FieldPath,
+    check: &mut Check<'_>,
+) -> OutboundTrafficPolicy {
+    let Some(api::TrafficPolicyMode { mode }) = written else {
+        return OutboundTrafficPolicy::AllowAny;
+    };
+    let choices = [
+        ("ALLOW_ANY", OutboundTrafficPolicy::AllowAny),
+        ("REGISTRY_ONLY", OutboundTrafficPolicy::RegistryOnly),
+    ];
+    let at = at.field("outboundTrafficPolicy").field("mode");
+    // REGISTRY_ONLY is the first value of the enumeration, so it is meant where none is written.
+    filled(mode)
+        .and_then(|text| check.choice(&at, &text, &choices))
+        .unwrap_or(OutboundTrafficPolicy::RegistryOnly)
+}
+
+fn domain(text: &str, at: &FieldPath, check: &mut Check<'_>) -> Option<TrustDomain> {
+    TrustDomain::from_str(text)
+        .map_err(|error| check.invalid(at, error.to_string()))
+        .ok()
+}
+
+type WrittenLog = (Option<String>, Option<String>, Option<String>);
+
+fn access_log(
+    (file, format, encoding): WrittenLog,
+    at: &FieldPath,
+    check: &mut Check<'_>,
+) -> Option<AccessLog> {
+    let default = AccessLog::default();
+    let is_json = filled(encoding).and_then(|text| {
+        check.choice(
+            &at.field("accessLogEncoding"),
+            &text,
+            &[("TEXT", false), ("JSON", true)],
+        )
+    });
+    let format = filled(format);
+    let format = match (is_json.unwrap_or(false), format) {
+        (false, format) => AccessLogFormat::Text(format),
+        (true, None) => AccessLogFormat::Json(None),
+        (true, Some(text)) => AccessLogFormat::Json(Some(json_format(&text, at, check))),
+    };
+    // An empty file, where one is written, turns the log off.
+    match file {
+        Some(path) if path.is_empty() => None,
+        Some(path) => Some(AccessLog { path, format }),
+        None => Some(AccessLog { format, ..default }),
+    }
+}
+
+fn json_format(text: &str, at: &FieldPath, check: &mut Check<'_>) -> BTreeMap<String, String> {
+    let at = at.field("accessLogFormat");
+    let what = "with encoding JSON write an object of names and formats";
+    let parsed = meltemi_api::parse(None, text).ok();
+    let fields = parsed
+        .as_ref()
+        .and_then(|documents| match documents.first()?.root().value {
+            meltemi_api::Value::Map(ref entries) => entries
+                .iter()
+                .map(|entry| Some((entry.key.clone(), entry.node.as_text()?.to_owned())))
+                .collect(),
+            _ => None,
+        });
+    if fields.is_none() {
+        check.invalid(&at, what);
+    }
+    fields.unwrap_or_default()
+}
+
+/// The fields that are honoured.
+struct Honoured {
+    root_namespace: Option<String>,
+    trust_domain: Option<String>,
+    trust_domain_aliases: Vec<String>,
+    outbound_traffic_policy: Option<api::TrafficPolicyMode>,
+    access_log_file: Option<String>,
+    access_log_format: Option<String>,
+    access_log_encoding: Option<String>,
+    enable_auto_mtls: Option<bool>,
+    proxy_listen_port: Option<i64>,
+    proxy_inbound_listen_port: Option<i64>,
+    proxy_http_port: Option<i64>,
+    connect_timeout: Option<String>,
+    protocol_detection_timeout: Option<String>,
+    tcp_keepalive: Option<TcpKeepalive>,
+    h2_upgrade_policy: Option<String>,
+    default_http_retry_policy: Option<HttpRetry>,
+    ingress_class: Option<String>,
+    ingress_service: Option<String>,
+    ingress_selector: Option<String>,
+    default_config: Option<api::ProxyConfig>,
+}
+
+/// Refuses what is known and not honoured, and hands on the rest.
+fn split(written: api::MeshConfig, at: &FieldPath, check: &mut Check<'_>) -> Honoured {
+    let api::MeshConfig {
+        root_namespace,
+        trust_domain,
+        trust_domain_aliases,
+        outbound_traffic_policy,
+        inbound_traffic_policy,
+        access_log_file,
+        access_log_format,
+        access_log_encoding,
+        enable_envoy_access_log_service,
+        // ignored: there is no listener log.
+        disable_envoy_listener_log: _disable_envoy_listener_log,
+        enable_auto_mtls,
+        enable_tracing,
+        // ignored: the agent's affair.
+        enable_prometheus_merge: _enable_prometheus_merge,
+        proxy_listen_port,
+        proxy_inbound_listen_port,
+        proxy_http_port,
+        connect_timeout,
+        protocol_detection_timeout,
+        tcp_keepalive,
+        h2_upgrade_policy,
+        default_http_retry_policy,
+        ingress_class,
+        ingress_service,
+        ingress_selector,
+        // ignored: Ingress resources are not taken yet.
+        ingress_controller_mode: _ingress_controller_mode,
+        default_config,
+        default_service_export_to,
+        default_virtual_service_export_to,
+        default_destination_rule_export_to,
+        default_providers,
+        extension_providers,
+        discovery_selectors,
+        locality_lb_setting,
+        path_normalization,
+        service_settings,
+        service_scope_configs,
+        config_sources,
+        ca,
+        ca_certificates,
+        certificates,
+        dns_refresh_rate,
+        inbound_cluster_stat_name,
+        outbound_cluster_stat_name,
+        mesh_mtls,
+        tls_defaults,
+        hbone_idle_timeout,
+        // ignored: certificates are always verified.
+        verify_certificate_at_client: _verify_certificate_at_client,
+    } = written;
+    for (name, field) in [
+        ("inboundTrafficPolicy", inbound_traffic_policy),
+        ("defaultServiceExportTo", default_service_export_to),
+        (
+            "defaultVirtualServiceExportTo",
+            default_virtual_service_export_to,
+        ),
+        (
+            "defaultDestinationRuleExportTo",
+            default_destination_rule_export_to,
+        ),
+        ("defaultProviders", default_providers),
+        ("extensionProviders", extension_providers),
+        ("discoverySelectors", discovery_selectors),
+        ("localityLbSetting", locality_lb_setting),
+        ("pathNormalization", path_normalization),
+        ("serviceSettings", service_settings),
+        ("serviceScopeConfigs", service_scope_configs),
+        ("configSources", config_sources),
+        ("ca", ca),
+        ("caCertificates", ca_certificates),
+        ("certificates", certificates),
+        ("dnsRefreshRate", dns_refresh_rate),
+        ("inboundClusterStatName", inbound_cluster_stat_name),
+        ("outboundClusterStatName", outbound_cluster_stat_name),
+        ("meshMTLS", mesh_mtls),
+        ("tlsDefaults", tls_defaults),
+        ("hboneIdleTimeout", hbone_idle_timeout),
+    ] {
+        check.unread(at, name, field);
+    }
+    if enable_envoy_access_log_service {
+        check.unsupported(
+            &at.field("enableEnvoyAccessLogService"),
+            "the access log service",
+        );
+    }
+    if enable_tracing == Some(true) {
+        check.unsupported(&at.field("enableTracing"), "tracing");
+    }
+    Honoured {
+        root_namespace,
+        trust_domain,
+        trust_domain_aliases,
+        outbound_traffic_policy,
+        access_log_file,
+        access_log_format,
+        access_log_encoding,
+        enable_auto_mtls,
+        proxy_listen_port,
+        proxy_inbound_listen_port,
+        proxy_http_port,
+        connect_timeout,
+        protocol_detection_timeout,
+        tcp_keepalive,
+        h2_upgrade_policy,
+        default_http_retry_policy,
+        ingress_class,
+        ingress_service,
+        ingress_selector,
+        default_config,
+    }
+}
+
+fn convert_proxy(
+    written: Option<api::ProxyConfig>,
+    at: &FieldPath,
+    check: &mut Check<'_>,
+) -> ProxyConfig {
+    let default = ProxyConfig::default();
+    let Some(written) = written else {
+        return default;
+    };
+    let api::ProxyConfig {
+        discovery_address,
+        concurrency,
+        drain_duration,
+        // ignored: there is no hot restart.
+        parent_shutdown_duration: _parent_shutdown_duration,
+        termination_drain_duration,
+        proxy_admin_port,
+        status_port,
+        proxy_metadata,
+        // ignored: the proxy is this program.
+        binary_path: _binary_path,
+        // ignored: the proxy is this program.
+        config_path: _config_path,
+        // ignored: it comes from the workload's labels.
+        service_cluster: _service_cluster,
+        // ignored: Istio has deprecated it.
+        control_plane_auth_policy: _control_plane_auth_policy,
+        // ignored: it always does.
+        hold_application_until_proxy_starts: _hold_application_until_proxy_starts,
+        tracing,
+        zipkin_address,
+        tracing_service_name,
+        proxy_stats_matcher,
+        extra_stat_tags,
+        gateway_topology,
+        interception_mode,
+        envoy_access_log_service,
+        envoy_metrics_service,
+        custom_config_file,
+        proxy_bootstrap_template_path,
+        proxy_headers,
+        private_key_provider,
+        readiness_probe,
+        runtime_values,
+        // ignored: there is no limit.
+        stat_name_length: _stat_name_length,
+        statsd_udp_address,
+        ca_certificates_pem,
+        // ignored: the proxy is this program.
+        image: _image,
+        // ignored: there is one mesh.
+        mesh_id: _mesh_id,
+    } = written;
+    for (name, field) in [
+        ("tracing", tracing),
+        ("zipkinAddress", zipkin_address),
+        ("tracingServiceName", tracing_service_name),
+        ("proxyStatsMatcher", proxy_stats_matcher),
+        ("extraStatTags", extra_stat_tags),
+        ("gatewayTopology", gateway_topology),
+        ("interceptionMode", interception_mode),
+        ("envoyAccessLogService", envoy_access_log_service),
+        ("envoyMetricsService", envoy_metrics_service),
+        ("customConfigFile", custom_config_file),
+        ("proxyBootstrapTemplatePath", proxy_bootstrap_template_path),
+        ("proxyHeaders", proxy_headers),
+        ("privateKeyProvider", private_key_provider),
+        ("readinessProbe", readiness_probe),
+        ("runtimeValues", runtime_values),
+        ("statsdUdpAddress", statsd_udp_address),
+        ("caCertificatesPem", ca_certificates_pem),
+    ] {
+        check.unread(at, name, field);
+    }
+    let at_termination = at.field("terminationDrainDuration");
+    let drain = check.duration(&at.field("drainDuration"), drain_duration.as_deref());
+    let termination = check.duration(&at_termination, termination_drain_duration.as_deref());
+    let mut port = |name: &str, number: Option<i64>, default: u16| {
+        number
+            .and_then(|number| check.port(&at.field(name), number))
+            .unwrap_or(default)
+    };
+    ProxyConfig {
+        discovery_address: filled(discovery_address).unwrap_or(default.discovery_address),
+        proxy_admin_port: port("proxyAdminPort", proxy_admin_port, default.proxy_admin_port),
+        status_port: port("statusPort", status_port, default.status_port),
+        // 0 asks for as many workers as there are cores, which is what the proxy does by itself.
+        concurrency: check
+            .count(&at.field("concurrency"), concurrency)
+            .filter(|it| *it != 0),
+        drain_duration: drain.unwrap_or(default.drain_duration),
+        termination_drain_duration: termination.unwrap_or(default.termination_drain_duration),
+        proxy_metadata,
+    }
+}

@@ -1,0 +1,229 @@
+//! Virtual services: from written to valid (FEATURES T4 to T6, T9, R5, R6).
+
+use meltemi_api::{FieldPath, virtual_service as api};
+
+use super::convert_action::{convert_action, convert_headers, convert_rewrite};
+use super::convert_cors::convert_cors;
+use super::convert_match::convert_match;
+use super::convert_retry::convert_retry;
+use super::{GatewayName, GatewayRef, HttpAction, HttpRoute, VirtualService};
+use crate::check::{Check, filled, is_dns_label, is_dns_subdomain};
+use crate::support::{Row, rejected, supported};
+use crate::{Hostname, Kind, Metadata, NamespaceName, export_to};
+
+/// The state of every field.
+pub(crate) const SUPPORT: &[Row] = &[
+    supported(Kind::VirtualService, "spec.hosts"),
+    supported(Kind::VirtualService, "spec.gateways"),
+    supported(Kind::VirtualService, "spec.exportTo"),
+    rejected(Kind::VirtualService, "spec.tls"),
+    rejected(Kind::VirtualService, "spec.tcp"),
+    supported(Kind::VirtualService, "spec.http"),
+    supported(Kind::VirtualService, "spec.http[].match[].headers[*]")
+        .note("JWT claims (@request.auth.claims) are rejected"),
+    rejected(Kind::VirtualService, "spec.http[].delegate"),
+    rejected(Kind::VirtualService, "spec.http[].fault"),
+    rejected(Kind::VirtualService, "spec.http[].mirror"),
+    rejected(Kind::VirtualService, "spec.http[].mirrors"),
+    rejected(Kind::VirtualService, "spec.http[].mirrorPercent"),
+    rejected(Kind::VirtualService, "spec.http[].mirrorPercentage"),
+    supported(Kind::VirtualService, "spec.http[].corsPolicy.allowOrigin").note("deprecated"),
+];
+
+/// Checks a VirtualService.
+pub(crate) fn convert(
+    meta: Metadata,
+    spec: api::VirtualServiceSpec,
+    check: &mut Check<'_>,
+) -> VirtualService {
+    let api::VirtualServiceSpec {
+        hosts,
+        gateways,
+        http,
+        tls,
+        tcp,
+        export_to,
+    } = spec;
+    let at = FieldPath::root().field("spec");
+    let gateways = match gateways.is_empty() {
+        true => vec![GatewayRef::Mesh],
+        false => convert_gateways(&gateways, &at.field("gateways"), check),
+    };
+    let in_mesh = gateways.contains(&GatewayRef::Mesh);
+    let hosts = convert_hosts(&hosts, in_mesh, &at.field("hosts"), check);
+    for (name, empty) in [("tls", tls.is_empty()), ("tcp", tcp.is_empty())] {
+        if !empty {
+            check.unsupported(&at.field(name), &format!("`{name}`"));
+        }
+    }
+    let at_http = at.field("http");
+    if http.is_empty() && tls.is_empty() && tcp.is_empty() {
+        check.invalid(&at_http, "at least one route is needed");
+    }
+    let http = http
+        .into_iter()
+        .enumerate()
+        .filter_map(|(index, route)| convert_route(route, &at_http.index(index), check))
+        .collect();
+    let export_to = export_to::convert(&export_to, &at.field("exportTo"), false, check);
+    VirtualService {
+        meta,
+        hosts,
+        gateways,
+        http,
+        export_to,
+    }
+}
+
+/// Checks a list of gateway names.
+pub(super) fn convert_gateways(
+    names: &[String],
+    at: &FieldPath,
+    check: &mut Check<'_>,
+) -> Vec<GatewayRef> {
+    names
+        .iter()
+        .enumerate()
+        .filter_map(|(index, name)| {
+            let gateway = convert_gateway(name, check.namespace);
+            if gateway.is_none() {
+                let what = "write mesh, NAME or NAMESPACE/NAME";
+                check.invalid(
+                    &at.index(index),
+                    format!("`{name}` is not a gateway; {what}"),
+                );
+            }
+            gateway
+        })
+        .collect()
+}
+
+fn convert_gateway(name: &str, own: &NamespaceName) -> Option<GatewayRef> {
+    if name == "mesh" {
+        return Some(GatewayRef::Mesh);
+    }
+    let (namespace, name) = match name.split_once('/') {
+        Some((".", name)) => (own.clone(), name),
+        Some((namespace, name)) => (NamespaceName::from(namespace), name),
+        // The old form: name.namespace.svc.cluster.local.
+        None => match name.split_once('.') {
+            Some((name, rest)) => (
+                NamespaceName::from(rest.split('.').next().unwrap_or_default()),
+                name,
+            ),
+            None => (own.clone(), name),
+        },
+    };
+    let fine = is_dns_label(namespace.as_str()) && is_dns_subdomain(name);
+    fine.then(|| {
+        GatewayRef::Gateway(GatewayName {
+            namespace,
+            name: name.into(),
+        })
+    })
+}
+
+fn convert_hosts(
+    names: &[String],
+    in_mesh: bool,
+    at: &FieldPath,
+    check: &mut Check<'_>,
+) -> Vec<Hostname> {
+    if names.is_empty() {
+        check.invalid(at, "at least one host is needed");
+    }
+    let mut hosts: Vec<Hostname> = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        let at = at.index(index);
+        let Some(host) = check.hostname(&at, name) else {
+            continue;
+        };
+        if in_mesh && name == "*" {
+            let what = "name the services, or bind it to a gateway";
+            check.invalid(&at, format!("\"*\" would take the whole mesh; {what}"));
+        }
+        if let Some(other) = hosts.iter().find(|it| it.overlaps(&host)) {
+            check.invalid(&at, format!("`{host}` overlaps `{other}`; keep one"));
+        }
+        hosts.push(host);
+    }
+    hosts
+}
+
+fn convert_route(
+    written: api::HttpRoute,
+    at: &FieldPath,
+    check: &mut Check<'_>,
+) -> Option<HttpRoute> {
+    let api::HttpRoute {
+        name,
+        r#match: matches,
+        route,
+        redirect,
+        direct_response,
+        delegate,
+        rewrite,
+        timeout,
+        retries,
+        fault,
+        mirror,
+        mirrors,
+        mirror_percent,
+        mirror_percentage,
+        cors_policy,
+        headers,
+    } = written;
+    check.unread(at, "delegate", delegate);
+    check.unread(at, "fault", fault);
+    check.unread(at, "mirror", mirror);
+    check.unread(at, "mirrors", mirrors);
+    check.unread(at, "mirrorPercent", mirror_percent);
+    check.unread(at, "mirrorPercentage", mirror_percentage);
+    let at_match = at.field("match");
+    let matches = matches
+        .into_iter()
+        .enumerate()
+        .map(|(index, it)| convert_match(it, &at_match.index(index), check))
+        .collect();
+    let headers = convert_headers(headers, &at.field("headers"), check);
+    let rewrite = rewrite.and_then(|it| convert_rewrite(it, &at.field("rewrite"), check));
+    let timeout = check.duration(&at.field("timeout"), timeout.as_deref());
+    let retries = retries.map(|it| convert_retry(it, &at.field("retries"), check));
+    let cors = cors_policy.map(|it| convert_cors(it, &at.field("corsPolicy"), check));
+    let written = (route, redirect, direct_response);
+    let action = convert_action(written, delegate.is_some(), at, check);
+    if let (Some(HttpAction::Redirect(_)), Some(_)) = (&action, &rewrite) {
+        check.invalid(
+            &at.field("rewrite"),
+            "a redirect is not rewritten; remove one of the two",
+        );
+    }
+    if rewrite
+        .as_ref()
+        .is_some_and(|rewrite| rewrite.authority.is_some())
+    {
+        let request = &headers.request;
+        let host = request.set.iter().chain(&request.add);
+        if host
+            .clone()
+            .any(|(name, _)| *name == "host" || *name == ":authority")
+        {
+            let what = "is set by rewrite.authority already; remove one";
+            check.invalid(
+                &at.field("headers").field("request"),
+                format!("the host {what}"),
+            );
+        }
+    }
+    let name = filled(name);
+    Some(HttpRoute {
+        name,
+        matches,
+        action: action?,
+        rewrite,
+        timeout,
+        retries,
+        headers,
+        cors,
+    })
+}
