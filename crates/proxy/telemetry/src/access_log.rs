@@ -3,8 +3,12 @@
 //! `meltemi-http` and `meltemi-listener` make an [`AccessLogger`] for every configured log and
 //! hand it a [`StreamRecord`] at the end of each stream; the worker flushes its [`LogBuffers`].
 
+mod field;
 mod format;
+mod metadata;
+mod operator;
 mod sink;
+mod time;
 
 pub use format::{FormatError, Formatter, RecordFields};
 pub use sink::{LogBuffers, LogFiles};

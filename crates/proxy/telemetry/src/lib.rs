@@ -8,6 +8,7 @@
 mod access_log;
 mod block;
 mod connection;
+mod grpc;
 mod istio;
 mod peer;
 mod record;
@@ -25,10 +26,11 @@ pub use block::{
     SslStats, StatBlock, TcpStats, TrafficStats,
 };
 pub use connection::{ConnectionInfo, TlsInfo};
-pub use istio::{IstioMetrics, IstioRecorder, MetricSide, TcpDelta};
+pub use grpc::GrpcStatus;
+pub use istio::{IstioMetrics, IstioRecorder, TcpMetrics};
 pub use peer::{PeerCache, PeerDecodeError, PeerInfo};
 pub use record::{Protocol, RequestRecord, StreamRecord, UpstreamRecord};
-pub use registry::{StatsFormat, StatsQuery, StatsRegistry};
+pub use registry::{HistogramBuckets, StatKind, StatsQuery, StatsRegistry};
 pub use response_flags::ResponseFlags;
 pub use sharded::Sharded;
 pub use stat::{Counter, Gauge, Histogram, HistogramSnapshot, Lazy, ResponseCodes, StatRef, Text};

@@ -1,6 +1,12 @@
 //! All statistics of the process. Whoever applies configuration asks for blocks by name and
 //! hands them to the data plane; the administration endpoint prints them.
 
+mod collect;
+mod prometheus;
+mod text;
+
+pub(crate) use prometheus::{Exposition, Kind, Series};
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,6 +14,7 @@ use crate::{
     ClusterManagerStats, ClusterStats, ControlPlaneStats, DiscoveryStats, HttpStats, IstioMetrics,
     ListenerHttpStats, ListenerManagerStats, ListenerStats, ServerStats, Sharded, TcpStats,
 };
+use collect::Value;
 
 /// All statistics of the process. The same name gives the same block.
 #[derive(Debug)]
@@ -21,8 +28,10 @@ pub struct StatsRegistry {
     istio: Arc<IstioMetrics>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Blocks {
+    /// Tags of every statistic in Prometheus' form.
+    fixed_tags: Vec<(String, String)>,
     clusters: Named<ClusterStats>,
     listeners: Named<ListenerStats>,
     http: Named<HttpStats>,
@@ -35,25 +44,94 @@ struct Blocks {
 
 type Named<T> = BTreeMap<String, Arc<Sharded<T>>>;
 
-/// In which form statistics are printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum StatsFormat {
-    /// `name: value` lines.
-    #[default]
-    Text,
-    /// Envoy's JSON.
-    Json,
-    /// Prometheus text exposition.
-    Prometheus,
-}
-
-/// Which statistics are printed.
+/// Which statistics are printed, and how.
 #[derive(Clone, Debug, Default)]
 pub struct StatsQuery {
     /// Only names in which this is found.
     pub filter: Option<regex::Regex>,
+    /// Only names in which the filter is not found.
+    pub invert_filter: bool,
     /// Only those that were ever written.
     pub used_only: bool,
+    /// Only these kinds.
+    pub kind: StatKind,
+    /// How histograms are printed as text.
+    pub buckets: HistogramBuckets,
+}
+
+/// Which kinds of statistics are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StatKind {
+    /// All of them.
+    #[default]
+    All,
+    /// Counters.
+    Counters,
+    /// Gauges.
+    Gauges,
+    /// Histograms.
+    Histograms,
+    /// Texts.
+    TextReadouts,
+}
+
+/// How a histogram is printed as text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HistogramBuckets {
+    /// Quantiles.
+    #[default]
+    Summary,
+    /// Buckets, each with all values up to its bound.
+    Cumulative,
+    /// Buckets, each with its own values.
+    Disjoint,
+}
+
+/// Envoy's default bounds of Prometheus buckets.
+const BUCKETS: [f64; 19] = [
+    0.5,
+    1.0,
+    5.0,
+    10.0,
+    25.0,
+    50.0,
+    100.0,
+    250.0,
+    500.0,
+    1000.0,
+    2500.0,
+    5000.0,
+    10_000.0,
+    30_000.0,
+    60_000.0,
+    300_000.0,
+    600_000.0,
+    1_800_000.0,
+    3_600_000.0,
+];
+
+/// The quantiles that Envoy prints, in percent.
+const QUANTILES: [f64; 10] = [0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 100.0];
+
+impl StatsQuery {
+    /// Whether a statistic of this name is to be printed, whatever its value.
+    pub(crate) fn wants_name(&self, name: &str) -> bool {
+        self.filter
+            .as_ref()
+            .is_none_or(|filter| filter.is_match(name) != self.invert_filter)
+    }
+
+    fn wants(&self, name: &str, value: &Value) -> bool {
+        let kind = match value {
+            Value::Counter(_) => StatKind::Counters,
+            Value::Gauge { .. } => StatKind::Gauges,
+            Value::Histogram(_) => StatKind::Histograms,
+            Value::Text(_) => StatKind::TextReadouts,
+        };
+        (self.kind == StatKind::All || self.kind == kind)
+            && (!self.used_only || value.used())
+            && self.wants_name(name)
+    }
 }
 
 impl StatsRegistry {
@@ -68,6 +146,18 @@ impl StatsRegistry {
             control_plane: Arc::new(Sharded::new(workers)),
             istio: IstioMetrics::new(workers),
         })
+    }
+
+    /// Tags that every statistic has in Prometheus' form (`stats_config`'s fixed tags).
+    pub fn set_fixed_tags(&self, tags: Vec<(String, String)>) {
+        self.lock().fixed_tags = tags;
+    }
+
+    /// Sets every counter to zero (`/reset_counters`). What workers count in the same instant
+    /// may be lost.
+    pub fn reset_counters(&self) {
+        self.each_shard(collect::reset);
+        self.istio.reset_counters();
     }
 
     /// How many workers have a shard.
@@ -184,3 +274,6 @@ impl StatsRegistry {
         self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ mod codes;
 mod histogram;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 pub use codes::ResponseCodes;
@@ -21,7 +21,10 @@ pub struct Counter(AtomicU64);
 ///
 /// A shard may go below zero where one worker ends what another began; the sum is what counts.
 #[derive(Debug, Default)]
-pub struct Gauge(AtomicU64);
+pub struct Gauge {
+    value: AtomicU64,
+    used: AtomicBool,
+}
 
 /// A text, such as a version. Set on the main thread only.
 #[derive(Default)]
@@ -92,8 +95,7 @@ impl Gauge {
     /// Adds `n`.
     #[inline]
     pub fn add(&self, n: u64) {
-        let now = self.0.load(Ordering::Relaxed);
-        self.0.store(now.wrapping_add(n), Ordering::Relaxed);
+        self.set(self.value.load(Ordering::Relaxed).wrapping_add(n));
     }
 
     /// Takes `n` away.
@@ -102,16 +104,22 @@ impl Gauge {
         self.add(n.wrapping_neg());
     }
 
-    /// Makes it `n`, for what only the main thread knows.
+    /// Makes it `n`: for what one thread knows as a whole.
     #[inline]
     pub fn set(&self, n: u64) {
-        self.0.store(n, Ordering::Relaxed);
+        self.value.store(n, Ordering::Relaxed);
+        self.used.store(true, Ordering::Relaxed);
     }
 
     /// The value of this shard, which may be negative.
     #[inline]
     pub fn get(&self) -> i64 {
-        self.0.load(Ordering::Relaxed).cast_signed()
+        self.value.load(Ordering::Relaxed).cast_signed()
+    }
+
+    /// Whether it was ever written.
+    pub fn used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
     }
 }
 

@@ -68,10 +68,16 @@ stat_block! {
             rq_reset_after_downstream_response_started,
             rq_total,
             rs_too_large,
+            tracing_client_enabled = "tracing.client_enabled",
+            tracing_health_check = "tracing.health_check",
+            tracing_not_traceable = "tracing.not_traceable",
+            tracing_random_sampling = "tracing.random_sampling",
+            tracing_service_forced = "tracing.service_forced",
         }
         Gauge {
             downstream_cx_active,
             downstream_cx_http1_active,
+            downstream_cx_http1_soft_drain,
             downstream_cx_http2_active,
             downstream_cx_http3_active,
             downstream_cx_rx_bytes_buffered,

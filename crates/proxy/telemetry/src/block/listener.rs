@@ -16,6 +16,8 @@ stat_block! {
             downstream_listener_filter_error,
             downstream_listener_filter_remote_close,
             downstream_pre_cx_timeout,
+            extension_config_missing,
+            network_extension_config_missing,
             no_filter_chain_match,
         }
         Gauge {
@@ -23,6 +25,7 @@ stat_block! {
             downstream_pre_cx_active,
         }
         Histogram {
+            connections_accepted_per_socket_event,
             downstream_cx_length_ms,
         }
         Lazy<SslStats> {
@@ -48,6 +51,7 @@ stat_block! {
             total_listeners_active,
             total_listeners_draining,
             total_listeners_warming,
+            workers_pinned,
             workers_started,
         }
         DiscoveryStats {

@@ -11,13 +11,16 @@ stat_block! {
             dropped_stat_flushes,
             dynamic_unknown_fields,
             envoy_bug_failures,
+            envoy_notifications,
             static_unknown_fields,
             wip_protos,
         }
         Gauge {
+            compilation_settings_fips_mode = "compilation_settings.fips_mode",
             concurrency,
             days_until_first_cert_expiring,
             hot_restart_epoch,
+            hot_restart_generation,
             live,
             memory_allocated,
             memory_heap_size,

@@ -88,8 +88,8 @@ impl HistogramSnapshot {
         }
     }
 
-    /// How many values are at most `bound`, where `bound` is the edge of a bin; between two edges
-    /// a bin counts if it begins below.
+    /// How many values are at most `bound`. A bin that begins at the bound counts whole, as in
+    /// Envoy: 250 to 259 are all at most 250.
     pub fn at_most(&self, bound: f64) -> u64 {
         self.bins
             .iter()
@@ -98,25 +98,19 @@ impl HistogramSnapshot {
             .sum()
     }
 
-    /// The value below which the share `quantile` (0 to 1) of values lies, interpolated within a
-    /// bin; not a number where there is none.
+    /// The value that the share `quantile` (0 to 1) of all values does not exceed; not a number
+    /// where there is none. The values of a bin count as spread evenly over it.
     pub fn quantile(&self, quantile: f64) -> f64 {
-        let (Some(first), Some(last)) = (self.bins.first(), self.bins.last()) else {
-            return f64::NAN;
-        };
-        if quantile <= 0.0 {
-            return lower(first.index);
-        }
-        let wanted = quantile * as_f64(self.count);
+        let wanted = (quantile * as_f64(self.count)).ceil().max(1.0);
         let mut before = 0.0;
         for bin in &self.bins {
             let count = as_f64(bin.count);
             if before + count >= wanted {
-                return lower(bin.index) + width(bin.index) * (wanted - before) / count;
+                return lower(bin.index) + width(bin.index) * (wanted - before) / (count + 1.0);
             }
             before += count;
         }
-        lower(last.index) + width(last.index)
+        f64::NAN
     }
 }
 

@@ -1,0 +1,230 @@
+//! Dates for log lines: UTC, without a calendar library. Formats are those of `%START_TIME()%`.
+
+use std::time::Duration;
+
+/// A compiled time format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TimeFormat(Vec<Piece>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Literal(String),
+    /// A conversion character that [`write_field`] knows.
+    Field(char),
+    /// So many digits of the second's fraction.
+    Fraction(usize),
+    /// Seconds since the epoch.
+    Epoch,
+}
+
+/// A moment in the Gregorian calendar, UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Civil {
+    pub year: i64,
+    /// From 1.
+    pub month: u64,
+    /// From 1.
+    pub day: u64,
+    /// From 1.
+    pub day_of_year: u64,
+    /// Sunday is 0.
+    pub weekday: u64,
+    pub hour: u64,
+    pub minute: u64,
+    pub second: u64,
+    pub nanosecond: u32,
+}
+
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+const WEEKDAYS: [&str; 7] = [
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+];
+
+impl Civil {
+    pub fn new(since_epoch: Duration) -> Self {
+        let seconds = since_epoch.as_secs();
+        let (days, second_of_day) = (seconds / 86_400, seconds % 86_400);
+        // Years are counted from 1 March of year 0, so that a leap day is a year's last. A cycle
+        // of 400 years has 146,097 days, and 719,468 of them lie before the epoch.
+        let shifted = days + 719_468;
+        let cycle = shifted / 146_097;
+        let day_of_cycle = shifted % 146_097;
+        let year_of_cycle = (day_of_cycle - day_of_cycle / 1_460 + day_of_cycle / 36_524
+            - day_of_cycle / 146_096)
+            / 365;
+        let day_from_march =
+            day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
+        // Months from March have 31, 30, 31, 30, 31 days, which repeats: 153 days in five.
+        let month_from_march = (5 * day_from_march + 2) / 153;
+        let day = day_from_march - (153 * month_from_march + 2) / 5 + 1;
+        let month = if month_from_march < 10 {
+            month_from_march + 3
+        } else {
+            month_from_march - 9
+        };
+        let year = cycle * 400 + year_of_cycle + u64::from(month <= 2);
+        let leap =
+            year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+        let day_of_year = if month_from_march >= 10 {
+            day_from_march - 305
+        } else {
+            day_from_march + 60 + u64::from(leap)
+        };
+        Self {
+            year: year.cast_signed(),
+            month,
+            day,
+            day_of_year,
+            weekday: (days + 4) % 7,
+            hour: second_of_day / 3_600,
+            minute: second_of_day / 60 % 60,
+            second: second_of_day % 60,
+            nanosecond: since_epoch.subsec_nanos(),
+        }
+    }
+}
+
+impl TimeFormat {
+    /// `2026-01-02T03:04:05.678Z`.
+    pub fn iso() -> Self {
+        Self::parse("%Y-%m-%dT%H:%M:%S.%3fZ").expect("every conversion is known")
+    }
+
+    /// Compiles a format.
+    ///
+    /// # Errors
+    /// The conversion that is not known.
+    pub fn parse(format: &str) -> Result<Self, String> {
+        let mut pieces = Vec::new();
+        let mut literal = String::new();
+        let mut characters = format.chars();
+        while let Some(character) = characters.next() {
+            if character != '%' {
+                literal.push(character);
+                continue;
+            }
+            let piece = match characters.next() {
+                Some('%') => {
+                    literal.push('%');
+                    continue;
+                }
+                Some('s') => Piece::Epoch,
+                Some('f') => Piece::Fraction(9),
+                Some(digit @ '1'..='9') if characters.as_str().starts_with('f') => {
+                    characters.next();
+                    Piece::Fraction(digit.to_digit(10).map_or(9, |digits| digits as usize))
+                }
+                Some(field) if FIELDS.contains(field) => Piece::Field(field),
+                Some(other) => return Err(format!("%{other}")),
+                None => return Err("%".to_owned()),
+            };
+            if !literal.is_empty() {
+                pieces.push(Piece::Literal(std::mem::take(&mut literal)));
+            }
+            pieces.push(piece);
+        }
+        if !literal.is_empty() {
+            pieces.push(Piece::Literal(literal));
+        }
+        Ok(Self(pieces))
+    }
+
+    pub fn write(&self, since_epoch: Duration, out: &mut Vec<u8>) {
+        let civil = Civil::new(since_epoch);
+        for piece in &self.0 {
+            match piece {
+                Piece::Literal(text) => out.extend_from_slice(text.as_bytes()),
+                Piece::Epoch => number(out, since_epoch.as_secs(), 1, b'0'),
+                Piece::Field(field) => write_field(*field, &civil, out),
+                Piece::Fraction(digits) => {
+                    let start = out.len();
+                    number(out, u64::from(civil.nanosecond), 9, b'0');
+                    out.truncate(start + digits);
+                }
+            }
+        }
+    }
+}
+
+const FIELDS: &str = "YmdHMSyjezZaAbBhDFTRpIuwGgnt";
+
+fn write_field(field: char, civil: &Civil, out: &mut Vec<u8>) {
+    let year = civil.year.unsigned_abs();
+    let month = MONTHS[usize::try_from(civil.month - 1).unwrap_or(0) % 12];
+    let weekday = WEEKDAYS[usize::try_from(civil.weekday).unwrap_or(0) % 7];
+    let hour12 = (civil.hour + 11) % 12 + 1;
+    match field {
+        'Y' | 'G' => number(out, year, 4, b'0'),
+        'y' | 'g' => number(out, year % 100, 2, b'0'),
+        'm' => number(out, civil.month, 2, b'0'),
+        'd' => number(out, civil.day, 2, b'0'),
+        'e' => number(out, civil.day, 2, b' '),
+        'H' => number(out, civil.hour, 2, b'0'),
+        'I' => number(out, hour12, 2, b'0'),
+        'M' => number(out, civil.minute, 2, b'0'),
+        'S' => number(out, civil.second, 2, b'0'),
+        'j' => number(out, civil.day_of_year, 3, b'0'),
+        'u' => number(out, (civil.weekday + 6) % 7 + 1, 1, b'0'),
+        'w' => number(out, civil.weekday, 1, b'0'),
+        'z' => out.extend_from_slice(b"+0000"),
+        'Z' => out.extend_from_slice(b"UTC"),
+        'a' => out.extend_from_slice(&weekday.as_bytes()[..3]),
+        'A' => out.extend_from_slice(weekday.as_bytes()),
+        'b' | 'h' => out.extend_from_slice(&month.as_bytes()[..3]),
+        'B' => out.extend_from_slice(month.as_bytes()),
+        'p' => out.extend_from_slice(if civil.hour < 12 { b"AM" } else { b"PM" }),
+        'D' => each("m/d/y", civil, out),
+        'F' => each("Y-m-d", civil, out),
+        'T' => each("H:M:S", civil, out),
+        'R' => each("H:M", civil, out),
+        'n' => out.push(b'\n'),
+        't' => out.push(b'\t'),
+        _ => {}
+    }
+}
+
+fn each(fields: &str, civil: &Civil, out: &mut Vec<u8>) {
+    for character in fields.chars() {
+        if character.is_ascii_alphabetic() {
+            write_field(character, civil, out);
+        } else {
+            out.push(u8::try_from(character).unwrap_or(b' '));
+        }
+    }
+}
+
+/// Appends a number, filled up on the left.
+pub(super) fn number(out: &mut Vec<u8>, mut value: u64, width: usize, fill: u8) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(value % 10).unwrap_or(0);
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    let length = digits.len() - at;
+    out.extend(std::iter::repeat_n(fill, width.saturating_sub(length)));
+    out.extend_from_slice(&digits[at..]);
+}
