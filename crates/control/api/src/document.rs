@@ -30,9 +30,9 @@ pub struct Document {
 ///
 /// # Errors
 /// The one [`Problem`] that keeps the text from being YAML.
-pub fn parse(file: Option<Arc<Path>>, text: &str) -> Result<Vec<Document>, Problem> {
+pub fn parse(file: Option<Arc<Path>>, text: &str) -> Result<Vec<Document>, Box<Problem>> {
     let nodes = tree::read(text)
-        .map_err(|(line, message)| Problem::of_file(file.clone(), line, message))?;
+        .map_err(|(line, message)| Box::new(Problem::of_file(file.clone(), line, message)))?;
     let mut documents = Vec::new();
     for node in nodes {
         collect(file.as_ref(), node, &mut documents);
@@ -144,14 +144,14 @@ impl Document {
     ///
     /// # Errors
     /// The problem that keeps the text from being YAML.
-    pub fn nested(&self, path: &FieldPath, kind: &str) -> Option<Result<Self, Problem>> {
+    pub fn nested(&self, path: &FieldPath, kind: &str) -> Option<Result<Self, Box<Problem>>> {
         let text = self.text_at(path)?;
         // A block scalar begins on the line after its key; a text in quotes is taken for one.
         let line = self.line_of(path);
         let root = tree::read(text)
             .map_err(|(inner, message)| {
                 let line = Some(line + inner.unwrap_or(0));
-                Problem::of_file(self.file.clone(), line, message)
+                Box::new(Problem::of_file(self.file.clone(), line, message))
             })
             .map(|nodes| {
                 let empty = Node {

@@ -95,6 +95,7 @@ impl fmt::Display for Problem {
 impl fmt::Display for ResourceLabel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.namespace {
+            _ if self.name.is_empty() => write!(f, "{} without a name", self.kind),
             Some(namespace) => write!(f, "{} {}/{}", self.kind, namespace, self.name),
             None => write!(f, "{} {}", self.kind, self.name),
         }

@@ -54,7 +54,10 @@ pub(crate) fn read(text: &str) -> Result<Vec<Node>, (Option<u32>, String)> {
     let options = serde_saphyr::options! { strict_booleans: true };
     serde_saphyr::from_multiple_with_options::<Node>(text, options).map_err(|error| {
         let line = error.location().map(|at| line_number(at.line()));
-        (line, one_line(&error.without_snippet().to_string()))
+        (
+            line,
+            without_place(&one_line(&error.without_snippet().to_string())),
+        )
     })
 }
 
@@ -183,6 +186,15 @@ fn position(entries: &[Entry], key: &str) -> Option<usize> {
 
 fn line_number(line: u64) -> u32 {
     u32::try_from(line).unwrap_or(u32::MAX)
+}
+
+/// A message without the place at its end: problems have one of their own.
+fn without_place(message: &str) -> String {
+    let place = message.rfind(" at line ").filter(|at| {
+        let rest = &message[at + " at line ".len()..];
+        rest.chars().all(|c| c.is_ascii_digit() || c == ' ') || rest.contains(", column ")
+    });
+    message[..place.unwrap_or(message.len())].to_owned()
 }
 
 fn one_line(text: &str) -> String {

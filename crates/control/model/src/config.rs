@@ -49,6 +49,10 @@ pub struct ResourceId {
 }
 
 /// A valid resource.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "sources hand it around behind an `Arc`"
+)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Config {
     /// A namespace.

@@ -113,7 +113,7 @@ fn recognize(
         name: meta.name.clone(),
     };
     let problem = |kind, path: FieldPath, message: String| {
-        let label = (!label.name.is_empty() || !document.kind.is_empty()).then(|| label.clone());
+        let label = (!document.kind.is_empty()).then(|| label.clone());
         Box::new(document.problem(kind, label, path, message))
     };
     if document.kind.is_empty() {
@@ -256,7 +256,7 @@ impl Source<'_> {
                 };
                 return Ok(Config::MeshConfig(Box::new(config)));
             }
-            Some(Err(problem)) => return Err(Nested(vec![problem])),
+            Some(Err(problem)) => return Err(Nested(vec![*problem])),
             Some(Ok(document)) => document,
         };
         let mut inner = Source {

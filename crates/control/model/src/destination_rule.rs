@@ -181,23 +181,45 @@ impl DestinationRule {
 }
 
 impl TrafficPolicy {
-    /// This policy as a subset's policy refines it: what the subset writes wins part by part, ports
-    /// by number.
+    /// This policy as a subset's policy refines it: what the subset writes wins part by part, also
+    /// over this policy's settings for single ports; the subset's own settings for a port replace
+    /// everything for it.
     pub fn refined_by(&self, subset: &Self) -> Self {
-        let mut ports = subset.ports.clone();
-        let inherited = self
-            .ports
-            .iter()
-            .filter(|it| !ports.iter().any(|own| own.port == it.port));
-        ports.extend(inherited.cloned().collect::<Vec<_>>());
-        Self {
-            load_balancer: subset.load_balancer.or(self.load_balancer),
+        let refined = |load_balancer: Option<LoadBalancer>, pool: &_, tls: &_| Self {
+            load_balancer: subset.load_balancer.or(load_balancer),
             connection_pool: subset
                 .connection_pool
                 .clone()
-                .or_else(|| self.connection_pool.clone()),
-            tls: subset.tls.clone().or_else(|| self.tls.clone()),
+                .or_else(|| Option::clone(pool)),
+            tls: subset.tls.clone().or_else(|| Option::clone(tls)),
+            ports: Vec::new(),
+        };
+        let mut ports = subset.ports.clone();
+        for PortPolicy {
+            port,
+            load_balancer,
+            connection_pool,
+            tls,
+        } in &self.ports
+        {
+            if subset.ports.iter().all(|own| own.port != *port) {
+                let Self {
+                    load_balancer,
+                    connection_pool,
+                    tls,
+                    ports: _none,
+                } = refined(*load_balancer, connection_pool, tls);
+                ports.push(PortPolicy {
+                    port: *port,
+                    load_balancer,
+                    connection_pool,
+                    tls,
+                });
+            }
+        }
+        Self {
             ports,
+            ..refined(self.load_balancer, &self.connection_pool, &self.tls)
         }
     }
 

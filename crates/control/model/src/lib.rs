@@ -27,6 +27,9 @@ mod support;
 mod virtual_service;
 mod workload;
 
+#[cfg(test)]
+mod tests;
+
 pub use config::{Config, Kind, ResourceId};
 pub use convert::{Defaults, convert, identify};
 pub use meltemi_api::{FieldPath, Problem, ProblemKind, ResourceLabel, Segment};

@@ -75,14 +75,13 @@ pub(crate) fn convert(
     let at_selector = at.field("workloadSelector").field("matchLabels");
     let workload_selector = workload_selector
         .map(|api::WorkloadSelector { match_labels }| check.labels(&at_selector, match_labels));
-    if let (Some(_), ExportTo::Only(namespaces)) = (&workload_selector, &export_to) {
-        if namespaces
+    if let (Some(_), ExportTo::Only(namespaces)) = (&workload_selector, &export_to)
+        && namespaces
             .iter()
             .any(|namespace| namespace != check.namespace)
-        {
-            let what = "a rule with a workloadSelector is for its own namespace; write [\".\"]";
-            check.invalid(&at_export, what);
-        }
+    {
+        let what = "a rule with a workloadSelector is for its own namespace; write [\".\"]";
+        check.invalid(&at_export, what);
     }
     DestinationRule {
         meta,

@@ -9,6 +9,7 @@ use meltemi_api::destination_rule::TcpKeepalive;
 use meltemi_api::mesh_config as api;
 use meltemi_api::virtual_service::HttpRetry;
 use meltemi_spiffe::TrustDomain;
+use serde::de::IgnoredAny;
 
 use super::{
     AccessLog, AccessLogFormat, IngressDefaults, MeshConfig, OutboundTrafficPolicy, ProxyConfig,
@@ -107,7 +108,10 @@ pub(crate) fn convert(
     let defaults = MeshConfig::default();
     let at = FieldPath::root();
     let it = split(written, &at, check);
-    let root_namespace = filled(it.root_namespace).map(|name| {
+    let (root_namespace, trust_domain, aliases) = it.trust;
+    let (connect_timeout, detection) = it.timeouts;
+    let (class, service, selector) = it.ingress;
+    let root_namespace = filled(root_namespace).map(|name| {
         if !is_dns_label(&name) {
             check.invalid(
                 &at.field("rootNamespace"),
@@ -117,42 +121,31 @@ pub(crate) fn convert(
         NamespaceName::new(name)
     });
     let trust_domain =
-        filled(it.trust_domain).and_then(|text| domain(&text, &at.field("trustDomain"), check));
+        filled(trust_domain).and_then(|text| domain(&text, &at.field("trustDomain"), check));
     let at_aliases = at.field("trustDomainAliases");
-    let trust_domain_aliases = it
-        .trust_domain_aliases
+    let trust_domain_aliases = aliases
         .iter()
         .enumerate()
         .filter_map(|(index, text)| domain(text, &at_aliases.index(index), check))
         .collect();
-    let log = (
-        it.access_log_file,
-        it.access_log_format,
-        it.access_log_encoding,
-    );
     let mut port = |name: &str, number: Option<i64>| {
         number
             .filter(|port| *port != 0)
             .and_then(|number| check.port(&at.field(name), number))
     };
-    let outbound_port = port("proxyListenPort", it.proxy_listen_port);
-    let inbound_port = port("proxyInboundListenPort", it.proxy_inbound_listen_port);
-    let proxy_http_port = port("proxyHttpPort", it.proxy_http_port);
+    let outbound_port = port("proxyListenPort", it.ports.0);
+    let inbound_port = port("proxyInboundListenPort", it.ports.1);
+    let proxy_http_port = port("proxyHttpPort", it.ports.2);
     let at_retry = at.field("defaultHttpRetryPolicy");
-    let retry = it
-        .default_http_retry_policy
-        .map(|it| convert_retry(it, &at_retry, check));
+    let retry = it.retry.map(|it| convert_retry(it, &at_retry, check));
     let at_upgrade = at.field("h2UpgradePolicy");
-    let upgrade =
-        filled(it.h2_upgrade_policy).and_then(|text| convert_upgrade(&text, &at_upgrade, check));
+    let upgrade = filled(it.upgrade).and_then(|text| convert_upgrade(&text, &at_upgrade, check));
     let at_detection = at.field("protocolDetectionTimeout");
     // Zero has a meaning here: no limit.
-    let detection = it
-        .protocol_detection_timeout
+    let detection = detection
         .filter(|text| parse_duration(text) != Ok(Duration::ZERO))
         .and_then(|text| check.duration(&at_detection, Some(&text)));
-    let connect_timeout =
-        check.duration(&at.field("connectTimeout"), it.connect_timeout.as_deref());
+    let connect_timeout = check.duration(&at.field("connectTimeout"), connect_timeout.as_deref());
     let at_keepalive = at.field("tcpKeepalive");
     let ingress = IngressDefaults::default();
     MeshConfig {
@@ -161,27 +154,27 @@ pub(crate) fn convert(
         trust_domain: trust_domain.unwrap_or(defaults.trust_domain),
         trust_domain_aliases,
         domain: check.defaults.domain.clone(),
-        outbound_traffic_policy: outbound(it.outbound_traffic_policy, &at, check),
-        access_log: access_log(log, &at, check),
-        enable_auto_mtls: it.enable_auto_mtls.unwrap_or(true),
+        outbound_traffic_policy: outbound(it.outbound, &at, check),
+        access_log: access_log(it.log, &at, check),
+        enable_auto_mtls: it.auto_mtls.unwrap_or(true),
         proxy_listen_port: outbound_port.unwrap_or(defaults.proxy_listen_port),
         proxy_inbound_listen_port: inbound_port.unwrap_or(defaults.proxy_inbound_listen_port),
         proxy_http_port,
         connect_timeout: connect_timeout.unwrap_or(defaults.connect_timeout),
         protocol_detection_timeout: detection.unwrap_or(Duration::ZERO),
         tcp_keepalive: it
-            .tcp_keepalive
+            .keepalive
             .map(|it| convert_keepalive(it, &at_keepalive, check)),
         h2_upgrade_policy: upgrade
             .filter(|policy| *policy != H2UpgradePolicy::Default)
             .unwrap_or(H2UpgradePolicy::DoNotUpgrade),
         default_http_retry_policy: retry.unwrap_or_default(),
         ingress: IngressDefaults {
-            class: filled(it.ingress_class).unwrap_or(ingress.class),
-            service: filled(it.ingress_service).unwrap_or(ingress.service),
-            selector: filled(it.ingress_selector).unwrap_or(ingress.selector),
+            class: filled(class).unwrap_or(ingress.class),
+            service: filled(service).unwrap_or(ingress.service),
+            selector: filled(selector).unwrap_or(ingress.selector),
         },
-        default_config: convert_proxy(it.default_config, &at.field("defaultConfig"), check),
+        default_config: convert_proxy(it.proxy, &at.field("defaultConfig"), check),
     }
 }
 
@@ -258,28 +251,21 @@ fn json_format(text: &str, at: &FieldPath, check: &mut Check<'_>) -> BTreeMap<St
     fields.unwrap_or_default()
 }
 
-/// The fields that are honoured.
+type Text = Option<String>;
+
+/// The fields that are honoured, in the groups in which they are converted.
 struct Honoured {
-    root_namespace: Option<String>,
-    trust_domain: Option<String>,
-    trust_domain_aliases: Vec<String>,
-    outbound_traffic_policy: Option<api::TrafficPolicyMode>,
-    access_log_file: Option<String>,
-    access_log_format: Option<String>,
-    access_log_encoding: Option<String>,
-    enable_auto_mtls: Option<bool>,
-    proxy_listen_port: Option<i64>,
-    proxy_inbound_listen_port: Option<i64>,
-    proxy_http_port: Option<i64>,
-    connect_timeout: Option<String>,
-    protocol_detection_timeout: Option<String>,
-    tcp_keepalive: Option<TcpKeepalive>,
-    h2_upgrade_policy: Option<String>,
-    default_http_retry_policy: Option<HttpRetry>,
-    ingress_class: Option<String>,
-    ingress_service: Option<String>,
-    ingress_selector: Option<String>,
-    default_config: Option<api::ProxyConfig>,
+    trust: (Text, Text, Vec<String>),
+    log: (Text, Text, Text),
+    ports: (Option<i64>, Option<i64>, Option<i64>),
+    timeouts: (Text, Text),
+    ingress: (Text, Text, Text),
+    outbound: Option<api::TrafficPolicyMode>,
+    auto_mtls: Option<bool>,
+    keepalive: Option<TcpKeepalive>,
+    upgrade: Text,
+    retry: Option<HttpRetry>,
+    proxy: Option<api::ProxyConfig>,
 }
 
 /// Refuses what is known and not honoured, and hands on the rest.
@@ -288,21 +274,21 @@ fn split(written: api::MeshConfig, at: &FieldPath, check: &mut Check<'_>) -> Hon
         root_namespace,
         trust_domain,
         trust_domain_aliases,
-        outbound_traffic_policy,
+        outbound_traffic_policy: policy,
         inbound_traffic_policy,
         access_log_file,
         access_log_format,
         access_log_encoding,
-        enable_envoy_access_log_service,
+        enable_envoy_access_log_service: log_service,
         // ignored: there is no listener log.
         disable_envoy_listener_log: _disable_envoy_listener_log,
         enable_auto_mtls,
         enable_tracing,
         // ignored: the agent's affair.
         enable_prometheus_merge: _enable_prometheus_merge,
-        proxy_listen_port,
-        proxy_inbound_listen_port,
-        proxy_http_port,
+        proxy_listen_port: outbound,
+        proxy_inbound_listen_port: inbound,
+        proxy_http_port: http,
         connect_timeout,
         protocol_detection_timeout,
         tcp_keepalive,
@@ -314,9 +300,9 @@ fn split(written: api::MeshConfig, at: &FieldPath, check: &mut Check<'_>) -> Hon
         // ignored: Ingress resources are not taken yet.
         ingress_controller_mode: _ingress_controller_mode,
         default_config,
-        default_service_export_to,
-        default_virtual_service_export_to,
-        default_destination_rule_export_to,
+        default_service_export_to: services,
+        default_virtual_service_export_to: routes,
+        default_destination_rule_export_to: rules,
         default_providers,
         extension_providers,
         discovery_selectors,
@@ -337,17 +323,15 @@ fn split(written: api::MeshConfig, at: &FieldPath, check: &mut Check<'_>) -> Hon
         // ignored: certificates are always verified.
         verify_certificate_at_client: _verify_certificate_at_client,
     } = written;
+    let tracing = enable_tracing.filter(|on| *on).map(|_| IgnoredAny);
+    let log_service = log_service.then_some(IgnoredAny);
     for (name, field) in [
+        ("enableTracing", tracing),
+        ("enableEnvoyAccessLogService", log_service),
         ("inboundTrafficPolicy", inbound_traffic_policy),
-        ("defaultServiceExportTo", default_service_export_to),
-        (
-            "defaultVirtualServiceExportTo",
-            default_virtual_service_export_to,
-        ),
-        (
-            "defaultDestinationRuleExportTo",
-            default_destination_rule_export_to,
-        ),
+        ("defaultServiceExportTo", services),
+        ("defaultVirtualServiceExportTo", routes),
+        ("defaultDestinationRuleExportTo", rules),
         ("defaultProviders", default_providers),
         ("extensionProviders", extension_providers),
         ("discoverySelectors", discovery_selectors),
@@ -368,36 +352,18 @@ fn split(written: api::MeshConfig, at: &FieldPath, check: &mut Check<'_>) -> Hon
     ] {
         check.unread(at, name, field);
     }
-    if enable_envoy_access_log_service {
-        check.unsupported(
-            &at.field("enableEnvoyAccessLogService"),
-            "the access log service",
-        );
-    }
-    if enable_tracing == Some(true) {
-        check.unsupported(&at.field("enableTracing"), "tracing");
-    }
     Honoured {
-        root_namespace,
-        trust_domain,
-        trust_domain_aliases,
-        outbound_traffic_policy,
-        access_log_file,
-        access_log_format,
-        access_log_encoding,
-        enable_auto_mtls,
-        proxy_listen_port,
-        proxy_inbound_listen_port,
-        proxy_http_port,
-        connect_timeout,
-        protocol_detection_timeout,
-        tcp_keepalive,
-        h2_upgrade_policy,
-        default_http_retry_policy,
-        ingress_class,
-        ingress_service,
-        ingress_selector,
-        default_config,
+        trust: (root_namespace, trust_domain, trust_domain_aliases),
+        log: (access_log_file, access_log_format, access_log_encoding),
+        ports: (outbound, inbound, http),
+        timeouts: (connect_timeout, protocol_detection_timeout),
+        ingress: (ingress_class, ingress_service, ingress_selector),
+        outbound: policy,
+        auto_mtls: enable_auto_mtls,
+        keepalive: tcp_keepalive,
+        upgrade: h2_upgrade_policy,
+        retry: default_http_retry_policy,
+        proxy: default_config,
     }
 }
 

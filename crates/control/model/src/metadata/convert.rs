@@ -6,8 +6,8 @@ use meltemi_api::FieldPath;
 use meltemi_api::metadata::ObjectMeta;
 
 use super::{Metadata, Timestamp};
-use crate::Kind;
 use crate::check::{Check, is_dns_label, is_dns_subdomain};
+use crate::{Kind, Labels};
 
 /// Checks the metadata of a resource of `kind`.
 pub(crate) fn convert(written: ObjectMeta, kind: Kind, check: &mut Check<'_>) -> Metadata {
@@ -55,7 +55,8 @@ pub(crate) fn of_template(written: ObjectMeta, at: &FieldPath, check: &mut Check
         }
         created
     });
-    let labels = check.labels(&at.field("labels"), labels);
+    // The forms of labels here are the API server's affair; selectors are checked.
+    let labels = Labels::new(labels);
     let namespace = check.namespace.clone();
     Metadata {
         name: name.into(),

@@ -1,0 +1,280 @@
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use meltemi_api::{destination_rule, gateway, mesh_config, virtual_service};
+
+use crate::check::parse_duration;
+use crate::{
+    ClientTls, Defaults, Hostname, Injection, Kind, LoadBalancer, PortPolicy, ProblemKind,
+    Protocol, Support, Timestamp, TrafficPolicy, convert, support,
+};
+
+#[test]
+fn durations_as_go_and_protobuf_write_them() {
+    for (text, millis) in [
+        ("50ms", 50),
+        ("0.5s", 500),
+        ("1m30s", 90_000),
+        ("1.5h", 5_400_000),
+        (".5s", 500),
+        ("1s", 1000),
+        ("1000us", 1),
+        ("0", 0),
+        ("0s", 0),
+    ] {
+        assert_eq!(
+            parse_duration(text),
+            Ok(Duration::from_millis(millis)),
+            "{text}"
+        );
+    }
+    for text in [
+        "",
+        "5",
+        "s",
+        "1x",
+        "-1s",
+        "1.2.3s",
+        "1 s",
+        "1s ",
+        "99999999999999999999h",
+    ] {
+        assert!(parse_duration(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn times() {
+    for (text, seconds) in [
+        ("1970-01-01T00:00:00Z", Some(0)),
+        ("2024-02-29T12:30:15Z", Some(1_709_209_815)),
+        ("2024-02-29T12:30:15.123456Z", Some(1_709_209_815)),
+        ("2024-02-29T14:30:15+02:00", Some(1_709_209_815)),
+        ("2024-02-29T12:30:15", None),
+        ("2024-13-01T00:00:00Z", None),
+        ("yesterday", None),
+    ] {
+        assert_eq!(Timestamp::parse(text), seconds.map(Timestamp), "{text}");
+    }
+}
+
+#[test]
+fn host_names_hold_one_another() {
+    let host = Hostname::new;
+    for (outer, inner, holds) in [
+        ("*", "a.com", true),
+        ("*", "*.com", true),
+        ("*.com", "a.com", true),
+        ("*.com", "b.a.com", true),
+        ("*.com", "*.a.com", true),
+        ("*.com", "com", false),
+        ("*.com", ".com", false),
+        ("*.a.com", "*.com", false),
+        ("a.com", "A.com", true),
+        ("a.com", "*.com", false),
+        ("*-b.com", "a-b.com", true),
+    ] {
+        assert_eq!(host(outer).contains(&host(inner)), holds, "{outer} {inner}");
+    }
+    let mut hosts = ["*", "*.com", "b.a.com", "*.a.com", "a.com"].map(host);
+    hosts.sort_by(Hostname::by_specificity);
+    assert_eq!(
+        hosts,
+        ["a.com", "b.a.com", "*.a.com", "*.com", "*"].map(host)
+    );
+}
+
+#[test]
+fn protocols_of_ports() {
+    for (name, app, udp, protocol) in [
+        ("http", None, false, Protocol::Http),
+        ("http-web", None, false, Protocol::Http),
+        ("HTTP2-a", None, false, Protocol::Http2),
+        ("grpc-web", None, false, Protocol::GrpcWeb),
+        ("grpc-web-a", None, false, Protocol::GrpcWeb),
+        ("grpc-a", None, false, Protocol::Grpc),
+        ("httpx", None, false, Protocol::Auto),
+        ("", None, false, Protocol::Auto),
+        ("tcp", Some("http"), false, Protocol::Http),
+        ("tcp", Some("kubernetes.io/h2c"), false, Protocol::Http2),
+        ("http", Some("example.com/own"), false, Protocol::Auto),
+        ("http", None, true, Protocol::Udp),
+        ("mysql", None, false, Protocol::Mysql),
+    ] {
+        assert_eq!(
+            Protocol::of_port(name, app, udp),
+            protocol,
+            "{name} {app:?}"
+        );
+    }
+}
+
+#[test]
+fn injection_is_asked_for_and_refused() {
+    use Injection::{Disabled, Enabled, Unset};
+    for (namespace, workload, injected) in [
+        (Unset, Unset, false),
+        (Enabled, Unset, true),
+        (Enabled, Disabled, false),
+        (Unset, Enabled, true),
+        (Disabled, Enabled, false),
+    ] {
+        assert_eq!(Injection::decide(namespace, workload), injected);
+    }
+}
+
+#[test]
+fn subset_and_port_policies_refine_as_in_istio() {
+    let port = |load_balancer| PortPolicy {
+        port: 80,
+        load_balancer,
+        connection_pool: None,
+        tls: None,
+    };
+    let rule = TrafficPolicy {
+        load_balancer: Some(LoadBalancer::Random),
+        tls: Some(ClientTls::Disable),
+        ports: vec![port(Some(LoadBalancer::Passthrough))],
+        connection_pool: None,
+    };
+    let own_port = rule.for_port(80);
+    assert_eq!(own_port.load_balancer, Some(LoadBalancer::Passthrough));
+    assert_eq!(own_port.tls, None, "a port inherits nothing");
+    let subset = TrafficPolicy {
+        load_balancer: Some(LoadBalancer::RoundRobin),
+        ..TrafficPolicy::default()
+    };
+    let refined = rule.refined_by(&subset);
+    assert_eq!(
+        refined.for_port(81).load_balancer,
+        Some(LoadBalancer::RoundRobin)
+    );
+    assert_eq!(refined.for_port(81).tls, Some(ClientTls::Disable));
+    assert_eq!(
+        refined.for_port(80).load_balancer,
+        Some(LoadBalancer::RoundRobin)
+    );
+    let subset = TrafficPolicy {
+        ports: vec![port(None)],
+        ..subset
+    };
+    assert_eq!(rule.refined_by(&subset).for_port(80).load_balancer, None);
+}
+
+/// The fields of the specs, as the types of `api` have them.
+fn fields() -> Vec<(Kind, String)> {
+    let kinds = [
+        (
+            Kind::Gateway,
+            meltemi_api::field_paths::<gateway::GatewaySpec>("spec"),
+        ),
+        (
+            Kind::VirtualService,
+            meltemi_api::field_paths::<virtual_service::VirtualServiceSpec>("spec"),
+        ),
+        (
+            Kind::DestinationRule,
+            meltemi_api::field_paths::<destination_rule::DestinationRuleSpec>("spec"),
+        ),
+        (
+            Kind::MeshConfig,
+            meltemi_api::field_paths::<mesh_config::MeshConfig>(""),
+        ),
+    ];
+    let flat = kinds
+        .into_iter()
+        .flat_map(|(kind, paths)| paths.into_iter().map(move |it| (kind, it)));
+    flat.collect()
+}
+
+fn holds(row: &str, path: &str) -> bool {
+    path.strip_prefix(row)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+#[test]
+fn every_field_has_a_row_and_every_row_a_field() {
+    let (rows, fields) = (support(), fields());
+    for (kind, path) in &fields {
+        let found = rows
+            .iter()
+            .any(|row| row.kind == *kind && holds(row.path, path));
+        assert!(found, "{kind} {path} has no row in the support table");
+    }
+    let kinds = [
+        Kind::Gateway,
+        Kind::VirtualService,
+        Kind::DestinationRule,
+        Kind::MeshConfig,
+    ];
+    for row in rows.iter().filter(|row| kinds.contains(&row.kind)) {
+        let found = fields
+            .iter()
+            .any(|(kind, path)| *kind == row.kind && holds(row.path, path));
+        assert!(
+            found,
+            "{} {} is in the support table and in no type",
+            row.kind, row.path
+        );
+    }
+}
+
+/// A resource in which only the field at `path` is written, as an empty map.
+fn resource_with(kind: Kind, path: &str) -> String {
+    let mut text = String::from("{}");
+    for step in path.rsplit('.') {
+        text = match step.strip_suffix("[]") {
+            Some(name) => format!("{{{name}: [{text}]}}"),
+            None => format!("{{{step}: {text}}}"),
+        };
+    }
+    if kind == Kind::MeshConfig {
+        let head =
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}";
+        return format!("{head}\ndata:\n  mesh: |-\n    {text}\n");
+    }
+    let spec = text
+        .strip_prefix("{spec: ")
+        .unwrap()
+        .strip_suffix('}')
+        .unwrap();
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: a}}\nspec: {spec}\n"
+    )
+}
+
+#[test]
+fn rejected_fields_are_rejected_and_harmless_ones_are_not() {
+    for row in support() {
+        // Rows of text and of switches are covered by the cases.
+        let refused = match (row.kind, row.state) {
+            (Kind::MeshConfig | Kind::VirtualService | Kind::DestinationRule, state) => match state
+            {
+                Support::Rejected => true,
+                Support::Harmless => false,
+                Support::Supported => continue,
+            },
+            _ => continue,
+        };
+        let text = resource_with(row.kind, row.path);
+        let documents = meltemi_api::parse(None, &text).unwrap();
+        let path = row.path.replace("[]", "[0]");
+        let problems = convert(&documents[0], &Defaults::default())
+            .err()
+            .unwrap_or_default();
+        let found = problems.iter().find(|problem| {
+            problem
+                .path
+                .as_ref()
+                .is_some_and(|it| it.to_string().ends_with(&path))
+        });
+        assert_eq!(
+            found.is_some(),
+            refused,
+            "{} {}: {problems:?}",
+            row.kind,
+            row.path
+        );
+    }
+}
