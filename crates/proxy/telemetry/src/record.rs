@@ -18,6 +18,8 @@ use crate::{ConnectionInfo, PeerInfo, ResponseFlags, TlsInfo};
 pub struct StreamRecord<'a> {
     /// The downstream connection.
     pub connection: &'a ConnectionInfo,
+    /// The client, where the request's headers name another than the connection does.
+    pub remote: Option<SocketAddr>,
     /// Wall time of the stream's beginning, since the Unix epoch.
     pub start: Duration,
     /// HTTP version; none for TCP.
@@ -149,6 +151,7 @@ impl<'a> StreamRecord<'a> {
     pub fn new(connection: &'a ConnectionInfo, start: Duration) -> Self {
         Self {
             connection,
+            remote: None,
             start,
             protocol: None,
             request: None,

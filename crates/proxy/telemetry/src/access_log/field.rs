@@ -118,15 +118,15 @@ const STREAM: Table = &[
 const ADDRESSES: Table = &[
     (
         "DOWNSTREAM_REMOTE_ADDRESS",
-        Socket(|r| Some(r.connection.remote)),
+        Socket(|r| Some(r.remote.unwrap_or(r.connection.remote))),
     ),
     (
         "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
-        Ip(|r| Some(r.connection.remote)),
+        Ip(|r| Some(r.remote.unwrap_or(r.connection.remote))),
     ),
     (
         "DOWNSTREAM_REMOTE_PORT",
-        Port(|r| Some(r.connection.remote)),
+        Port(|r| Some(r.remote.unwrap_or(r.connection.remote))),
     ),
     (
         "DOWNSTREAM_DIRECT_REMOTE_ADDRESS",
