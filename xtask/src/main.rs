@@ -1,6 +1,15 @@
 //! Development tasks, run as `cargo xtask TASK`. Each task is a module with one `run` function.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a task talks to the person who runs it"
+)]
+
 mod protos;
+mod tidy;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -15,10 +24,20 @@ struct Arguments {
 enum Task {
     /// Make the descriptor set that the xDS crate is generated from.
     Protos(protos::Arguments),
+    /// Check the structure: crate edges, sizes, names, fields that conversions leave out.
+    Tidy,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().task {
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
         Task::Protos(arguments) => protos::run(&arguments),
+        Task::Tidy => tidy::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
