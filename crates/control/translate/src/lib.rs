@@ -1,1 +1,31 @@
 //! Pure translation from a snapshot and a proxy to Envoy resources.
+//!
+//! In: `(&Snapshot, &ProxyNode)`. Out: encoded resources by name: all of a type at once for listeners
+//! and clusters, by name for route tables, endpoints and secrets; [`translate`] makes everything that
+//! a proxy needs. The same input gives the same bytes, and [`group_key`] says which proxies get the
+//! same as others.
+//!
+//! Names and shapes are Istio's. No clock, no I/O, no lock, no log.
+
+mod cluster;
+mod endpoint;
+mod filter;
+mod gateway;
+mod group;
+mod listener;
+mod name;
+mod node;
+mod proto;
+mod resource;
+mod route;
+mod scope;
+mod secret;
+mod tls;
+mod translate;
+
+pub use group::{GroupKey, group_key};
+pub use node::{InterceptionMode, IstioFilters, NodeError, ProxyNode, ProxyRole};
+pub use resource::{EncodedResource, ResourceMap, Resources};
+pub use translate::{
+    clusters, endpoints, listeners, route_names, routes, secret_names, secrets, translate,
+};

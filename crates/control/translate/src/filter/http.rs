@@ -1,0 +1,223 @@
+//! The HTTP connection manager and its filters.
+//!
+//! In: where the manager stands and where its routes come from. Out: the network filter, with
+//! Istio's settings.
+
+use meltemi_xds::pb::envoy::config::core::v3::{Http1ProtocolOptions, Http2ProtocolOptions};
+use meltemi_xds::pb::envoy::config::listener::v3::Filter;
+use meltemi_xds::pb::envoy::config::route::v3::RouteConfiguration;
+use meltemi_xds::pb::envoy::extensions::filters::http::{
+    cors::v3::Cors,
+    grpc_stats::v3::{FilterConfig as GrpcStats, filter_config::PerMethodStatSpecifier},
+    grpc_web::v3::GrpcWeb,
+    router::v3::Router,
+};
+use meltemi_xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpConnectionManager, HttpFilter, Rds,
+    http_connection_manager::{
+        CodecType, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier,
+        SetCurrentClientCertDetails, UpgradeConfig,
+    },
+    http_filter::ConfigType,
+};
+use meltemi_xds::pb::io::istio::http::peer_metadata::{
+    self,
+    config::{
+        DiscoveryMethod, IstioHeaders, PropagationMethod, discovery_method, propagation_method,
+    },
+};
+use meltemi_xds::pb::istio::envoy::config::filter::http::alpn::v2alpha1::{
+    FilterConfig as Alpn,
+    filter_config::{AlpnOverride, Protocol},
+};
+use meltemi_xds::pb::stats::PluginConfig;
+use prost::{Message, Name};
+
+use super::access_log::request_log;
+use super::{Class, METADATA_EXCHANGE, network_filter};
+use crate::proto::{ads, pack, zero};
+use crate::scope::Scope;
+
+/// What sets one connection manager apart from another.
+pub(crate) struct HttpFilters {
+    /// Which way its traffic goes.
+    pub class: Class,
+    /// The prefix of its statistics.
+    pub stat_prefix: String,
+    /// Where its routes come from.
+    pub routes: Routes,
+    /// The workload's port speaks HTTP/2.
+    pub http2: bool,
+    /// It speaks gRPC-Web with browsers.
+    pub grpc_web: bool,
+    /// It is an explicit proxy, whose requests name absolute URLs.
+    pub explicit_proxy: bool,
+}
+
+/// Where routes come from.
+pub(crate) enum Routes {
+    /// Over RDS, by this name.
+    Discovered(String),
+    /// Written in place.
+    Inline(Box<RouteConfiguration>),
+}
+
+/// The network filter that handles HTTP.
+pub(crate) fn connection_manager(scope: &Scope<'_>, options: HttpFilters) -> Filter {
+    let class = options.class;
+    let http_filters = filters(scope, &options);
+    let inbound = class == Class::Inbound;
+    let mut manager = HttpConnectionManager {
+        codec_type: CodecType::Auto.into(),
+        stat_prefix: options.stat_prefix,
+        http_filters,
+        access_log: request_log(scope.mesh()),
+        use_remote_address: Some(class == Class::Gateway),
+        stream_idle_timeout: Some(zero()),
+        normalize_path: Some(true),
+        path_with_escaped_slashes_action: PathWithEscapedSlashesAction::KeepUnchanged.into(),
+        upgrade_configs: vec![UpgradeConfig {
+            upgrade_type: "websocket".to_owned(),
+            ..Default::default()
+        }],
+        // Istio leaves Envoy's own name on the client's side.
+        server_name: if class == Class::Outbound {
+            String::new()
+        } else {
+            "istio-envoy".to_owned()
+        },
+        http_protocol_options: http1(scope, class, options.explicit_proxy),
+        http2_protocol_options: (inbound && options.http2).then(Http2ProtocolOptions::default),
+        route_specifier: Some(match options.routes {
+            Routes::Discovered(name) => RouteSpecifier::Rds(Rds {
+                config_source: Some(ads()),
+                route_config_name: name,
+            }),
+            Routes::Inline(routes) => RouteSpecifier::RouteConfig(*routes),
+        }),
+        ..Default::default()
+    };
+    let (forward, current) = client_certificate(class);
+    manager.forward_client_cert_details = forward.into();
+    manager.set_current_client_cert_details = current;
+    network_filter("envoy.filters.network.http_connection_manager", &manager)
+}
+
+/// What happens to `x-forwarded-client-cert`.
+fn client_certificate(
+    class: Class,
+) -> (ForwardClientCertDetails, Option<SetCurrentClientCertDetails>) {
+    let details = SetCurrentClientCertDetails {
+        subject: Some(true),
+        uri: true,
+        dns: true,
+        ..Default::default()
+    };
+    match class {
+        Class::Inbound => (ForwardClientCertDetails::AppendForward, Some(details)),
+        Class::Outbound => (ForwardClientCertDetails::Sanitize, None),
+        Class::Gateway => {
+            let details = SetCurrentClientCertDetails {
+                cert: true,
+                ..details
+            };
+            (ForwardClientCertDetails::SanitizeSet, Some(details))
+        }
+    }
+}
+
+fn http1(scope: &Scope<'_>, class: Class, explicit_proxy: bool) -> Option<Http1ProtocolOptions> {
+    let always = class == Class::Gateway || explicit_proxy;
+    (always || scope.node.http10).then(|| Http1ProtocolOptions {
+        accept_http_10: scope.node.http10,
+        allow_absolute_url: explicit_proxy.then_some(true),
+        ..Default::default()
+    })
+}
+
+/// The HTTP filters in Istio's order.
+fn filters(scope: &Scope<'_>, options: &HttpFilters) -> Vec<HttpFilter> {
+    let class = options.class;
+    let has = &scope.node.filters;
+    let mut filters = Vec::new();
+    if has.peer_metadata {
+        filters.push(filter(METADATA_EXCHANGE, &peer_metadata(class)));
+    }
+    if options.grpc_web {
+        filters.push(filter("envoy.filters.http.grpc_web", &GrpcWeb::default()));
+    }
+    let grpc_stats = GrpcStats {
+        emit_filter_state: true,
+        per_method_stat_specifier: Some(PerMethodStatSpecifier::StatsForAllMethods(false)),
+        ..Default::default()
+    };
+    filters.push(filter("envoy.filters.http.grpc_stats", &grpc_stats));
+    if has.alpn && class != Class::Inbound {
+        filters.push(filter("istio.alpn", &alpn()));
+    }
+    filters.push(filter("envoy.filters.http.cors", &Cors::default()));
+    if has.stats {
+        filters.push(filter("istio.stats", &stats_config(class)));
+    }
+    filters.push(filter("envoy.filters.http.router", &Router::default()));
+    filters
+}
+
+fn filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {
+    HttpFilter {
+        name: name.to_owned(),
+        config_type: Some(ConfigType::TypedConfig(pack(config))),
+        ..Default::default()
+    }
+}
+
+/// What the standard metrics need to be told: whether the `host` header may name the destination of a
+/// request whose service is not known, which only the client's own sidecar may believe.
+pub(super) fn stats_config(class: Class) -> PluginConfig {
+    PluginConfig {
+        disable_host_header_fallback: class != Class::Outbound,
+        ..Default::default()
+    }
+}
+
+/// Who exchanges metadata with whom: a server with its clients, everybody else with servers.
+fn peer_metadata(class: Class) -> peer_metadata::Config {
+    let discovery = vec![DiscoveryMethod {
+        method_specifier: Some(discovery_method::MethodSpecifier::IstioHeaders(
+            IstioHeaders::default(),
+        )),
+    }];
+    let propagation = vec![PropagationMethod {
+        method_specifier: Some(propagation_method::MethodSpecifier::IstioHeaders(
+            IstioHeaders::default(),
+        )),
+    }];
+    if class == Class::Inbound {
+        peer_metadata::Config {
+            downstream_discovery: discovery,
+            downstream_propagation: propagation,
+            ..Default::default()
+        }
+    } else {
+        peer_metadata::Config {
+            upstream_discovery: discovery,
+            upstream_propagation: propagation,
+            ..Default::default()
+        }
+    }
+}
+
+/// Which ALPN says what protocol a request has, inside the mesh's mutual TLS.
+fn alpn() -> Alpn {
+    let entry = |protocol: Protocol, names: [&str; 3]| AlpnOverride {
+        upstream_protocol: protocol.into(),
+        alpn_override: names.map(str::to_owned).to_vec(),
+    };
+    Alpn {
+        alpn_override: vec![
+            entry(Protocol::Http10, ["istio-http/1.0", "istio", "http/1.0"]),
+            entry(Protocol::Http11, ["istio-http/1.1", "istio", "http/1.1"]),
+            entry(Protocol::Http2, ["istio-h2", "istio", "h2"]),
+        ],
+    }
+}

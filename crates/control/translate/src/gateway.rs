@@ -1,0 +1,24 @@
+//! Gateways (FEATURES T1, T2 SIMPLE).
+//!
+//! In: the Gateway resources that select a proxy. Out: its listeners and route tables. Called through
+//! [`crate::listeners`] and [`crate::routes`] for proxies of the type `router`.
+
+mod listener;
+mod merge;
+mod route;
+
+use std::collections::BTreeSet;
+
+pub(crate) use listener::build as listeners;
+pub(crate) use route::build as routes;
+
+use crate::scope::Scope;
+
+/// The route tables that a gateway's listeners ask for.
+pub(crate) fn route_names(scope: &Scope<'_>) -> BTreeSet<String> {
+    merge::ports(scope)
+        .into_iter()
+        .flat_map(|port| port.servers)
+        .map(|server| server.route_name)
+        .collect()
+}

@@ -1,0 +1,95 @@
+//! Which proxies can share what was made for one of them.
+//!
+//! In: a proxy. Out: [`GroupKey`]: everything of a proxy that its resources depend on and nothing
+//! else, so that proxies with the same key get the same bytes from the same snapshot.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use meltemi_model::{Hostname, NamespaceName};
+use meltemi_snapshot::Snapshot;
+
+use crate::node::{InterceptionMode, IstioFilters};
+use crate::scope::Scope;
+use crate::{ProxyNode, ProxyRole};
+
+/// What a proxy's resources depend on, the snapshot aside.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct GroupKey {
+    role: ProxyRole,
+    namespace: NamespaceName,
+    dns_domain: String,
+    /// Those labels that some selector asks for.
+    labels: BTreeMap<String, String>,
+    /// What the workload serves: host, service port, its own port.
+    serves: Vec<(Hostname, u16, u16)>,
+    interception: InterceptionMode,
+    /// The workload's address, where listeners bind it or leave it out.
+    address: Option<IpAddr>,
+    ipv6: bool,
+    app_address: Option<IpAddr>,
+    cluster_id: String,
+    http10: bool,
+    http_proxy_port: Option<u16>,
+    filters: IstioFilters,
+}
+
+/// The key of the group that a proxy belongs to; only keys of the same snapshot can be compared.
+pub fn group_key(snapshot: &Snapshot, node: &ProxyNode) -> GroupKey {
+    let scope = Scope::new(snapshot, node);
+    let ProxyNode {
+        id: _, // these five are who the proxy is, not what it sees
+        workload: _,
+        service_account: _,
+        version: _,
+        network: _,
+        role,
+        ip,
+        namespace,
+        dns_domain,
+        labels: _, // in the scope
+        interception,
+        cluster_id,
+        http10,
+        http_proxy_port,
+        app_address,
+        locality: _, // nothing is ordered by locality yet
+        filters,
+    } = node;
+    let keys = snapshot.selecting_keys();
+    let binds = *interception == InterceptionMode::None;
+    let is_endpoint = || {
+        let mut services = scope.services().filter(|it| it.is_headless());
+        services.any(|service| {
+            let endpoints = snapshot.endpoints(service);
+            endpoints.is_some_and(|it| {
+                let mut all = it.ports.iter().flat_map(|port| &port.endpoints);
+                all.any(|endpoint| endpoint.address == *ip)
+            })
+        })
+    };
+    GroupKey {
+        role: *role,
+        namespace: namespace.clone(),
+        dns_domain: dns_domain.clone(),
+        labels: scope
+            .labels
+            .iter()
+            .filter(|(key, _)| keys.contains(*key))
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect(),
+        serves: scope
+            .targets()
+            .into_iter()
+            .map(|it| (it.service.hostname.clone(), it.port.number, it.target))
+            .collect(),
+        interception: *interception,
+        address: (binds || is_endpoint()).then_some(*ip),
+        ipv6: ip.is_ipv6(),
+        app_address: *app_address,
+        cluster_id: cluster_id.clone(),
+        http10: *http10,
+        http_proxy_port: *http_proxy_port,
+        filters: *filters,
+    }
+}

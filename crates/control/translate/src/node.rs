@@ -1,0 +1,260 @@
+//! Who asks: what a proxy says of itself when it connects.
+//!
+//! In: Envoy's `Node` message. Out: [`ProxyNode`], or why the message is not one of a proxy of this
+//! mesh. Called by the xDS server once for each stream.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use meltemi_model::{Labels, Locality, NamespaceName};
+use meltemi_xds::pb::envoy::config::core::v3::{Extension, Node};
+use prost_types::value::Kind;
+use prost_types::{Struct, Value};
+
+/// What a proxy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProxyRole {
+    /// Beside a workload.
+    Sidecar,
+    /// A gateway.
+    Router,
+}
+
+/// How a workload's connections reach its proxy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum InterceptionMode {
+    /// Redirected by the kernel.
+    #[default]
+    Redirect,
+    /// The same with the client's address kept.
+    Tproxy,
+    /// Not at all: listeners have addresses of their own, applications use `http_proxy`.
+    None,
+}
+
+/// Which of Istio's own filters the proxy has; Envoy as such has none of them and would refuse a
+/// listener that names one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct IstioFilters {
+    /// `istio.stats`: the standard metrics.
+    pub stats: bool,
+    /// `envoy.filters.http.peer_metadata`: who is at the other end of a request.
+    pub peer_metadata: bool,
+    /// `envoy.filters.network.metadata_exchange`: the same for connections.
+    pub metadata_exchange: bool,
+    /// `istio.alpn`: tells the server by ALPN what was detected at the client.
+    pub alpn: bool,
+}
+
+/// A proxy of the mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyNode {
+    /// The whole id, `sidecar~IP~POD.NAMESPACE~NAMESPACE.svc.cluster.local`.
+    pub id: String,
+    /// What it is.
+    pub role: ProxyRole,
+    /// The workload's address.
+    pub ip: IpAddr,
+    /// The workload's name.
+    pub workload: String,
+    /// The workload's namespace: metadata `NAMESPACE`, else that of the id.
+    pub namespace: NamespaceName,
+    /// The DNS domain in which the application resolves short names.
+    pub dns_domain: String,
+    /// The workload's labels: metadata `LABELS`.
+    pub labels: Labels,
+    /// Metadata `SERVICE_ACCOUNT`.
+    pub service_account: Option<String>,
+    /// Metadata `INTERCEPTION_MODE`.
+    pub interception: InterceptionMode,
+    /// Metadata `CLUSTER_ID`, `Kubernetes` unless given.
+    pub cluster_id: String,
+    /// Metadata `NETWORK`.
+    pub network: Option<String>,
+    /// Metadata `ISTIO_VERSION`.
+    pub version: Option<String>,
+    /// Metadata `HTTP10`: take HTTP/1.0 requests.
+    pub http10: bool,
+    /// Metadata `HTTP_PROXY_PORT`, in the place of the mesh's `proxyHttpPort`.
+    pub http_proxy_port: Option<u16>,
+    /// Metadata `MELTEMI_APP_ADDRESS`: where the application listens, when that is not the usual
+    /// place of the interception mode.
+    pub app_address: Option<IpAddr>,
+    /// Where it runs.
+    pub locality: Locality,
+    /// What it has of Istio's own filters.
+    pub filters: IstioFilters,
+}
+
+/// Why a node is not a proxy of this mesh. Every variant names the field.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NodeError {
+    /// The id does not have its four parts.
+    #[error("node.id: {0:?} is not TYPE~IP~NAME.NAMESPACE~DOMAIN")]
+    Id(String),
+    /// The type is neither `sidecar` nor `router`.
+    #[error("node.id: {0:?} is no type of proxy, use sidecar or router")]
+    Role(String),
+    /// The second part of the id is no IP address.
+    #[error("node.id: {0:?} is no IP address")]
+    Ip(String),
+    /// A metadata value is not what the field takes.
+    #[error("node.metadata.{field}: {value:?} is not {expected}")]
+    Metadata {
+        /// The key.
+        field: &'static str,
+        /// The value.
+        value: String,
+        /// What it takes.
+        expected: &'static str,
+    },
+}
+
+impl ProxyNode {
+    /// Reads Envoy's `Node`.
+    ///
+    /// # Errors
+    /// When the id is not one of Istio's form, or a metadata value that matters is malformed.
+    pub fn parse(node: &Node) -> Result<Self, NodeError> {
+        let parts: Vec<_> = node.id.split('~').collect();
+        let &[role, ip, name, domain] = parts.as_slice() else {
+            return Err(NodeError::Id(node.id.clone()));
+        };
+        let role = match role {
+            "sidecar" => ProxyRole::Sidecar,
+            "router" => ProxyRole::Router,
+            other => return Err(NodeError::Role(other.to_owned())),
+        };
+        let ip = ip.parse().map_err(|_| NodeError::Ip(ip.to_owned()))?;
+        let Some((workload, namespace)) = name.rsplit_once('.') else {
+            return Err(NodeError::Id(node.id.clone()));
+        };
+        let metadata = NodeMetadata(node.metadata.as_ref());
+        let namespace = metadata.text("NAMESPACE").unwrap_or(namespace);
+        Ok(Self {
+            id: node.id.clone(),
+            role,
+            ip,
+            workload: workload.to_owned(),
+            namespace: namespace.into(),
+            dns_domain: domain.to_owned(),
+            labels: metadata.labels(),
+            service_account: metadata.text("SERVICE_ACCOUNT").map(str::to_owned),
+            interception: metadata.interception()?,
+            cluster_id: metadata.text("CLUSTER_ID").unwrap_or("Kubernetes").to_owned(),
+            network: metadata.text("NETWORK").map(str::to_owned),
+            version: metadata.text("ISTIO_VERSION").map(str::to_owned),
+            http10: metadata.text("HTTP10") == Some("1"),
+            http_proxy_port: metadata.parsed("HTTP_PROXY_PORT", "a port")?,
+            app_address: metadata.parsed("MELTEMI_APP_ADDRESS", "an IP address")?,
+            locality: locality(node),
+            filters: IstioFilters::of(&node.extensions),
+        })
+    }
+
+    /// Whether listeners have addresses of their own.
+    pub(crate) fn binds(&self) -> bool {
+        self.interception == InterceptionMode::None
+    }
+}
+
+impl IstioFilters {
+    /// Looks for Istio's filters among a proxy's extensions, by name or by type URL.
+    fn of(extensions: &[Extension]) -> Self {
+        let has = |name: &str, message: &str| {
+            extensions.iter().any(|it| {
+                !it.disabled
+                    && (it.name == name
+                        || it.type_urls.iter().any(|url| {
+                            url.rsplit_once('/').map_or(url.as_str(), |(_, it)| it) == message
+                        }))
+            })
+        };
+        Self {
+            stats: has("istio.stats", "stats.PluginConfig"),
+            peer_metadata: has(
+                "envoy.filters.http.peer_metadata",
+                "io.istio.http.peer_metadata.Config",
+            ),
+            metadata_exchange: has(
+                "envoy.filters.network.metadata_exchange",
+                "envoy.tcp.metadataexchange.config.MetadataExchange",
+            ),
+            alpn: has(
+                "istio.alpn",
+                "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig",
+            ),
+        }
+    }
+}
+
+/// A node's free-form part.
+struct NodeMetadata<'a>(Option<&'a Struct>);
+
+impl<'a> NodeMetadata<'a> {
+    fn kind(&self, key: &str) -> Option<&'a Kind> {
+        self.0?.fields.get(key)?.kind.as_ref()
+    }
+
+    /// A text; an empty one counts as not given.
+    fn text(&self, key: &str) -> Option<&'a str> {
+        match self.kind(key)? {
+            Kind::StringValue(text) if !text.is_empty() => Some(text),
+            _ => None,
+        }
+    }
+
+    fn parsed<T: FromStr>(
+        &self,
+        field: &'static str,
+        expected: &'static str,
+    ) -> Result<Option<T>, NodeError> {
+        let Some(value) = self.text(field) else {
+            return Ok(None);
+        };
+        value.parse().map(Some).map_err(|_| NodeError::Metadata {
+            field,
+            value: value.to_owned(),
+            expected,
+        })
+    }
+
+    fn interception(&self) -> Result<InterceptionMode, NodeError> {
+        match self.text("INTERCEPTION_MODE") {
+            None | Some("REDIRECT") => Ok(InterceptionMode::Redirect),
+            Some("TPROXY") => Ok(InterceptionMode::Tproxy),
+            Some("NONE") => Ok(InterceptionMode::None),
+            Some(other) => Err(NodeError::Metadata {
+                field: "INTERCEPTION_MODE",
+                value: other.to_owned(),
+                expected: "REDIRECT, TPROXY or NONE",
+            }),
+        }
+    }
+
+    fn labels(&self) -> Labels {
+        let Some(Kind::StructValue(labels)) = self.kind("LABELS") else {
+            return Labels::default();
+        };
+        labels
+            .fields
+            .iter()
+            .filter_map(|(key, value)| match value {
+                Value {
+                    kind: Some(Kind::StringValue(text)),
+                } => Some((key.clone(), text.clone())),
+                Value { kind: _ } => None,
+            })
+            .collect()
+    }
+}
+
+fn locality(node: &Node) -> Locality {
+    node.locality
+        .as_ref()
+        .map_or_else(Locality::default, |it| Locality {
+            region: it.region.clone(),
+            zone: it.zone.clone(),
+            subzone: it.sub_zone.clone(),
+        })
+}

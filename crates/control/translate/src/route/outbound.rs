@@ -1,0 +1,234 @@
+//! Outbound route tables of sidecars (FEATURES T9, T15, T17, T18).
+//!
+//! In: a table's name: a port, `HOST:PORT` for a port whose protocol is detected, or `http_proxy` for
+//! every service. Out: a virtual host for each service and for each further host of virtual services,
+//! then the one for all other hosts.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use meltemi_model::{GatewayRef, Hostname, Protocol, Service, VirtualService};
+use meltemi_xds::pb::envoy::config::route::v3::{
+    Route, RouteConfiguration, VirtualHost, route,
+};
+
+use super::matching::everything;
+use super::virtual_service::{Place, routes};
+use super::{action, catch_all, decorator, domain, table};
+use crate::name::{HTTP_PROXY, SubsetKey, host_port};
+use crate::scope::{Resolution, Scope};
+
+/// The port on which hosts that are no services are routed too.
+const WEB_PORT: u16 = 80;
+
+/// Which requests a table is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Addressed {
+    /// Those to one port.
+    Port(u16),
+    /// Those that an explicit proxy gets, to any port.
+    AnyPort,
+}
+
+/// A sidecar's table of this name.
+pub(super) fn build(scope: &Scope<'_>, name: &str) -> Option<RouteConfiguration> {
+    let tables = Tables::new(scope);
+    if name == HTTP_PROXY {
+        let hosts = tables.with_catch_all(Addressed::AnyPort);
+        return Some(RouteConfiguration {
+            // Ports tell services apart here.
+            ignore_port_in_host_matching: false,
+            ..table(name, hosts)
+        });
+    }
+    if let Some((host, port)) = name.rsplit_once(':') {
+        return Some(table(name, tables.detected(host, port.parse().ok()?)?));
+    }
+    let port = name.parse().ok()?;
+    Some(table(name, tables.with_catch_all(Addressed::Port(port))))
+}
+
+impl Addressed {
+    fn includes(self, port: u16) -> bool {
+        match self {
+            Self::Port(it) => it == port,
+            Self::AnyPort => true,
+        }
+    }
+
+    /// The port to write into domains.
+    fn suffix(self, port: u16) -> Option<u16> {
+        match self {
+            Self::Port(_) => None,
+            Self::AnyPort => Some(port),
+        }
+    }
+
+    /// The port on which further hosts are routed, if it is among these.
+    fn web_port(self) -> Option<u16> {
+        self.includes(WEB_PORT).then_some(WEB_PORT)
+    }
+}
+
+/// Makes tables for one proxy.
+struct Tables<'a> {
+    scope: &'a Scope<'a>,
+    /// The virtual services of the mesh that the proxy sees, the oldest first.
+    virtual_services: Vec<&'a Arc<VirtualService>>,
+}
+
+impl<'a> Tables<'a> {
+    fn new(scope: &'a Scope<'a>) -> Self {
+        let all = scope.snapshot.virtual_services();
+        Self {
+            scope,
+            virtual_services: all.at(&GatewayRef::Mesh, &scope.node.namespace).collect(),
+        }
+    }
+
+    /// The virtual hosts of a shared table.
+    fn with_catch_all(&self, addressed: Addressed) -> Vec<VirtualHost> {
+        let mut hosts = self.services(addressed);
+        hosts.extend(self.further_hosts(addressed));
+        let mut seen = BTreeSet::new();
+        for host in &mut hosts {
+            host.domains.retain(|it| seen.insert(it.to_ascii_lowercase()));
+        }
+        let mut names = BTreeSet::new();
+        hosts.retain(|it| !it.domains.is_empty() && names.insert(it.name.clone()));
+        hosts.sort_by(|left, right| left.name.cmp(&right.name));
+        hosts.push(catch_all::virtual_host(
+            self.scope.mesh().outbound_traffic_policy,
+        ));
+        hosts
+    }
+
+    /// The virtual host of a service port whose protocol is detected: every request there is for it.
+    fn detected(&self, host: &str, port: u16) -> Option<Vec<VirtualHost>> {
+        let service = self.scope.service(host)?;
+        service.port(port).filter(|it| is_routed(it.protocol))?;
+        Some(vec![VirtualHost {
+            domains: vec!["*".to_owned()],
+            ..self.virtual_host(service, port)
+        }])
+    }
+
+    fn services(&self, addressed: Addressed) -> Vec<VirtualHost> {
+        let services: Vec<_> = self
+            .scope
+            .services()
+            .filter(|it| self.scope.resolution(it) != Resolution::Alias)
+            .collect();
+        let full_names = services.iter().map(|it| it.hostname.as_str()).collect();
+        let mut hosts = Vec::new();
+        for service in services {
+            for port in &service.ports {
+                if !is_routed(port.protocol) || !addressed.includes(port.number) {
+                    continue;
+                }
+                let suffix = addressed.suffix(port.number);
+                let mut domains = domain::of_service(self.scope, service, suffix, &full_names);
+                // Without a port, a host means that of the web.
+                if addressed == Addressed::AnyPort && port.number != WEB_PORT {
+                    let tail = format!(":{}", port.number);
+                    domains.retain(|it| it.ends_with(&tail));
+                }
+                hosts.push(VirtualHost {
+                    domains,
+                    ..self.virtual_host(service, port.number)
+                });
+            }
+        }
+        hosts
+    }
+
+    /// The hosts of virtual services that are no services of the mesh.
+    fn further_hosts(&self, addressed: Addressed) -> Vec<VirtualHost> {
+        let mut hosts = Vec::new();
+        for virtual_service in &self.virtual_services {
+            for host in &virtual_service.hosts {
+                let known = self.scope.services().any(|it| host.contains(&it.hostname));
+                let Some(port) = addressed.web_port().filter(|_| !known) else {
+                    continue;
+                };
+                let routes = self.routes(virtual_service, port);
+                if !routes.is_empty() {
+                    hosts.push(VirtualHost {
+                        name: host_port(host.as_str(), port),
+                        domains: domain::of_host(host.as_str(), addressed.suffix(port)),
+                        routes,
+                        include_request_attempt_count: true,
+                        ..Default::default()
+                    });
+                }
+            }
+        }
+        hosts
+    }
+
+    /// The virtual host of a service port, domains aside: with the routes of the first virtual service
+    /// that has some for this proxy, else with one to the service.
+    fn virtual_host(&self, service: &Service, port: u16) -> VirtualHost {
+        let routes = self
+            .claiming(&service.hostname)
+            .into_iter()
+            .map(|it| self.routes(it, port))
+            .find(|it| !it.is_empty())
+            .unwrap_or_else(|| vec![self.default_route(service, port)]);
+        VirtualHost {
+            name: host_port(service.hostname.as_str(), port),
+            routes,
+            include_request_attempt_count: true,
+            ..Default::default()
+        }
+    }
+
+    /// The virtual services for a host: those that name it, then those with a wildcard for it from the
+    /// most specific, each the oldest first.
+    fn claiming(&self, host: &Hostname) -> Vec<&'a Arc<VirtualService>> {
+        let mut claims: Vec<_> = self
+            .virtual_services
+            .iter()
+            .filter_map(|&it| {
+                let claims = it.hosts.iter().filter(|claim| claim.contains(host));
+                let best = claims.min_by(|left, right| left.by_specificity(right))?;
+                Some((best, it))
+            })
+            .collect();
+        claims.sort_by(|(left, _), (right, _)| left.by_specificity(right));
+        claims.into_iter().map(|(_, it)| it).collect()
+    }
+
+    fn routes(&self, virtual_service: &VirtualService, port: u16) -> Vec<Route> {
+        let place = Place {
+            gateway: &GatewayRef::Mesh,
+            port,
+            tls: false,
+        };
+        routes(self.scope, virtual_service, &place)
+    }
+
+    fn default_route(&self, service: &Service, port: u16) -> Route {
+        let host = service.hostname.as_str();
+        let key = SubsetKey {
+            port,
+            subset: "",
+            host,
+        };
+        Route {
+            name: "default".to_owned(),
+            r#match: Some(everything()),
+            decorator: Some(decorator(format!("{}/*", host_port(host, port)))),
+            action: Some(route::Action::Route(action::default(
+                self.scope,
+                key.cluster(),
+            ))),
+            ..Default::default()
+        }
+    }
+}
+
+/// Whether requests on a port of this protocol are routed by host.
+fn is_routed(protocol: Protocol) -> bool {
+    protocol.is_http() || protocol == Protocol::Auto
+}

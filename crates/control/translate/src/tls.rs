@@ -1,0 +1,100 @@
+//! TLS: who is shown which certificate, and whose is accepted.
+//!
+//! In: identities of workloads, settings of gateways and destination rules. Out: Envoy's TLS
+//! contexts. [`upstream`] is for clusters, [`downstream`] for listeners; here is what both need.
+
+pub(crate) mod downstream;
+pub(crate) mod upstream;
+
+use meltemi_xds::pb::envoy::config::core::v3::{
+    ApiConfigSource, ApiVersion, ConfigSource, GrpcService, TransportSocket,
+    api_config_source::ApiType, config_source::ConfigSourceSpecifier, grpc_service,
+    transport_socket::ConfigType,
+};
+use meltemi_xds::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
+use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::{
+    CertificateValidationContext, CommonTlsContext, SdsSecretConfig, SubjectAltNameMatcher,
+    common_tls_context::{CombinedCertificateValidationContext, ValidationContextType},
+    subject_alt_name_matcher::SanType,
+};
+use meltemi_xds::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
+use prost::{Message, Name};
+
+use crate::proto::{matching, pack, zero};
+
+/// The name of the workload's own certificate.
+const WORKLOAD_CERTIFICATE: &str = "default";
+/// The name of the roots of the mesh.
+const MESH_ROOTS: &str = "ROOTCA";
+/// The cluster of the bootstrap that leads to the agent's secret service.
+const SDS_CLUSTER: &str = "sds-grpc";
+
+/// A TLS transport socket.
+pub(crate) fn tls_socket<M: Message + Name>(context: &M) -> TransportSocket {
+    TransportSocket {
+        name: "envoy.transport_sockets.tls".to_owned(),
+        config_type: Some(ConfigType::TypedConfig(pack(context))),
+    }
+}
+
+/// A transport socket in plain text.
+fn plain_socket() -> TransportSocket {
+    TransportSocket {
+        name: "envoy.transport_sockets.raw_buffer".to_owned(),
+        config_type: Some(ConfigType::TypedConfig(pack(&RawBuffer {}))),
+    }
+}
+
+/// A secret that the agent beside the proxy serves.
+fn agent_secret(name: &str) -> SdsSecretConfig {
+    let agent = grpc_service::EnvoyGrpc {
+        cluster_name: SDS_CLUSTER.to_owned(),
+        ..Default::default()
+    };
+    let source = ApiConfigSource {
+        api_type: ApiType::Grpc.into(),
+        transport_api_version: ApiVersion::V3.into(),
+        set_node_on_first_message_only: true,
+        grpc_services: vec![GrpcService {
+            target_specifier: Some(grpc_service::TargetSpecifier::EnvoyGrpc(agent)),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    SdsSecretConfig {
+        name: name.to_owned(),
+        sds_config: Some(ConfigSource {
+            initial_fetch_timeout: Some(zero()),
+            resource_api_version: ApiVersion::V3.into(),
+            config_source_specifier: Some(ConfigSourceSpecifier::ApiConfigSource(source)),
+            ..Default::default()
+        }),
+    }
+}
+
+/// The workload's certificate shown, a peer of the mesh with one of these names expected.
+fn mutual(names: Vec<SubjectAltNameMatcher>, alpn: &[&str]) -> CommonTlsContext {
+    let validation = CombinedCertificateValidationContext {
+        default_validation_context: Some(CertificateValidationContext {
+            match_typed_subject_alt_names: names,
+            ..Default::default()
+        }),
+        validation_context_sds_secret_config: Some(agent_secret(MESH_ROOTS)),
+        ..Default::default()
+    };
+    CommonTlsContext {
+        tls_certificate_sds_secret_configs: vec![agent_secret(WORKLOAD_CERTIFICATE)],
+        validation_context_type: Some(ValidationContextType::CombinedValidationContext(validation)),
+        alpn_protocols: alpn.iter().map(|&it| it.to_owned()).collect(),
+        ..Default::default()
+    }
+}
+
+/// A name that a peer's certificate must have.
+fn peer_name(kind: SanType, pattern: MatchPattern) -> SubjectAltNameMatcher {
+    SubjectAltNameMatcher {
+        san_type: kind.into(),
+        matcher: Some(matching(pattern)),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,112 @@
+//! The way in: one function for each type of resource.
+//!
+//! In: the snapshot, the proxy and, where a type is asked for by name, names. Out: encoded resources.
+//! Called by the xDS server.
+
+use std::collections::BTreeSet;
+
+use meltemi_snapshot::Snapshot;
+
+use crate::resource::{EncodedResource, ResourceMap, Resources, collect};
+use crate::scope::Scope;
+use crate::{ProxyNode, ProxyRole, cluster, endpoint, gateway, listener, route, secret};
+
+/// CDS: every cluster of a proxy.
+pub fn clusters(snapshot: &Snapshot, node: &ProxyNode) -> ResourceMap {
+    let scope = Scope::new(snapshot, node);
+    collect(cluster::build(&scope).iter().map(|it| {
+        EncodedResource::new(&it.name, it).needing_endpoints(cluster::needs_endpoints(it))
+    }))
+}
+
+/// LDS: every listener of a proxy.
+pub fn listeners(snapshot: &Snapshot, node: &ProxyNode) -> ResourceMap {
+    let scope = Scope::new(snapshot, node);
+    let listeners = match node.role {
+        ProxyRole::Sidecar => listener::build(&scope),
+        ProxyRole::Router => gateway::listeners(&scope),
+    };
+    collect(
+        listeners
+            .iter()
+            .map(|it| EncodedResource::new(&it.name, it)),
+    )
+}
+
+/// RDS: the route tables of these names. A name that stands for nothing gets an empty table: a proxy
+/// may ask for one while it drains a listener.
+pub fn routes<'a>(
+    snapshot: &Snapshot,
+    node: &ProxyNode,
+    names: impl IntoIterator<Item = &'a str>,
+) -> ResourceMap {
+    let scope = Scope::new(snapshot, node);
+    collect(names.into_iter().map(|name| {
+        let table = match node.role {
+            ProxyRole::Sidecar => route::build(&scope, name),
+            ProxyRole::Router => gateway::routes(&scope, name),
+        };
+        EncodedResource::new(name, &table)
+    }))
+}
+
+/// EDS: the endpoints of the clusters of these names. A name that stands for nothing gets no
+/// endpoints: a cluster must not wait for them for ever.
+pub fn endpoints<'a>(
+    snapshot: &Snapshot,
+    node: &ProxyNode,
+    names: impl IntoIterator<Item = &'a str>,
+) -> ResourceMap {
+    let scope = Scope::new(snapshot, node);
+    collect(
+        names
+            .into_iter()
+            .map(|name| EncodedResource::new(name, &endpoint::load_assignment(&scope, name))),
+    )
+}
+
+/// SDS: the gateway credentials of these names that exist and that the proxy may have.
+pub fn secrets<'a>(
+    snapshot: &Snapshot,
+    node: &ProxyNode,
+    names: impl IntoIterator<Item = &'a str>,
+) -> ResourceMap {
+    let scope = Scope::new(snapshot, node);
+    collect(names.into_iter().filter_map(|name| {
+        let secret = secret::build(&scope, name)?;
+        Some(EncodedResource::new(name, &secret))
+    }))
+}
+
+/// The route tables that a proxy's listeners ask for.
+pub fn route_names(snapshot: &Snapshot, node: &ProxyNode) -> BTreeSet<String> {
+    let scope = Scope::new(snapshot, node);
+    match node.role {
+        ProxyRole::Sidecar => listener::route_names(&scope),
+        ProxyRole::Router => gateway::route_names(&scope),
+    }
+}
+
+/// The gateway credentials that a proxy's listeners ask for.
+pub fn secret_names(snapshot: &Snapshot, node: &ProxyNode) -> BTreeSet<String> {
+    secret::names(&Scope::new(snapshot, node))
+}
+
+/// Everything that a proxy needs.
+pub fn translate(snapshot: &Snapshot, node: &ProxyNode) -> Resources {
+    let clusters = clusters(snapshot, node);
+    let needing: Vec<_> = clusters
+        .values()
+        .filter(|it| it.needs_endpoints)
+        .map(|it| it.name.clone())
+        .collect();
+    let route_names = route_names(snapshot, node);
+    let secret_names = secret_names(snapshot, node);
+    Resources {
+        endpoints: endpoints(snapshot, node, needing.iter().map(AsRef::as_ref)),
+        listeners: listeners(snapshot, node),
+        routes: routes(snapshot, node, route_names.iter().map(String::as_str)),
+        secrets: secrets(snapshot, node, secret_names.iter().map(String::as_str)),
+        clusters,
+    }
+}
