@@ -1,0 +1,100 @@
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::*;
+use crate::{Authenticators, ClientCertificates};
+
+fn key(byte: u8) -> TokenKey {
+    TokenKey::from_text(&STANDARD.encode([byte; 32])).unwrap()
+}
+
+fn domain() -> TrustDomain {
+    "cluster.local".parse().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_believed_until_it_expires() {
+    let clock = Clock::starting_at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+    let issuer = TokenIssuer::new(key(1), domain(), clock);
+    let tokens = FileTokens::new(key(1), domain(), clock);
+    let token = issuer
+        .issue("shop", "web", Duration::from_secs(60))
+        .unwrap();
+    assert!(token.starts_with("meltemi-token-v1."), "{token}");
+    let id = tokens.check(&token).unwrap();
+    assert_eq!(id.to_string(), "spiffe://cluster.local/ns/shop/sa/web");
+    tokio::time::advance(Duration::from_secs(59)).await;
+    assert!(tokens.check(&token).is_ok());
+    tokio::time::advance(Duration::from_secs(2)).await;
+    let refused = tokens.check(&token).unwrap_err();
+    assert_eq!(refused.to_string(), "the token expired 1 s ago");
+}
+
+#[tokio::test(start_paused = true)]
+async fn forged_and_malformed_tokens_are_refused() {
+    let clock = Clock::starting_at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+    let hour = Duration::from_secs(3600);
+    let tokens = FileTokens::new(key(1), domain(), clock);
+    let issue = |by: u8, account: &str| {
+        TokenIssuer::new(key(by), domain(), clock)
+            .issue("shop", account, hour)
+            .unwrap()
+    };
+    let good = issue(1, "web");
+    let admin = issue(2, "admin");
+    let part = |token: &str, index: usize| token.split('.').nth(index).unwrap().to_owned();
+    let spliced = format!("{PREFIX}.{}.{}", part(&admin, 1), part(&good, 2));
+    for token in [admin.as_str(), &spliced] {
+        assert_eq!(tokens.check(token), Err(AuthError::Forged), "{token}");
+    }
+    let cut = &good[..good.rfind('.').unwrap()];
+    for token in ["", "eyJ.a.b", cut, &format!("{cut}.*")] {
+        let refused = tokens.check(token);
+        assert!(
+            matches!(refused, Err(AuthError::Malformed(_))),
+            "{token}: {refused:?}"
+        );
+    }
+    let issuer = TokenIssuer::new(key(1), domain(), clock);
+    assert!(issuer.issue("shop/../admin", "web", hour).is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_that_believes_decides() {
+    let clock = Clock::starting_at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+    let both = Authenticators::new(vec![
+        Arc::new(ClientCertificates::new(domain())),
+        Arc::new(FileTokens::new(key(1), domain(), clock)),
+    ]);
+    let issuer = TokenIssuer::new(key(1), domain(), clock);
+    let token = issuer
+        .issue("shop", "web", Duration::from_secs(60))
+        .unwrap();
+    let web = "spiffe://cluster.local/ns/shop/sa/web".to_owned();
+    let foreign = "spiffe://other.org/ns/shop/sa/web".to_owned();
+    let path = "spiffe://cluster.local/other/form".to_owned();
+    let cases: [(Option<&str>, Vec<String>, Result<&str, &str>); 7] = [
+        (None, vec![], Err("no credentials")),
+        (Some(&token), vec![], Ok(&web)),
+        (None, vec![web.clone()], Ok(&web)),
+        (Some("old"), vec![web.clone()], Ok(&web)),
+        (None, vec![web.clone(), web.clone()], Err("2 URI names")),
+        (None, vec![foreign], Err("is not of cluster.local")),
+        (None, vec![path], Err("has no namespace and account")),
+    ];
+    for (token, identities, expected) in cases {
+        let credentials = Credentials {
+            token,
+            identities: &identities,
+        };
+        match (both.authenticate(&credentials).await, expected) {
+            (Ok(id), Ok(expected)) => assert_eq!(id.to_string(), expected),
+            (Err(error), Err(part)) => {
+                assert!(error.to_string().contains(part), "{error}");
+            }
+            (other, _) => panic!("{identities:?}: {other:?}"),
+        }
+    }
+}
