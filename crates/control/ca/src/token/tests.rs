@@ -75,7 +75,8 @@ async fn the_first_that_believes_decides() {
     let web = "spiffe://cluster.local/ns/shop/sa/web".to_owned();
     let foreign = "spiffe://other.org/ns/shop/sa/web".to_owned();
     let path = "spiffe://cluster.local/other/form".to_owned();
-    let cases: [(Option<&str>, Vec<String>, Result<&str, &str>); 7] = [
+    type Case<'a> = (Option<&'a str>, Vec<String>, Result<&'a str, &'a str>);
+    let cases: [Case<'_>; 7] = [
         (None, vec![], Err("no credentials")),
         (Some(&token), vec![], Ok(&web)),
         (None, vec![web.clone()], Ok(&web)),
