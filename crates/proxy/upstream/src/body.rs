@@ -3,12 +3,15 @@
 //! The HTTP connection manager makes [`UpstreamBody`] and reads [`ResponseBody`].
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 
 use crate::ResetReason;
+use crate::pool::{Http1Lease, Http2Lease, RequestStream, http1_reason};
 
 /// Why a body ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -85,9 +88,84 @@ impl Body for UpstreamBody {
 /// It holds the lease: when its end has been read, or when it is dropped, the connection
 /// goes back to its pool (or is closed, if the end had not been reached on HTTP/1) and the
 /// request no longer counts as active. Stays on its worker.
-#[derive(Debug)]
-pub struct ResponseBody {
-    _private: (),
+pub struct ResponseBody(Inner);
+
+enum Inner {
+    /// The end was reached; the lease is given back.
+    Ended,
+    Http1 {
+        body: Incoming,
+        _lease: Http1Lease,
+    },
+    Http2 {
+        stream: RecvStream,
+        /// What `content-length` says is still to come.
+        left: Option<u64>,
+        /// No data is to come, only trailers.
+        data_ended: bool,
+        _lease: Http2Lease,
+    },
+    /// The exchange became a byte stream, which [`crate::upgrade`] takes.
+    Upgrade(Upgrade),
+}
+
+/// What an upgraded exchange is made of.
+pub(crate) enum Upgrade {
+    Http1 {
+        lease: Http1Lease,
+    },
+    Http2 {
+        send: RequestStream,
+        receive: RecvStream,
+        lease: Http2Lease,
+    },
+}
+
+impl ResponseBody {
+    pub(crate) fn http1(body: Incoming, lease: Http1Lease, is_upgrade: bool) -> Self {
+        if is_upgrade {
+            return Self(Inner::Upgrade(Upgrade::Http1 { lease }));
+        }
+        // Without a body the connection is free at once.
+        if body.is_end_stream() {
+            return Self(Inner::Ended);
+        }
+        Self(Inner::Http1 {
+            body,
+            _lease: lease,
+        })
+    }
+
+    pub(crate) fn http2(
+        stream: RecvStream,
+        length: Option<u64>,
+        tunnel: Option<RequestStream>,
+        lease: Http2Lease,
+    ) -> Self {
+        if let Some(send) = tunnel {
+            return Self(Inner::Upgrade(Upgrade::Http2 {
+                send,
+                receive: stream,
+                lease,
+            }));
+        }
+        if stream.is_end_stream() {
+            return Self(Inner::Ended);
+        }
+        Self(Inner::Http2 {
+            stream,
+            left: length,
+            data_ended: false,
+            _lease: lease,
+        })
+    }
+
+    pub(crate) fn into_upgrade(self) -> Option<Upgrade> {
+        match self.0 {
+            Inner::Upgrade(upgrade) => Some(upgrade),
+            Inner::Ended | Inner::Http1 { .. } | Inner::Http2 { .. } => None,
+        }
+    }
 }
 
 impl Body for ResponseBody {
@@ -96,16 +174,91 @@ impl Body for ResponseBody {
 
     fn poll_frame(
         self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        unimplemented!()
+        let inner = &mut self.get_mut().0;
+        let (frame, ended) = match inner {
+            Inner::Ended | Inner::Upgrade(_) => return Poll::Ready(None),
+            Inner::Http1 { body, _lease } => match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+                None => (None, true),
+                Some(Ok(frame)) => (Some(Ok(frame)), body.is_end_stream()),
+                Some(Err(error)) => (Some(Err(BodyError::Upstream(http1_reason(&error)))), true),
+            },
+            Inner::Http2 {
+                stream,
+                left,
+                data_ended,
+                _lease,
+            } => ready!(poll_http2(stream, left, data_ended, cx)),
+        };
+        if ended {
+            // Gives the lease back.
+            *inner = Inner::Ended;
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        unimplemented!()
+        match &self.0 {
+            Inner::Ended | Inner::Upgrade(_) => true,
+            Inner::Http1 { body, _lease } => body.is_end_stream(),
+            Inner::Http2 { stream, .. } => stream.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        unimplemented!()
+        match &self.0 {
+            Inner::Ended | Inner::Upgrade(_) => SizeHint::with_exact(0),
+            Inner::Http1 { body, _lease } => body.size_hint(),
+            Inner::Http2 { left, .. } => left.map_or_else(SizeHint::default, SizeHint::with_exact),
+        }
+    }
+}
+
+type FrameAndEnd = (Option<Result<Frame<Bytes>, BodyError>>, bool);
+
+/// The next frame, and whether it is the last.
+fn poll_http2(
+    stream: &mut RecvStream,
+    left: &mut Option<u64>,
+    data_ended: &mut bool,
+    cx: &mut Context<'_>,
+) -> Poll<FrameAndEnd> {
+    if !*data_ended {
+        match ready!(stream.poll_data(cx)) {
+            Some(Ok(data)) => {
+                // An error means that the stream is gone, which the next poll tells.
+                let _ = stream.flow_control().release_capacity(data.len());
+                if let Some(left) = left {
+                    *left = left.saturating_sub(data.len() as u64);
+                }
+                let ended = stream.is_end_stream();
+                return Poll::Ready((Some(Ok(Frame::data(data))), ended));
+            }
+            Some(Err(error)) => {
+                // A stream reset without an error after a whole response says that the
+                // rest of the request was not needed.
+                let is_end = error.reason() == Some(h2::Reason::NO_ERROR) && *left == Some(0);
+                let frame = (!is_end).then(|| Err(error.into()));
+                return Poll::Ready((frame, true));
+            }
+            None => *data_ended = true,
+        }
+    }
+    Poll::Ready(match ready!(stream.poll_trailers(cx)) {
+        Ok(Some(trailers)) => (Some(Ok(Frame::trailers(trailers))), true),
+        Ok(None) => (None, true),
+        Err(error) => (Some(Err(error.into())), true),
+    })
+}
+
+impl std::fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            Inner::Ended => "Ended",
+            Inner::Http1 { .. } => "Http1",
+            Inner::Http2 { .. } => "Http2",
+            Inner::Upgrade(_) => "Upgrade",
+        })
     }
 }

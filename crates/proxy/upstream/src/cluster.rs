@@ -1,39 +1,277 @@
 //! A cluster as all workers share it: configuration, hosts, circuit breakers, statistics.
+//!
+//! The manager makes it and sets its hosts; workers see a change by the generation.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use meltemi_ir as ir;
+use arc_swap::{ArcSwap, Guard};
+use meltemi_ir::{
+    Address, CircuitBreakers, Cluster as Config, Discovery, HealthStatus, Locality, Metadata,
+    TransportSocketMatch, Value,
+};
 use meltemi_lifecycle::WorkerId;
-use meltemi_telemetry::ClusterStats;
+use meltemi_telemetry::{ClusterStats, Sharded};
+use meltemi_tls::{ClientContext, SecretStore};
 
-use crate::{HostHealth, HostSet};
+use crate::breaker::Breakers;
+use crate::host::{HostAttributes, NewHost, Transport, sum};
+use crate::{ClusterError, Host, HostEntry, HostHealth, HostSet};
 
-/// A cluster; made by the manager, immutable but for its hosts.
-#[derive(Debug)]
+const SOCKET_MATCH: &str = "envoy.transport_socket_match";
+
+/// A cluster; immutable but for its hosts.
 pub struct Cluster {
-    config: ir::Cluster,
+    config: Arc<Config>,
+    added_via_api: bool,
+    workers: usize,
+    stats: Arc<Sharded<ClusterStats>>,
+    transport: Transport,
+    transport_matches: Vec<(BTreeMap<String, Value>, Transport)>,
+    hosts: ArcSwap<HostSet>,
+    /// Hosts made on demand, for original destinations.
+    by_destination: Mutex<HashMap<SocketAddr, Arc<Host>>>,
+    generation: AtomicU64,
+    breakers: Breakers,
+    retired: AtomicBool,
 }
 
 impl Cluster {
+    pub(crate) fn new(
+        config: Config,
+        added_via_api: bool,
+        workers: usize,
+        stats: Arc<Sharded<ClusterStats>>,
+        secrets: &Arc<SecretStore>,
+    ) -> Result<Self, ClusterError> {
+        let transport = |tls: &Option<meltemi_ir::UpstreamTls>, path: &dyn Fn() -> String| match tls
+        {
+            None => Ok(Transport::Plaintext),
+            Some(tls) => match ClientContext::new(tls, secrets.clone()) {
+                Ok(context) => Ok(Transport::Tls(context)),
+                Err(source) => Err(ClusterError::Tls {
+                    path: path(),
+                    source,
+                }),
+            },
+        };
+        let mut transport_matches = Vec::with_capacity(config.transport_socket_matches.len());
+        for (index, entry) in config.transport_socket_matches.iter().enumerate() {
+            let TransportSocketMatch {
+                name: _, // ignored: a label for people
+                matches,
+                tls,
+            } = entry;
+            let path = || format!("transport_socket_matches[{index}].transport_socket");
+            transport_matches.push((matches.clone(), transport(tls, &path)?));
+        }
+        Ok(Self {
+            transport: transport(&config.tls, &|| "transport_socket".to_owned())?,
+            transport_matches,
+            breakers: Breakers::new(&config.circuit_breakers),
+            config: Arc::new(config),
+            added_via_api,
+            workers,
+            stats,
+            hosts: ArcSwap::default(),
+            by_destination: Mutex::default(),
+            generation: AtomicU64::new(1),
+            retired: AtomicBool::new(false),
+        })
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.config.name
     }
+
     /// Its configuration.
-    pub fn config(&self) -> &ir::Cluster {
+    pub fn config(&self) -> &Arc<Config> {
         &self.config
     }
-    /// Its hosts now.
-    pub fn hosts(&self) -> Arc<HostSet> {
-        unimplemented!()
+
+    /// Whether its configuration came over xDS.
+    pub fn added_via_api(&self) -> bool {
+        self.added_via_api
     }
+
+    /// The EDS service name that it asks for, if any.
+    pub fn eds_service(&self) -> Option<&str> {
+        match &self.config.discovery {
+            Discovery::Eds { service_name } if service_name.is_empty() => Some(self.name()),
+            Discovery::Eds { service_name } => Some(service_name),
+            Discovery::Static(_)
+            | Discovery::StrictDns { .. }
+            | Discovery::LogicalDns { .. }
+            | Discovery::OriginalDst { .. } => None,
+        }
+    }
+
+    /// Its hosts now. Cheap; do not hold it over an `await`.
+    pub fn hosts(&self) -> Guard<Arc<HostSet>> {
+        self.hosts.load()
+    }
+
+    /// A worker's shard of its statistics.
+    #[inline]
+    pub fn stats(&self, worker: WorkerId) -> &ClusterStats {
+        self.stats.shard(worker)
+    }
+
     /// What `/clusters` prints.
     pub fn snapshot(&self) -> ClusterSnapshot {
-        unimplemented!()
+        let mut hosts: Vec<_> = self
+            .hosts
+            .load()
+            .iter()
+            .map(|entry| HostSnapshot::new(&entry.host))
+            .collect();
+        let on_demand = self.lock_destinations();
+        hosts.extend(on_demand.values().map(|host| HostSnapshot::new(host)));
+        drop(on_demand);
+        ClusterSnapshot {
+            name: self.name().to_owned(),
+            added_via_api: self.added_via_api,
+            circuit_breakers: self.config.circuit_breakers.clone(),
+            hosts,
+        }
     }
-    /// A worker's shard of its statistics.
-    pub fn stats(&self, _worker: WorkerId) -> &ClusterStats {
-        unimplemented!()
+
+    pub(crate) fn breakers(&self) -> &Breakers {
+        &self.breakers
+    }
+
+    /// Grows with every new set of hosts.
+    #[inline]
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// It was removed or replaced; whoever works for it stops.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
+    /// Makes these its hosts. An endpoint that was there before keeps its host.
+    pub(crate) fn set_hosts(&self, endpoints: Vec<NewHost>) {
+        let old = self.hosts.load_full();
+        let mut known: HashMap<&Address, &Arc<Host>> = HashMap::new();
+        for entry in old.iter() {
+            known.insert(entry.host.address(), &entry.host);
+        }
+        let mut changed = old.iter().count() == 0;
+        let mut taken: HashMap<Address, ()> = HashMap::with_capacity(endpoints.len());
+        let mut entries = Vec::with_capacity(endpoints.len());
+        for endpoint in endpoints {
+            // As in Envoy, an address that comes twice counts once.
+            if taken.insert(endpoint.address.clone(), ()).is_some() {
+                continue;
+            }
+            let transport = self.transport_for(&endpoint.attributes.metadata);
+            let kept = known
+                .get(&endpoint.address)
+                .filter(|host| host.is(&endpoint, transport));
+            let weight = endpoint.attributes.weight.max(1);
+            let health = endpoint.attributes.eds_health.into();
+            let priority = endpoint.attributes.priority;
+            let host = match kept {
+                Some(host) => {
+                    changed |= host.update(&endpoint);
+                    Arc::clone(host)
+                }
+                None => {
+                    changed = true;
+                    Arc::new(Host::new(endpoint, transport.clone(), self.workers))
+                }
+            };
+            entries.push((
+                priority,
+                HostEntry {
+                    host,
+                    weight,
+                    health,
+                },
+            ));
+        }
+        changed |= entries.len() != old.iter().count();
+        let stats = self.stats.main();
+        if !changed {
+            stats.update_no_rebuild.inc();
+            return;
+        }
+        stats.membership_change.inc();
+        let hosts = HostSet::new(entries, self.config.panic_threshold_percent);
+        let count = |health| {
+            let fitting = hosts.iter().filter(|entry| entry.health == health);
+            fitting.count() as u64
+        };
+        stats.membership_total.set(hosts.iter().count() as u64);
+        stats.membership_healthy.set(count(HostHealth::Healthy));
+        stats.membership_degraded.set(count(HostHealth::Degraded));
+        let heaviest = hosts.iter().map(|entry| entry.weight).max();
+        stats
+            .max_host_weight
+            .set(u64::from(heaviest.unwrap_or_default()));
+        self.hosts.store(Arc::new(hosts));
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// The host for an original destination, made at its first use.
+    pub(crate) fn host_for(&self, destination: SocketAddr) -> Arc<Host> {
+        let mut hosts = self.lock_destinations();
+        let host = hosts.entry(destination).or_insert_with(|| {
+            let endpoint = NewHost {
+                address: Address::Socket(destination),
+                hostname: String::new(),
+                locality: Locality::default(),
+                resolved: None,
+                attributes: HostAttributes {
+                    metadata: Arc::default(),
+                    weight: 1,
+                    eds_health: HealthStatus::Healthy,
+                    priority: 0,
+                },
+            };
+            Arc::new(Host::new(endpoint, self.transport.clone(), self.workers))
+        });
+        Arc::clone(host)
+    }
+
+    /// Forgets hosts made on demand that no worker uses any more.
+    pub(crate) fn forget_unused(&self) {
+        self.lock_destinations()
+            .retain(|_, host| Arc::strong_count(host) > 1);
+    }
+
+    fn transport_for(&self, metadata: &Metadata) -> &Transport {
+        self.transport_matches
+            .iter()
+            .find(|(matches, _)| {
+                matches
+                    .iter()
+                    .all(|(key, value)| metadata.get(SOCKET_MATCH, key) == Some(value))
+            })
+            .map_or(&self.transport, |(_, transport)| transport)
+    }
+
+    fn lock_destinations(&self) -> std::sync::MutexGuard<'_, HashMap<SocketAddr, Arc<Host>>> {
+        self.by_destination
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster")
+            .field("name", &self.config.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -45,7 +283,7 @@ pub struct ClusterSnapshot {
     /// Whether its configuration came over xDS.
     pub added_via_api: bool,
     /// The limits.
-    pub circuit_breakers: ir::CircuitBreakers,
+    pub circuit_breakers: CircuitBreakers,
     /// Its hosts.
     pub hosts: Vec<HostSnapshot>,
 }
@@ -54,24 +292,28 @@ pub struct ClusterSnapshot {
 #[derive(Clone, Debug)]
 pub struct HostSnapshot {
     /// Its address.
-    pub address: ir::Address,
+    pub address: Address,
+    /// Where a name points to at the moment.
+    pub resolved: Option<SocketAddr>,
     /// Its host name.
     pub hostname: String,
     /// Whether it gets traffic.
     pub health: HostHealth,
     /// What the control plane says of it.
-    pub eds_health: ir::HealthStatus,
+    pub eds_health: HealthStatus,
     /// Its weight.
     pub weight: u32,
     /// Its locality.
-    pub locality: ir::Locality,
+    pub locality: Locality,
     /// Its priority.
     pub priority: u32,
+    /// Its metadata.
+    pub metadata: Arc<Metadata>,
     /// Connections open.
     pub cx_active: u64,
     /// Connections that failed.
     pub cx_connect_fail: u64,
-    /// Connections made.
+    /// Connections begun.
     pub cx_total: u64,
     /// Requests in flight.
     pub rq_active: u64,
@@ -83,4 +325,38 @@ pub struct HostSnapshot {
     pub rq_timeout: u64,
     /// Requests.
     pub rq_total: u64,
+}
+
+impl HostSnapshot {
+    fn new(host: &Host) -> Self {
+        let HostAttributes {
+            metadata,
+            weight,
+            eds_health,
+            priority,
+        } = HostAttributes::clone(&host.attributes());
+        let stats = host.stats_of_all();
+        let total = |counter: fn(&crate::HostStats) -> &meltemi_telemetry::Counter| -> u64 {
+            host.all_stats().map(|shard| counter(shard).get()).sum()
+        };
+        Self {
+            address: host.address().clone(),
+            resolved: host.socket_address(),
+            hostname: host.hostname().to_owned(),
+            health: eds_health.into(),
+            eds_health,
+            weight,
+            locality: host.locality().clone(),
+            priority,
+            metadata,
+            cx_active: sum(stats, |stats| &stats.cx_active),
+            rq_active: sum(stats, |stats| &stats.rq_active),
+            cx_connect_fail: total(|stats| &stats.cx_connect_fail),
+            cx_total: total(|stats| &stats.cx_total),
+            rq_error: total(|stats| &stats.rq_error),
+            rq_success: total(|stats| &stats.rq_success),
+            rq_timeout: total(|stats| &stats.rq_timeout),
+            rq_total: total(|stats| &stats.rq_total),
+        }
+    }
 }

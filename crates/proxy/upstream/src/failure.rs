@@ -4,7 +4,7 @@
 //! to a status and a response flag.
 
 use std::fmt;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use http::Request;
 
@@ -32,10 +32,10 @@ pub enum ConnectFailure {
     Timeout,
     /// The connection was refused or failed: flag `UF`.
     #[error("{0}")]
-    Transport(Rc<str>),
+    Transport(Arc<str>),
     /// The TLS handshake failed, or a secret it needs is missing: flag `UF`.
     #[error("{0}")]
-    Tls(Rc<str>),
+    Tls(Arc<str>),
 }
 
 impl ConnectFailure {
@@ -60,11 +60,11 @@ pub enum ResetReason {
     /// covered by its `GOAWAY`): flag `UR`, "remote refused stream reset".
     RemoteRefused,
     /// The upstream broke the protocol: flag `UPE`, "protocol error".
-    ProtocolError(Rc<str>),
+    ProtocolError(Arc<str>),
     /// The request's own body failed, such as by the downstream going away.
-    RequestBody(Rc<str>),
+    RequestBody(Arc<str>),
     /// The request cannot be written as it is.
-    InvalidRequest(Rc<str>),
+    InvalidRequest(Arc<str>),
 }
 
 impl ResetReason {

@@ -14,9 +14,14 @@
 //! Nothing on that path takes a lock; what workers share are atomics and swapped `Arc`s.
 
 mod body;
+mod breaker;
 mod cluster;
+mod connect;
+mod dns;
+mod endpoints;
 mod failure;
 mod host;
+mod lb;
 mod manager;
 mod pool;
 mod stream;
@@ -26,9 +31,12 @@ mod worker;
 pub use body::{BodyError, ResponseBody, UpstreamBody};
 pub use cluster::{Cluster, ClusterSnapshot, HostSnapshot};
 pub use failure::{Breaker, ConnectFailure, ResetReason, SendFailure};
-pub use host::{Host, HostHealth, HostSet, PriorityHosts};
+pub use host::{Host, HostAttributes, HostEntry, HostHealth, HostSet, HostStats, PriorityHosts};
 pub use manager::{ClusterError, ClusterManager, UpstreamContext};
 pub use pool::{HttpLease, HttpVersion};
-pub use stream::UpstreamStream;
+pub use stream::{ConnectionDetails, UpstreamStream};
 pub use upgrade::{UpgradedStream, upgrade};
 pub use worker::{LbContext, Pools, RetryGuard, WorkerCluster, WorkerHost};
+
+#[cfg(test)]
+mod tests;

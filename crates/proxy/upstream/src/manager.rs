@@ -1,13 +1,30 @@
 //! All clusters: configuration enters here, workers look clusters up.
+//!
+//! A cluster whose endpoints are not known yet warms: it is not in service, and if it
+//! replaces another the old one serves on.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use meltemi_ir as ir;
-use meltemi_lifecycle::{Clock, RandomSource};
+use arc_swap::ArcSwap;
+use meltemi_ir::{Cluster as Config, Discovery, LoadAssignment};
+use meltemi_lifecycle::{Clock, Random, RandomSource, WorkerId};
 use meltemi_telemetry::StatsRegistry;
 use meltemi_tls::SecretStore;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
-use crate::Cluster;
+use crate::endpoints::{self, Names, Resolved};
+use crate::host::NewHost;
+use crate::{Cluster, dns};
+
+/// A cluster waits no longer than this for its endpoints (`initial_fetch_timeout`).
+const WARMING_LIMIT: Duration = Duration::from_secs(15);
+
+/// How often hosts made on demand are looked over (`cleanup_interval`).
+const CLEANUP: Duration = Duration::from_secs(5);
 
 /// What clusters are built with.
 pub struct UpstreamContext {
@@ -36,58 +53,365 @@ pub enum ClusterError {
     },
 }
 
-/// All clusters. Shared by all threads.
+/// All clusters. Shared by all threads; looking one up takes no lock.
 pub struct ClusterManager {
-    _context: UpstreamContext,
+    context: UpstreamContext,
+    active: ArcSwap<HashMap<String, Arc<Cluster>>>,
+    generation: AtomicU64,
+    state: Mutex<State>,
+    work: mpsc::UnboundedSender<Work>,
+    warming_count: watch::Sender<usize>,
+}
+
+#[derive(Default)]
+struct State {
+    warming: BTreeMap<String, Warming>,
+    /// The last delivered endpoints by EDS service name, so that a changed cluster has
+    /// them at once.
+    assignments: HashMap<String, Arc<LoadAssignment>>,
+    todo: Option<mpsc::UnboundedReceiver<Work>>,
+}
+
+struct Warming {
+    cluster: Arc<Cluster>,
+    until: Instant,
+}
+
+/// What [`ClusterManager::run`] is asked to do.
+enum Work {
+    Resolve(std::sync::Weak<Cluster>),
+    Warm(String, Instant),
 }
 
 impl ClusterManager {
     /// No clusters yet.
     pub fn new(context: UpstreamContext) -> Arc<Self> {
-        Arc::new(Self { _context: context })
+        let (work, todo) = mpsc::unbounded_channel();
+        Arc::new(Self {
+            context,
+            active: ArcSwap::default(),
+            generation: AtomicU64::new(1),
+            state: Mutex::new(State {
+                todo: Some(todo),
+                ..State::default()
+            }),
+            work,
+            warming_count: watch::Sender::new(0),
+        })
     }
-    /// Adds a cluster or replaces it once the new one's endpoints are known.
-    /// `added_via_api` is false for `static_resources`.
+
+    /// Adds a cluster, or replaces it once the new one's endpoints are known; the same
+    /// configuration again changes nothing. `added_via_api` is false for `static_resources`.
     ///
     /// # Errors
     /// When it cannot be served; the old one stays.
-    pub fn apply(&self, _cluster: ir::Cluster, _added_via_api: bool) -> Result<(), ClusterError> {
-        unimplemented!()
+    pub fn apply(&self, config: Config, added_via_api: bool) -> Result<(), ClusterError> {
+        let name = config.name.clone();
+        let mut state = self.lock();
+        if let Some(warming) = state.warming.get(&name) {
+            if **warming.cluster.config() == config {
+                return Ok(());
+            }
+        } else if self
+            .get(&name)
+            .is_some_and(|active| **active.config() == config)
+        {
+            return Ok(());
+        }
+        let stat_name = config.alt_stat_name.as_deref().unwrap_or(&name);
+        let cluster = Arc::new(Cluster::new(
+            config.clone(),
+            added_via_api,
+            self.context.workers,
+            self.context.stats.cluster(stat_name),
+            &self.context.secrets,
+        )?);
+        let manager = self.context.stats.cluster_manager();
+        if self.active.load().contains_key(&name) || state.warming.contains_key(&name) {
+            manager.cluster_modified.inc();
+        } else {
+            manager.cluster_added.inc();
+        }
+        if let Some(superseded) = state.warming.remove(&name) {
+            superseded.cluster.retire();
+        }
+        if self.prepare(&state, &cluster) {
+            self.put_in_service(&cluster);
+        } else {
+            let until = self.context.clock.now() + WARMING_LIMIT;
+            cluster.stats(WorkerId::MAIN).warming_state.set(1);
+            state
+                .warming
+                .insert(name.clone(), Warming { cluster, until });
+            self.send(Work::Warm(name, until));
+        }
+        self.count(&state);
+        Ok(())
     }
+
     /// Removes a cluster; its requests in flight end in peace.
-    pub fn remove(&self, _name: &str) {
-        unimplemented!()
+    pub fn remove(&self, name: &str) {
+        let mut state = self.lock();
+        let warming = state.warming.remove(name);
+        let active = self.get(name);
+        if warming.is_none() && active.is_none() {
+            return;
+        }
+        for cluster in warming.into_iter().map(|w| w.cluster).chain(active) {
+            cluster.retire();
+            let config = cluster.config();
+            let stat_name = config.alt_stat_name.as_deref().unwrap_or(name);
+            self.context.stats.remove_cluster(stat_name);
+        }
+        self.edit(|clusters| clusters.remove(name));
+        self.context.stats.cluster_manager().cluster_removed.inc();
+        self.count(&state);
     }
+
     /// The endpoints of every cluster with this EDS service name, now or later.
-    pub fn apply_endpoints(&self, _assignment: ir::LoadAssignment) {
-        unimplemented!()
+    pub fn apply_endpoints(&self, assignment: LoadAssignment) {
+        let mut state = self.lock();
+        let service = assignment.cluster_name.clone();
+        let assignment = Arc::new(assignment);
+        state
+            .assignments
+            .insert(service.clone(), assignment.clone());
+        self.deliver(&mut state, &service, &assignment);
+        self.count(&state);
     }
+
     /// The management server no longer has these endpoints.
-    pub fn remove_endpoints(&self, _service_name: &str) {
-        unimplemented!()
+    pub fn remove_endpoints(&self, service_name: &str) {
+        let mut state = self.lock();
+        if state.assignments.remove(service_name).is_some() {
+            let none = Arc::new(LoadAssignment {
+                cluster_name: service_name.to_owned(),
+                localities: Vec::new(),
+            });
+            self.deliver(&mut state, service_name, &none);
+        }
+        self.count(&state);
     }
+
     /// The cluster in service under this name.
-    pub fn get(&self, _name: &str) -> Option<Arc<Cluster>> {
-        unimplemented!()
+    pub fn get(&self, name: &str) -> Option<Arc<Cluster>> {
+        self.active.load().get(name).cloned()
     }
+
     /// All clusters in service, by name.
     pub fn clusters(&self) -> Vec<Arc<Cluster>> {
-        unimplemented!()
+        let mut clusters: Vec<_> = self.active.load().values().cloned().collect();
+        clusters.sort_by(|left, right| left.name().cmp(right.name()));
+        clusters
     }
+
     /// All clusters that wait for their endpoints, by name.
     pub fn warming(&self) -> Vec<Arc<Cluster>> {
-        unimplemented!()
+        let state = self.lock();
+        let warming = state.warming.values();
+        warming.map(|entry| entry.cluster.clone()).collect()
     }
-    /// The EDS service names that clusters, warming or in service, ask for.
+
+    /// The EDS service names that clusters, warming or in service, ask for; sorted.
     pub fn wanted_endpoints(&self) -> Vec<String> {
-        unimplemented!()
+        let mut wanted: Vec<String> = self
+            .clusters()
+            .iter()
+            .chain(&self.warming())
+            .filter_map(|cluster| cluster.eds_service().map(str::to_owned))
+            .collect();
+        wanted.sort();
+        wanted.dedup();
+        wanted
     }
+
+    /// The last delivered endpoints by EDS service name, for `/config_dump?include_eds`.
+    pub fn endpoints(&self) -> Vec<Arc<LoadAssignment>> {
+        let state = self.lock();
+        let mut assignments: Vec<_> = state.assignments.values().cloned().collect();
+        assignments.sort_by(|left, right| left.cluster_name.cmp(&right.cluster_name));
+        assignments
+    }
+
     /// Ends when no cluster is warming.
     pub async fn warmed(&self) {
-        unimplemented!()
+        let mut count = self.warming_count.subscribe();
+        // The sender is `self`'s, hence there until this future ends.
+        let _ = count.wait_for(|count| *count == 0).await;
     }
-    /// Resolves names and ends overdue warming until dropped; runs on the main runtime.
+
+    /// Resolves names, ends overdue warming and forgets unused hosts, until dropped. Runs
+    /// once, on the main runtime.
     pub async fn run(self: Arc<Self>) {
-        unimplemented!()
+        let Some(mut todo) = self.lock().todo.take() else {
+            return;
+        };
+        let mut tasks = tokio::task::JoinSet::new();
+        let mut cleanup = tokio::time::interval(CLEANUP);
+        loop {
+            tokio::select! {
+                work = todo.recv() => match work {
+                    None => return,
+                    Some(Work::Resolve(cluster)) => {
+                        let manager = Arc::downgrade(&self);
+                        tasks.spawn(dns::follow(cluster, move |cluster, hosts| {
+                            if let Some(manager) = manager.upgrade() {
+                                manager.resolved(cluster, hosts);
+                            }
+                        }));
+                    }
+                    Some(Work::Warm(name, until)) => {
+                        let manager = Arc::downgrade(&self);
+                        tasks.spawn(async move {
+                            tokio::time::sleep_until(until).await;
+                            if let Some(manager) = manager.upgrade() {
+                                manager.overdue(&name);
+                            }
+                        });
+                    }
+                },
+                Some(_) = tasks.join_next() => {}
+                _ = cleanup.tick() => {
+                    for cluster in self.active.load().values() {
+                        cluster.forget_unused();
+                    }
+                }
+            }
+        }
     }
+
+    /// Grows with every change of the clusters in service.
+    #[inline]
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn next_random(&self) -> Random {
+        self.context.random.next()
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.context.clock
+    }
+
+    /// Whether the cluster can serve at once.
+    fn prepare(&self, state: &State, cluster: &Arc<Cluster>) -> bool {
+        match &cluster.config().discovery {
+            Discovery::Static(assignment) => {
+                let hosts = endpoints::hosts(assignment, Names::EachAddress, &Resolved::new());
+                cluster.set_hosts(hosts);
+                true
+            }
+            Discovery::Eds { service_name: _ } => {
+                let service = cluster.eds_service().unwrap_or_default();
+                let Some(assignment) = state.assignments.get(service) else {
+                    return false;
+                };
+                set_endpoints(cluster, assignment);
+                true
+            }
+            Discovery::StrictDns { .. } | Discovery::LogicalDns { .. } => {
+                self.send(Work::Resolve(Arc::downgrade(cluster)));
+                false
+            }
+            Discovery::OriginalDst { .. } => true,
+        }
+    }
+
+    fn deliver(&self, state: &mut State, service: &str, assignment: &LoadAssignment) {
+        for cluster in self.active.load().values() {
+            if cluster.eds_service() == Some(service) {
+                set_endpoints(cluster, assignment);
+            }
+        }
+        let warm: Vec<_> = state
+            .warming
+            .iter()
+            .filter(|(_, warming)| warming.cluster.eds_service() == Some(service))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in warm {
+            if let Some(Warming { cluster, until: _ }) = state.warming.remove(&name) {
+                set_endpoints(&cluster, assignment);
+                self.put_in_service(&cluster);
+            }
+        }
+    }
+
+    fn resolved(&self, cluster: &Arc<Cluster>, hosts: Option<Vec<NewHost>>) {
+        let mut state = self.lock();
+        if cluster.is_retired() {
+            return;
+        }
+        if let Some(hosts) = hosts {
+            cluster.set_hosts(hosts);
+        }
+        let is_warming = state
+            .warming
+            .get(cluster.name())
+            .is_some_and(|warming| Arc::ptr_eq(&warming.cluster, cluster));
+        if is_warming {
+            state.warming.remove(cluster.name());
+            self.put_in_service(cluster);
+            self.count(&state);
+        }
+    }
+
+    /// Puts a cluster that waited long enough in service as it is.
+    fn overdue(&self, name: &str) {
+        let mut state = self.lock();
+        let now = self.context.clock.now();
+        if state.warming.get(name).is_some_and(|w| w.until <= now)
+            && let Some(Warming { cluster, until: _ }) = state.warming.remove(name)
+        {
+            tracing::warn!(cluster = name, "no endpoints came in time");
+            let cds = &self.context.stats.cluster_manager().cds;
+            cds.init_fetch_timeout.inc();
+            self.put_in_service(&cluster);
+            self.count(&state);
+        }
+    }
+
+    fn put_in_service(&self, cluster: &Arc<Cluster>) {
+        cluster.stats(WorkerId::MAIN).warming_state.set(0);
+        if let Some(old) = self.get(cluster.name()) {
+            old.retire();
+        }
+        self.edit(|clusters| clusters.insert(cluster.name().to_owned(), cluster.clone()));
+    }
+
+    fn edit<T>(&self, edit: impl FnOnce(&mut HashMap<String, Arc<Cluster>>) -> T) {
+        // The state's lock is held, so nobody else edits.
+        let mut clusters = HashMap::clone(&self.active.load());
+        edit(&mut clusters);
+        self.active.store(Arc::new(clusters));
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    fn count(&self, state: &State) {
+        let stats = self.context.stats.cluster_manager();
+        stats.active_clusters.set(self.active.load().len() as u64);
+        stats.warming_clusters.set(state.warming.len() as u64);
+        self.warming_count.send_replace(state.warming.len());
+    }
+
+    fn send(&self, work: Work) {
+        // Once `run` is over nobody listens, and nothing needs doing.
+        let _ = self.work.send(work);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn set_endpoints(cluster: &Cluster, assignment: &LoadAssignment) {
+    let stats = cluster.stats(WorkerId::MAIN);
+    stats.update_attempt.inc();
+    stats.update_success.inc();
+    let hosts = endpoints::hosts(assignment, Names::EachAddress, &Resolved::new());
+    if hosts.is_empty() {
+        stats.update_empty.inc();
+    }
+    cluster.set_hosts(hosts);
 }

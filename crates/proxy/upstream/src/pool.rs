@@ -1,10 +1,33 @@
-//! Connection pools of one worker to one host, and leases on their connections.
+//! Connection pools of one worker to one host.
+//!
+//! A request takes an idle HTTP/1 connection (the last used first) or a place on an HTTP/2
+//! one; where there is none it waits, and as many connections are opened as those waiting
+//! need. Whichever connection is free first serves whoever waits longest.
 
-use http::{Request, Response};
+mod http1;
+mod http2;
+mod lease;
 
-use crate::{ResponseBody, SendFailure, UpstreamBody};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
-/// The HTTP version of a downstream request, which a cluster may follow.
+use meltemi_ir::{Priority, UpstreamProtocol};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+pub(crate) use http1::{Http1Lease, reason as http1_reason};
+pub(crate) use http2::{Http2Lease, RequestStream, reason as http2_reason};
+pub use lease::HttpLease;
+use lease::{ActiveRequest, Connection};
+
+use http1::Http1Connection;
+use http2::Http2Connection;
+
+use crate::{Breaker, ConnectFailure, WorkerCluster, WorkerHost, connect};
+
+/// The HTTP version of a downstream request, which a cluster may follow, or of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HttpVersion {
     /// HTTP/1.0 or HTTP/1.1.
@@ -13,30 +36,429 @@ pub enum HttpVersion {
     Http2,
 }
 
-/// The right to send one request on a connection. Dropping it unused gives it back.
-#[derive(Debug)]
-pub struct HttpLease {
-    _private: (),
+/// Which of a host's pools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PoolKey {
+    kind: PoolKind,
+    priority: Priority,
 }
 
-impl HttpLease {
-    /// The version spoken on the connection: HTTP/2 wants absolute URIs (`:scheme`,
-    /// `:authority`), HTTP/1 the origin form and a `host` header.
-    pub fn version(&self) -> HttpVersion {
-        unimplemented!()
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PoolKind {
+    Http1,
+    Http2,
+    /// Whatever the TLS handshake agrees on.
+    Alpn,
+}
+
+impl PoolKey {
+    pub(crate) fn new(
+        protocol: UpstreamProtocol,
+        downstream: HttpVersion,
+        is_tls: bool,
+        priority: Priority,
+    ) -> Self {
+        let kind = match (protocol, downstream) {
+            (UpstreamProtocol::Http1, _) => PoolKind::Http1,
+            (UpstreamProtocol::Http2, _) => PoolKind::Http2,
+            (UpstreamProtocol::Downstream, HttpVersion::Http1) => PoolKind::Http1,
+            (UpstreamProtocol::Downstream, HttpVersion::Http2) => PoolKind::Http2,
+            (UpstreamProtocol::Alpn, _) if is_tls => PoolKind::Alpn,
+            (UpstreamProtocol::Alpn, _) => PoolKind::Http1,
+        };
+        Self { kind, priority }
     }
-    /// Where the connection comes from, for `%UPSTREAM_LOCAL_ADDRESS%`.
-    pub fn local_address(&self) -> Option<std::net::SocketAddr> {
-        unimplemented!()
+
+    fn index(self) -> usize {
+        let kind = match self.kind {
+            PoolKind::Http1 => 0,
+            PoolKind::Http2 => 1,
+            PoolKind::Alpn => 2,
+        };
+        match self.priority {
+            Priority::Default => kind,
+            Priority::High => kind + 3,
+        }
     }
-    /// Sends the request. Dropping the future resets the stream.
-    ///
-    /// # Errors
-    /// When no response's headers arrive; the failure has the request where it was not sent.
-    pub async fn send(
-        self,
-        _request: Request<UpstreamBody>,
-    ) -> Result<Response<ResponseBody>, SendFailure> {
-        unimplemented!()
+
+    /// Offered where the cluster's TLS settings offer nothing.
+    fn alpn(self) -> &'static [&'static [u8]] {
+        match self.kind {
+            PoolKind::Http1 => &[b"http/1.1"],
+            PoolKind::Http2 => &[b"h2"],
+            PoolKind::Alpn => &[b"h2", b"http/1.1"],
+        }
+    }
+}
+
+/// The pools of one host; each is made at its first use.
+#[derive(Default)]
+pub(crate) struct HostPools {
+    slots: [OnceCell<Rc<HttpPool>>; 6],
+    draining: Cell<bool>,
+}
+
+impl HostPools {
+    /// A free connection, if there is one at once.
+    #[inline]
+    pub(crate) fn take(
+        &self,
+        cluster: &Rc<WorkerCluster>,
+        host: &Rc<WorkerHost>,
+        key: PoolKey,
+    ) -> Option<Result<HttpLease, ConnectFailure>> {
+        let pool = self.slots[key.index()].get()?;
+        let connection = pool.take()?;
+        Some(pool.attach(cluster, host, connection))
+    }
+
+    /// A connection when one is free, which is opened if necessary.
+    pub(crate) async fn wait(
+        cluster: &Rc<WorkerCluster>,
+        host: &Rc<WorkerHost>,
+        key: PoolKey,
+    ) -> Result<HttpLease, ConnectFailure> {
+        let stats = cluster.stats();
+        let pending = &cluster.breakers().of(key.priority).pending;
+        if !pending.has_room() {
+            stats.upstream_rq_pending_overflow.inc();
+            return Err(ConnectFailure::Overflow(Breaker::PendingRequests));
+        }
+        let _pending = PendingRequest::new(cluster, key.priority);
+        let pool = host.pools.slots[key.index()].get_or_init(|| {
+            Rc::new(HttpPool {
+                key,
+                draining: Cell::new(host.pools.draining.get()),
+                idle: RefCell::default(),
+                shared: RefCell::default(),
+                waiting: RefCell::default(),
+                connecting: Cell::new(0),
+                speaks_http1: Cell::new(false),
+                serving: Cell::new(false),
+            })
+        });
+        let (serve, served) = oneshot::channel();
+        pool.waiting.borrow_mut().push_back(Waiter {
+            cluster: Rc::clone(cluster),
+            host: Rc::clone(host),
+            serve,
+        });
+        pool.open_as_needed();
+        match served.await {
+            Ok(result) => result,
+            // Only a pool that is gone forgets who waits; its worker is ending.
+            Err(_) => Err(ConnectFailure::Transport(Arc::from(
+                "connection pool closed",
+            ))),
+        }
+    }
+
+    /// The host or cluster is gone: idle connections are closed, those in use when they
+    /// become free.
+    pub(crate) fn drain(&self) {
+        self.draining.set(true);
+        for pool in self.slots.iter().filter_map(OnceCell::get) {
+            pool.draining.set(true);
+            pool.idle.take();
+            pool.shared.take();
+        }
+    }
+
+    /// Closes what has been idle for too long.
+    pub(crate) fn sweep(&self, cluster: &WorkerCluster, now: Instant) {
+        let Some(timeout) = cluster.config().idle_timeout else {
+            return;
+        };
+        for pool in self.slots.iter().filter_map(OnceCell::get) {
+            let is_idle_too_long = |since: Instant| now.duration_since(since) >= timeout;
+            let mut closed = 0;
+            pool.idle.borrow_mut().retain(|connection| {
+                let stays = !is_idle_too_long(connection.idle_since());
+                closed += u64::from(!stays);
+                stays
+            });
+            pool.shared.borrow_mut().retain(|connection| {
+                let stays = !(connection.is_idle() && is_idle_too_long(connection.idle_since()));
+                closed += u64::from(!stays);
+                stays
+            });
+            cluster.stats().upstream_cx_idle_timeout.add(closed);
+        }
+    }
+}
+
+/// The connections of one kind and priority.
+pub(crate) struct HttpPool {
+    key: PoolKey,
+    draining: Cell<bool>,
+    /// The last used is the last.
+    idle: RefCell<Vec<Http1Connection>>,
+    shared: RefCell<Vec<Rc<Http2Connection>>>,
+    waiting: RefCell<VecDeque<Waiter>>,
+    connecting: Cell<usize>,
+    /// ALPN has chosen HTTP/1.1 before, so that a connection will serve only one.
+    speaks_http1: Cell<bool>,
+    /// Places are being given away; one that becomes free meanwhile is seen by that.
+    serving: Cell<bool>,
+}
+
+/// A request that waits for a connection.
+struct Waiter {
+    cluster: Rc<WorkerCluster>,
+    host: Rc<WorkerHost>,
+    serve: oneshot::Sender<Result<HttpLease, ConnectFailure>>,
+}
+
+impl HttpPool {
+    /// A connection that can take a request now.
+    #[inline]
+    fn take(self: &Rc<Self>) -> Option<Connection> {
+        if self.key.kind != PoolKind::Http2 {
+            let mut idle = self.idle.borrow_mut();
+            while let Some(connection) = idle.pop() {
+                if connection.is_usable() {
+                    return Some(Connection::Http1(connection));
+                }
+            }
+        }
+        if self.key.kind != PoolKind::Http1 {
+            return self.take_shared();
+        }
+        None
+    }
+
+    fn take_shared(self: &Rc<Self>) -> Option<Connection> {
+        let mut shared = self.shared.borrow_mut();
+        let mut index = 0;
+        while index < shared.len() {
+            let connection = &shared[index];
+            if connection.has_room() {
+                return Some(Connection::Http2(Http2Connection::occupy(connection, self)));
+            }
+            if connection.is_spent() {
+                shared.swap_remove(index);
+            } else {
+                index += 1;
+            }
+        }
+        None
+    }
+
+    /// Makes a lease of a free connection.
+    #[inline]
+    fn attach(
+        self: &Rc<Self>,
+        cluster: &Rc<WorkerCluster>,
+        host: &Rc<WorkerHost>,
+        connection: Connection,
+    ) -> Result<HttpLease, ConnectFailure> {
+        let requests = &cluster.breakers().of(self.key.priority).requests;
+        if !requests.has_room() {
+            self.give_back(connection);
+            cluster.stats().upstream_rq_pending_overflow.inc();
+            return Err(ConnectFailure::Overflow(Breaker::Requests));
+        }
+        let active = ActiveRequest::new(cluster, host, self.key.priority);
+        Ok(HttpLease::new(connection, Rc::clone(self), active))
+    }
+
+    /// Takes back a connection that is free again, and gives it to whoever waits longest.
+    pub(crate) fn put_http1(self: &Rc<Self>, connection: Http1Connection) {
+        if self.draining.get() && self.waiting.borrow().is_empty() {
+            return;
+        }
+        let mut connection = Connection::Http1(connection);
+        loop {
+            let Some(waiter) = self.next_waiter() else {
+                break;
+            };
+            let result = self.attach(&waiter.cluster, &waiter.host, connection);
+            match waiter.serve.send(result) {
+                // Refused by a circuit breaker: the connection went back another way.
+                Ok(()) | Err(Err(_)) => return,
+                Err(Ok(lease)) => match lease.into_connection() {
+                    Some(unused) => connection = unused,
+                    None => return,
+                },
+            }
+        }
+        self.give_back(connection);
+    }
+
+    /// A place on an HTTP/2 connection became free.
+    fn put_http2(self: &Rc<Self>) {
+        if self.waiting.borrow().is_empty() || self.serving.replace(true) {
+            return;
+        }
+        while let Some(waiter) = self.next_waiter() {
+            let Some(connection) = self.take_shared() else {
+                self.waiting.borrow_mut().push_front(waiter);
+                break;
+            };
+            let result = self.attach(&waiter.cluster, &waiter.host, connection);
+            // Unheard, the lease is dropped and its place is free again.
+            let _ = waiter.serve.send(result);
+        }
+        self.serving.set(false);
+        self.open_as_needed();
+    }
+
+    fn give_back(&self, connection: Connection) {
+        match connection {
+            Connection::Http1(connection) => {
+                if !self.draining.get() {
+                    self.idle.borrow_mut().push(connection);
+                }
+            }
+            // Its place is free as soon as it is dropped.
+            Connection::Http2(_) => {}
+        }
+    }
+
+    fn next_waiter(&self) -> Option<Waiter> {
+        let mut waiting = self.waiting.borrow_mut();
+        while let Some(waiter) = waiting.pop_front() {
+            if !waiter.serve.is_closed() {
+                return Some(waiter);
+            }
+        }
+        None
+    }
+
+    /// Opens connections until those on the way suffice for those who wait.
+    fn open_as_needed(self: &Rc<Self>) {
+        loop {
+            let (cluster, host, waiting) = {
+                let mut waiting = self.waiting.borrow_mut();
+                waiting.retain(|waiter| !waiter.serve.is_closed());
+                let Some(first) = waiting.front() else {
+                    return;
+                };
+                let (cluster, host) = (Rc::clone(&first.cluster), Rc::clone(&first.host));
+                (cluster, host, waiting.len())
+            };
+            let each = match self.key.kind {
+                PoolKind::Http1 => 1,
+                PoolKind::Alpn if self.speaks_http1.get() => 1,
+                PoolKind::Http2 | PoolKind::Alpn => {
+                    let streams = cluster.config().http.http2.max_concurrent_streams;
+                    (streams as usize).clamp(1, http2::INITIAL_STREAMS)
+                }
+            };
+            let connecting = self.connecting.get();
+            if waiting <= connecting * each {
+                return;
+            }
+            let connections = &cluster.breakers().of(self.key.priority).connections;
+            if !connections.has_room() {
+                cluster.stats().upstream_cx_overflow.inc();
+                // Other hosts and workers may have used up the limit; a pool with nothing
+                // to wait for opens one all the same.
+                if connecting > 0 || host.stats().cx_active.get() > 0 {
+                    return;
+                }
+            }
+            self.connecting.set(connecting + 1);
+            tokio::task::spawn_local(open(Rc::clone(self), cluster, host));
+        }
+    }
+
+    fn fail(&self, failure: &ConnectFailure) {
+        let waiting = self.waiting.take();
+        for waiter in waiting {
+            // Whoever no longer listens needs no answer.
+            let _ = waiter.serve.send(Err(failure.clone()));
+        }
+    }
+
+    /// A connection ended: forget it, and open another if somebody still waits.
+    fn ended(self: &Rc<Self>) {
+        self.idle.borrow_mut().retain(Http1Connection::is_usable);
+        self.shared
+            .borrow_mut()
+            .retain(|connection| !connection.is_spent());
+        if !self.waiting.borrow().is_empty() {
+            self.open_as_needed();
+        }
+    }
+}
+
+/// Runs until its connection ended; the pool may be gone by then.
+fn on_end(pool: &Weak<HttpPool>) {
+    if let Some(pool) = pool.upgrade() {
+        pool.ended();
+    }
+}
+
+/// Opens one connection and gives it to the pool.
+async fn open(pool: Rc<HttpPool>, cluster: Rc<WorkerCluster>, host: Rc<WorkerHost>) {
+    let key = pool.key;
+    let alpn = key.alpn();
+    let result = connect::connect(&cluster, &host, cluster.worker(), key.priority, alpn).await;
+    let stream = match result {
+        Ok(stream) => stream,
+        Err(failure) => {
+            pool.connecting.set(pool.connecting.get() - 1);
+            pool.fail(&failure);
+            return;
+        }
+    };
+    let is_http2 = match key.kind {
+        PoolKind::Http1 => false,
+        PoolKind::Http2 => true,
+        PoolKind::Alpn => {
+            let session = stream.details().tls.as_ref();
+            session.and_then(|session| session.alpn.as_deref()) == Some("h2")
+        }
+    };
+    if is_http2 {
+        let opened = http2::open(stream, &cluster, &pool).await;
+        pool.connecting.set(pool.connecting.get() - 1);
+        match opened {
+            Ok(connection) => {
+                cluster.stats().upstream_cx_http2_total.inc();
+                pool.shared.borrow_mut().push(connection);
+                pool.put_http2();
+            }
+            Err(failure) => pool.fail(&failure),
+        }
+        return;
+    }
+    pool.speaks_http1.set(true);
+    let opened = http1::open(stream, &cluster, &pool).await;
+    pool.connecting.set(pool.connecting.get() - 1);
+    match opened {
+        Ok(connection) => {
+            cluster.stats().upstream_cx_http1_total.inc();
+            pool.put_http1(connection);
+            pool.open_as_needed();
+        }
+        Err(failure) => pool.fail(&failure),
+    }
+}
+
+/// Counts as a request that waits until dropped.
+struct PendingRequest<'a> {
+    cluster: &'a WorkerCluster,
+    priority: Priority,
+}
+
+impl<'a> PendingRequest<'a> {
+    fn new(cluster: &'a WorkerCluster, priority: Priority) -> Self {
+        cluster.stats().upstream_rq_pending_total.inc();
+        cluster.stats().upstream_rq_pending_active.inc();
+        cluster.breakers().of(priority).pending.take();
+        Self { cluster, priority }
+    }
+}
+
+impl Drop for PendingRequest<'_> {
+    fn drop(&mut self) {
+        self.cluster.stats().upstream_rq_pending_active.dec();
+        self.cluster
+            .breakers()
+            .of(self.priority)
+            .pending
+            .give_back();
     }
 }

@@ -1,47 +1,310 @@
 //! A byte stream to an upstream: TCP, TLS over TCP, or a Unix socket.
+//!
+//! The connector makes it; pools give it to an HTTP codec, TCP proxying takes it as it is.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use meltemi_ir::Priority;
+use meltemi_lifecycle::WorkerId;
+use meltemi_tls::SessionInfo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
 
-/// A connection to an upstream, for TCP proxying. It counts towards the cluster's and the
-/// host's connections until dropped.
+use crate::{Cluster, Host};
+
+/// A connection to an upstream. It counts towards the cluster's and the host's connections
+/// until it is dropped.
 #[derive(Debug)]
 pub struct UpstreamStream {
-    _private: (),
+    io: Io,
+    end: End,
+    details: Arc<ConnectionDetails>,
+    count: CountedConnection,
+}
+
+/// What is known of a connection to an upstream, for logs and metrics.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionDetails {
+    /// Our end; none on a Unix socket.
+    pub local: Option<SocketAddr>,
+    /// The upstream's end; none on a Unix socket.
+    pub remote: Option<SocketAddr>,
+    /// What the TLS handshake agreed on.
+    pub tls: Option<SessionInfo>,
+}
+
+/// A connection before TLS.
+#[derive(Debug)]
+pub(crate) enum Raw {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+#[derive(Debug)]
+pub(crate) enum Io {
+    Raw(Raw),
+    Tls(Box<tokio_rustls::client::TlsStream<Raw>>),
+}
+
+/// Who ended the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Us,
+    Them,
+}
+
+/// Counts as a connection of cluster and host until dropped.
+#[derive(Debug)]
+pub(crate) struct CountedConnection {
+    cluster: Arc<Cluster>,
+    host: Arc<Host>,
+    worker: WorkerId,
+    priority: Priority,
+    since: Instant,
+    made: bool,
+    /// It counts as a request in flight too, as a proxied TCP connection does.
+    is_request: bool,
+    by_them: bool,
 }
 
 impl UpstreamStream {
-    /// Where it comes from.
-    pub fn local_address(&self) -> Option<std::net::SocketAddr> {
-        unimplemented!()
+    pub(crate) fn new(io: Io, details: ConnectionDetails, mut count: CountedConnection) -> Self {
+        count.made = true;
+        Self {
+            io,
+            end: End::Us,
+            details: Arc::new(details),
+            count,
+        }
+    }
+
+    /// Counts as a request in flight until dropped.
+    pub(crate) fn counted_as_request(mut self) -> Self {
+        let count = &mut self.count;
+        count.is_request = true;
+        let stats = count.cluster.stats(count.worker);
+        stats.upstream_rq_total.inc();
+        stats.upstream_rq_active.inc();
+        let stats = count.host.stats(count.worker);
+        stats.rq_total.inc();
+        stats.rq_active.inc();
+        self
+    }
+
+    /// What is known of the connection.
+    pub fn details(&self) -> &Arc<ConnectionDetails> {
+        &self.details
+    }
+
+    /// Where it comes from; none on a Unix socket.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.details.local
+    }
+}
+
+impl CountedConnection {
+    /// Counts from the first attempt on, as Envoy does.
+    pub(crate) fn begin(
+        cluster: Arc<Cluster>,
+        host: Arc<Host>,
+        worker: WorkerId,
+        priority: Priority,
+        now: Instant,
+    ) -> Self {
+        let stats = cluster.stats(worker);
+        stats.upstream_cx_total.inc();
+        stats.upstream_cx_active.inc();
+        host.stats(worker).cx_total.inc();
+        host.stats(worker).cx_active.inc();
+        cluster.breakers().of(priority).connections.take();
+        Self {
+            cluster,
+            host,
+            worker,
+            priority,
+            since: now,
+            made: false,
+            is_request: false,
+            by_them: false,
+        }
+    }
+}
+
+impl Drop for CountedConnection {
+    fn drop(&mut self) {
+        let stats = self.cluster.stats(self.worker);
+        stats.upstream_cx_active.dec();
+        self.host.stats(self.worker).cx_active.dec();
+        let breakers = self.cluster.breakers().of(self.priority);
+        breakers.connections.give_back();
+        if self.is_request {
+            stats.upstream_rq_active.dec();
+            self.host.stats(self.worker).rq_active.dec();
+        }
+        if self.made {
+            stats.upstream_cx_destroy.inc();
+            if self.by_them {
+                stats.upstream_cx_destroy_remote.inc();
+            } else {
+                stats.upstream_cx_destroy_local.inc();
+            }
+            let length = self.since.elapsed().as_millis();
+            stats
+                .upstream_cx_length_ms
+                .record(u64::try_from(length).unwrap_or(u64::MAX));
+        }
+    }
+}
+
+impl Drop for UpstreamStream {
+    fn drop(&mut self) {
+        self.count.by_them = self.end == End::Them;
     }
 }
 
 impl AsyncRead for UpstreamStream {
     fn poll_read(
         self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-        _buf: &mut ReadBuf<'_>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        unimplemented!()
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let room = buf.remaining();
+        let result = Pin::new(&mut this.io).poll_read(cx, buf);
+        match &result {
+            Poll::Ready(Ok(())) => {
+                let count = buf.filled().len() - before;
+                if count == 0 && room > 0 {
+                    this.end = End::Them;
+                }
+                let stats = this.count.cluster.stats(this.count.worker);
+                stats.upstream_cx_rx_bytes_total.add(count as u64);
+            }
+            Poll::Ready(Err(_)) => this.end = End::Them,
+            Poll::Pending => {}
+        }
+        result
     }
 }
 
 impl AsyncWrite for UpstreamStream {
     fn poll_write(
         self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-        _buf: &[u8],
+        cx: &mut Context<'_>,
+        buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        unimplemented!()
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.io).poll_write(cx, buf);
+        this.wrote(&result);
+        result
     }
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        unimplemented!()
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
+        this.wrote(&result);
+        result
     }
-    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        unimplemented!()
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
     }
 }
+
+impl UpstreamStream {
+    fn wrote(&mut self, result: &Poll<io::Result<usize>>) {
+        match result {
+            Poll::Ready(Ok(count)) => {
+                let stats = self.count.cluster.stats(self.count.worker);
+                stats.upstream_cx_tx_bytes_total.add(*count as u64);
+            }
+            Poll::Ready(Err(_)) => self.end = End::Them,
+            Poll::Pending => {}
+        }
+    }
+}
+
+/// Passes every poll on to whichever stream there is.
+macro_rules! pass_on {
+    ($stream:ident { $($variant:path),+ }) => {
+        impl AsyncRead for $stream {
+            #[inline]
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buf: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    $($variant(io) => Pin::new(io).poll_read(cx, buf),)+
+                }
+            }
+        }
+
+        impl AsyncWrite for $stream {
+            #[inline]
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buf: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                match self.get_mut() {
+                    $($variant(io) => Pin::new(io).poll_write(cx, buf),)+
+                }
+            }
+
+            #[inline]
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bufs: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                match self.get_mut() {
+                    $($variant(io) => Pin::new(io).poll_write_vectored(cx, bufs),)+
+                }
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                match self {
+                    $($variant(io) => io.is_write_vectored(),)+
+                }
+            }
+
+            #[inline]
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    $($variant(io) => Pin::new(io).poll_flush(cx),)+
+                }
+            }
+
+            fn poll_shutdown(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+            ) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    $($variant(io) => Pin::new(io).poll_shutdown(cx),)+
+                }
+            }
+        }
+    };
+}
+
+pass_on!(Raw { Raw::Tcp, Raw::Unix });
+pass_on!(Io { Io::Raw, Io::Tls });

@@ -2,50 +2,170 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use bytes::{Buf as _, Bytes};
+use h2::{Reason, RecvStream};
 use http::Response;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::{BodyError, ResponseBody};
+use crate::body::Upgrade;
+use crate::pool::{Http1Lease, Http2Lease, RequestStream, http1_reason, http2_reason};
+use crate::{BodyError, ResetReason, ResponseBody};
 
-/// The bytes after an upgrade.
-#[derive(Debug)]
-pub struct UpgradedStream {
-    _private: (),
+/// The bytes after an upgrade. The request stays active until it is dropped.
+pub struct UpgradedStream(Inner);
+
+enum Inner {
+    Http1 {
+        io: TokioIo<Upgraded>,
+        _lease: Http1Lease,
+    },
+    Http2 {
+        send: RequestStream,
+        receive: RecvStream,
+        /// Received, not read yet.
+        unread: Bytes,
+        _lease: Http2Lease,
+    },
 }
 
-/// Takes the byte stream of an upgraded exchange: after a 101 on HTTP/1, or a 2xx answer to
-/// `CONNECT`. The request stays active until the stream is dropped.
+/// Takes the byte stream of an upgraded exchange: after a 101, or a 2xx answer to `CONNECT`.
 ///
 /// # Errors
 /// When the connection ended first, or the response upgrades nothing.
-pub async fn upgrade(_response: Response<ResponseBody>) -> Result<UpgradedStream, BodyError> {
-    unimplemented!()
+pub async fn upgrade(response: Response<ResponseBody>) -> Result<UpgradedStream, BodyError> {
+    let (mut head, body) = response.into_parts();
+    match body.into_upgrade() {
+        Some(Upgrade::Http1 { lease }) => {
+            let on_upgrade = head.extensions.remove::<OnUpgrade>();
+            let Some(on_upgrade) = on_upgrade else {
+                return Err(no_upgrade());
+            };
+            match on_upgrade.await {
+                Ok(upgraded) => Ok(UpgradedStream(Inner::Http1 {
+                    io: TokioIo::new(upgraded),
+                    _lease: lease,
+                })),
+                Err(error) => Err(BodyError::Upstream(http1_reason(&error))),
+            }
+        }
+        Some(Upgrade::Http2 {
+            send,
+            receive,
+            lease,
+        }) => Ok(UpgradedStream(Inner::Http2 {
+            send,
+            receive,
+            unread: Bytes::new(),
+            _lease: lease,
+        })),
+        None => Err(no_upgrade()),
+    }
+}
+
+fn no_upgrade() -> BodyError {
+    BodyError::Upstream(ResetReason::InvalidRequest("no upgrade".into()))
+}
+
+fn failed(error: &h2::Error) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ConnectionReset,
+        http2_reason(error).to_string(),
+    )
 }
 
 impl AsyncRead for UpgradedStream {
     fn poll_read(
         self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-        _buf: &mut ReadBuf<'_>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        unimplemented!()
+        match &mut self.get_mut().0 {
+            Inner::Http1 { io, _lease } => Pin::new(io).poll_read(cx, buf),
+            Inner::Http2 {
+                receive, unread, ..
+            } => {
+                while unread.is_empty() {
+                    match ready!(receive.poll_data(cx)) {
+                        None => return Poll::Ready(Ok(())),
+                        Some(Ok(data)) => *unread = data,
+                        Some(Err(error)) => return Poll::Ready(Err(failed(&error))),
+                    }
+                }
+                let count = unread.len().min(buf.remaining());
+                buf.put_slice(&unread[..count]);
+                unread.advance(count);
+                // An error means that the stream is gone, which the next poll tells.
+                let _ = receive.flow_control().release_capacity(count);
+                Poll::Ready(Ok(()))
+            }
+        }
     }
 }
 
 impl AsyncWrite for UpgradedStream {
     fn poll_write(
         self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-        _buf: &[u8],
+        cx: &mut Context<'_>,
+        buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        unimplemented!()
+        match &mut self.get_mut().0 {
+            Inner::Http1 { io, _lease } => Pin::new(io).poll_write(cx, buf),
+            Inner::Http2 { send, .. } => {
+                if buf.is_empty() {
+                    return Poll::Ready(Ok(0));
+                }
+                send.reserve_capacity(buf.len());
+                let room = loop {
+                    if send.capacity() > 0 {
+                        break send.capacity();
+                    }
+                    match ready!(send.poll_capacity(cx)) {
+                        Some(Ok(_)) => {}
+                        Some(Err(error)) => return Poll::Ready(Err(failed(&error))),
+                        None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+                    }
+                };
+                let count = room.min(buf.len());
+                send.send_data(Bytes::copy_from_slice(&buf[..count]), false)
+                    .map_err(|error| failed(&error))?;
+                Poll::Ready(Ok(count))
+            }
+        }
     }
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        unimplemented!()
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().0 {
+            Inner::Http1 { io, _lease } => Pin::new(io).poll_flush(cx),
+            // The connection's task writes.
+            Inner::Http2 { .. } => Poll::Ready(Ok(())),
+        }
     }
-    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        unimplemented!()
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().0 {
+            Inner::Http1 { io, _lease } => Pin::new(io).poll_shutdown(cx),
+            Inner::Http2 { send, .. } => {
+                if let Err(error) = send.send_data(Bytes::new(), true) {
+                    // Ended before, by us or by them.
+                    if error.reason() == Some(Reason::NO_ERROR) || error.is_io() {
+                        return Poll::Ready(Err(failed(&error)));
+                    }
+                }
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for UpgradedStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            Inner::Http1 { .. } => "UpgradedStream(HTTP/1)",
+            Inner::Http2 { .. } => "UpgradedStream(HTTP/2)",
+        })
     }
 }

@@ -1,32 +1,128 @@
-//! One worker's view of the clusters: load balancing state and connection pools.
+//! One worker's view of the clusters: balancing state and connection pools.
+//!
+//! The HTTP and TCP proxies look clusters up here. Nothing in it leaves its thread; it
+//! follows the shared state by comparing generations.
 
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
-use meltemi_ir as ir;
-use meltemi_lifecycle::WorkerId;
+use http::HeaderMap;
+use meltemi_ir::{Discovery, Priority};
+use meltemi_lifecycle::{Clock, Random, WorkerId};
 use meltemi_telemetry::ClusterStats;
+use tokio::time::Instant;
 
+use crate::lb::priority::{Among, Choice};
+use crate::lb::schedule::Schedule;
+use crate::pool::{HostPools, PoolKey};
 use crate::{
-    Cluster, ClusterManager, ConnectFailure, Host, HttpLease, HttpVersion, UpstreamStream,
+    Breaker, Cluster, ClusterManager, ConnectFailure, Host, HostHealth, HostStats, HttpLease,
+    HttpVersion, UpstreamStream, connect,
 };
+
+/// Idle connections are looked over this often, or twice in the shortest idle timeout.
+const SWEEP: Duration = Duration::from_secs(1);
+const SHORTEST_SWEEP: Duration = Duration::from_millis(20);
+
+/// A host of an original-destination cluster is forgotten when unused for this long.
+const DESTINATION_IDLE: Duration = Duration::from_secs(5);
 
 /// All pools of one worker.
 pub struct Pools {
-    _private: (),
+    manager: Arc<ClusterManager>,
+    worker: WorkerId,
+    random: Rc<Random>,
+    clock: Clock,
+    generation: Cell<u64>,
+    clusters: RefCell<HashMap<Box<str>, Rc<WorkerCluster>>>,
+    coarse: Rc<CoarseTime>,
+}
+
+/// The time of the last sweep; precise enough for idleness, and free.
+#[derive(Debug)]
+pub(crate) struct CoarseTime(Cell<Instant>);
+
+impl CoarseTime {
+    pub(crate) fn now(&self) -> Instant {
+        self.0.get()
+    }
 }
 
 impl Pools {
     /// The pools of one worker. Call inside the worker's `LocalSet`: it spawns the sweep of
     /// idle connections there, which ends when the pools are dropped.
-    pub fn new(_manager: Arc<ClusterManager>, _worker: WorkerId) -> Rc<Self> {
-        unimplemented!()
+    pub fn new(manager: Arc<ClusterManager>, worker: WorkerId) -> Rc<Self> {
+        let clock = manager.clock();
+        let pools = Rc::new(Self {
+            worker,
+            random: Rc::new(manager.next_random()),
+            generation: Cell::new(manager.generation()),
+            clusters: RefCell::default(),
+            coarse: Rc::new(CoarseTime(Cell::new(clock.now()))),
+            clock,
+            manager,
+        });
+        tokio::task::spawn_local(sweep(Rc::downgrade(&pools)));
+        pools
     }
+
     /// The cluster in service under this name.
-    pub fn cluster(&self, _name: &str) -> Option<Rc<WorkerCluster>> {
-        unimplemented!()
+    pub fn cluster(&self, name: &str) -> Option<Rc<WorkerCluster>> {
+        self.sync();
+        if let Some(cluster) = self.clusters.borrow().get(name) {
+            return Some(Rc::clone(cluster));
+        }
+        let shared = self.manager.get(name)?;
+        let cluster = Rc::new(WorkerCluster::new(shared, self));
+        self.clusters
+            .borrow_mut()
+            .insert(Box::from(name), Rc::clone(&cluster));
+        Some(cluster)
+    }
+
+    /// Forgets clusters that are no longer in service.
+    fn sync(&self) {
+        let generation = self.manager.generation();
+        if generation == self.generation.get() {
+            return;
+        }
+        self.generation.set(generation);
+        self.clusters.borrow_mut().retain(|_, cluster| {
+            let stays = !cluster.shared.is_retired();
+            if !stays {
+                cluster.drain();
+            }
+            stays
+        });
+    }
+
+    fn sweep(&self) -> Duration {
+        let now = self.clock.now();
+        self.coarse.0.set(now);
+        self.sync();
+        let mut next = SWEEP;
+        for cluster in self.clusters.borrow().values() {
+            cluster.sweep(now);
+            if let Some(timeout) = cluster.shared.config().idle_timeout {
+                next = next.min(timeout / 2);
+            }
+        }
+        next.max(SHORTEST_SWEEP)
+    }
+}
+
+async fn sweep(pools: Weak<Pools>) {
+    loop {
+        let Some(next) = pools.upgrade().map(|pools| pools.sweep()) else {
+            return;
+        };
+        tokio::time::sleep(next).await;
     }
 }
 
@@ -36,7 +132,7 @@ pub struct LbContext<'a> {
     /// The downstream connection's original destination, for such clusters.
     pub original_destination: Option<SocketAddr>,
     /// The request's headers, for an original destination in a header.
-    pub headers: Option<&'a http::HeaderMap>,
+    pub headers: Option<&'a HeaderMap>,
     /// Ids of hosts tried before, which to avoid.
     pub avoid: &'a [u64],
     /// How often to choose again to avoid one (`host_selection_retry_max_attempts`).
@@ -46,78 +142,351 @@ pub struct LbContext<'a> {
 /// A cluster with this worker's balancing state. Dereferences to the shared [`Cluster`].
 pub struct WorkerCluster {
     shared: Arc<Cluster>,
+    worker: WorkerId,
+    random: Rc<Random>,
+    coarse: Rc<CoarseTime>,
+    balancing: RefCell<Balancing>,
+    memo: RefCell<Option<Rc<dyn Any>>>,
+}
+
+#[derive(Default)]
+struct Balancing {
+    generation: u64,
+    hosts: Option<Arc<crate::HostSet>>,
+    workers_hosts: HashMap<u64, Rc<WorkerHost>>,
+    by_destination: HashMap<SocketAddr, Rc<WorkerHost>>,
+    /// By priority; made when first needed.
+    priorities: Vec<[Option<Scheduled>; 3]>,
+}
+
+struct Scheduled {
+    hosts: Vec<Rc<WorkerHost>>,
+    schedule: Schedule,
 }
 
 impl Deref for WorkerCluster {
     type Target = Arc<Cluster>;
+
     fn deref(&self) -> &Arc<Cluster> {
         &self.shared
     }
 }
 
 impl WorkerCluster {
-    /// Chooses a host; none where no host may get traffic (flag `UH`).
-    pub fn choose(&self, _context: &LbContext<'_>) -> Option<Rc<WorkerHost>> {
-        unimplemented!()
+    fn new(shared: Arc<Cluster>, pools: &Pools) -> Self {
+        Self {
+            shared,
+            worker: pools.worker,
+            random: Rc::clone(&pools.random),
+            coarse: Rc::clone(&pools.coarse),
+            balancing: RefCell::default(),
+            memo: RefCell::default(),
+        }
     }
+
+    /// This worker's shard of the cluster's statistics.
+    #[inline]
+    pub fn stats(&self) -> &ClusterStats {
+        self.shared.stats(self.worker)
+    }
+
+    /// Chooses a host; none where no host may get traffic (flag `UH`).
+    pub fn choose(&self, context: &LbContext<'_>) -> Option<Rc<WorkerHost>> {
+        let LbContext {
+            original_destination,
+            headers,
+            avoid,
+            max_attempts,
+        } = *context;
+        if let Discovery::OriginalDst {
+            http_header,
+            port_override,
+        } = &self.shared.config().discovery
+        {
+            let from_header = http_header.as_ref().and_then(|name| {
+                let value = headers?.get(name)?.to_str().ok()?;
+                let parsed = value.parse().ok();
+                if parsed.is_none() {
+                    self.stats().original_dst_host_invalid.inc();
+                }
+                parsed
+            });
+            let mut destination = from_header.or(original_destination)?;
+            if let Some(port) = port_override {
+                destination.set_port(*port);
+            }
+            return Some(self.host_for(destination));
+        }
+        let mut balancing = self.balancing.borrow_mut();
+        self.follow(&mut balancing);
+        let mut chosen = self.choose_any(&mut balancing)?;
+        if !avoid.is_empty() {
+            for _ in 0..max_attempts {
+                if !avoid.contains(&chosen.id()) {
+                    break;
+                }
+                chosen = self.choose_any(&mut balancing)?;
+            }
+        }
+        Some(chosen)
+    }
+
     /// A connection to send one request on.
     ///
     /// # Errors
     /// When a circuit breaker is open or no connection could be made.
+    #[inline]
     pub async fn http(
         self: &Rc<Self>,
-        _host: &Rc<WorkerHost>,
-        _downstream: HttpVersion,
-        _priority: ir::Priority,
+        host: &Rc<WorkerHost>,
+        downstream: HttpVersion,
+        priority: Priority,
     ) -> Result<HttpLease, ConnectFailure> {
-        unimplemented!()
+        let protocol = self.shared.config().http.protocol;
+        let key = PoolKey::new(protocol, downstream, host.is_tls(), priority);
+        if let Some(ready) = host.pools.take(self, host, key) {
+            return ready;
+        }
+        // Boxed, so that the usual way's future is small.
+        Box::pin(HostPools::wait(self, host, key)).await
     }
-    /// A connection of its own, for TCP proxying.
+
+    /// A connection of its own, for TCP proxying. It counts as a request in flight of the
+    /// host until dropped.
     ///
     /// # Errors
     /// When a circuit breaker is open or no connection could be made.
     pub async fn tcp(
         self: &Rc<Self>,
-        _host: &Rc<WorkerHost>,
+        host: &Rc<WorkerHost>,
     ) -> Result<UpstreamStream, ConnectFailure> {
-        unimplemented!()
+        let priority = Priority::Default;
+        let breakers = self.shared.breakers().of(priority);
+        if !breakers.connections.has_room() {
+            self.stats().upstream_cx_overflow.inc();
+            return Err(ConnectFailure::Overflow(Breaker::Connections));
+        }
+        let connected =
+            connect::connect(&self.shared, &host.shared, self.worker, priority, &[]).await;
+        connected.map(UpstreamStream::counted_as_request)
     }
+
     /// The right to retry once more, if `max_retries` has room (else `UO`,
     /// `upstream_rq_retry_overflow`); hold it until the retry's response has ended.
-    pub fn retry(self: &Rc<Self>, _priority: ir::Priority) -> Option<RetryGuard> {
-        unimplemented!()
+    pub fn retry(self: &Rc<Self>, priority: Priority) -> Option<RetryGuard> {
+        let retries = &self.shared.breakers().of(priority).retries;
+        if !retries.has_room() {
+            return None;
+        }
+        retries.take();
+        Some(RetryGuard {
+            cluster: Arc::clone(&self.shared),
+            priority,
+        })
     }
-    /// This worker's shard of the cluster's statistics.
-    pub fn stats(&self) -> &ClusterStats {
-        unimplemented!()
+
+    /// What `make` makes of this cluster, made once and kept with it. There is one slot:
+    /// a caller of another type replaces it.
+    pub fn memo<T: 'static>(&self, make: impl FnOnce(&Cluster) -> T) -> Rc<T> {
+        memo(&self.memo, || make(&self.shared))
+    }
+
+    pub(crate) fn worker(&self) -> WorkerId {
+        self.worker
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.coarse.now()
+    }
+
+    fn host_for(&self, destination: SocketAddr) -> Rc<WorkerHost> {
+        let mut balancing = self.balancing.borrow_mut();
+        let host = balancing
+            .by_destination
+            .entry(destination)
+            .or_insert_with(|| Rc::new(WorkerHost::new(self.shared.host_for(destination), self)));
+        host.used.set(self.now());
+        Rc::clone(host)
+    }
+
+    /// Takes over the cluster's hosts where they changed.
+    fn follow(&self, balancing: &mut Balancing) {
+        let generation = self.shared.generation();
+        if generation == balancing.generation {
+            return;
+        }
+        balancing.generation = generation;
+        let hosts = Arc::clone(&self.shared.hosts());
+        let mut gone = std::mem::take(&mut balancing.workers_hosts);
+        for entry in hosts.iter() {
+            let id = entry.host.id();
+            let host = gone
+                .remove(&id)
+                .unwrap_or_else(|| Rc::new(WorkerHost::new(Arc::clone(&entry.host), self)));
+            balancing.workers_hosts.insert(id, host);
+        }
+        for host in gone.into_values() {
+            host.pools.drain();
+        }
+        balancing.priorities.clear();
+        balancing
+            .priorities
+            .resize_with(hosts.priorities.len(), Default::default);
+        balancing.hosts = Some(hosts);
+    }
+
+    fn choose_any(&self, balancing: &mut Balancing) -> Option<Rc<WorkerHost>> {
+        let hosts = balancing.hosts.as_ref()?;
+        let roll = || u32::try_from(self.random.below(100)).unwrap_or_default();
+        let Choice { priority, among } = hosts.loads.choose(roll)?;
+        if among == Among::All {
+            self.stats().lb_healthy_panic.inc();
+        }
+        let slot = match among {
+            Among::Healthy => 0,
+            Among::Degraded => 1,
+            Among::All => 2,
+        };
+        if balancing.priorities[priority][slot].is_none() {
+            let made = self.schedule(balancing, priority, among);
+            balancing.priorities[priority][slot] = made;
+        }
+        let Scheduled { hosts, schedule } = balancing.priorities[priority][slot].as_mut()?;
+        let index = schedule.next(&self.random, |index| hosts[index].active_requests())?;
+        hosts.get(index).cloned()
+    }
+
+    fn schedule(&self, balancing: &Balancing, priority: usize, among: Among) -> Option<Scheduled> {
+        let set = balancing.hosts.as_ref()?;
+        let fitting: Vec<_> = set.priorities[priority]
+            .hosts
+            .iter()
+            .filter(|entry| match among {
+                Among::Healthy => entry.health == HostHealth::Healthy,
+                Among::Degraded => entry.health == HostHealth::Degraded,
+                Among::All => true,
+            })
+            .collect();
+        let weights = fitting.iter().map(|entry| entry.weight).collect();
+        Some(Scheduled {
+            hosts: fitting
+                .iter()
+                .filter_map(|entry| balancing.workers_hosts.get(&entry.host.id()).cloned())
+                .collect(),
+            schedule: Schedule::new(&self.shared.config().lb, weights, &self.random),
+        })
+    }
+
+    /// Closes idle connections and takes no more; those in use end in peace.
+    fn drain(&self) {
+        let balancing = self.balancing.borrow();
+        for host in balancing.workers_hosts.values() {
+            host.pools.drain();
+        }
+        for host in balancing.by_destination.values() {
+            host.pools.drain();
+        }
+    }
+
+    fn sweep(&self, now: Instant) {
+        let mut balancing = self.balancing.borrow_mut();
+        if balancing.generation != 0 {
+            self.follow(&mut balancing);
+        }
+        for host in balancing.workers_hosts.values() {
+            host.pools.sweep(self, now);
+        }
+        balancing.by_destination.retain(|_, host| {
+            host.pools.sweep(self, now);
+            let unused = now.duration_since(host.used.get()) > DESTINATION_IDLE;
+            !(unused && host.stats().cx_active.get() <= 0)
+        });
     }
 }
 
 /// Counts as an active retry until dropped.
 #[derive(Debug)]
 pub struct RetryGuard {
-    _private: (),
+    cluster: Arc<Cluster>,
+    priority: Priority,
+}
+
+impl Drop for RetryGuard {
+    fn drop(&mut self) {
+        let breakers = self.cluster.breakers().of(self.priority);
+        breakers.retries.give_back();
+    }
 }
 
 /// A host with this worker's connection pools. Dereferences to the shared [`Host`].
 pub struct WorkerHost {
     shared: Arc<Host>,
+    worker: WorkerId,
+    pub(crate) pools: HostPools,
+    used: Cell<Instant>,
+    memo: RefCell<Option<Rc<dyn Any>>>,
+    /// The version of the attributes at the memo's time.
+    memo_of: Cell<u64>,
 }
 
 impl Deref for WorkerHost {
     type Target = Arc<Host>;
+
     fn deref(&self) -> &Arc<Host> {
         &self.shared
     }
 }
 
 impl WorkerHost {
-    /// Counts a response for `/clusters`: a 5xx, reset or failed connection is an error.
-    pub fn record_response(&self, _success: bool) {
-        unimplemented!()
+    fn new(shared: Arc<Host>, cluster: &WorkerCluster) -> Self {
+        Self {
+            shared,
+            worker: cluster.worker,
+            pools: HostPools::default(),
+            used: Cell::new(cluster.now()),
+            memo: RefCell::default(),
+            memo_of: Cell::new(0),
+        }
     }
+
+    /// This worker's shard of the host's counters.
+    #[inline]
+    pub fn stats(&self) -> &HostStats {
+        self.shared.stats(self.worker)
+    }
+
+    /// Counts a response for `/clusters`: a 5xx, reset or failed connection is an error.
+    #[inline]
+    pub fn record_response(&self, success: bool) {
+        if success {
+            self.stats().rq_success.inc();
+        } else {
+            self.stats().rq_error.inc();
+        }
+    }
+
     /// Counts a timeout for `/clusters`.
     pub fn record_timeout(&self) {
-        unimplemented!()
+        self.stats().rq_timeout.inc();
     }
+
+    /// What `make` makes of this host, kept until its attributes change. There is one slot:
+    /// a caller of another type replaces it.
+    pub fn memo<T: 'static>(&self, make: impl FnOnce(&Host) -> T) -> Rc<T> {
+        let version = self.shared.attributes_version();
+        if self.memo_of.replace(version) != version {
+            self.memo.replace(None);
+        }
+        memo(&self.memo, || make(&self.shared))
+    }
+}
+
+fn memo<T: 'static>(slot: &RefCell<Option<Rc<dyn Any>>>, make: impl FnOnce() -> T) -> Rc<T> {
+    let kept = slot.borrow().clone();
+    if let Some(made) = kept.and_then(|kept| kept.downcast::<T>().ok()) {
+        return made;
+    }
+    let made = Rc::new(make());
+    slot.replace(Some(Rc::clone(&made) as Rc<dyn Any>));
+    made
 }

@@ -1,0 +1,191 @@
+//! Making connections: a host enters, a stream or the reason why there is none leaves.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use meltemi_ir::{Address, Priority, TcpKeepalive};
+use meltemi_lifecycle::WorkerId;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio::time::Instant;
+
+use crate::host::Transport;
+use crate::stream::{ConnectionDetails, CountedConnection, Io, Raw};
+use crate::{Cluster, ConnectFailure, Host, UpstreamStream};
+
+/// Connects to the host within the cluster's `connect_timeout`, TLS included. `alpn` is
+/// offered where the cluster's TLS settings offer nothing.
+pub(crate) async fn connect(
+    cluster: &Arc<Cluster>,
+    host: &Arc<Host>,
+    worker: WorkerId,
+    priority: Priority,
+    alpn: &[&[u8]],
+) -> Result<UpstreamStream, ConnectFailure> {
+    let started = Instant::now();
+    let count = CountedConnection::begin(
+        Arc::clone(cluster),
+        Arc::clone(host),
+        worker,
+        priority,
+        started,
+    );
+    let stats = cluster.stats(worker);
+    let limit = cluster.config().connect_timeout;
+    let result = match tokio::time::timeout(limit, dial(cluster, host, worker, alpn)).await {
+        Ok(result) => result,
+        Err(_) => {
+            stats.upstream_cx_connect_timeout.inc();
+            Err(ConnectFailure::Timeout)
+        }
+    };
+    match result {
+        Ok((io, details)) => {
+            let took = started.elapsed().as_millis();
+            stats
+                .upstream_cx_connect_ms
+                .record(u64::try_from(took).unwrap_or(u64::MAX));
+            Ok(UpstreamStream::new(io, details, count))
+        }
+        Err(failure) => {
+            stats.upstream_cx_connect_fail.inc();
+            host.stats(worker).cx_connect_fail.inc();
+            Err(failure)
+        }
+    }
+}
+
+async fn dial(
+    cluster: &Cluster,
+    host: &Host,
+    worker: WorkerId,
+    alpn: &[&[u8]],
+) -> Result<(Io, ConnectionDetails), ConnectFailure> {
+    let (raw, mut details) = match host.address() {
+        Address::Pipe(path) => {
+            let stream = UnixStream::connect(path)
+                .await
+                .map_err(|error| transport("immediate connect error", &error))?;
+            (Raw::Unix(stream), ConnectionDetails::default())
+        }
+        Address::Socket(_) | Address::Name { .. } => {
+            let Some(address) = host.socket_address() else {
+                return Err(ConnectFailure::Transport(Arc::from("no address")));
+            };
+            dial_tcp(cluster, address, worker).await?
+        }
+    };
+    let context = match host.transport() {
+        Transport::Plaintext => return Ok((Io::Raw(raw), details)),
+        Transport::Tls(context) => context,
+    };
+    let ssl = cluster.stats(worker).ssl.get();
+    match context.connect(raw, alpn).await {
+        Ok(stream) => {
+            ssl.handshake.inc();
+            let session = context.session(stream.get_ref().1);
+            if session.resumed {
+                ssl.session_reused.inc();
+            }
+            details.tls = Some(session);
+            Ok((Io::Tls(Box::new(stream)), details))
+        }
+        Err(error) => {
+            ssl.connection_error.inc();
+            if is_verification(&error) {
+                ssl.fail_verify_error.inc();
+            }
+            Err(ConnectFailure::Tls(Arc::from(format!(
+                "TLS_error:|{error}:TLS_error_end"
+            ))))
+        }
+    }
+}
+
+async fn dial_tcp(
+    cluster: &Cluster,
+    address: SocketAddr,
+    worker: WorkerId,
+) -> Result<(Raw, ConnectionDetails), ConnectFailure> {
+    let config = cluster.config();
+    let socket = match open(address, config.bind_address) {
+        Ok(socket) => socket,
+        Err(error) => {
+            if config.bind_address.is_some() {
+                cluster.stats(worker).bind_errors.inc();
+            }
+            return Err(transport("immediate connect error", &error));
+        }
+    };
+    let stream = socket.connect(address).await.map_err(|error| {
+        // What the system finds out at once it finds out before a packet leaves.
+        let when = match error.kind() {
+            io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::AddrNotAvailable
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::InvalidInput => "immediate connect error",
+            _ => "delayed connect error",
+        };
+        transport(when, &error)
+    })?;
+    // Both only make a connection worse where they fail; none is refused for it.
+    let _ = stream.set_nodelay(true);
+    if let Some(keepalive) = config.tcp_keepalive {
+        set_keepalive(&stream, keepalive);
+    }
+    let details = ConnectionDetails {
+        local: stream.local_addr().ok(),
+        remote: Some(address),
+        tls: None,
+    };
+    Ok((Raw::Tcp(stream), details))
+}
+
+fn open(address: SocketAddr, bind: Option<SocketAddr>) -> io::Result<TcpSocket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_nonblocking(true)?;
+    if let Some(bind) = bind.filter(|bind| bind.is_ipv4() == address.is_ipv4()) {
+        socket.bind(&bind.into())?;
+    }
+    Ok(TcpSocket::from_std_stream(socket.into()))
+}
+
+fn set_keepalive(stream: &TcpStream, keepalive: TcpKeepalive) {
+    let TcpKeepalive {
+        probes,
+        time,
+        interval,
+    } = keepalive;
+    let whole = |time: Duration| time.max(Duration::from_secs(1));
+    let mut settings = socket2::TcpKeepalive::new();
+    if let Some(probes) = probes {
+        settings = settings.with_retries(probes);
+    }
+    if let Some(time) = time {
+        settings = settings.with_time(whole(time));
+    }
+    if let Some(interval) = interval {
+        settings = settings.with_interval(whole(interval));
+    }
+    let _ = SockRef::from(stream).set_tcp_keepalive(&settings);
+}
+
+/// The reason as Envoy words it, such as `delayed connect error: Connection refused`.
+fn transport(when: &str, error: &io::Error) -> ConnectFailure {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    ConnectFailure::Transport(Arc::from(format!("{when}: {text}")))
+}
+
+fn is_verification(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+        .is_some_and(|inner| matches!(inner, rustls::Error::InvalidCertificate(_)))
+}

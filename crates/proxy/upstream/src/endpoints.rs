@@ -1,0 +1,103 @@
+//! Endpoints as configured or delivered become hosts to be: a load assignment and what its
+//! names resolved to enter, [`NewHost`]s leave for the cluster.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use meltemi_ir::{Address, Endpoint, LoadAssignment, LocalityEndpoints};
+
+use crate::host::{HostAttributes, NewHost};
+
+/// What a name and port resolved to.
+pub(crate) type Resolved = HashMap<(String, u16), Vec<SocketAddr>>;
+
+/// Whether each address of a name is a host, or the name is one host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    EachAddress,
+    OneHost,
+}
+
+/// The hosts of an assignment. A name that resolved to nothing gives none.
+pub(crate) fn hosts(
+    assignment: &LoadAssignment,
+    names: Names,
+    resolved: &Resolved,
+) -> Vec<NewHost> {
+    let LoadAssignment {
+        cluster_name: _, // ignored: whose it is was looked at before
+        localities,
+    } = assignment;
+    let mut hosts = Vec::new();
+    for locality in localities {
+        let LocalityEndpoints {
+            locality,
+            priority,
+            weight: _, // ignored: only locality-weighted balancing, which is refused, looks at it
+            endpoints,
+        } = locality;
+        for endpoint in endpoints {
+            let Endpoint {
+                address,
+                hostname,
+                weight,
+                health,
+                metadata,
+            } = endpoint;
+            let host = |address: Address, hostname: &str, resolved| NewHost {
+                address,
+                hostname: hostname.to_owned(),
+                locality: locality.clone(),
+                resolved,
+                attributes: HostAttributes {
+                    metadata: Arc::new(metadata.clone()),
+                    weight: (*weight).max(1),
+                    eds_health: *health,
+                    priority: *priority,
+                },
+            };
+            let (name, port) = match address {
+                Address::Socket(_) | Address::Pipe(_) => {
+                    hosts.push(host(address.clone(), hostname, None));
+                    continue;
+                }
+                Address::Name { host, port } => (host, *port),
+            };
+            let hostname = if hostname.is_empty() { name } else { hostname };
+            let addresses = resolved
+                .get(&(name.clone(), port))
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            match names {
+                Names::EachAddress => {
+                    for address in addresses {
+                        hosts.push(host(Address::Socket(*address), hostname, None));
+                    }
+                }
+                Names::OneHost => {
+                    if let Some(first) = addresses.first() {
+                        hosts.push(host(address.clone(), hostname, Some(*first)));
+                    }
+                }
+            }
+        }
+    }
+    hosts
+}
+
+/// The names that an assignment needs resolved, each once.
+pub(crate) fn names(assignment: &LoadAssignment) -> Vec<(String, u16)> {
+    let mut names: Vec<_> = assignment
+        .localities
+        .iter()
+        .flat_map(|locality| &locality.endpoints)
+        .filter_map(|endpoint| match &endpoint.address {
+            Address::Name { host, port } => Some((host.clone(), *port)),
+            Address::Socket(_) | Address::Pipe(_) => None,
+        })
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}

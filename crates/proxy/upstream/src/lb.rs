@@ -1,0 +1,10 @@
+//! Load balancing: which priority, then which of its hosts.
+//!
+//! Pure: counts, weights and random numbers enter, indexes leave. Every worker has state of
+//! its own, so that choosing bounces no cache line.
+
+pub(crate) mod priority;
+pub(crate) mod schedule;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! HTTP/1.1 connections: one request at a time, back to the pool when both it and its
+//! response are through.
+
+use std::error::Error as _;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::header::{HOST, HeaderValue};
+use http::uri::{PathAndQuery, Uri};
+use http::{Method, Request, Response, Version};
+use hyper::client::conn::http1;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
+
+use super::lease::ActiveRequest;
+use super::{HttpPool, on_end};
+use crate::stream::ConnectionDetails;
+use crate::{
+    ConnectFailure, ResetReason, ResponseBody, SendFailure, UpstreamBody, UpstreamStream,
+    WorkerCluster,
+};
+
+/// Most bytes of a response's headers, as Envoy's default.
+const MAX_HEADER_BYTES: usize = 60 << 10;
+/// What hyper buffers of a connection at most, whatever the configuration allows.
+const MAX_BUFFER: usize = 400 << 10;
+/// What hyper needs at least.
+const MIN_BUFFER: usize = 8 << 10;
+
+/// An HTTP/1.1 connection. Dropping it closes the connection once it is idle.
+pub(crate) struct Http1Connection {
+    sender: http1::SendRequest<UpstreamBody>,
+    details: Arc<ConnectionDetails>,
+    /// Requests it may still carry.
+    left: u32,
+    idle_since: Instant,
+}
+
+/// A connection in use. Dropped, the connection goes back to its pool when it is free.
+pub(crate) struct Http1Lease {
+    connection: Option<Http1Connection>,
+    pool: Rc<HttpPool>,
+    active: ActiveRequest,
+}
+
+/// Starts HTTP/1.1 on a new connection.
+pub(super) async fn open(
+    stream: UpstreamStream,
+    cluster: &Rc<WorkerCluster>,
+    pool: &Rc<HttpPool>,
+) -> Result<Http1Connection, ConnectFailure> {
+    let config = cluster.config();
+    let details = Arc::clone(stream.details());
+    let mut builder = http1::Builder::new();
+    let buffer = usize::try_from(config.per_connection_buffer_limit).unwrap_or(MAX_BUFFER);
+    builder
+        .max_buf_size(buffer.clamp(MIN_BUFFER, MAX_BUFFER))
+        .max_header_size(MAX_HEADER_BYTES)
+        .preserve_header_case(config.http.http1.preserve_case);
+    let (sender, connection) = builder
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| ConnectFailure::Transport(Arc::from(error.to_string())))?;
+    let pool = Rc::downgrade(pool);
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "HTTP/1 upstream connection failed");
+        }
+        on_end(&pool);
+    });
+    Ok(Http1Connection {
+        sender,
+        details,
+        left: match config.max_requests_per_connection {
+            0 => u32::MAX,
+            limit => limit,
+        },
+        idle_since: cluster.now(),
+    })
+}
+
+impl Http1Connection {
+    #[inline]
+    pub(super) fn is_usable(&self) -> bool {
+        self.sender.is_ready() && !self.sender.is_closed()
+    }
+
+    pub(super) fn idle_since(&self) -> Instant {
+        self.idle_since
+    }
+
+    pub(super) fn details(&self) -> &Arc<ConnectionDetails> {
+        &self.details
+    }
+}
+
+impl Http1Lease {
+    pub(super) fn new(
+        connection: Http1Connection,
+        pool: Rc<HttpPool>,
+        active: ActiveRequest,
+    ) -> Self {
+        Self {
+            connection: Some(connection),
+            pool,
+            active,
+        }
+    }
+
+    pub(super) async fn send(
+        mut self,
+        mut request: Request<UpstreamBody>,
+    ) -> Result<Response<ResponseBody>, SendFailure> {
+        if let Err(reason) = to_http1(&mut request) {
+            return Err(SendFailure {
+                reason,
+                request: None,
+            });
+        }
+        // Taken out, so that a request that is given up closes its connection.
+        let mut connection = self.connection.take().expect("taken once, here");
+        connection.left = connection.left.saturating_sub(1);
+        match connection.sender.try_send_request(request).await {
+            Ok(response) => {
+                self.connection = Some(connection);
+                let is_upgrade = response.extensions().get::<OnUpgrade>().is_some();
+                Ok(response.map(|body| ResponseBody::http1(body, self, is_upgrade)))
+            }
+            Err(mut failure) => {
+                let request = failure.take_message().map(Box::new);
+                Err(SendFailure {
+                    reason: reason(failure.error()),
+                    request,
+                })
+            }
+        }
+    }
+}
+
+impl Drop for Http1Lease {
+    fn drop(&mut self) {
+        let Some(mut connection) = self.connection.take() else {
+            return;
+        };
+        let cluster = self.active.cluster();
+        if connection.left == 0 {
+            cluster.stats().upstream_cx_max_requests.inc();
+            return;
+        }
+        connection.idle_since = cluster.now();
+        if connection.sender.is_closed() {
+            return;
+        }
+        if connection.sender.is_ready() {
+            self.pool.put_http1(connection);
+            return;
+        }
+        // Rarely: the request's body is still going out, or the response was given up and
+        // its rest is being drained.
+        let pool = Rc::clone(&self.pool);
+        tokio::task::spawn_local(async move {
+            if connection.sender.ready().await.is_ok() {
+                pool.put_http1(connection);
+            }
+        });
+    }
+}
+
+/// Makes sure of the origin form and a `host` header.
+fn to_http1(request: &mut Request<UpstreamBody>) -> Result<(), ResetReason> {
+    *request.version_mut() = Version::HTTP_11;
+    if request.method() == Method::CONNECT || request.uri().scheme().is_none() {
+        return Ok(());
+    }
+    let invalid = |text: String| ResetReason::InvalidRequest(Arc::from(text));
+    if !request.headers().contains_key(HOST)
+        && let Some(authority) = request.uri().authority()
+    {
+        let host = HeaderValue::from_str(authority.as_str())
+            .map_err(|error| invalid(error.to_string()))?;
+        request.headers_mut().insert(HOST, host);
+    }
+    let path = request
+        .uri()
+        .path_and_query()
+        .cloned()
+        .unwrap_or_else(|| PathAndQuery::from_static("/"));
+    *request.uri_mut() = Uri::from(path);
+    Ok(())
+}
+
+/// Whose fault an error is.
+pub(crate) fn reason(error: &hyper::Error) -> ResetReason {
+    let text = || -> Arc<str> {
+        match error.source() {
+            Some(source) => Arc::from(format!("{error}: {source}")),
+            None => Arc::from(error.to_string()),
+        }
+    };
+    if error.is_parse() {
+        ResetReason::ProtocolError(text())
+    } else if error.is_body_write_aborted() {
+        ResetReason::RequestBody(text())
+    } else if error.is_user() {
+        // A user error is what we gave it: a failing body, or a request it cannot write.
+        if error.source().is_some() {
+            ResetReason::RequestBody(text())
+        } else {
+            ResetReason::InvalidRequest(text())
+        }
+    } else {
+        ResetReason::ConnectionTermination
+    }
+}
