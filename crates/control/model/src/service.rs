@@ -23,7 +23,7 @@ pub struct Service {
     pub external_name: Option<Hostname>,
     /// The workloads it selects; `None` selects nothing.
     pub selector: Option<Labels>,
-    /// Its ports; numbers are unique.
+    /// Its ports; numbers are unique, save that a UDP port may share its number with another.
     pub ports: Vec<ServicePort>,
     /// The annotation `networking.istio.io/exportTo`.
     pub export_to: ExportTo,

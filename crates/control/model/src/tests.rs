@@ -6,8 +6,8 @@ use meltemi_api::{destination_rule, gateway, mesh_config, virtual_service};
 
 use crate::check::parse_duration;
 use crate::{
-    ClientTls, Defaults, Hostname, Injection, Kind, LoadBalancer, PortPolicy, ProblemKind,
-    Protocol, Support, Timestamp, TrafficPolicy, convert, support,
+    ClientTls, Defaults, Hostname, Injection, Kind, LoadBalancer, PortPolicy, Protocol, Support,
+    Timestamp, TrafficPolicy, convert, support,
 };
 
 #[test]

@@ -73,7 +73,7 @@ pub struct HttpRoute {
     pub action: HttpAction,
     /// How the request is rewritten before it is forwarded.
     pub rewrite: Option<Rewrite>,
-    /// `timeout`: `None` and zero both mean no timeout.
+    /// `timeout`, at least a millisecond; `None` means no timeout.
     pub timeout: Option<Duration>,
     /// `retries`; `None` leaves the mesh's default policy.
     pub retries: Option<RetryPolicy>,

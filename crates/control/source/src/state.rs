@@ -18,15 +18,18 @@ use crate::{Event, FileProblems};
 /// What reading a file gave: its text, or why there is none.
 pub type Read = Result<String, String>;
 
+type Resources = BTreeMap<ResourceId, Arc<Config>>;
+type Problems = BTreeMap<Arc<Path>, Vec<Problem>>;
+
 /// The state of a set of files.
 #[derive(Debug)]
 pub struct FileState {
     defaults: Defaults,
     files: BTreeMap<Arc<Path>, File>,
     /// The resources as last said.
-    said: BTreeMap<ResourceId, Arc<Config>>,
+    said: Resources,
     /// The problems as last said.
-    said_problems: BTreeMap<Arc<Path>, Vec<Problem>>,
+    said_problems: Problems,
 }
 
 #[derive(Debug)]
@@ -165,12 +168,7 @@ impl FileState {
     }
 
     /// What holds: of several definitions of a resource the first in the order of paths.
-    fn resolve(
-        &self,
-    ) -> (
-        BTreeMap<ResourceId, Arc<Config>>,
-        BTreeMap<Arc<Path>, Vec<Problem>>,
-    ) {
+    fn resolve(&self) -> (Resources, Problems) {
         let mut owners: BTreeMap<&ResourceId, (&Arc<Path>, &Resource)> = BTreeMap::new();
         let mut problems = BTreeMap::new();
         for (path, file) in &self.files {

@@ -128,12 +128,8 @@ fn convert_ports(
                 &at.field("name"),
                 "a service with several ports needs their names",
             );
-        } else if several && ports.iter().any(|other| other.name == name) {
-            check.invalid(
-                &at.field("name"),
-                format!("another port is named `{name}` already"),
-            );
         }
+        // Names that repeat are the API server's affair: nothing here is looked up by them.
         let udp = match protocol.as_deref() {
             None | Some("" | "TCP" | "SCTP") => false,
             Some("UDP") => true,
