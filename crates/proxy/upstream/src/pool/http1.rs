@@ -34,6 +34,7 @@ pub(crate) struct Http1Connection {
     details: Arc<ConnectionDetails>,
     /// Requests it may still carry.
     left: u32,
+    reused: bool,
     idle_since: Instant,
 }
 
@@ -76,6 +77,7 @@ pub(super) async fn open(
             0 => u32::MAX,
             limit => limit,
         },
+        reused: false,
         idle_since: cluster.now(),
     })
 }
@@ -88,6 +90,10 @@ impl Http1Connection {
 
     pub(super) fn idle_since(&self) -> Instant {
         self.idle_since
+    }
+
+    pub(super) fn is_reused(&self) -> bool {
+        self.reused
     }
 
     pub(super) fn details(&self) -> &Arc<ConnectionDetails> {
@@ -121,6 +127,7 @@ impl Http1Lease {
         // Taken out, so that a request that is given up closes its connection.
         let mut connection = self.connection.take().expect("taken once, here");
         connection.left = connection.left.saturating_sub(1);
+        connection.reused = true;
         match connection.sender.try_send_request(request).await {
             Ok(response) => {
                 self.connection = Some(connection);

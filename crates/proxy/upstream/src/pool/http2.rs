@@ -44,6 +44,7 @@ pub(crate) struct Http2Connection {
     active: Cell<u32>,
     /// Requests it may still carry.
     left: Cell<u32>,
+    reused: Cell<bool>,
     /// It takes no more streams: it failed, or the upstream is going away.
     closed: Cell<bool>,
     idle_since: Cell<Instant>,
@@ -94,6 +95,7 @@ pub(super) async fn open(
             0 => u32::MAX,
             limit => limit,
         }),
+        reused: Cell::new(false),
         closed: Cell::new(false),
         idle_since: Cell::new(cluster.now()),
     });
@@ -175,6 +177,10 @@ impl Http2Connection {
 }
 
 impl Http2Lease {
+    pub(super) fn is_reused(&self) -> bool {
+        self.connection.reused.get()
+    }
+
     pub(super) fn details(&self) -> &Arc<ConnectionDetails> {
         &self.connection.details
     }
@@ -229,6 +235,7 @@ impl Http2Lease {
     fn count_use(&self) {
         let left = self.connection.left.get().saturating_sub(1);
         self.connection.left.set(left);
+        self.connection.reused.set(true);
         if left == 0
             && let Some(active) = &self.active
         {

@@ -1,5 +1,6 @@
 //! The right to send one request on a connection.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -88,12 +89,27 @@ impl HttpLease {
         }
     }
 
-    /// What is known of the connection.
-    pub fn details(&self) -> Arc<ConnectionDetails> {
+    /// Whether the connection carried a request before, so that it may have been closed by
+    /// the upstream just now.
+    pub fn is_reused(&self) -> bool {
         match &self.connection {
-            Some(Connection::Http1(connection)) => Arc::clone(connection.details()),
-            Some(Connection::Http2(lease)) => Arc::clone(lease.details()),
-            None => Arc::default(),
+            Some(Connection::Http1(connection)) => connection.is_reused(),
+            Some(Connection::Http2(lease)) => lease.is_reused(),
+            None => false,
+        }
+    }
+
+    /// Where the connection comes from; none on a Unix socket.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.details().local
+    }
+
+    /// What is known of the connection.
+    pub fn details(&self) -> &Arc<ConnectionDetails> {
+        match &self.connection {
+            Some(Connection::Http1(connection)) => connection.details(),
+            Some(Connection::Http2(lease)) => lease.details(),
+            None => unreachable!("a lease has its connection until it is sent on"),
         }
     }
 
