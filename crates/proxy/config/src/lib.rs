@@ -1,1 +1,69 @@
 //! Envoy bootstrap and xDS resources to the proxy's own configuration.
+//!
+//! Envoy's v3 messages enter, values of [`meltemi_ir`] leave; the proxy's assembly calls this for
+//! its bootstrap and for every resource that xDS delivers. What the proxy cannot honour is refused
+//! with the field's path, all of it at once; nothing is passed over in silence. [`support::rows`]
+//! lists what is done with every field, from the same declarations that do it.
+//!
+//! ```
+//! let text = "
+//! static_resources:
+//!   clusters:
+//!   - name: backend
+//!     type: STRICT_DNS
+//!     lb_policy: RING_HASH
+//! ";
+//! let errors = meltemi_config::bootstrap_from_yaml(text, "envoy.yaml").unwrap_err();
+//! assert_eq!(
+//!     errors.to_string(),
+//!     "static_resources.clusters[0].lb_policy: is not supported: RING_HASH"
+//! );
+//! ```
+
+// Envoy keeps reading the fields that it has deprecated, and so must this.
+#![allow(deprecated)]
+
+mod access_log;
+mod address;
+mod bootstrap;
+mod cluster;
+mod config_source;
+mod cors;
+mod data_source;
+mod endpoint;
+mod error;
+mod extension;
+mod fields;
+mod filter_chain;
+mod hcm;
+mod header;
+mod http_filter;
+mod http_options;
+mod istio_stats;
+mod listener;
+mod matcher;
+mod metadata;
+mod path;
+mod resource;
+mod retry;
+mod route;
+mod route_action;
+mod route_match;
+mod scalar;
+mod secret;
+pub mod support;
+mod tcp_proxy;
+mod tls;
+
+pub use bootstrap::{bootstrap, bootstrap_from_yaml};
+pub use error::{ConfigError, ConfigErrors};
+pub use fields::FieldState;
+pub use resource::{
+    Resource, cluster, cluster_from_any, listener, listener_from_any, load_assignment,
+    load_assignment_from_any, route_configuration, route_configuration_from_any, secret,
+    secret_from_any,
+};
+pub use support::{supported_extensions, supported_type_urls};
+
+#[cfg(test)]
+mod tests;

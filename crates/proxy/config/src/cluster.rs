@@ -1,0 +1,297 @@
+//! Clusters.
+
+mod circuit_breakers;
+mod discovery;
+mod load_balancing;
+mod upstream_http;
+
+use std::time::Duration;
+
+use meltemi_ir::{Cluster, Discovery, TransportSocketMatch};
+use meltemi_xds::pb::envoy::config::cluster::v3 as cluster_v3;
+use meltemi_xds::pb::envoy::config::cluster::v3::{Filter, UpstreamConnectionOptions};
+use meltemi_xds::pb::envoy::config::core::v3::BindConfig;
+use meltemi_xds::pb::envoy::tcp::metadataexchange::config::MetadataExchange;
+use prost_types::Any;
+
+use crate::address::{source, tcp_keepalive};
+use crate::extension::{Extension, Known, unpack};
+use crate::fields::fields;
+use crate::metadata::{fields_of, metadata};
+use crate::path::At;
+use crate::scalar::{duration, enumeration, non_empty, positive};
+use crate::tls::{self, UPSTREAM};
+
+pub(crate) use discovery::{DISCOVERY, DNS_RESOLVERS, dns_resolver};
+pub(crate) use load_balancing::LOAD_BALANCING;
+pub(crate) use upstream_http::{HTTP_PROTOCOL_OPTIONS, UPSTREAM_HTTP_FILTERS};
+
+/// The network filters of upstream connections.
+pub(crate) static UPSTREAM_FILTERS: &[Known<UpstreamFilter>] = &[Known {
+    name: "istio.metadata_exchange",
+    type_name: "envoy.tcp.metadataexchange.config.MetadataExchange",
+    convert: |config, at| metadata_exchange(&unpack(config, at)?, at),
+}];
+
+/// Checks the configuration of an upstream network filter, all of which are without effect.
+pub(crate) type UpstreamFilter = fn(Option<&Any>, &At<'_>) -> Option<()>;
+
+const BUFFER_LIMIT: u32 = 1 << 20;
+
+/// A cluster.
+pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Cluster> {
+    fields!(at, message, cluster_v3::Cluster {
+        honoured {
+            transport_socket_matches, name, alt_stat_name, connect_timeout,
+            per_connection_buffer_limit_bytes, load_assignment, max_requests_per_connection,
+            common_http_protocol_options, http_protocol_options, http2_protocol_options,
+            dns_refresh_rate, dns_lookup_family, metadata, upstream_connection_options,
+            protocol_selection,
+        }
+        partly {
+            eds_cluster_config: "from ads",
+            lb_policy: "ROUND_ROBIN, LEAST_REQUEST, RANDOM and CLUSTER_PROVIDED",
+            circuit_breakers: "without retry budgets and limits per host",
+            typed_extension_protocol_options: "HttpProtocolOptions",
+            typed_dns_resolver_config: "the system's servers",
+            upstream_bind_config: "one source address",
+            common_lb_config: "the panic threshold and locality weights",
+            transport_socket: "plaintext and TLS",
+            filters: "istio.metadata_exchange, without effect",
+            load_balancing_policy: "the policies that lb_policy has",
+        }
+        oneof {
+            cluster_discovery_type {
+                r#type: Honoured "",
+                cluster_type: Partly "envoy.cluster.dns",
+            },
+            lb_config {
+                least_request_lb_config: Partly "choice_count",
+                round_robin_lb_config: Partly "empty",
+                original_dst_lb_config: Partly "header and port",
+                ring_hash_lb_config: Refused "",
+                maglev_lb_config: Refused "",
+            },
+        }
+        refused {
+            transport_socket_matcher: "use transport_socket_matches",
+            per_connection_buffer_high_watermark_timeout: "",
+            health_checks: "active health checks",
+            upstream_http_protocol_options: "give sni and match_typed_subject_alt_names",
+            dns_resolvers: "the system's servers are asked",
+            use_tcp_for_dns_lookups: "",
+            dns_resolution_config: "the system's servers are asked",
+            outlier_detection: "",
+            lb_subset_config: "subsets of a cluster",
+            close_connections_on_host_health_failure: "",
+            lrs_server: "load reports",
+            upstream_config: "",
+            preconnect_policy: "",
+            connection_pool_per_downstream_connection: "",
+            queuing_policies: "",
+        }
+        ignored {
+            stats_matcher: "statistics are not filtered",
+            dns_jitter: "lookups need not be spread in time",
+            dns_failure_refresh_rate: "a lookup that failed is repeated at dns_refresh_rate",
+            respect_dns_ttl: "names are looked up at dns_refresh_rate",
+            wait_for_warm_on_init: "it orders the start only",
+            cleanup_interval: "hosts of original destinations go when they are idle",
+            ignore_health_on_host_removal: "there are no health checks to wait for",
+            lrs_report_endpoint_metrics: "load reports are refused",
+            track_timeout_budgets: "it adds statistics only",
+            track_cluster_stats: "it adds statistics only",
+        }
+    });
+    let name = non_empty(name, &at.field("name"));
+    let connect_timeout = positive(connect_timeout.as_ref(), &at.field("connect_timeout"))
+        .unwrap_or(Duration::from_secs(5));
+    let found = discovery::discovery(
+        &discovery::Fields {
+            kind: cluster_discovery_type.as_ref(),
+            eds: eds_cluster_config.as_ref(),
+            load_assignment: load_assignment.as_ref(),
+            dns_refresh_rate: dns_refresh_rate.as_ref(),
+            dns_lookup_family: *dns_lookup_family,
+            resolver: typed_dns_resolver_config.as_ref(),
+            lb_config: lb_config.as_ref(),
+            name,
+        },
+        at,
+    );
+    let common_lb = common_lb_config
+        .as_ref()
+        .map(|message| load_balancing::common(message, &at.field("common_lb_config")))
+        .unwrap_or_default();
+    let lb = load_balancing::policy(
+        &load_balancing::Fields {
+            policy: *lb_policy,
+            config: lb_config.as_ref(),
+            extension: load_balancing_policy.as_ref(),
+        },
+        at,
+    );
+    let upstream = upstream_http::upstream_http(
+        &upstream_http::Fields {
+            typed: typed_extension_protocol_options,
+            common: common_http_protocol_options.as_ref(),
+            http1: http_protocol_options.as_ref(),
+            http2: http2_protocol_options.as_ref(),
+            protocol_selection: *protocol_selection,
+            max_requests_per_connection: *max_requests_per_connection,
+        },
+        at,
+    );
+    at.field("filters").each(filters, filter);
+    let tls = tls::socket(
+        transport_socket.as_ref(),
+        UPSTREAM,
+        &at.field("transport_socket"),
+    );
+    let transport_socket_matches = at
+        .field("transport_socket_matches")
+        .each(transport_socket_matches, socket_match);
+    let tcp_keepalive = upstream_connection_options
+        .as_ref()
+        .and_then(|message| connection_options(message, &at.field("upstream_connection_options")));
+    let bind_address = upstream_bind_config
+        .as_ref()
+        .and_then(|message| bind(message, &at.field("upstream_bind_config")));
+    let circuit_breakers = circuit_breakers
+        .as_ref()
+        .map(|message| circuit_breakers::circuit_breakers(message, &at.field("circuit_breakers")))
+        .unwrap_or_default();
+    let (discovery, lb) = (found?, lb?);
+    check_lb(&discovery, &lb.policy, at);
+    Some(Cluster {
+        name: name.to_owned(),
+        alt_stat_name: Some(alt_stat_name.clone()).filter(|name| !name.is_empty()),
+        discovery,
+        lb: lb.policy,
+        locality_weighted: common_lb.locality_weighted || lb.locality_weighted,
+        connect_timeout,
+        tls,
+        transport_socket_matches,
+        http: upstream.http,
+        circuit_breakers,
+        per_connection_buffer_limit: per_connection_buffer_limit_bytes.unwrap_or(BUFFER_LIMIT),
+        idle_timeout: upstream.idle_timeout,
+        max_requests_per_connection: upstream.max_requests_per_connection,
+        tcp_keepalive,
+        bind_address,
+        metadata: self::metadata(metadata.as_ref(), &at.field("metadata")),
+        panic_threshold_percent: common_lb.panic_threshold_percent,
+    })
+}
+
+/// Original destinations are chosen by discovery, and nothing else is.
+fn check_lb(discovery: &Discovery, policy: &meltemi_ir::LbPolicy, at: &At<'_>) {
+    let original = matches!(discovery, Discovery::OriginalDst { .. });
+    let provided = matches!(policy, meltemi_ir::LbPolicy::ClusterProvided);
+    if original != provided {
+        at.field("lb_policy").problem(if original {
+            "an ORIGINAL_DST cluster needs CLUSTER_PROVIDED"
+        } else {
+            "CLUSTER_PROVIDED is for ORIGINAL_DST clusters"
+        });
+    }
+}
+
+fn socket_match(
+    message: &cluster_v3::cluster::TransportSocketMatch,
+    at: &At<'_>,
+) -> Option<TransportSocketMatch> {
+    fields!(at, message, cluster_v3::cluster::TransportSocketMatch {
+        honoured { name, r#match }
+        partly { transport_socket: "plaintext and TLS" }
+    });
+    Some(TransportSocketMatch {
+        name: non_empty(name, &at.field("name")).to_owned(),
+        matches: r#match.as_ref().map(fields_of).unwrap_or_default(),
+        tls: tls::socket(
+            transport_socket.as_ref(),
+            UPSTREAM,
+            &at.field("transport_socket"),
+        ),
+    })
+}
+
+fn connection_options(
+    message: &UpstreamConnectionOptions,
+    at: &At<'_>,
+) -> Option<meltemi_ir::TcpKeepalive> {
+    fields!(at, message, UpstreamConnectionOptions {
+        honoured { tcp_keepalive }
+        refused { set_local_interface_name_on_upstream_connections: "" }
+        ignored { happy_eyeballs_config: "endpoints with several addresses are refused" }
+    });
+    tcp_keepalive
+        .as_ref()
+        .map(|message| self::tcp_keepalive(message, &at.field("tcp_keepalive")))
+}
+
+fn bind(message: &BindConfig, at: &At<'_>) -> Option<std::net::SocketAddr> {
+    fields!(at, message, BindConfig {
+        honoured { source_address }
+        partly { freebind: "false" }
+        refused {
+            socket_options: "",
+            extra_source_addresses: "one source address is taken",
+            additional_source_addresses: "one source address is taken",
+            local_address_selector: "",
+            validate_network_namespaces: "",
+        }
+    });
+    if *freebind == Some(true) {
+        at.field("freebind").refuse("");
+    }
+    source(source_address.as_ref()?, &at.field("source_address"))
+}
+
+fn filter(message: &Filter, at: &At<'_>) -> Option<()> {
+    fields!(at, message, Filter {
+        honoured { name }
+        partly { typed_config: "istio.metadata_exchange, without effect" }
+        refused { config_discovery: "" }
+    });
+    let config = typed_config.as_ref();
+    let name = non_empty(name, &at.field("name"));
+    let known = Extension { name, config }.find(UPSTREAM_FILTERS, at)?;
+    (known.convert)(config, &at.field("typed_config"))
+}
+
+/// Istio's exchange of peer metadata over TCP; peers are known by their certificates here.
+pub(crate) fn metadata_exchange(message: &MetadataExchange, at: &At<'_>) -> Option<()> {
+    fields!(at, message, MetadataExchange {
+        ignored {
+            protocol: "TCP peers are known by their certificates",
+            enable_discovery: "TCP peers are known by their certificates",
+            additional_labels: "TCP peers are known by their certificates",
+        }
+    });
+    Some(())
+}
+
+/// An interval of DNS lookups, 5 s unless set.
+fn dns_refresh(message: Option<&prost_types::Duration>, at: &At<'_>) -> Duration {
+    match duration(message, at) {
+        Some(interval) if interval <= Duration::from_millis(1) => {
+            at.problem("must be greater than 0.001s");
+            interval
+        }
+        Some(interval) => interval,
+        None => Duration::from_secs(5),
+    }
+}
+
+/// Which addresses of a name count.
+fn lookup_family(value: i32, at: &At<'_>) -> meltemi_ir::DnsFamily {
+    use cluster_v3::cluster::DnsLookupFamily;
+    match enumeration(value, at) {
+        Some(DnsLookupFamily::V4Only) => meltemi_ir::DnsFamily::V4Only,
+        Some(DnsLookupFamily::V6Only) => meltemi_ir::DnsFamily::V6Only,
+        Some(DnsLookupFamily::V4Preferred) => meltemi_ir::DnsFamily::V4Preferred,
+        Some(DnsLookupFamily::All) => meltemi_ir::DnsFamily::All,
+        Some(DnsLookupFamily::Auto) | None => meltemi_ir::DnsFamily::Auto,
+    }
+}

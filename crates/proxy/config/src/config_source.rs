@@ -1,0 +1,229 @@
+//! Where resources come from: ADS, a discovery service of its own, or a file.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use meltemi_xds::pb::envoy::config::core::v3::api_config_source::ApiType;
+use meltemi_xds::pb::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
+use meltemi_xds::pb::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
+use meltemi_xds::pb::envoy::config::core::v3::{
+    AggregatedConfigSource, ApiConfigSource, ApiVersion, ConfigSource, GrpcService,
+    PathConfigSource, SelfConfigSource,
+};
+
+use crate::fields::fields;
+use crate::header::pair;
+use crate::path::At;
+use crate::scalar::{duration, enumeration, non_empty};
+
+/// A [`ConfigSource`], converted.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    /// Which service.
+    pub(crate) kind: SourceKind,
+    /// How long to wait for a first answer; zero is no limit.
+    pub(crate) initial_fetch_timeout: Duration,
+}
+
+/// Which service delivers.
+#[derive(Clone, Debug)]
+pub(crate) enum SourceKind {
+    /// The proxy's ADS stream.
+    Ads,
+    /// A service of its own.
+    Api(Api),
+    /// A file.
+    Path(PathBuf),
+}
+
+/// A discovery service reached over gRPC ([`ApiConfigSource`]).
+#[derive(Clone, Debug)]
+pub(crate) struct Api {
+    /// The cluster that reaches it.
+    pub(crate) cluster: String,
+    /// Delta rather than state of the world.
+    pub(crate) delta: bool,
+    /// Metadata of the stream.
+    pub(crate) initial_metadata: Vec<(String, String)>,
+}
+
+/// Where a resource comes from.
+pub(crate) fn config_source(message: &ConfigSource, at: &At<'_>) -> Option<Source> {
+    fields!(at, message, ConfigSource {
+        honoured { resource_api_version }
+        partly { initial_fetch_timeout: "for LDS and CDS; 15s for everything else" }
+        oneof { config_source_specifier {
+            ads: Honoured "",
+            api_config_source: Partly "for SDS",
+            path: Partly "for SDS",
+            path_config_source: Partly "for SDS",
+            self_: Honoured "",
+        } }
+        refused { authorities: "resource names are not URLs" }
+    });
+    version(*resource_api_version, &at.field("resource_api_version"));
+    let initial_fetch_timeout = duration(
+        initial_fetch_timeout.as_ref(),
+        &at.field("initial_fetch_timeout"),
+    )
+    .unwrap_or(Duration::from_secs(15));
+    let kind = match config_source_specifier {
+        Some(ConfigSourceSpecifier::Ads(message)) => {
+            fields!(at, message, AggregatedConfigSource {});
+            SourceKind::Ads
+        }
+        Some(ConfigSourceSpecifier::Self_(message)) => {
+            let at = &at.field("self");
+            fields!(at, message, SelfConfigSource { honoured { transport_api_version } });
+            version(*transport_api_version, &at.field("transport_api_version"));
+            SourceKind::Ads
+        }
+        Some(ConfigSourceSpecifier::ApiConfigSource(message)) => {
+            let at = &at.field("api_config_source");
+            match api_type(message, at)? {
+                ApiType::AggregatedGrpc | ApiType::AggregatedDeltaGrpc => SourceKind::Ads,
+                _ => SourceKind::Api(api(message, at)?),
+            }
+        }
+        Some(ConfigSourceSpecifier::Path(path)) => SourceKind::Path(path.into()),
+        Some(ConfigSourceSpecifier::PathConfigSource(message)) => {
+            SourceKind::Path(path(message, &at.field("path_config_source")))
+        }
+        None => {
+            at.problem("needs ads, api_config_source or path_config_source");
+            return None;
+        }
+    };
+    Some(Source {
+        kind,
+        initial_fetch_timeout,
+    })
+}
+
+/// Requires ADS, as every kind of resource but secrets does.
+pub(crate) fn ads_only(message: Option<&ConfigSource>, at: &At<'_>) -> Option<Source> {
+    let Some(message) = message else {
+        at.problem("is required");
+        return None;
+    };
+    let source = config_source(message, at)?;
+    let field = match source.kind {
+        SourceKind::Ads => return Some(source),
+        SourceKind::Api(_) => "api_config_source",
+        SourceKind::Path(_) => "path_config_source",
+    };
+    at.field(field)
+        .refuse("only ads delivers this kind of resource");
+    None
+}
+
+fn path(message: &PathConfigSource, at: &At<'_>) -> PathBuf {
+    fields!(at, message, PathConfigSource {
+        honoured { path }
+        refused { watched_directory: "the file itself is watched" }
+        ignored { poll_interval: "how a change is noticed does not show" }
+    });
+    PathBuf::from(non_empty(path, &at.field("path")))
+}
+
+fn version(value: i32, at: &At<'_>) {
+    if enumeration(value, at) == Some(ApiVersion::V2) {
+        at.refuse("only xDS v3 is spoken");
+    }
+}
+
+fn api_type(message: &ApiConfigSource, at: &At<'_>) -> Option<ApiType> {
+    let at = &at.field("api_type");
+    let api_type = enumeration(message.api_type, at)?;
+    match api_type {
+        ApiType::DeprecatedAndUnavailableDoNotUse | ApiType::Rest => {
+            at.refuse("only gRPC is spoken");
+            None
+        }
+        ApiType::Grpc
+        | ApiType::DeltaGrpc
+        | ApiType::AggregatedGrpc
+        | ApiType::AggregatedDeltaGrpc => Some(api_type),
+    }
+}
+
+/// A discovery service reached over gRPC.
+pub(crate) fn api(message: &ApiConfigSource, at: &At<'_>) -> Option<Api> {
+    fields!(at, message, ApiConfigSource {
+        honoured { transport_api_version }
+        partly {
+            api_type: "GRPC and DELTA_GRPC; AGGREGATED_GRPC means ads",
+            grpc_services: "one",
+        }
+        refused {
+            cluster_names: "they are for REST",
+            config_validators: "",
+        }
+        ignored {
+            refresh_delay: "it is for REST",
+            request_timeout: "it is for REST",
+            rate_limit_settings: "it only spares the management server",
+            set_node_on_first_message_only: "servers take the node from the first message",
+        }
+    });
+    let _ = api_type;
+    version(*transport_api_version, &at.field("transport_api_version"));
+    let api_type = self::api_type(message, at)?;
+    let at = &at.field("grpc_services");
+    let [service] = grpc_services.as_slice() else {
+        at.problem("must have one element");
+        return None;
+    };
+    let (cluster, initial_metadata) = grpc_service(service, &at.index(0))?;
+    Some(Api {
+        cluster,
+        delta: matches!(api_type, ApiType::DeltaGrpc | ApiType::AggregatedDeltaGrpc),
+        initial_metadata,
+    })
+}
+
+fn grpc_service(message: &GrpcService, at: &At<'_>) -> Option<(String, Vec<(String, String)>)> {
+    fields!(at, message, GrpcService {
+        partly { initial_metadata: "for ADS" }
+        oneof { target_specifier {
+            envoy_grpc: Honoured "",
+            google_grpc: Refused "use envoy_grpc",
+        } }
+        refused { retry_policy: "a stream is opened again by its own back-off" }
+        ignored { timeout: "a discovery stream has none" }
+    });
+    let metadata = at
+        .field("initial_metadata")
+        .each(initial_metadata, |header, at| {
+            let (key, value) = pair(header, at);
+            Some((key.to_owned(), value.to_owned()))
+        });
+    match target_specifier {
+        Some(TargetSpecifier::EnvoyGrpc(message)) => {
+            Some((envoy_grpc(message, &at.field("envoy_grpc")), metadata))
+        }
+        Some(TargetSpecifier::GoogleGrpc(_)) => {
+            at.field("google_grpc").refuse("use envoy_grpc");
+            None
+        }
+        None => {
+            at.problem("needs envoy_grpc");
+            None
+        }
+    }
+}
+
+fn envoy_grpc(message: &EnvoyGrpc, at: &At<'_>) -> String {
+    fields!(at, message, EnvoyGrpc {
+        honoured { cluster_name }
+        refused {
+            authority: "the cluster's name is sent",
+            retry_policy: "a stream is opened again by its own back-off",
+        }
+        ignored {
+            max_receive_message_length: "messages are not limited",
+            skip_envoy_headers: "none are added to discovery requests",
+        }
+    });
+    non_empty(cluster_name, &at.field("cluster_name")).to_owned()
+}

@@ -1,0 +1,183 @@
+//! The endpoints of clusters.
+
+use meltemi_ir::{Address, Endpoint, HealthStatus, LoadAssignment, Locality, LocalityEndpoints};
+use meltemi_xds::pb::envoy::config::core::v3 as core_v3;
+use meltemi_xds::pb::envoy::config::endpoint::v3 as endpoint_v3;
+use meltemi_xds::pb::envoy::config::endpoint::v3::cluster_load_assignment::Policy;
+use meltemi_xds::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
+use meltemi_xds::pb::envoy::config::endpoint::v3::locality_lb_endpoints::LbConfig;
+use meltemi_xds::pb::envoy::config::endpoint::v3::{
+    ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints,
+};
+
+use crate::address::address;
+use crate::fields::fields;
+use crate::metadata::metadata;
+use crate::path::At;
+use crate::scalar::{enumeration, non_empty};
+
+/// Whether an endpoint's address may be a name that is resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// In clusters that are found by DNS.
+    Resolved,
+    /// Everywhere else.
+    Refused,
+}
+
+/// The endpoints of a cluster.
+pub(crate) fn load_assignment(
+    message: &ClusterLoadAssignment,
+    names: Names,
+    at: &At<'_>,
+) -> Option<LoadAssignment> {
+    fields!(at, message, ClusterLoadAssignment {
+        honoured { cluster_name, endpoints }
+        partly { policy: "without drop_overloads, and with an overprovisioning factor of 140" }
+        refused { named_endpoints: "write the endpoint in its place" }
+    });
+    if let Some(message) = policy {
+        check_policy(message, &at.field("policy"));
+    }
+    let localities = at.field("endpoints").each(endpoints, |message, at| {
+        locality_endpoints(message, names, at)
+    });
+    Some(LoadAssignment {
+        cluster_name: non_empty(cluster_name, &at.field("cluster_name")).to_owned(),
+        localities,
+    })
+}
+
+fn check_policy(message: &Policy, at: &At<'_>) {
+    fields!(at, message, Policy {
+        partly { overprovisioning_factor: "140" }
+        refused {
+            drop_overloads: "",
+            endpoint_stale_after: "",
+            weighted_priority_health: "",
+        }
+    });
+    if !matches!(overprovisioning_factor, None | Some(140)) {
+        at.field("overprovisioning_factor").refuse("only 140 is");
+    }
+}
+
+fn locality_endpoints(
+    message: &LocalityLbEndpoints,
+    names: Names,
+    at: &At<'_>,
+) -> Option<LocalityEndpoints> {
+    fields!(at, message, LocalityLbEndpoints {
+        honoured { locality, lb_endpoints, load_balancing_weight, priority }
+        oneof { lb_config {
+            load_balancer_endpoints: Refused "use lb_endpoints",
+            leds_cluster_locality_config: Refused "",
+        } }
+        ignored {
+            metadata: "no filter of the proxy reads it",
+            proximity: "Envoy does not look at it either",
+        }
+    });
+    match lb_config {
+        Some(LbConfig::LoadBalancerEndpoints(_)) => {
+            at.field("load_balancer_endpoints")
+                .refuse("use lb_endpoints");
+        }
+        Some(LbConfig::LedsClusterLocalityConfig(_)) => {
+            at.field("leds_cluster_locality_config").refuse("");
+        }
+        None => {}
+    }
+    if *load_balancing_weight == Some(0) {
+        at.field("load_balancing_weight")
+            .problem("must be at least 1");
+    }
+    if *priority > 128 {
+        at.field("priority").problem("must be at most 128");
+    }
+    Some(LocalityEndpoints {
+        locality: locality
+            .as_ref()
+            .map(|message| self::locality(message, &at.field("locality")))
+            .unwrap_or_default(),
+        priority: *priority,
+        weight: *load_balancing_weight,
+        endpoints: at
+            .field("lb_endpoints")
+            .each(lb_endpoints, |message, at| endpoint(message, names, at)),
+    })
+}
+
+/// Where something is.
+pub(crate) fn locality(message: &core_v3::Locality, at: &At<'_>) -> Locality {
+    fields!(at, message, core_v3::Locality { honoured { region, zone, sub_zone } });
+    Locality {
+        region: region.clone(),
+        zone: zone.clone(),
+        sub_zone: sub_zone.clone(),
+    }
+}
+
+fn endpoint(message: &LbEndpoint, names: Names, at: &At<'_>) -> Option<Endpoint> {
+    fields!(at, message, LbEndpoint {
+        honoured { health_status, metadata, load_balancing_weight }
+        oneof { host_identifier {
+            endpoint: Honoured "",
+            endpoint_name: Refused "write the endpoint in its place",
+        } }
+    });
+    if *load_balancing_weight == Some(0) {
+        at.field("load_balancing_weight")
+            .problem("must be at least 1");
+    }
+    let health = match enumeration(*health_status, &at.field("health_status"))? {
+        core_v3::HealthStatus::Unknown | core_v3::HealthStatus::Healthy => HealthStatus::Healthy,
+        core_v3::HealthStatus::Degraded => HealthStatus::Degraded,
+        core_v3::HealthStatus::Unhealthy | core_v3::HealthStatus::Timeout => {
+            HealthStatus::Unhealthy
+        }
+        core_v3::HealthStatus::Draining => HealthStatus::Draining,
+    };
+    let (address, hostname) = match host_identifier {
+        Some(HostIdentifier::Endpoint(message)) => host(message, names, &at.field("endpoint"))?,
+        Some(HostIdentifier::EndpointName(_)) => {
+            at.field("endpoint_name")
+                .refuse("write the endpoint in its place");
+            return None;
+        }
+        None => {
+            at.problem("needs an endpoint");
+            return None;
+        }
+    };
+    Some(Endpoint {
+        address,
+        hostname,
+        weight: load_balancing_weight.unwrap_or(1),
+        health,
+        metadata: self::metadata(metadata.as_ref(), &at.field("metadata")),
+    })
+}
+
+fn host(message: &endpoint_v3::Endpoint, names: Names, at: &At<'_>) -> Option<(Address, String)> {
+    fields!(at, message, endpoint_v3::Endpoint {
+        honoured { address, hostname }
+        refused { additional_addresses: "one endpoint has one address" }
+        ignored {
+            health_check_config: "it is for health checks, which are refused",
+            observability_name: "endpoints are called by their addresses",
+        }
+    });
+    let at_address = &at.field("address");
+    let address = self::address(address.as_ref(), at_address)?;
+    if let (Address::Name { host, .. }, Names::Refused) = (&address, names) {
+        at_address
+            .field("socket_address")
+            .field("address")
+            .problem(format_args!(
+                "{host:?} is not an IP address; only STRICT_DNS and LOGICAL_DNS clusters resolve names"
+            ));
+        return None;
+    }
+    Some((address, hostname.clone()))
+}

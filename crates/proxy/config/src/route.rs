@@ -1,0 +1,239 @@
+//! Route tables, virtual hosts and routes.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use meltemi_ir::{Cors, Route, RouteAction, RouteConfiguration, VirtualHost};
+use meltemi_xds::pb::envoy::config::route::v3 as route_v3;
+use meltemi_xds::pb::envoy::config::route::v3::route::Action;
+use meltemi_xds::pb::envoy::config::route::v3::virtual_host::TlsRequirementType;
+
+use crate::cors::{old_cors_policy, per_filter};
+use crate::fields::fields;
+use crate::header::{request_changes, response_changes};
+use crate::metadata::metadata;
+use crate::path::At;
+use crate::retry::retry_policy;
+use crate::route_action::{direct, non_forwarding, redirect, target};
+use crate::route_match::route_match;
+use crate::scalar::{enumeration, non_empty};
+
+/// A direct response's body has no more bytes than this, unless the route table says otherwise.
+const DIRECT_BODY: u32 = 4096;
+
+/// A route table.
+pub(crate) fn route_configuration(
+    message: &route_v3::RouteConfiguration,
+    at: &At<'_>,
+) -> Option<RouteConfiguration> {
+    fields!(at, message, route_v3::RouteConfiguration {
+        honoured {
+            name, virtual_hosts, response_headers_to_add, response_headers_to_remove,
+            request_headers_to_add, request_headers_to_remove,
+            most_specific_header_mutations_wins, max_direct_response_body_size_bytes,
+            ignore_port_in_host_matching,
+        }
+        partly { typed_per_filter_config: "cors; others where they are optional" }
+        refused {
+            vhds: "virtual hosts come with the route table",
+            internal_only_headers: "",
+            cluster_specifier_plugins: "",
+            request_mirror_policies: "",
+            vhost_header: "",
+            ignore_path_parameters_in_path_matching: "",
+            route_specifiers: "",
+        }
+        ignored {
+            validate_clusters: "a cluster that does not exist answers as the route says",
+            metadata: "no filter of the proxy reads it",
+        }
+    });
+    let scope = Scope {
+        direct_body: max_direct_response_body_size_bytes.unwrap_or(DIRECT_BODY) as usize,
+        cors: per_filter(typed_per_filter_config, at),
+    };
+    let at_hosts = &at.field("virtual_hosts");
+    check_domains(virtual_hosts, at_hosts);
+    Some(RouteConfiguration {
+        name: name.clone(),
+        virtual_hosts: at_hosts.each(virtual_hosts, |host, at| {
+            virtual_host(host, &scope, at).map(Arc::new)
+        }),
+        request_headers: request_changes(request_headers_to_add, request_headers_to_remove, at),
+        response_headers: response_changes(response_headers_to_add, response_headers_to_remove, at),
+        ignore_port_in_host_matching: *ignore_port_in_host_matching,
+        most_specific_header_mutations_wins: *most_specific_header_mutations_wins,
+    })
+}
+
+/// What the routes of a table share.
+struct Scope {
+    direct_body: usize,
+    cors: Option<Arc<Cors>>,
+}
+
+/// A domain may stand in one virtual host only.
+fn check_domains(hosts: &[route_v3::VirtualHost], at: &At<'_>) {
+    let mut seen = HashSet::new();
+    for (index, host) in hosts.iter().enumerate() {
+        for (position, domain) in host.domains.iter().enumerate() {
+            if !seen.insert(domain.to_ascii_lowercase()) {
+                at.index(index)
+                    .field("domains")
+                    .index(position)
+                    .problem(format_args!("{domain:?} stands in this route table twice"));
+            }
+        }
+    }
+}
+
+fn virtual_host(
+    message: &route_v3::VirtualHost,
+    scope: &Scope,
+    at: &At<'_>,
+) -> Option<VirtualHost> {
+    fields!(at, message, route_v3::VirtualHost {
+        honoured {
+            name, domains, routes, request_headers_to_add, request_headers_to_remove,
+            response_headers_to_add, response_headers_to_remove, cors,
+            include_request_attempt_count, include_attempt_count_in_response, retry_policy,
+        }
+        partly {
+            require_tls: "NONE and ALL",
+            typed_per_filter_config: "cors; others where they are optional",
+        }
+        refused {
+            matcher: "list the routes",
+            rate_limits: "",
+            retry_policy_typed_config: "use retry_policy",
+            hedge_policy: "",
+            include_is_timeout_retry_header: "",
+            per_request_buffer_limit_bytes: "",
+            request_body_buffer_limit: "",
+            request_mirror_policies: "",
+            route_specifiers: "",
+        }
+        ignored {
+            virtual_clusters: "they only name statistics",
+            metadata: "no filter of the proxy reads it",
+        }
+    });
+    let at_domains = &at.field("domains");
+    if domains.is_empty() {
+        at_domains.problem("must not be empty");
+    }
+    let require_tls = match enumeration(*require_tls, &at.field("require_tls")) {
+        Some(TlsRequirementType::All) => true,
+        Some(TlsRequirementType::ExternalOnly) => {
+            at.field("require_tls").refuse("NONE and ALL are");
+            true
+        }
+        Some(TlsRequirementType::None) | None => false,
+    };
+    let cors = per_filter(typed_per_filter_config, at)
+        .or_else(|| old_cors_policy(cors.as_ref()?, &at.field("cors")))
+        .or_else(|| scope.cors.clone());
+    Some(VirtualHost {
+        name: non_empty(name, &at.field("name")).to_owned(),
+        domains: at_domains.each(domains, |domain, at| {
+            Some(non_empty(domain, at).to_ascii_lowercase())
+        }),
+        routes: at.field("routes").each(routes, |message, at| {
+            route(message, scope, at).map(Arc::new)
+        }),
+        require_tls,
+        request_headers: request_changes(request_headers_to_add, request_headers_to_remove, at),
+        response_headers: response_changes(response_headers_to_add, response_headers_to_remove, at),
+        retry: retry_policy
+            .as_ref()
+            .map(|message| Arc::new(self::retry_policy(message, &at.field("retry_policy")))),
+        cors,
+        include_request_attempt_count: *include_request_attempt_count,
+        include_attempt_count_in_response: *include_attempt_count_in_response,
+    })
+}
+
+fn route(message: &route_v3::Route, scope: &Scope, at: &At<'_>) -> Option<Route> {
+    fields!(at, message, route_v3::Route {
+        honoured {
+            name, r#match, metadata, request_headers_to_add, request_headers_to_remove,
+            response_headers_to_add, response_headers_to_remove,
+        }
+        partly { typed_per_filter_config: "cors where it forwards; others where they are optional" }
+        oneof { action {
+            route: Honoured "",
+            redirect: Honoured "",
+            direct_response: Honoured "",
+            non_forwarding_action: Honoured "",
+            filter_action: Refused "",
+        } }
+        refused {
+            per_request_buffer_limit_bytes: "",
+            request_body_buffer_limit: "",
+            route_specifiers: "",
+        }
+        ignored {
+            decorator: "it names spans, and there is no tracing",
+            tracing: "there is no tracing",
+            stat_prefix: "routes have no statistics of their own",
+        }
+    });
+    let at_match = &at.field("match");
+    let matcher = match r#match {
+        Some(message) => route_match(message, at_match),
+        None => {
+            at_match.problem("is required");
+            None
+        }
+    };
+    let cors = per_filter(typed_per_filter_config, at);
+    let action = route_action(action.as_ref(), scope, at);
+    let action = match (action, cors) {
+        (Some(RouteAction::Forward(mut target)), Some(cors)) => {
+            target.cors = Some(cors);
+            Some(RouteAction::Forward(target))
+        }
+        (action, None) => action,
+        (action, Some(_)) => {
+            at.field("typed_per_filter_config")
+                .refuse("cors, where the route does not forward");
+            action
+        }
+    };
+    Some(Route {
+        name: name.clone(),
+        matcher: matcher?,
+        action: action?,
+        request_headers: request_changes(request_headers_to_add, request_headers_to_remove, at),
+        response_headers: response_changes(response_headers_to_add, response_headers_to_remove, at),
+        metadata: self::metadata(metadata.as_ref(), &at.field("metadata")),
+    })
+}
+
+fn route_action(action: Option<&Action>, scope: &Scope, at: &At<'_>) -> Option<RouteAction> {
+    match action {
+        Some(Action::Route(message)) => {
+            target(message, &at.field("route")).map(|target| RouteAction::Forward(Box::new(target)))
+        }
+        Some(Action::Redirect(message)) => Some(RouteAction::Redirect(redirect(
+            message,
+            &at.field("redirect"),
+        ))),
+        Some(Action::DirectResponse(message)) => {
+            direct(message, scope.direct_body, &at.field("direct_response"))
+                .map(RouteAction::Direct)
+        }
+        Some(Action::NonForwardingAction(message)) => {
+            non_forwarding(message, &at.field("non_forwarding_action"));
+            Some(RouteAction::NonForwarding)
+        }
+        Some(Action::FilterAction(_)) => {
+            at.field("filter_action").refuse("");
+            None
+        }
+        None => {
+            at.problem("needs an action: route, redirect or direct_response");
+            None
+        }
+    }
+}

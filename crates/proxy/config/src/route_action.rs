@@ -1,0 +1,438 @@
+//! What a route does: forwards to a cluster, redirects, or answers at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use meltemi_ir::{
+    DirectResponse, HeaderMutation, HostRewrite, LocalReplyBody, PathRewrite, Priority, Redirect,
+    RedirectPath, RouteTarget, WeightedCluster,
+};
+use meltemi_xds::pb::envoy::config::core::v3::RoutingPriority;
+use meltemi_xds::pb::envoy::config::route::v3 as route_v3;
+use meltemi_xds::pb::envoy::config::route::v3::redirect_action::{
+    PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier,
+};
+use meltemi_xds::pb::envoy::config::route::v3::route_action::{
+    ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier, MaxStreamDuration,
+    UpgradeConfig,
+};
+use meltemi_xds::pb::envoy::config::route::v3::weighted_cluster::cluster_weight::HostRewriteSpecifier as ClusterHostRewrite;
+use meltemi_xds::pb::envoy::config::route::v3::weighted_cluster::{
+    ClusterWeight, RandomValueSpecifier,
+};
+
+use crate::cors::old_cors_policy;
+use crate::data_source;
+use crate::fields::fields;
+use crate::header::{header_name, header_value, request_changes, response_changes};
+use crate::matcher::substitution;
+use crate::path::At;
+use crate::retry::retry_policy;
+use crate::scalar::{duration, enumeration, limit, non_empty, override_limit, port, status};
+
+/// Forwards to a cluster.
+pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<RouteTarget> {
+    fields!(at, message, route_v3::RouteAction {
+        honoured {
+            cluster_not_found_response_code, prefix_rewrite, regex_rewrite,
+            append_x_forwarded_host, timeout, idle_timeout, retry_policy, priority, cors,
+        }
+        partly {
+            upgrade_configs: "without connect_config",
+            max_stream_duration: "",
+            metadata_match: "empty",
+            include_vh_rate_limits: "without effect, as there are no rate limits",
+            internal_redirect_action: "PASS_THROUGH_INTERNAL_REDIRECT",
+        }
+        oneof {
+            cluster_specifier {
+                cluster: Honoured "",
+                weighted_clusters: Honoured "",
+                cluster_header: Refused "",
+                cluster_specifier_plugin: Refused "",
+                inline_cluster_specifier_plugin: Refused "",
+            },
+            host_rewrite_specifier {
+                host_rewrite_literal: Honoured "",
+                auto_host_rewrite: Honoured "",
+                host_rewrite_header: Honoured "",
+                host_rewrite_path_regex: Honoured "",
+                host_rewrite: Refused "use host_rewrite_literal",
+            },
+        }
+        refused {
+            path_rewrite_policy: "URI templates",
+            path_rewrite: "use prefix_rewrite or regex_rewrite",
+            flush_timeout: "",
+            early_data_policy: "",
+            retry_policy_typed_config: "use retry_policy",
+            request_mirror_policies: "",
+            rate_limits: "",
+            hash_policy: "",
+            max_grpc_timeout: "use max_stream_duration.grpc_timeout_header_max",
+            grpc_timeout_offset: "",
+            internal_redirect_policy: "",
+            hedge_policy: "",
+        }
+        ignored { max_internal_redirects: "internal redirects are refused" }
+    });
+    // ignored: there are no rate limits to include.
+    let _ = include_vh_rate_limits;
+    refuse_metadata_match(metadata_match.as_ref(), at);
+    if *internal_redirect_action != 0 {
+        at.field("internal_redirect_action").refuse("");
+    }
+    let clusters = clusters(cluster_specifier.as_ref(), at);
+    let (max_stream_duration, grpc_timeout_max) = match max_stream_duration {
+        Some(message) => stream_duration(message, &at.field("max_stream_duration")),
+        None => (None, None),
+    };
+    let target = RouteTarget {
+        clusters: clusters?,
+        cluster_not_found: not_found_status(
+            *cluster_not_found_response_code,
+            &at.field("cluster_not_found_response_code"),
+        ),
+        timeout: limit(
+            timeout.as_ref(),
+            Some(Duration::from_secs(15)),
+            &at.field("timeout"),
+        ),
+        idle_timeout: override_limit(idle_timeout.as_ref(), &at.field("idle_timeout")),
+        max_stream_duration,
+        grpc_timeout_max,
+        retry: retry_policy
+            .as_ref()
+            .map(|message| Arc::new(self::retry_policy(message, &at.field("retry_policy")))),
+        host_rewrite: host_rewrite(host_rewrite_specifier.as_ref(), at),
+        append_x_forwarded_host: *append_x_forwarded_host,
+        path_rewrite: rewrite(prefix_rewrite, regex_rewrite.as_ref(), at),
+        cors: cors
+            .as_ref()
+            .and_then(|message| old_cors_policy(message, &at.field("cors"))),
+        upgrades: at.field("upgrade_configs").each(upgrade_configs, upgrade),
+        priority: routing_priority(*priority, &at.field("priority")),
+    };
+    Some(target)
+}
+
+fn refuse_metadata_match(
+    message: Option<&meltemi_xds::pb::envoy::config::core::v3::Metadata>,
+    at: &At<'_>,
+) {
+    let set = message.is_some_and(|message| {
+        message
+            .filter_metadata
+            .values()
+            .any(|fields| !fields.fields.is_empty())
+    });
+    if set {
+        at.field("metadata_match").refuse("subsets of a cluster");
+    }
+}
+
+/// A routing priority.
+pub(crate) fn routing_priority(value: i32, at: &At<'_>) -> Priority {
+    match enumeration(value, at) {
+        Some(RoutingPriority::High) => Priority::High,
+        Some(RoutingPriority::Default) | None => Priority::Default,
+    }
+}
+
+fn not_found_status(value: i32, at: &At<'_>) -> StatusCode {
+    match enumeration(value, at) {
+        Some(ClusterNotFoundResponseCode::NotFound) => StatusCode::NOT_FOUND,
+        Some(ClusterNotFoundResponseCode::InternalServerError) => StatusCode::INTERNAL_SERVER_ERROR,
+        Some(ClusterNotFoundResponseCode::ServiceUnavailable) | None => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    }
+}
+
+fn clusters(specifier: Option<&ClusterSpecifier>, at: &At<'_>) -> Option<Vec<WeightedCluster>> {
+    let refused = match specifier {
+        Some(ClusterSpecifier::Cluster(name)) => {
+            return Some(vec![WeightedCluster {
+                name: non_empty(name, &at.field("cluster")).into(),
+                weight: 1,
+                request_headers: HeaderMutation::default(),
+                response_headers: HeaderMutation::default(),
+                host_rewrite: None,
+            }]);
+        }
+        Some(ClusterSpecifier::WeightedClusters(message)) => {
+            return Some(weighted(message, &at.field("weighted_clusters")));
+        }
+        Some(ClusterSpecifier::ClusterHeader(_)) => "cluster_header",
+        Some(ClusterSpecifier::ClusterSpecifierPlugin(_)) => "cluster_specifier_plugin",
+        Some(ClusterSpecifier::InlineClusterSpecifierPlugin(_)) => {
+            "inline_cluster_specifier_plugin"
+        }
+        None => {
+            at.problem("needs a cluster or weighted_clusters");
+            return None;
+        }
+    };
+    at.field(refused).refuse("");
+    None
+}
+
+fn weighted(message: &route_v3::WeightedCluster, at: &At<'_>) -> Vec<WeightedCluster> {
+    fields!(at, message, route_v3::WeightedCluster {
+        honoured { clusters, total_weight }
+        oneof { random_value_specifier {
+            header_name: Refused "the choice is random",
+            use_hash_policy: Refused "there are no hash policies",
+        } }
+        ignored { runtime_key_prefix: "no runtime overrides the weights" }
+    });
+    match random_value_specifier {
+        Some(RandomValueSpecifier::HeaderName(_)) => {
+            at.field("header_name").refuse("the choice is random");
+        }
+        Some(RandomValueSpecifier::UseHashPolicy(true)) => {
+            at.field("use_hash_policy")
+                .refuse("there are no hash policies");
+        }
+        Some(RandomValueSpecifier::UseHashPolicy(false)) | None => {}
+    }
+    let at_clusters = &at.field("clusters");
+    let converted = at_clusters.each(clusters, cluster_weight);
+    let sum: u64 = clusters
+        .iter()
+        .map(|cluster| u64::from(cluster.weight.unwrap_or(0)))
+        .sum();
+    if sum == 0 || sum > u64::from(u32::MAX) {
+        at_clusters.problem(format_args!(
+            "the weights make {sum} together; they must make between 1 and {}",
+            u32::MAX
+        ));
+    }
+    match total_weight {
+        Some(total) if u64::from(*total) != sum => at.field("total_weight").problem(format_args!(
+            "is {total}, but the weights make {sum} together"
+        )),
+        _ => {}
+    }
+    converted
+}
+
+fn cluster_weight(message: &ClusterWeight, at: &At<'_>) -> Option<WeightedCluster> {
+    fields!(at, message, ClusterWeight {
+        honoured {
+            name, weight, request_headers_to_add, request_headers_to_remove,
+            response_headers_to_add, response_headers_to_remove,
+        }
+        partly { metadata_match: "empty" }
+        oneof { host_rewrite_specifier { host_rewrite_literal: Honoured "" } }
+        refused {
+            cluster_header: "",
+            typed_per_filter_config: "set it on the route",
+        }
+    });
+    refuse_metadata_match(metadata_match.as_ref(), at);
+    if weight.is_none() {
+        at.field("weight").problem("is required");
+    }
+    let host_rewrite = match host_rewrite_specifier {
+        Some(ClusterHostRewrite::HostRewriteLiteral(host)) => {
+            header_value(host, &at.field("host_rewrite_literal"));
+            Some(host.clone())
+        }
+        None => None,
+    };
+    Some(WeightedCluster {
+        name: non_empty(name, &at.field("name")).into(),
+        weight: weight.unwrap_or(0),
+        request_headers: request_changes(request_headers_to_add, request_headers_to_remove, at),
+        response_headers: response_changes(response_headers_to_add, response_headers_to_remove, at),
+        host_rewrite,
+    })
+}
+
+fn host_rewrite(specifier: Option<&HostRewriteSpecifier>, at: &At<'_>) -> HostRewrite {
+    match specifier {
+        None | Some(HostRewriteSpecifier::AutoHostRewrite(false)) => HostRewrite::None,
+        Some(HostRewriteSpecifier::AutoHostRewrite(true)) => HostRewrite::Endpoint,
+        Some(HostRewriteSpecifier::HostRewriteLiteral(host)) if host.is_empty() => {
+            HostRewrite::None
+        }
+        Some(HostRewriteSpecifier::HostRewriteLiteral(host)) => {
+            header_value(host, &at.field("host_rewrite_literal"));
+            HostRewrite::Literal(host.clone())
+        }
+        Some(HostRewriteSpecifier::HostRewriteHeader(name)) => {
+            header_name(name, &at.field("host_rewrite_header"))
+                .map_or(HostRewrite::None, HostRewrite::Header)
+        }
+        Some(HostRewriteSpecifier::HostRewritePathRegex(message)) => {
+            substitution(message, &at.field("host_rewrite_path_regex")).map_or(
+                HostRewrite::None,
+                |(regex, substitution)| HostRewrite::PathRegex {
+                    regex,
+                    substitution,
+                },
+            )
+        }
+        Some(HostRewriteSpecifier::HostRewrite(_)) => {
+            at.field("host_rewrite").refuse("use host_rewrite_literal");
+            HostRewrite::None
+        }
+    }
+}
+
+fn rewrite(
+    prefix: &str,
+    regex: Option<&meltemi_xds::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute>,
+    at: &At<'_>,
+) -> PathRewrite {
+    match (prefix, regex) {
+        ("", None) => PathRewrite::None,
+        (prefix, None) => {
+            header_value(prefix, &at.field("prefix_rewrite"));
+            PathRewrite::Prefix(prefix.to_owned())
+        }
+        ("", Some(message)) => substitution(message, &at.field("regex_rewrite")).map_or(
+            PathRewrite::None,
+            |(regex, substitution)| PathRewrite::Regex {
+                regex,
+                substitution,
+            },
+        ),
+        (_, Some(_)) => {
+            at.field("regex_rewrite")
+                .problem("cannot be set together with prefix_rewrite");
+            PathRewrite::None
+        }
+    }
+}
+
+type StreamLimits = (Option<Option<Duration>>, Option<Duration>);
+
+fn stream_duration(message: &MaxStreamDuration, at: &At<'_>) -> StreamLimits {
+    fields!(at, message, MaxStreamDuration {
+        honoured { max_stream_duration, grpc_timeout_header_max }
+        refused { grpc_timeout_header_offset: "" }
+    });
+    (
+        override_limit(
+            max_stream_duration.as_ref(),
+            &at.field("max_stream_duration"),
+        ),
+        duration(
+            grpc_timeout_header_max.as_ref(),
+            &at.field("grpc_timeout_header_max"),
+        ),
+    )
+}
+
+fn upgrade(message: &UpgradeConfig, at: &At<'_>) -> Option<(String, bool)> {
+    fields!(at, message, UpgradeConfig {
+        honoured { upgrade_type, enabled }
+        refused { connect_config: "CONNECT is forwarded as it is" }
+    });
+    non_empty(upgrade_type, &at.field("upgrade_type"));
+    Some((upgrade_type.to_ascii_lowercase(), enabled.unwrap_or(true)))
+}
+
+/// Answers with a redirection.
+pub(crate) fn redirect(message: &route_v3::RedirectAction, at: &At<'_>) -> Redirect {
+    fields!(at, message, route_v3::RedirectAction {
+        honoured { host_redirect, port_redirect, response_code, strip_query }
+        oneof {
+            scheme_rewrite_specifier {
+                https_redirect: Honoured "",
+                scheme_redirect: Honoured "",
+            },
+            path_rewrite_specifier {
+                path_redirect: Honoured "",
+                prefix_rewrite: Honoured "",
+                regex_rewrite: Honoured "",
+                path_rewrite: Refused "use path_redirect",
+            },
+        }
+    });
+    let (scheme, https) = match scheme_rewrite_specifier {
+        Some(SchemeRewriteSpecifier::HttpsRedirect(https)) => (None, *https),
+        Some(SchemeRewriteSpecifier::SchemeRedirect(scheme)) => (
+            Some(scheme.clone()).filter(|scheme| !scheme.is_empty()),
+            false,
+        ),
+        None => (None, false),
+    };
+    let path = match path_rewrite_specifier {
+        None => RedirectPath::Keep,
+        Some(PathRewriteSpecifier::PathRedirect(path)) if path.is_empty() => RedirectPath::Keep,
+        Some(PathRewriteSpecifier::PathRedirect(path)) => {
+            header_value(path, &at.field("path_redirect"));
+            RedirectPath::Full(path.clone())
+        }
+        Some(PathRewriteSpecifier::PrefixRewrite(prefix)) => {
+            header_value(prefix, &at.field("prefix_rewrite"));
+            RedirectPath::Prefix(prefix.clone())
+        }
+        Some(PathRewriteSpecifier::RegexRewrite(message)) => {
+            substitution(message, &at.field("regex_rewrite")).map_or(
+                RedirectPath::Keep,
+                |(regex, substitution)| RedirectPath::Regex {
+                    regex,
+                    substitution,
+                },
+            )
+        }
+        Some(PathRewriteSpecifier::PathRewrite(_)) => {
+            at.field("path_rewrite").refuse("use path_redirect");
+            RedirectPath::Keep
+        }
+    };
+    header_value(host_redirect, &at.field("host_redirect"));
+    let status = match enumeration(*response_code, &at.field("response_code")) {
+        Some(RedirectResponseCode::Found) => StatusCode::FOUND,
+        Some(RedirectResponseCode::SeeOther) => StatusCode::SEE_OTHER,
+        Some(RedirectResponseCode::TemporaryRedirect) => StatusCode::TEMPORARY_REDIRECT,
+        Some(RedirectResponseCode::PermanentRedirect) => StatusCode::PERMANENT_REDIRECT,
+        Some(RedirectResponseCode::MovedPermanently) | None => StatusCode::MOVED_PERMANENTLY,
+    };
+    Redirect {
+        scheme,
+        https,
+        host: Some(host_redirect.clone()).filter(|host| !host.is_empty()),
+        port: port(*port_redirect, &at.field("port_redirect")).filter(|port| *port != 0),
+        path,
+        status,
+        strip_query: *strip_query,
+    }
+}
+
+/// Answers at once, with a body of `most` bytes at most.
+pub(crate) fn direct(
+    message: &route_v3::DirectResponseAction,
+    most: usize,
+    at: &At<'_>,
+) -> Option<DirectResponse> {
+    fields!(at, message, route_v3::DirectResponseAction {
+        honoured { status, body }
+        refused { body_format: "write the body as it is" }
+    });
+    let at_body = &at.field("body");
+    let bytes = match body {
+        Some(body) => data_source::bytes(body, at_body)?,
+        None => Vec::new(),
+    };
+    if bytes.len() > most {
+        at_body.problem(format_args!(
+            "has {} bytes, more than the {most} that max_direct_response_body_size_bytes allows",
+            bytes.len()
+        ));
+    }
+    Some(DirectResponse {
+        status: self::status(*status, 200, &at.field("status"))?,
+        body: LocalReplyBody::from(bytes),
+    })
+}
+
+/// Answers 404, as a control plane that knows no proxy asks for.
+pub(crate) fn non_forwarding(message: &route_v3::NonForwardingAction, at: &At<'_>) {
+    fields!(at, message, route_v3::NonForwardingAction {});
+}

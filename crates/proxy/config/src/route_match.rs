@@ -1,0 +1,82 @@
+//! Which requests a route takes.
+
+use meltemi_ir::{PathMatch, RegexMatch, RouteMatch};
+use meltemi_xds::pb::envoy::config::route::v3 as route_v3;
+use meltemi_xds::pb::envoy::config::route::v3::route_match::{
+    ConnectMatcher, GrpcRouteMatchOptions, PathSpecifier,
+};
+
+use crate::fields::fields;
+use crate::matcher::{full_match, header_match, query_match};
+use crate::path::At;
+use crate::scalar::runtime_per_million;
+
+/// A route's match.
+pub(crate) fn route_match(message: &route_v3::RouteMatch, at: &At<'_>) -> Option<RouteMatch> {
+    fields!(at, message, route_v3::RouteMatch {
+        honoured { case_sensitive, runtime_fraction, headers, query_parameters, grpc }
+        oneof { path_specifier {
+            prefix: Honoured "",
+            path: Honoured "",
+            safe_regex: Honoured "",
+            connect_matcher: Honoured "",
+            path_separated_prefix: Honoured "",
+            path_match_policy: Refused "URI templates",
+        } }
+        refused {
+            cookies: "match the cookie header",
+            tls_context: "",
+            dynamic_metadata: "",
+            filter_state: "",
+        }
+    });
+    let path = match path_specifier {
+        Some(PathSpecifier::Prefix(prefix)) => Some(PathMatch::Prefix(prefix.clone())),
+        Some(PathSpecifier::Path(path)) => Some(PathMatch::Exact(path.clone())),
+        Some(PathSpecifier::SafeRegex(regex)) => full_match(regex, &at.field("safe_regex"))
+            .map(|regex| PathMatch::Regex(RegexMatch(regex))),
+        Some(PathSpecifier::ConnectMatcher(message)) => {
+            fields!(at, message, ConnectMatcher {});
+            Some(PathMatch::Connect)
+        }
+        Some(PathSpecifier::PathSeparatedPrefix(prefix)) => {
+            separated(prefix, &at.field("path_separated_prefix"))
+        }
+        Some(PathSpecifier::PathMatchPolicy(_)) => {
+            at.field("path_match_policy").refuse("URI templates");
+            None
+        }
+        None => {
+            at.problem("needs a path_specifier such as prefix");
+            None
+        }
+    };
+    if let Some(message) = grpc {
+        fields!(at, message, GrpcRouteMatchOptions {});
+    }
+    let fraction = runtime_fraction
+        .as_ref()
+        .map(|fraction| runtime_per_million(fraction, &at.field("runtime_fraction")));
+    let headers = at.field("headers").each(headers, header_match);
+    let query = at
+        .field("query_parameters")
+        .each(query_parameters, query_match);
+    Some(RouteMatch {
+        path: path?,
+        case_sensitive: case_sensitive.unwrap_or(true),
+        headers,
+        query,
+        grpc: grpc.is_some(),
+        fraction_per_million: fraction,
+    })
+}
+
+fn separated(prefix: &str, at: &At<'_>) -> Option<PathMatch> {
+    if prefix.len() < 2 || prefix.contains(['?', '#']) || prefix.ends_with('/') {
+        at.problem(format_args!(
+            "{prefix:?} must have two characters or more, no ? or # and no slash at its end"
+        ));
+        return None;
+    }
+    Some(PathMatch::SeparatedPrefix(prefix.to_owned()))
+}

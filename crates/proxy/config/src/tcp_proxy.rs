@@ -1,0 +1,132 @@
+//! The TCP proxy filter.
+
+use std::time::Duration;
+
+use meltemi_ir::{IstioStats, TcpCluster, TcpProxy};
+use meltemi_xds::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_v3;
+use meltemi_xds::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::weighted_cluster::ClusterWeight;
+use meltemi_xds::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::{
+    ClusterSpecifier, WeightedCluster,
+};
+
+use crate::access_log::access_log;
+use crate::fields::fields;
+use crate::path::At;
+use crate::scalar::{limit, non_empty, within};
+
+/// The filter, with the metrics filter that stands before it.
+pub(crate) fn tcp_proxy(
+    message: &tcp_v3::TcpProxy,
+    istio_stats: Option<IstioStats>,
+    at: &At<'_>,
+) -> Option<TcpProxy> {
+    fields!(at, message, tcp_v3::TcpProxy {
+        honoured {
+            stat_prefix, idle_timeout, access_log, max_connect_attempts,
+            max_downstream_connection_duration,
+        }
+        partly {
+            metadata_match: "empty",
+            upstream_connect_mode: "IMMEDIATE",
+        }
+        oneof { cluster_specifier {
+            cluster: Honoured "",
+            weighted_clusters: Honoured "",
+        } }
+        refused {
+            on_demand: "",
+            downstream_idle_timeout: "use idle_timeout",
+            upstream_idle_timeout: "use idle_timeout",
+            backoff_options: "",
+            hash_policy: "",
+            tunneling_config: "",
+            max_downstream_connection_duration_jitter_percentage: "",
+            access_log_flush_interval: "",
+            flush_access_log_on_connected: "",
+            access_log_options: "",
+            proxy_protocol_tlvs: "",
+            max_early_data_bytes: "",
+        }
+        ignored {
+            proxy_protocol_tlv_merge_policy: "the TLVs are refused",
+            check_drain_close: "a connection lives until its listener has drained",
+        }
+    });
+    let subset = metadata_match.as_ref().is_some_and(|message| {
+        message
+            .filter_metadata
+            .values()
+            .any(|fields| !fields.fields.is_empty())
+    });
+    if subset {
+        at.field("metadata_match").refuse("subsets of a cluster");
+    }
+    if *upstream_connect_mode != 0 {
+        at.field("upstream_connect_mode")
+            .refuse("only IMMEDIATE is");
+    }
+    let clusters = match cluster_specifier {
+        Some(ClusterSpecifier::Cluster(name)) => vec![TcpCluster {
+            name: non_empty(name, &at.field("cluster")).into(),
+            weight: 1,
+        }],
+        Some(ClusterSpecifier::WeightedClusters(message)) => {
+            weighted(message, &at.field("weighted_clusters"))
+        }
+        None => {
+            at.problem("needs a cluster or weighted_clusters");
+            return None;
+        }
+    };
+    let hour = Duration::from_secs(3600);
+    Some(TcpProxy {
+        stat_prefix: non_empty(stat_prefix, &at.field("stat_prefix")).to_owned(),
+        clusters,
+        idle_timeout: limit(idle_timeout.as_ref(), Some(hour), &at.field("idle_timeout")),
+        max_downstream_connection_duration: limit(
+            max_downstream_connection_duration.as_ref(),
+            None,
+            &at.field("max_downstream_connection_duration"),
+        ),
+        max_connect_attempts: within(
+            *max_connect_attempts,
+            1,
+            1..=u32::MAX,
+            &at.field("max_connect_attempts"),
+        ),
+        access_log: at.field("access_log").each(access_log, self::access_log),
+        istio_stats,
+    })
+}
+
+fn weighted(message: &WeightedCluster, at: &At<'_>) -> Vec<TcpCluster> {
+    fields!(at, message, WeightedCluster { honoured { clusters } });
+    let at = &at.field("clusters");
+    if clusters.is_empty() {
+        at.problem("must not be empty");
+    }
+    let sum: u64 = clusters
+        .iter()
+        .map(|cluster| u64::from(cluster.weight))
+        .sum();
+    if sum > u64::from(u32::MAX) {
+        at.problem(format_args!(
+            "the weights make {sum} together, which is too much"
+        ));
+    }
+    at.each(clusters, weight)
+}
+
+fn weight(message: &ClusterWeight, at: &At<'_>) -> Option<TcpCluster> {
+    fields!(at, message, ClusterWeight {
+        honoured { name, weight }
+        refused { metadata_match: "subsets of a cluster" }
+    });
+    if *weight == 0 {
+        at.field("weight").problem("must be at least 1");
+    }
+    Some(TcpCluster {
+        name: non_empty(name, &at.field("name")).into(),
+        weight: *weight,
+    })
+}
