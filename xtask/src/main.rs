@@ -6,6 +6,7 @@
     reason = "a task talks to the person who runs it"
 )]
 
+mod bench;
 mod protos;
 mod tidy;
 
@@ -26,12 +27,16 @@ enum Task {
     Protos(protos::Arguments),
     /// Check the structure: crate edges, sizes, names, fields that conversions leave out.
     Tidy,
+    /// Measure the proxy beside Envoy and HAProxy.
+    #[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Protos(arguments) => protos::run(&arguments),
         Task::Tidy => tidy::run(),
+        Task::Bench(arguments) => bench::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
