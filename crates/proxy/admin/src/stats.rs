@@ -1,0 +1,59 @@
+//! `/stats` and `/stats/prometheus`.
+
+use meltemi_telemetry::{HistogramBuckets, StatKind, StatsQuery};
+
+use crate::query::Query;
+use crate::reply::Reply;
+use crate::{AdminState, server_info};
+
+pub(crate) fn stats(state: &AdminState, query: &Query<'_>) -> Reply {
+    server_info::update_stats(state);
+    let wanted = match wanted(query) {
+        Ok(wanted) => wanted,
+        Err(reply) => return reply,
+    };
+    match query.get("format") {
+        None | Some("" | "text") => Reply::text(state.stats.text(&wanted)),
+        Some("json") => Reply::compact_json(&state.stats.json(&wanted)),
+        Some("prometheus") => Reply::text(state.stats.prometheus(&wanted)),
+        Some(_) => Reply::bad_request("usage: /stats?format=(json|prometheus|text)\n\n"),
+    }
+}
+
+pub(crate) fn prometheus(state: &AdminState, query: &Query<'_>) -> Reply {
+    server_info::update_stats(state);
+    match wanted(query) {
+        Ok(wanted) => Reply::text(state.stats.prometheus(&wanted)),
+        Err(reply) => reply,
+    }
+}
+
+fn wanted(query: &Query<'_>) -> Result<StatsQuery, Reply> {
+    let kind = match query.get("type") {
+        None | Some("" | "All") => StatKind::All,
+        Some("Counters") => StatKind::Counters,
+        Some("Gauges") => StatKind::Gauges,
+        Some("Histograms") => StatKind::Histograms,
+        Some("TextReadouts") => StatKind::TextReadouts,
+        Some(_) => {
+            let usage = "usage: /stats?type=(All|Counters|Gauges|Histograms|TextReadouts)\n\n";
+            return Err(Reply::bad_request(usage));
+        }
+    };
+    let buckets = match query.get("histogram_buckets") {
+        None | Some("" | "none" | "summary") => HistogramBuckets::Summary,
+        Some("cumulative") => HistogramBuckets::Cumulative,
+        Some("disjoint") => HistogramBuckets::Disjoint,
+        Some(_) => {
+            let usage = "usage: /stats?histogram_buckets=(cumulative|disjoint|summary)\n";
+            return Err(Reply::bad_request(usage));
+        }
+    };
+    Ok(StatsQuery {
+        filter: query.regex("filter")?,
+        invert_filter: query.is_on("invert_filter"),
+        used_only: query.is_on("usedonly"),
+        kind,
+        buckets,
+    })
+}
