@@ -1,1 +1,37 @@
-//! The HTTP connection manager: codec, routing, retries, responses.
+//! The HTTP connection manager: codec, routing, filters, retries, responses.
+//!
+//! The listener calls [`serve`] with a byte stream and a slot that holds the filter chain's
+//! [`ConnectionManager`]; every request looks at the slot, so that a change of configuration
+//! takes effect at the next request and cuts nothing. Route tables come through
+//! [`RouteTables`]. What a worker's connections share is in its [`WorkerContext`].
+
+mod body;
+mod connection;
+mod deadline;
+mod exchange;
+mod filter;
+mod head;
+mod headers;
+mod manager;
+mod mutation;
+mod path;
+mod request_body;
+mod route;
+mod router;
+mod server;
+mod stream;
+mod timer;
+mod upgrade;
+mod worker;
+
+pub use body::{BrokenOff, ProxyBody};
+pub use connection::ConnectionContext;
+pub use filter::{Decision, FilterReply, HttpFilter, Notes, RequestContext, ResponseContext};
+pub use manager::{ConnectionManager, HttpShared, ManagerError};
+pub use mutation::{Mutation, MutationError};
+pub use path::{NormalPath, normalize};
+pub use route::{
+    RequestView, RouteError, RouteIndex, RouteMatch, RouteSlot, RouteTable, RouteTables,
+};
+pub use server::serve;
+pub use worker::{Identity, WorkerContext, WorkerParts};

@@ -1,0 +1,193 @@
+//! Changes to headers that the configuration asks for, compiled: removals, then additions
+//! whose values are literal or made by a format. Routes hold them; the router applies them.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use meltemi_ir as ir;
+use meltemi_telemetry::{FormatError, Formatter, StreamRecord};
+
+/// Compiled header changes of one scope.
+#[derive(Debug)]
+pub struct Mutation {
+    remove: Vec<HeaderName>,
+    add: Vec<Addition>,
+}
+
+#[derive(Debug)]
+struct Addition {
+    target: ir::HeaderTarget,
+    value: Source,
+    action: ir::AppendAction,
+    keep_empty: bool,
+}
+
+#[derive(Debug)]
+enum Source {
+    Literal(HeaderValue),
+    Format(Formatter),
+}
+
+/// Why header changes cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MutationError {
+    /// The value is no valid format.
+    #[error("add[{index}].value: {source}")]
+    Format {
+        /// Which addition.
+        index: usize,
+        /// What is wrong with it.
+        source: FormatError,
+    },
+}
+
+/// Where pseudo headers are written; headers go to the map beside it.
+pub(crate) trait PseudoHeaders {
+    /// The value of a pseudo header, if the message has it.
+    fn has(&self, target: &ir::HeaderTarget) -> bool;
+    /// Writes it; an unusable value is dropped.
+    fn set(&mut self, target: &ir::HeaderTarget, value: HeaderValue);
+}
+
+/// A message whose pseudo headers are not to be written.
+pub(crate) struct NoPseudo;
+
+impl PseudoHeaders for NoPseudo {
+    fn has(&self, _target: &ir::HeaderTarget) -> bool {
+        true
+    }
+
+    fn set(&mut self, _target: &ir::HeaderTarget, _value: HeaderValue) {}
+}
+
+impl Mutation {
+    /// Compiles the changes.
+    ///
+    /// # Errors
+    /// When a value is no valid format.
+    pub fn new(config: &ir::HeaderMutation) -> Result<Self, MutationError> {
+        let ir::HeaderMutation { remove, add } = config;
+        let add = add
+            .iter()
+            .enumerate()
+            .map(|(index, addition)| {
+                Addition::new(addition).map_err(|source| MutationError::Format { index, source })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            remove: remove.clone(),
+            add,
+        })
+    }
+
+    /// Whether a value is made by a format, so that [`Self::apply`] needs a record.
+    pub(crate) fn needs_record(&self) -> bool {
+        self.add
+            .iter()
+            .any(|addition| matches!(addition.value, Source::Format(_)))
+    }
+
+    /// The request's headers that formats mention, if there are formats.
+    pub(crate) fn format_fields(&self) -> Option<impl Iterator<Item = &HeaderName>> {
+        self.needs_record().then(|| {
+            self.add
+                .iter()
+                .filter_map(|addition| match &addition.value {
+                    Source::Format(formatter) => Some(&formatter.fields().request_headers),
+                    Source::Literal(_) => None,
+                })
+                .flatten()
+        })
+    }
+
+    /// The values that formats make of the record, in order, for [`Self::apply`].
+    pub(crate) fn values(&self, record: &StreamRecord<'_>) -> Vec<Option<HeaderValue>> {
+        let mut text = Vec::new();
+        self.add
+            .iter()
+            .filter_map(|addition| match &addition.value {
+                Source::Literal(_) => None,
+                Source::Format(formatter) => {
+                    text.clear();
+                    formatter.format(record, &mut text);
+                    Some(HeaderValue::from_bytes(&text).ok())
+                }
+            })
+            .collect()
+    }
+
+    /// Makes the changes. `values` come from [`Self::values`]; they may be empty where
+    /// [`Self::needs_record`] is false.
+    pub(crate) fn apply(
+        &self,
+        headers: &mut HeaderMap,
+        pseudo: &mut impl PseudoHeaders,
+        values: Vec<Option<HeaderValue>>,
+    ) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        let mut values = values.into_iter();
+        for addition in &self.add {
+            let value = match &addition.value {
+                Source::Literal(value) => Some(value.clone()),
+                Source::Format(_) => values.next().flatten(),
+            };
+            if let Some(value) = value
+                && (addition.keep_empty || !value.is_empty())
+            {
+                addition.apply(headers, pseudo, value);
+            }
+        }
+    }
+}
+
+impl Addition {
+    fn new(config: &ir::HeaderAppend) -> Result<Self, FormatError> {
+        let ir::HeaderAppend {
+            name,
+            value,
+            literal,
+            action,
+            keep_empty,
+        } = config;
+        Ok(Self {
+            target: name.clone(),
+            value: match literal {
+                Some(literal) => Source::Literal(literal.clone()),
+                None => Source::Format(Formatter::parse_header(value)?),
+            },
+            action: *action,
+            keep_empty: *keep_empty,
+        })
+    }
+
+    fn apply(&self, headers: &mut HeaderMap, pseudo: &mut impl PseudoHeaders, value: HeaderValue) {
+        let ir::HeaderTarget::Name(name) = &self.target else {
+            let present = pseudo.has(&self.target);
+            match self.action {
+                ir::AppendAction::AddIfAbsent if present => {}
+                ir::AppendAction::OverwriteIfExists if !present => {}
+                _ => pseudo.set(&self.target, value),
+            }
+            return;
+        };
+        match self.action {
+            ir::AppendAction::AppendOrAdd => {
+                headers.append(name, value);
+            }
+            ir::AppendAction::AddIfAbsent => {
+                headers.entry(name).or_insert(value);
+            }
+            ir::AppendAction::OverwriteOrAdd => {
+                headers.insert(name, value);
+            }
+            ir::AppendAction::OverwriteIfExists => {
+                if headers.contains_key(name) {
+                    headers.insert(name, value);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

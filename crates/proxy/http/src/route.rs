@@ -1,0 +1,454 @@
+//! Route tables: what RDS delivers, compiled so that a request finds its route without
+//! allocating. Configuration enters through [`RouteTables`]; the connection manager asks a
+//! [`RouteTable`] once per request.
+
+mod domain;
+mod matching;
+mod rewrite;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use meltemi_ir as ir;
+
+use crate::mutation::{Mutation, MutationError};
+
+pub use matching::RequestView;
+
+pub(crate) use domain::{port_of, without_port};
+pub(crate) use matching::{Source, header_matches, is_grpc_type};
+pub(crate) use rewrite::{RedirectPlan, Substitution, location, matched_length};
+pub(crate) use rewrite::{replace_prefix, substitute};
+
+/// Where the newest table of a name is found.
+pub type RouteSlot = Arc<ArcSwapOption<RouteTable>>;
+
+/// The route tables that discovery delivers, by name. Shared by all threads.
+#[derive(Debug, Default)]
+pub struct RouteTables(Mutex<HashMap<String, RouteSlot>>);
+
+/// A route configuration, compiled.
+#[derive(Debug)]
+pub struct RouteTable {
+    config: Arc<ir::RouteConfiguration>,
+    domains: domain::DomainIndex,
+    hosts: Box<[VirtualHost]>,
+    request: Option<Mutation>,
+    response: Option<Mutation>,
+    /// The request's headers that formats of response headers mention, if there are formats.
+    formats: Option<Vec<http::HeaderName>>,
+}
+
+/// A virtual host, compiled.
+#[derive(Debug)]
+pub(crate) struct VirtualHost {
+    pub(crate) config: Arc<ir::VirtualHost>,
+    pub(crate) routes: Box<[Route]>,
+    request: Option<Mutation>,
+    response: Option<Mutation>,
+}
+
+/// A route, compiled.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) config: Arc<ir::Route>,
+    request: Option<Mutation>,
+    response: Option<Mutation>,
+    pub(crate) action: Action,
+}
+
+/// What a route does, compiled.
+#[derive(Debug)]
+pub(crate) enum Action {
+    Forward(Box<Target>),
+    Redirect(RedirectPlan),
+    Direct(bytes::Bytes),
+    NonForwarding,
+}
+
+/// Where a route sends requests, compiled.
+#[derive(Debug)]
+pub(crate) struct Target {
+    clusters: Box<[ClusterChoice]>,
+    total_weight: u64,
+    pub(crate) path: Option<Substitution>,
+    pub(crate) host: Option<Substitution>,
+    pub(crate) retry: Option<Arc<ir::RetryPolicy>>,
+    pub(crate) cors: Option<Arc<ir::Cors>>,
+}
+
+#[derive(Debug)]
+struct ClusterChoice {
+    weight: u64,
+    request: Option<Mutation>,
+    response: Option<Mutation>,
+}
+
+/// Why a route table cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {source}")]
+pub struct RouteError {
+    /// The field.
+    pub path: String,
+    /// What is wrong with it.
+    pub source: MutationError,
+}
+
+/// What the table says of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteMatch {
+    /// No virtual host, or none of its routes.
+    None,
+    /// The virtual host wants TLS and the request came without.
+    RequireTls {
+        /// The virtual host's position in the configuration.
+        host: usize,
+    },
+    /// A route.
+    Route(RouteIndex),
+}
+
+/// The positions of a route and its virtual host in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteIndex {
+    /// The virtual host's.
+    pub host: usize,
+    /// The route's within it.
+    pub route: usize,
+}
+
+impl RouteTables {
+    /// No tables yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Where tables of this name appear; empty until one does.
+    pub fn slot(&self, name: &str) -> RouteSlot {
+        let mut tables = self.lock();
+        match tables.get(name) {
+            Some(slot) => slot.clone(),
+            None => tables.entry(name.to_owned()).or_default().clone(),
+        }
+    }
+
+    /// Serves a route configuration under its name from the next request on.
+    ///
+    /// # Errors
+    /// When it cannot be compiled; the old one stays.
+    pub fn apply(&self, config: &Arc<ir::RouteConfiguration>) -> Result<(), RouteError> {
+        let table = Arc::new(RouteTable::new(config)?);
+        self.slot(&config.name).store(Some(table));
+        Ok(())
+    }
+
+    /// Forgets the table of this name: its requests get 404.
+    pub fn remove(&self, name: &str) {
+        let mut tables = self.lock();
+        if let Some(slot) = tables.get(name) {
+            slot.store(None);
+            // Whoever still serves it would miss the next table if the slot went away.
+            if Arc::strong_count(slot) == 1 {
+                tables.remove(name);
+            }
+        }
+    }
+
+    /// The configurations in service, by name.
+    pub fn configs(&self) -> Vec<Arc<ir::RouteConfiguration>> {
+        let tables = self.lock();
+        let mut configs: Vec<_> = tables
+            .values()
+            .filter_map(|slot| slot.load().as_ref().map(|table| table.config.clone()))
+            .collect();
+        configs.sort_by(|left, right| left.name.cmp(&right.name));
+        configs
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, RouteSlot>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RouteTable {
+    /// Compiles a configuration.
+    ///
+    /// # Errors
+    /// When a header's value is no valid format.
+    pub fn new(config: &Arc<ir::RouteConfiguration>) -> Result<Self, RouteError> {
+        let hosts = config
+            .virtual_hosts
+            .iter()
+            .enumerate()
+            .map(|(index, host)| VirtualHost::new(host, &format!("virtual_hosts[{index}]")))
+            .collect::<Result<_, _>>()?;
+        let mut table = Self {
+            domains: domain::DomainIndex::new(
+                &config.virtual_hosts,
+                config.ignore_port_in_host_matching,
+            ),
+            hosts,
+            request: compile(&config.request_headers, "request_headers")?,
+            response: compile(&config.response_headers, "response_headers")?,
+            formats: None,
+            config: config.clone(),
+        };
+        table.formats = table.collect_formats();
+        Ok(table)
+    }
+
+    fn collect_formats(&self) -> Option<Vec<http::HeaderName>> {
+        let mut fields: Option<Vec<http::HeaderName>> = None;
+        let routes = self.hosts.iter().flat_map(|host| {
+            let routes = host.routes.iter().flat_map(Route::response_levels);
+            routes.chain(&host.response)
+        });
+        for mutation in routes.chain(&self.response) {
+            if let Some(more) = mutation.format_fields() {
+                let fields = fields.get_or_insert_default();
+                for name in more {
+                    if !fields.contains(name) {
+                        fields.push(name.clone());
+                    }
+                }
+            }
+        }
+        fields
+    }
+
+    /// Whether a response's headers are changed by formats.
+    pub(crate) fn has_response_formats(&self) -> bool {
+        self.formats.is_some()
+    }
+
+    /// The request's headers that such formats mention.
+    pub(crate) fn response_format_fields(&self) -> &[http::HeaderName] {
+        self.formats.as_deref().unwrap_or_default()
+    }
+
+    /// What it was compiled from.
+    pub fn config(&self) -> &Arc<ir::RouteConfiguration> {
+        &self.config
+    }
+
+    /// The route of a request.
+    pub fn route(&self, view: &RequestView<'_>) -> RouteMatch {
+        let Some(host) = self.domains.find(view.authority) else {
+            return RouteMatch::None;
+        };
+        let host = host as usize;
+        let entry = &self.hosts[host];
+        if entry.config.require_tls && view.scheme != "https" {
+            return RouteMatch::RequireTls { host };
+        }
+        let path = view.path_only();
+        entry
+            .routes
+            .iter()
+            .position(|route| matching::matches(&route.config.matcher, view, path))
+            .map_or(RouteMatch::None, |route| {
+                RouteMatch::Route(RouteIndex { host, route })
+            })
+    }
+
+    pub(crate) fn host(&self, index: RouteIndex) -> &VirtualHost {
+        &self.hosts[index.host]
+    }
+
+    pub(crate) fn entry(&self, index: RouteIndex) -> &Route {
+        &self.hosts[index.host].routes[index.route]
+    }
+
+    /// The changes to a request's headers, in the order in which they are made.
+    pub(crate) fn request_mutations(
+        &self,
+        index: RouteIndex,
+        cluster: Option<usize>,
+    ) -> impl Iterator<Item = &Mutation> {
+        let route = self.entry(index);
+        let choice = cluster.and_then(|at| route.choice(at)?.request.as_ref());
+        let levels = [&route.request, &self.host(index).request, &self.request];
+        self.ordered(choice, levels)
+    }
+
+    /// The changes to a response's headers, in the order in which they are made.
+    pub(crate) fn response_mutations(
+        &self,
+        index: RouteIndex,
+        cluster: Option<usize>,
+    ) -> impl Iterator<Item = &Mutation> {
+        let route = self.entry(index);
+        let choice = cluster.and_then(|at| route.choice(at)?.response.as_ref());
+        let levels = [&route.response, &self.host(index).response, &self.response];
+        self.ordered(choice, levels)
+    }
+
+    // Whoever comes last wins: the widest scope, unless the configuration says the narrowest.
+    fn ordered<'a>(
+        &self,
+        choice: Option<&'a Mutation>,
+        [route, host, table]: [&'a Option<Mutation>; 3],
+    ) -> impl Iterator<Item = &'a Mutation> + use<'a> {
+        let levels = if self.config.most_specific_header_mutations_wins {
+            [table, host, route]
+        } else {
+            [route, host, table]
+        };
+        choice
+            .into_iter()
+            .chain(levels.into_iter().filter_map(Option::as_ref))
+    }
+}
+
+impl VirtualHost {
+    fn new(config: &Arc<ir::VirtualHost>, path: &str) -> Result<Self, RouteError> {
+        Ok(Self {
+            routes: config
+                .routes
+                .iter()
+                .enumerate()
+                .map(|(index, route)| Route::new(route, config, &format!("{path}.routes[{index}]")))
+                .collect::<Result<_, _>>()?,
+            request: compile(&config.request_headers, &format!("{path}.request_headers"))?,
+            response: compile(
+                &config.response_headers,
+                &format!("{path}.response_headers"),
+            )?,
+            config: config.clone(),
+        })
+    }
+}
+
+impl Route {
+    fn new(
+        config: &Arc<ir::Route>,
+        host: &ir::VirtualHost,
+        path: &str,
+    ) -> Result<Self, RouteError> {
+        let action = match &config.action {
+            ir::RouteAction::Forward(target) => {
+                Action::Forward(Box::new(Target::new(target, host, path)?))
+            }
+            ir::RouteAction::Redirect(redirect) => Action::Redirect(RedirectPlan::new(redirect)),
+            ir::RouteAction::Direct(direct) => {
+                Action::Direct(bytes::Bytes::copy_from_slice(&direct.body))
+            }
+            ir::RouteAction::NonForwarding => Action::NonForwarding,
+        };
+        Ok(Self {
+            action,
+            request: compile(&config.request_headers, &format!("{path}.request_headers"))?,
+            response: compile(
+                &config.response_headers,
+                &format!("{path}.response_headers"),
+            )?,
+            config: config.clone(),
+        })
+    }
+
+    fn choice(&self, at: usize) -> Option<&ClusterChoice> {
+        match &self.action {
+            Action::Forward(target) => target.clusters.get(at),
+            Action::Redirect(_) | Action::Direct(_) | Action::NonForwarding => None,
+        }
+    }
+
+    fn response_levels(&self) -> impl Iterator<Item = &Mutation> {
+        let choices = match &self.action {
+            Action::Forward(target) => &*target.clusters,
+            Action::Redirect(_) | Action::Direct(_) | Action::NonForwarding => &[],
+        };
+        choices
+            .iter()
+            .filter_map(|choice| choice.response.as_ref())
+            .chain(&self.response)
+    }
+
+    /// The target, where this route forwards.
+    pub(crate) fn target(&self) -> Option<(&ir::RouteTarget, &Target)> {
+        match (&self.config.action, &self.action) {
+            (ir::RouteAction::Forward(config), Action::Forward(target)) => Some((config, target)),
+            _ => None,
+        }
+    }
+}
+
+impl Target {
+    fn new(
+        config: &ir::RouteTarget,
+        host: &ir::VirtualHost,
+        path: &str,
+    ) -> Result<Self, RouteError> {
+        let clusters = config
+            .clusters
+            .iter()
+            .enumerate()
+            .map(|(index, cluster)| {
+                let path = format!("{path}.clusters[{index}]");
+                Ok(ClusterChoice {
+                    weight: u64::from(cluster.weight),
+                    request: compile(&cluster.request_headers, &format!("{path}.request_headers"))?,
+                    response: compile(
+                        &cluster.response_headers,
+                        &format!("{path}.response_headers"),
+                    )?,
+                })
+            })
+            .collect::<Result<Box<[_]>, _>>()?;
+        let substitution = |regex, text: &String| Some(Substitution::new(regex, text));
+        Ok(Self {
+            total_weight: clusters.iter().map(|choice| choice.weight).sum(),
+            clusters,
+            path: match &config.path_rewrite {
+                ir::PathRewrite::Regex {
+                    regex,
+                    substitution: text,
+                } => substitution(regex, text),
+                ir::PathRewrite::None | ir::PathRewrite::Prefix(_) => None,
+            },
+            host: match &config.host_rewrite {
+                ir::HostRewrite::PathRegex {
+                    regex,
+                    substitution: text,
+                } => substitution(regex, text),
+                ir::HostRewrite::None
+                | ir::HostRewrite::Literal(_)
+                | ir::HostRewrite::Endpoint
+                | ir::HostRewrite::Header(_) => None,
+            },
+            retry: config.retry.clone().or_else(|| host.retry.clone()),
+            cors: config.cors.clone().or_else(|| host.cors.clone()),
+        })
+    }
+
+    /// The position of the cluster that a random number chooses.
+    pub(crate) fn choose(&self, random: u64) -> usize {
+        if self.clusters.len() <= 1 || self.total_weight == 0 {
+            return 0;
+        }
+        let mut left = random % self.total_weight;
+        for (position, choice) in self.clusters.iter().enumerate() {
+            if left < choice.weight {
+                return position;
+            }
+            left -= choice.weight;
+        }
+        0
+    }
+}
+
+fn compile(config: &ir::HeaderMutation, path: &str) -> Result<Option<Mutation>, RouteError> {
+    if config.is_empty() {
+        return Ok(None);
+    }
+    Mutation::new(config)
+        .map(Some)
+        .map_err(|source| RouteError {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+#[cfg(test)]
+mod tests;

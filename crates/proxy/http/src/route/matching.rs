@@ -1,0 +1,188 @@
+//! Whether a request fits a route. Pure: a view of the request enters, a truth value leaves.
+
+use http::HeaderMap;
+use meltemi_ir as ir;
+
+/// A request as routing sees it: borrowed, after path and authority have been normalized.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestView<'a> {
+    /// `:method`.
+    pub method: &'a str,
+    /// `:scheme`.
+    pub scheme: &'a str,
+    /// `:authority`.
+    pub authority: &'a str,
+    /// `:path` with its query; empty for `CONNECT`.
+    pub path: &'a str,
+    /// The headers, with or without `host`.
+    pub headers: &'a HeaderMap,
+    /// A number that stays the same for the whole request, for fractions and weights.
+    pub random: u64,
+}
+
+impl<'a> RequestView<'a> {
+    /// The path without query.
+    pub fn path_only(&self) -> &'a str {
+        path_only(self.path)
+    }
+
+    /// The query with its question mark, or nothing.
+    pub fn query(&self) -> &'a str {
+        &self.path[self.path_only().len()..]
+    }
+}
+
+/// The path without query.
+pub(crate) fn path_only(path: &str) -> &str {
+    match path.find(['?', '#']) {
+        Some(end) => &path[..end],
+        None => path,
+    }
+}
+
+/// Whether the request fits.
+pub(crate) fn matches(matcher: &ir::RouteMatch, view: &RequestView<'_>, path: &str) -> bool {
+    path_matches(matcher, view, path)
+        && (!matcher.grpc || is_grpc(view.headers))
+        && matcher
+            .fraction_per_million
+            .is_none_or(|parts| view.random % 1_000_000 < u64::from(parts))
+        && matcher
+            .headers
+            .iter()
+            .all(|header| header_matches(header, &Source::Request(view)))
+        && matcher
+            .query
+            .iter()
+            .all(|query| query_matches(query, view.query()))
+}
+
+fn path_matches(matcher: &ir::RouteMatch, view: &RequestView<'_>, path: &str) -> bool {
+    let equal = |left: &[u8], right: &str| {
+        if matcher.case_sensitive {
+            left == right.as_bytes()
+        } else {
+            left.eq_ignore_ascii_case(right.as_bytes())
+        }
+    };
+    let begins = |prefix: &str| {
+        path.as_bytes()
+            .get(..prefix.len())
+            .is_some_and(|head| equal(head, prefix))
+    };
+    if view.method == "CONNECT" && view.path.is_empty() {
+        return matches!(matcher.path, ir::PathMatch::Connect);
+    }
+    match &matcher.path {
+        ir::PathMatch::Prefix(prefix) => begins(prefix),
+        ir::PathMatch::SeparatedPrefix(prefix) => {
+            begins(prefix) && matches!(path.as_bytes().get(prefix.len()), None | Some(b'/'))
+        }
+        ir::PathMatch::Exact(exact) => equal(path.as_bytes(), exact),
+        ir::PathMatch::Regex(ir::RegexMatch(regex)) => regex.is_match(path),
+        ir::PathMatch::Connect => false,
+    }
+}
+
+/// Whether the content type is gRPC's.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|value| is_grpc_type(value.as_bytes()))
+}
+
+pub(crate) fn is_grpc_type(value: &[u8]) -> bool {
+    value
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| rest.first().is_none_or(|byte| *byte == b'+'))
+}
+
+/// Where header matchers look.
+pub(crate) enum Source<'a> {
+    /// A request, pseudo headers included.
+    Request(&'a RequestView<'a>),
+    /// A response's headers.
+    Response(&'a HeaderMap),
+}
+
+impl Source<'_> {
+    fn with<R>(&self, name: &ir::MatchedHeader, look: impl FnOnce(Option<&[u8]>) -> R) -> R {
+        match (self, name) {
+            (Self::Request(view), ir::MatchedHeader::Name(name)) => {
+                joined(view.headers, name, look)
+            }
+            (Self::Request(view), ir::MatchedHeader::Authority) => {
+                look(Some(view.authority.as_bytes()))
+            }
+            (Self::Request(view), ir::MatchedHeader::Method) => look(Some(view.method.as_bytes())),
+            (Self::Request(view), ir::MatchedHeader::Path) => look(Some(view.path.as_bytes())),
+            (Self::Request(view), ir::MatchedHeader::Scheme) => look(Some(view.scheme.as_bytes())),
+            (Self::Response(headers), ir::MatchedHeader::Name(name)) => joined(headers, name, look),
+            (Self::Response(_), _) => look(None),
+        }
+    }
+}
+
+/// All values of a header as one, joined by commas, allocated only where there are several.
+fn joined<R>(
+    headers: &HeaderMap,
+    name: &http::HeaderName,
+    look: impl FnOnce(Option<&[u8]>) -> R,
+) -> R {
+    let mut values = headers.get_all(name).iter();
+    let Some(first) = values.next() else {
+        return look(None);
+    };
+    let Some(second) = values.next() else {
+        return look(Some(first.as_bytes()));
+    };
+    let mut all = first.as_bytes().to_vec();
+    for value in std::iter::once(second).chain(values) {
+        all.push(b',');
+        all.extend_from_slice(value.as_bytes());
+    }
+    look(Some(&all))
+}
+
+/// Whether a header fits. A missing header fits no question about its value, turned round or
+/// not, unless it is to be taken as empty.
+pub(crate) fn header_matches(matcher: &ir::HeaderMatch, source: &Source<'_>) -> bool {
+    source.with(&matcher.name, |value| {
+        let value = match (value, matcher.treat_missing_as_empty) {
+            (Some(value), _) => value,
+            (None, true) => b"",
+            (None, false) => {
+                return match matcher.kind {
+                    ir::HeaderMatchKind::Present(wanted) => wanted == matcher.invert,
+                    ir::HeaderMatchKind::Value(_) | ir::HeaderMatchKind::Range { .. } => false,
+                };
+            }
+        };
+        let fits = match &matcher.kind {
+            ir::HeaderMatchKind::Present(wanted) => *wanted,
+            ir::HeaderMatchKind::Value(text) => text.matches_bytes(value),
+            ir::HeaderMatchKind::Range { start, end } => std::str::from_utf8(value)
+                .ok()
+                .and_then(|text| text.parse::<i64>().ok())
+                .is_some_and(|number| (*start..*end).contains(&number)),
+        };
+        fits != matcher.invert
+    })
+}
+
+fn query_matches(matcher: &ir::QueryMatch, query: &str) -> bool {
+    let value = query
+        .trim_start_matches('?')
+        .split('#')
+        .next()
+        .unwrap_or_default()
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .find(|(name, _)| *name == matcher.name)
+        .map(|(_, value)| value);
+    match &matcher.kind {
+        ir::QueryMatchKind::Present(wanted) => value.is_some() == *wanted,
+        ir::QueryMatchKind::Value(text) => value.is_some_and(|value| text.matches(value)),
+    }
+}

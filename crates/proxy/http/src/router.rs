@@ -1,0 +1,357 @@
+//! The router: sends a request to a host of the route's cluster, again where the policy asks
+//! for it, and gives back the upstream's response or an answer of the proxy's own.
+//!
+//! The exchange calls [`forward`] with the route and the cluster decided.
+
+pub(crate) mod attempt;
+mod finalize;
+pub(crate) mod reply;
+pub(crate) mod retry;
+pub(crate) mod timeout;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
+use meltemi_ir as ir;
+use meltemi_telemetry::ResponseFlags;
+use meltemi_upstream::{LbContext, ResponseBody, RetryGuard, WorkerCluster, WorkerHost};
+use tokio::time::Instant;
+
+use crate::deadline::{Deadlines, Expired};
+use crate::head::RequestHead;
+use crate::headers::{names, number};
+use crate::request_body::RequestBody;
+use crate::route::RouteIndex;
+use crate::stream::Stream;
+use crate::timer::wait_until;
+
+use attempt::Attempt;
+use reply::LocalReply;
+use retry::{Failure, RetryState};
+
+/// What becomes of a failed or refused try.
+enum Next {
+    /// Another try, after this time.
+    Again(Duration, RetryGuard),
+    /// The end.
+    Over,
+}
+
+/// A request on its way to a cluster.
+struct Forwarding<'a> {
+    stream: &'a Rc<Stream>,
+    config: &'a ir::RouteTarget,
+    policy: Option<&'a ir::RetryPolicy>,
+    cluster: Rc<WorkerCluster>,
+    retry: Option<RetryState>,
+    body: RequestBody,
+    tried: Vec<u64>,
+    guard: Option<RetryGuard>,
+    attempts: u32,
+    timeouts: timeout::Timeouts,
+    /// The upstream is told which try it is.
+    count_attempts: bool,
+    /// The upstream is told how long the answer is waited for.
+    expect: bool,
+}
+
+/// Sends a request to the route's cluster. `commands` says whether request headers that
+/// overrule the route can be there.
+pub(crate) async fn forward(
+    stream: &Rc<Stream>,
+    index: RouteIndex,
+    mut head: RequestHead,
+    incoming: Incoming,
+    deadlines: &mut Deadlines,
+    commands: bool,
+) -> Result<Response<ResponseBody>, LocalReply> {
+    let settings = stream.settings.clone();
+    let table = settings.routes.as_ref().expect("the route is the table's");
+    let host = table.host(index);
+    let (config, target) = table
+        .entry(index)
+        .target()
+        .expect("only a forwarding route gets here");
+    let worker = &stream.connection.worker;
+    let stats = settings.manager.stats.shard(worker.worker);
+    let Some(cluster) = stream.facts.borrow().cluster.clone() else {
+        stats.no_cluster.inc();
+        stream.note_request(&head);
+        return Err(LocalReply::cluster_not_found(config.cluster_not_found));
+    };
+    let policy = target.retry.as_deref();
+    let timeouts = timeout::Timeouts::take(config, policy, &mut head.headers, commands);
+    stream.facts.borrow_mut().attempts = 1;
+    if !settings.manager.suppress_envoy_headers
+        && let Some(expected) = timeouts.expected(Duration::ZERO)
+    {
+        head.headers.insert(names::EXPECTED_TIMEOUT, expected);
+    }
+    let count_attempts = host.config.include_request_attempt_count;
+    if count_attempts {
+        head.headers.insert(names::ATTEMPT_COUNT, number(1));
+    }
+    finalize::finalize(stream, table, index, &mut head);
+    let fits = retry::request_fits(policy, &head.view(stream.random));
+    let retry = RetryState::take(policy, &mut head.headers, fits, commands);
+    let kept =
+        (retry.is_some() && head.upgrade.is_none()).then_some(stream.connection.buffer_limit);
+    let drop_trailers = !stream.is_http2() && !settings.manager.config.http1.trailers;
+    let mut forwarding = Forwarding {
+        stream,
+        config,
+        policy,
+        cluster,
+        body: RequestBody::new(incoming, stream, drop_trailers, kept),
+        retry,
+        tried: Vec::new(),
+        guard: None,
+        attempts: 0,
+        timeouts,
+        count_attempts,
+        expect: !settings.manager.suppress_envoy_headers,
+    };
+    if head.upgrade.is_none() && head.path.is_some() {
+        deadlines.route = timeouts.global;
+    }
+    forwarding.run(head, deadlines).await
+}
+
+impl Forwarding<'_> {
+    /// Tries until there is a response, or an end to trying.
+    async fn run(
+        &mut self,
+        head: RequestHead,
+        deadlines: &mut Deadlines,
+    ) -> Result<Response<ResponseBody>, LocalReply> {
+        let mut spare = Some(head);
+        loop {
+            let Some(host) = self.choose(spare.as_ref()) else {
+                return Err(self.no_host(spare.as_ref()));
+            };
+            let mut head = match (&self.retry, &spare) {
+                (Some(_), Some(head)) => head.clone(),
+                _ => spare.take().expect("without retries there is one try"),
+            };
+            self.prepare(&mut head, &host);
+            self.limit(deadlines);
+            let mut attempt = Attempt {
+                stream: self.stream,
+                cluster: &self.cluster,
+                host: &host,
+                priority: self.config.priority,
+                started: false,
+            };
+            let result = deadlines
+                .race(self.stream, attempt.run(head, &mut self.body))
+                .await;
+            let started = attempt.started;
+            deadlines.per_try = None;
+            deadlines.per_try_idle = None;
+            let (next, result) = match result {
+                Ok(Ok(response)) => {
+                    host.record_response(!response.status().is_server_error());
+                    let wanted = self.retry.as_ref().is_some_and(|retry| {
+                        retry.wants_another(self.policy, response.status(), response.headers())
+                    });
+                    (self.decide(wanted), Ok(response))
+                }
+                Ok(Err(failure)) => {
+                    host.record_response(false);
+                    (self.after(&failure, started), Err(self.reply(&failure)))
+                }
+                Err(Expired::PerTry) => {
+                    self.cluster.stats().upstream_rq_per_try_timeout.inc();
+                    host.record_timeout();
+                    let failure = Failure::PerTryTimeout;
+                    (self.after(&failure, started), Err(self.reply(&failure)))
+                }
+                Err(Expired::PerTryIdle) => {
+                    self.cluster.stats().upstream_rq_per_try_idle_timeout.inc();
+                    host.record_timeout();
+                    let failure = Failure::PerTryIdleTimeout;
+                    (self.after(&failure, started), Err(self.reply(&failure)))
+                }
+                Err(expired) => {
+                    if expired == Expired::Route {
+                        host.record_timeout();
+                    }
+                    return Err(self.expired(expired));
+                }
+            };
+            match next {
+                Next::Over => return self.over(result),
+                Next::Again(pause, guard) => {
+                    drop(result);
+                    self.guard = Some(guard);
+                    let sleeps = self.stream.connection.worker.sleeps.clone();
+                    let until = Instant::now() + pause;
+                    if !pause.is_zero()
+                        && let Err(expired) = deadlines
+                            .race(self.stream, wait_until(&sleeps, until))
+                            .await
+                    {
+                        return Err(self.expired(expired));
+                    }
+                }
+            }
+        }
+    }
+
+    /// A host for the next try.
+    fn choose(&mut self, head: Option<&RequestHead>) -> Option<Rc<WorkerHost>> {
+        let avoid = self
+            .policy
+            .is_some_and(|policy| policy.avoid_previous_hosts);
+        let host = self.cluster.choose(&LbContext {
+            original_destination: Some(self.stream.connection.info.local),
+            headers: head.map(|head| &head.headers),
+            avoid: if avoid { &self.tried } else { &[] },
+            max_attempts: self
+                .policy
+                .map_or(1, |policy| policy.host_selection_max_attempts),
+        })?;
+        self.attempts += 1;
+        self.stream.facts.borrow_mut().attempts = self.attempts;
+        if avoid {
+            self.tried.push(host.id());
+        }
+        Some(host)
+    }
+
+    /// Makes the head what this try sends to this host.
+    fn prepare(&self, head: &mut RequestHead, host: &Rc<WorkerHost>) {
+        if self.attempts > 1 {
+            if self.count_attempts {
+                head.headers
+                    .insert(names::ATTEMPT_COUNT, number(u64::from(self.attempts)));
+            }
+            let elapsed = match self.stream.request_done.get() {
+                Some(done) => done.elapsed(),
+                None => Duration::ZERO,
+            };
+            if self.expect
+                && let Some(expected) = self.timeouts.expected(elapsed)
+            {
+                head.headers.insert(names::EXPECTED_TIMEOUT, expected);
+            }
+        }
+        if self.config.host_rewrite == ir::HostRewrite::Endpoint && !host.hostname().is_empty() {
+            finalize::rewrite_host(head, host.hostname(), self.config.append_x_forwarded_host);
+        }
+        if self.attempts == 1 {
+            self.stream.note_request(head);
+        }
+        let mut facts = self.stream.facts.borrow_mut();
+        facts.host = Some(host.clone());
+        facts.transport_failure = None;
+    }
+
+    /// Sets the limits of the next try.
+    fn limit(&self, deadlines: &mut Deadlines) {
+        deadlines.per_try = self.timeouts.per_try.map(|limit| (Instant::now(), limit));
+        deadlines.per_try_idle = self.timeouts.per_try_idle;
+        deadlines.changed(self.stream);
+    }
+
+    fn after(&mut self, failure: &Failure, started: bool) -> Next {
+        if let Failure::Connect(connect) = failure {
+            let reason = connect.transport_failure_reason();
+            self.stream.facts.borrow_mut().transport_failure =
+                (!reason.is_empty()).then(|| reason.into());
+        }
+        let wanted = self
+            .retry
+            .as_ref()
+            .is_some_and(|retry| retry.wants_another_after(failure, started));
+        self.decide(wanted)
+    }
+
+    /// Whether another try is made where one is wanted.
+    fn decide(&mut self, wanted: bool) -> Next {
+        let retried = self.guard.take().is_some();
+        let stats = self.cluster.stats();
+        if !wanted {
+            if retried {
+                stats.upstream_rq_retry_success.inc();
+            }
+            return Next::Over;
+        }
+        if !self.body.is_available() {
+            if self.body.was_abandoned() {
+                stats.retry_or_shadow_abandoned.inc();
+            }
+            return Next::Over;
+        }
+        let Some(retry) = &mut self.retry else {
+            return Next::Over;
+        };
+        if !retry.take_one() {
+            stats.upstream_rq_retry_limit_exceeded.inc();
+            self.stream
+                .flag(ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
+            return Next::Over;
+        }
+        let Some(guard) = self.cluster.retry(self.config.priority) else {
+            self.stream.flag(ResponseFlags::UPSTREAM_OVERFLOW);
+            return Next::Over;
+        };
+        stats.upstream_rq_retry.inc();
+        stats.upstream_rq_retry_backoff_exponential.inc();
+        Next::Again(retry.back_off(&self.stream.connection.worker.random), guard)
+    }
+
+    fn over(
+        &self,
+        result: Result<Response<ResponseBody>, LocalReply>,
+    ) -> Result<Response<ResponseBody>, LocalReply> {
+        let status = match &result {
+            Ok(response) => response.status(),
+            Err(reply) => reply.status,
+        };
+        self.count(status);
+        result
+    }
+
+    fn count(&self, status: StatusCode) {
+        let internal = self.stream.facts.borrow().internal;
+        self.cluster
+            .stats()
+            .count_response(status.as_u16(), internal);
+    }
+
+    fn no_host(&self, head: Option<&RequestHead>) -> LocalReply {
+        if let Some(head) = head
+            && !self.stream.is_noted()
+        {
+            self.stream.note_request(head);
+        }
+        self.cluster.stats().upstream_cx_none_healthy.inc();
+        let reply = LocalReply::no_healthy_upstream();
+        self.count(reply.status);
+        reply
+    }
+
+    fn reply(&self, failure: &Failure) -> LocalReply {
+        attempt::failure_reply(failure, self.attempts > 1)
+    }
+
+    fn expired(&self, expired: Expired) -> LocalReply {
+        let worker = self.stream.connection.worker.worker;
+        let stats = self.stream.settings.manager.stats.shard(worker);
+        let received = self.stream.request_done.get().is_some();
+        let reply = attempt::expired_reply(expired, received, self.timeouts.alternative);
+        match expired {
+            Expired::Route | Expired::PerTry | Expired::PerTryIdle => {
+                self.cluster.stats().upstream_rq_timeout.inc();
+            }
+            Expired::Idle => stats.downstream_rq_idle_timeout.inc(),
+            Expired::Duration => stats.downstream_rq_max_duration_reached.inc(),
+            Expired::Request => stats.downstream_rq_timeout.inc(),
+        }
+        self.count(reply.status);
+        reply
+    }
+}

@@ -1,0 +1,217 @@
+//! One try: a connection, the request on it, its response. And what the client is told where
+//! it fails.
+
+use std::rc::Rc;
+
+use http::{Method, Response, StatusCode};
+use meltemi_ir as ir;
+use meltemi_telemetry::ResponseFlags;
+use meltemi_upstream::{
+    ConnectFailure, HttpLease, HttpVersion, ResetReason, ResponseBody, SendFailure, WorkerCluster,
+    WorkerHost,
+};
+
+use super::reply::LocalReply;
+use super::retry::Failure;
+use crate::body::reset_flags;
+use crate::deadline::Expired;
+use crate::head::RequestHead;
+use crate::headers::names;
+use crate::request_body::RequestBody;
+use crate::stream::Stream;
+
+/// One try.
+pub(super) struct Attempt<'a> {
+    pub(super) stream: &'a Rc<Stream>,
+    pub(super) cluster: &'a Rc<WorkerCluster>,
+    pub(super) host: &'a Rc<WorkerHost>,
+    pub(super) priority: ir::Priority,
+    /// Something of the request may have gone out.
+    pub(super) started: bool,
+}
+
+/// How often a request is sent again because an idle connection turned out to be closed.
+const STALE_CONNECTIONS: usize = 8;
+
+impl Attempt<'_> {
+    /// Sends the request. A connection that was closed while it lay idle costs nothing: the
+    /// request goes out on another one, whatever the retry policy says.
+    pub(super) async fn run(
+        &mut self,
+        head: RequestHead,
+        body: &mut RequestBody,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        let mut lease = self.lease().await?;
+        let version = lease.version();
+        let mut spare = (lease.is_reused() && body.is_empty() && is_idempotent(&head.method))
+            .then(|| head.clone());
+        let mut request = head
+            .into_request(version, body.next())
+            .ok_or_else(invalid_request)?;
+        self.started = true;
+        for _ in 0..STALE_CONNECTIONS {
+            let reused = lease.is_reused();
+            let SendFailure {
+                reason,
+                request: unsent,
+            } = match lease.send(request).await {
+                Ok(response) => return Ok(response),
+                Err(failure) => failure,
+            };
+            request = match (unsent, &reason) {
+                (Some(unsent), _) => *unsent,
+                // Sent, but perhaps into a connection that was closed already.
+                (None, ResetReason::ConnectionTermination) if reused => {
+                    let head = spare.take().ok_or(Failure::Reset(reason))?;
+                    head.into_request(version, body.next())
+                        .ok_or_else(invalid_request)?
+                }
+                (None, _) => return Err(Failure::Reset(reason)),
+            };
+            self.started = false;
+            lease = self.lease().await?;
+            if lease.version() != version {
+                return Err(Failure::Reset(ResetReason::ConnectionTermination));
+            }
+            self.started = true;
+        }
+        Err(Failure::Reset(ResetReason::ConnectionTermination))
+    }
+
+    async fn lease(&self) -> Result<HttpLease, Failure> {
+        let downstream = if self.stream.is_http2() {
+            HttpVersion::Http2
+        } else {
+            HttpVersion::Http1
+        };
+        let lease = self
+            .cluster
+            .http(self.host, downstream, self.priority)
+            .await
+            .map_err(Failure::Connect)?;
+        let mut facts = self.stream.facts.borrow_mut();
+        facts.upstream_version = Some(lease.version());
+        facts.upstream_connection = Some(lease.details().clone());
+        Ok(lease)
+    }
+}
+
+fn invalid_request() -> Failure {
+    Failure::Reset(ResetReason::InvalidRequest("no such request target".into()))
+}
+
+fn is_idempotent(method: &Method) -> bool {
+    method.is_idempotent()
+}
+
+/// What the client is told of a failure.
+pub(super) fn failure_reply(failure: &Failure, retried: bool) -> LocalReply {
+    match failure {
+        Failure::PerTryTimeout => timeout_reply("upstream_per_try_timeout"),
+        Failure::PerTryIdleTimeout => timeout_reply("upstream_per_try_idle_timeout"),
+        Failure::Connect(ConnectFailure::Overflow(_)) => {
+            let mut reply = reset_reply("overflow", "", retried, ResponseFlags::UPSTREAM_OVERFLOW);
+            reply.headers.insert(names::OVERLOADED, names::TRUE);
+            reply
+        }
+        Failure::Connect(connect) => {
+            let reason = match connect {
+                ConnectFailure::Timeout => "connection timeout",
+                ConnectFailure::Overflow(_)
+                | ConnectFailure::Transport(_)
+                | ConnectFailure::Tls(_) => "remote connection failure",
+            };
+            reset_reply(
+                reason,
+                connect.transport_failure_reason(),
+                retried,
+                ResponseFlags::UPSTREAM_CONNECTION_FAILURE,
+            )
+        }
+        Failure::Reset(ResetReason::RequestBody(_)) => LocalReply::new(
+            StatusCode::BAD_REQUEST,
+            "Bad Request",
+            "http1.codec_error",
+            ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR,
+        )
+        .closing(),
+        Failure::Reset(reason) => {
+            let mut reply = reset_reply(&reason.to_string(), "", retried, reset_flags(reason));
+            if matches!(reason, ResetReason::ProtocolError(_)) {
+                reply.status = StatusCode::BAD_GATEWAY;
+            }
+            reply
+        }
+    }
+}
+
+fn reset_reply(reason: &str, transport: &str, retried: bool, flags: ResponseFlags) -> LocalReply {
+    let again = if retried {
+        "retried and the latest "
+    } else {
+        ""
+    };
+    let mut reply = LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "", "", flags);
+    reply.body = format!(
+        "upstream connect error or disconnect/reset before headers. {again}reset reason: {reason}"
+    )
+    .into();
+    let mut details = reason.to_owned();
+    if !transport.is_empty() {
+        details.push('|');
+        details.push_str(transport);
+    }
+    reply.details = format!(
+        "upstream_reset_before_response_started{{{}}}",
+        details.replace(' ', "_")
+    )
+    .into();
+    reply
+}
+
+fn timeout_reply(details: &'static str) -> LocalReply {
+    LocalReply::new(
+        StatusCode::GATEWAY_TIMEOUT,
+        "upstream request timeout",
+        details,
+        ResponseFlags::UPSTREAM_REQUEST_TIMEOUT,
+    )
+}
+
+/// What the client is told when a limit on the stream is reached. `received` says whether the
+/// whole request had come.
+pub(super) fn expired_reply(expired: Expired, received: bool, alternative: bool) -> LocalReply {
+    let status = if received {
+        StatusCode::GATEWAY_TIMEOUT
+    } else {
+        StatusCode::REQUEST_TIMEOUT
+    };
+    match expired {
+        Expired::Route | Expired::PerTry | Expired::PerTryIdle => {
+            let mut reply = timeout_reply("response_timeout");
+            if alternative {
+                reply.status = StatusCode::NO_CONTENT;
+                reply.body = bytes::Bytes::new();
+            }
+            reply
+        }
+        Expired::Idle => LocalReply::new(
+            status,
+            "stream timeout",
+            "stream_idle_timeout",
+            ResponseFlags::STREAM_IDLE_TIMEOUT,
+        ),
+        Expired::Duration => LocalReply::new(
+            status,
+            "downstream duration timeout",
+            "max_duration_timeout",
+            ResponseFlags::NONE,
+        ),
+        Expired::Request => LocalReply::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "request timeout",
+            "request_overall_timeout",
+            ResponseFlags::NONE,
+        ),
+    }
+}

@@ -1,0 +1,111 @@
+//! HTTP/1 connections.
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use meltemi_telemetry::{Protocol, ResponseFlags};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+
+use super::io::ClientIo;
+use crate::connection::{Connection, Ending};
+use crate::exchange;
+use crate::stream::Stream;
+
+/// What a client gets that does not finish the head of its request.
+const HEADER_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
+    content-length: 22\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n\
+    request header timeout";
+
+/// Serves requests until the connection ends; after an upgrade, lets its bytes flow.
+pub(super) async fn serve<I>(io: ClientIo<I>, connection: &Rc<Connection>)
+where
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let settings = connection.last_settings();
+    let config = settings.manager.config.clone();
+    drop(settings);
+    connection.with_manager(|_, stats| {
+        stats.downstream_cx_http1_total.inc();
+        stats.downstream_cx_http1_active.inc();
+    });
+    let mut builder = http1::Builder::new();
+    builder
+        .max_header_size(config.max_request_headers_bytes as usize)
+        .preserve_header_case(config.http1.preserve_case);
+    if config.max_headers_count > 100 {
+        builder.max_headers(config.max_headers_count as usize);
+    }
+    let service = service_fn(|request| exchange::handle(connection.clone(), request));
+    let mut codec = builder.serve_connection(TokioIo::new(io), service);
+    let mut ending = Ending::Open;
+    let result = std::future::poll_fn(|cx| {
+        connection.driven_by(cx.waker());
+        if ending != connection.ending() {
+            ending = connection.ending();
+            if ending == Ending::HeaderTimeout {
+                return Poll::Ready(Ok(()));
+            }
+            Pin::new(&mut codec).graceful_shutdown();
+        }
+        let progress = Pin::new(&mut codec).poll(cx);
+        if progress.is_pending() && connection.head_began.get().is_some() {
+            connection.watch.notify_one();
+        }
+        progress
+    })
+    .await;
+    connection.with_manager(|_, stats| stats.downstream_cx_http1_active.dec());
+    match result {
+        Ok(()) if ending == Ending::HeaderTimeout => {
+            let mut io = codec.into_parts().io.into_inner();
+            // Whether or not the client still listens.
+            let _ = io.write_all(HEADER_TIMEOUT).await;
+            let _ = io.shutdown().await;
+            record_failure(
+                connection,
+                408,
+                "request_header_timeout",
+                ResponseFlags::NONE,
+            );
+        }
+        Ok(()) => {
+            let tunnel = connection.tunnel.take();
+            if let Some(tunnel) = tunnel {
+                let parts = codec.into_parts();
+                let mut io = parts.io.into_inner();
+                io.unread(parts.read_buf);
+                tunnel.run(io).await;
+            }
+        }
+        Err(error) if error.is_parse() => {
+            connection.with_manager(|_, stats| stats.downstream_cx_protocol_error.inc());
+            let status = if error.is_parse_too_large() { 431 } else { 400 };
+            record_failure(
+                connection,
+                status,
+                "http1.codec_error",
+                ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR,
+            );
+        }
+        Err(error) => tracing::debug!(%error, "HTTP/1 client connection failed"),
+    }
+}
+
+/// Writes the record of a request that never became one.
+fn record_failure(
+    connection: &Rc<Connection>,
+    status: u16,
+    details: &'static str,
+    flags: ResponseFlags,
+) {
+    let end = Stream::begin(connection, connection.settings(), Protocol::Http11);
+    end.0.flag(flags);
+    end.0.explain(details);
+    end.0.note_response(status, &http::HeaderMap::new());
+    end.0.response_ended();
+}

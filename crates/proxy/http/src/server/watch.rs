@@ -1,0 +1,126 @@
+//! Watches one connection for what happens seldom: a drain, idleness, old age, a request head
+//! that does not end. A task of its own, so that the connection's task need not look at any of
+//! it when a request comes.
+
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use meltemi_ir as ir;
+use meltemi_lifecycle::DrainSignal;
+use meltemi_telemetry::HttpStats;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use crate::connection::{Connection, Ending};
+
+/// Ends the watch when dropped.
+pub(super) struct Watch(JoinHandle<()>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What the watcher found.
+enum Found {
+    Drain,
+    Time,
+    Change,
+}
+
+/// Begins to watch.
+pub(super) fn start(connection: &Rc<Connection>, drain: DrainSignal) -> Watch {
+    let connection = Rc::downgrade(connection);
+    Watch(tokio::task::spawn_local(watch(connection, drain)))
+}
+
+async fn watch(connection: Weak<Connection>, mut drain: DrainSignal) {
+    loop {
+        let Some(strong) = connection.upgrade() else {
+            return;
+        };
+        let wake = next(&strong);
+        let change = strong.clone();
+        drop(strong);
+        let found = tokio::select! {
+            () = drain.draining() => Found::Drain,
+            () = at(wake) => Found::Time,
+            () = change.watch.notified() => Found::Change,
+        };
+        let ending = match found {
+            Found::Drain => {
+                change.with_manager(|_, stats| stats.downstream_cx_drain_close.inc());
+                Some(Ending::Graceful)
+            }
+            Found::Time => due(&change, Instant::now()),
+            Found::Change => None,
+        };
+        if let Some(ending) = ending {
+            change.end(ending);
+            return;
+        }
+    }
+}
+
+async fn at(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => sleep_until(wake).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The limits on a connection, each with when it is reached if nothing happens until then.
+fn limits(connection: &Connection) -> [Option<(Instant, Limit)>; 3] {
+    connection.with_manager(|manager, _| {
+        let config: &ir::HttpConnectionManager = &manager.config;
+        let after =
+            |from: Instant, limit: Option<Duration>, what| limit.map(|limit| (from + limit, what));
+        let idle_since = if connection.active.get() > 0 {
+            Instant::now()
+        } else {
+            connection.idle_since.get()
+        };
+        [
+            after(idle_since, config.idle_timeout, Limit::Idle),
+            after(
+                connection.opened,
+                config.max_connection_duration,
+                Limit::Duration,
+            ),
+            connection
+                .head_began
+                .get()
+                .and_then(|began| after(began, config.request_headers_timeout, Limit::Head)),
+        ]
+    })
+}
+
+#[derive(Clone, Copy)]
+enum Limit {
+    Idle,
+    Duration,
+    Head,
+}
+
+fn next(connection: &Connection) -> Option<Instant> {
+    let limits = limits(connection);
+    limits.into_iter().flatten().map(|(at, _)| at).min()
+}
+
+fn due(connection: &Connection, now: Instant) -> Option<Ending> {
+    let reached = limits(connection)
+        .into_iter()
+        .flatten()
+        .find(|(at, _)| *at <= now)?
+        .1;
+    connection.with_manager(|_, stats: &HttpStats| match reached {
+        Limit::Idle => stats.downstream_cx_idle_timeout.inc(),
+        Limit::Duration => stats.downstream_cx_max_duration_reached.inc(),
+        Limit::Head => stats.downstream_rq_header_timeout.inc(),
+    });
+    Some(match reached {
+        Limit::Idle | Limit::Duration => Ending::Graceful,
+        Limit::Head => Ending::HeaderTimeout,
+    })
+}

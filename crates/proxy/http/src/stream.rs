@@ -1,0 +1,384 @@
+//! One request and its response: what is known of it, from its first byte to its record.
+//!
+//! The handler makes a [`Stream`] for each request; the bodies of request and response count
+//! into it; when the last of them is done, or dropped, its [`StreamEnd`] writes the record.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method};
+use meltemi_telemetry::{Protocol, RequestRecord, ResponseFlags, StreamRecord, UpstreamRecord};
+use meltemi_upstream::{ConnectionDetails, HttpVersion, WorkerCluster, WorkerHost};
+use tokio::time::Instant;
+
+use crate::connection::{Connection, Settings};
+use crate::filter::{HttpFilter as _, Notes};
+use crate::head::{RequestHead, keep};
+use crate::headers::names;
+use crate::route::RouteIndex;
+
+/// A request in progress.
+pub(crate) struct Stream {
+    pub(crate) connection: Rc<Connection>,
+    pub(crate) settings: Rc<Settings>,
+    pub(crate) start: Instant,
+    wall: Duration,
+    pub(crate) random: u64,
+    pub(crate) bytes_received: Cell<u64>,
+    pub(crate) bytes_sent: Cell<u64>,
+    last_active: Cell<Instant>,
+    /// Activity is of interest to some limit.
+    pub(crate) watched: Cell<bool>,
+    /// It was broken off from this side.
+    pub(crate) aborted: Cell<bool>,
+    pub(crate) request_done: Cell<Option<Instant>>,
+    pub(crate) response_started: Cell<Option<Instant>>,
+    pub(crate) response_done: Cell<Option<Instant>>,
+    pub(crate) facts: RefCell<Facts>,
+}
+
+/// What is known of a request by and by.
+pub(crate) struct Facts {
+    pub(crate) protocol: Protocol,
+    request: Option<RequestFacts>,
+    pub(crate) client: Option<SocketAddr>,
+    pub(crate) internal: bool,
+    pub(crate) route: Option<RouteIndex>,
+    /// Position of the chosen cluster among the route's.
+    pub(crate) cluster_at: Option<usize>,
+    pub(crate) cluster: Option<Rc<WorkerCluster>>,
+    pub(crate) host: Option<Rc<WorkerHost>>,
+    pub(crate) upstream_version: Option<HttpVersion>,
+    pub(crate) upstream_connection: Option<Arc<ConnectionDetails>>,
+    pub(crate) transport_failure: Option<Rc<str>>,
+    pub(crate) attempts: u32,
+    pub(crate) flags: ResponseFlags,
+    pub(crate) details: Cow<'static, str>,
+    pub(crate) status: Option<u16>,
+    pub(crate) response_headers: HeaderMap,
+    pub(crate) response_trailers: HeaderMap,
+    pub(crate) response_header_bytes: u64,
+    pub(crate) notes: Notes,
+}
+
+struct RequestFacts {
+    method: Method,
+    scheme: &'static str,
+    authority: HeaderValue,
+    path: Option<PathAndQuery>,
+    headers: HeaderMap,
+    header_bytes: u64,
+}
+
+/// Ends the stream when dropped.
+pub(crate) struct StreamEnd(pub(crate) Rc<Stream>);
+
+impl Stream {
+    /// A request has begun.
+    pub(crate) fn begin(
+        connection: &Rc<Connection>,
+        settings: Rc<Settings>,
+        protocol: Protocol,
+    ) -> StreamEnd {
+        let worker = &connection.worker;
+        let start = worker.clock.now();
+        let stats = settings.manager.stats.shard(worker.worker);
+        stats.downstream_rq_total.inc();
+        stats.downstream_rq_active.inc();
+        if protocol == Protocol::Http2 {
+            stats.downstream_rq_http2_total.inc();
+        } else {
+            stats.downstream_rq_http1_total.inc();
+        }
+        connection.stream_began();
+        StreamEnd(Rc::new(Self {
+            wall: worker.clock.since_epoch(),
+            random: worker.random.bits(),
+            connection: connection.clone(),
+            settings,
+            start,
+            bytes_received: Cell::new(0),
+            bytes_sent: Cell::new(0),
+            last_active: Cell::new(start),
+            watched: Cell::new(false),
+            aborted: Cell::new(false),
+            request_done: Cell::new(None),
+            response_started: Cell::new(None),
+            response_done: Cell::new(None),
+            facts: RefCell::new(Facts::new(protocol)),
+        }))
+    }
+
+    /// Whether the client speaks HTTP/2.
+    pub(crate) fn is_http2(&self) -> bool {
+        self.facts.borrow().protocol == Protocol::Http2
+    }
+
+    /// Something moved on the stream.
+    pub(crate) fn touch(&self) {
+        if self.watched.get() {
+            self.last_active.set(Instant::now());
+        }
+    }
+
+    pub(crate) fn last_active(&self) -> Instant {
+        self.last_active.get()
+    }
+
+    /// The request's last byte has come.
+    pub(crate) fn request_ended(&self) {
+        if self.request_done.get().is_none() {
+            self.request_done.set(Some(Instant::now()));
+        }
+    }
+
+    /// Adds flags.
+    pub(crate) fn flag(&self, flags: ResponseFlags) {
+        self.facts.borrow_mut().flags.insert(flags);
+    }
+
+    /// Says why the response is what it is.
+    pub(crate) fn explain(&self, details: impl Into<Cow<'static, str>>) {
+        self.facts.borrow_mut().details = details.into();
+    }
+
+    /// Keeps what the record needs of the request, as it is now.
+    pub(crate) fn note_request(&self, head: &RequestHead) {
+        let mut facts = self.facts.borrow_mut();
+        let keep_headers = self.settings.keeps_headers;
+        facts.request = Some(RequestFacts {
+            method: head.method.clone(),
+            scheme: head.scheme(),
+            authority: head.authority.clone(),
+            path: head.path.clone(),
+            headers: if keep_headers {
+                keep(&head.headers, &self.settings.request_fields)
+            } else {
+                HeaderMap::new()
+            },
+            header_bytes: if keep_headers {
+                header_bytes(&head.headers)
+            } else {
+                0
+            },
+        });
+    }
+
+    /// The request's id, where it is kept for the response.
+    pub(crate) fn request_id(&self) -> Option<HeaderValue> {
+        let facts = self.facts.borrow();
+        facts
+            .request
+            .as_ref()?
+            .headers
+            .get(names::X_REQUEST_ID)
+            .cloned()
+    }
+
+    /// Whether [`Self::note_request`] has been called.
+    pub(crate) fn is_noted(&self) -> bool {
+        self.facts.borrow().request.is_some()
+    }
+
+    /// Keeps what the record needs of the response, as it goes downstream.
+    pub(crate) fn note_response(&self, status: u16, headers: &HeaderMap) {
+        let worker = self.connection.worker.worker;
+        let manager = &self.settings.manager;
+        manager.stats.shard(worker).count_response(status);
+        manager.listener_stats.shard(worker).count_response(status);
+        let mut facts = self.facts.borrow_mut();
+        facts.status = Some(status);
+        if manager.recorded {
+            facts.response_headers = keep(headers, &manager.fields.response_headers);
+            facts.response_header_bytes = header_bytes(headers);
+        }
+    }
+
+    /// Keeps what the record needs of the response's trailers.
+    pub(crate) fn note_trailers(&self, trailers: &HeaderMap) {
+        let manager = &self.settings.manager;
+        if manager.recorded {
+            let mut facts = self.facts.borrow_mut();
+            facts.response_trailers = keep(trailers, &manager.fields.response_trailers);
+            facts.response_header_bytes += header_bytes(trailers);
+        }
+    }
+
+    /// The response's last byte has gone.
+    pub(crate) fn response_ended(&self) {
+        if self.response_done.get().is_none() {
+            self.response_done.set(Some(Instant::now()));
+        }
+    }
+
+    /// Calls `read` with all that is known. `request` stands for the request's headers where
+    /// they are at hand, `response` for the response's.
+    pub(crate) fn with_record<R>(
+        &self,
+        ended: Option<Instant>,
+        request: Option<&RequestHead>,
+        response: Option<&HeaderMap>,
+        read: impl FnOnce(&StreamRecord<'_>) -> R,
+    ) -> R {
+        let facts = &*self.facts.borrow();
+        let since = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(self.start));
+        let mut record = StreamRecord::new(&self.connection.info, self.wall);
+        record.remote = facts.client;
+        record.protocol = Some(facts.protocol);
+        record.request = match (request, &facts.request) {
+            (Some(head), _) => Some(RequestRecord {
+                method: head.method.as_str(),
+                scheme: head.scheme(),
+                authority: head.authority(),
+                path: head.path(),
+                headers: &head.headers,
+            }),
+            (None, Some(facts)) => Some(RequestRecord {
+                method: facts.method.as_str(),
+                scheme: facts.scheme,
+                authority: facts.authority.to_str().unwrap_or_default(),
+                path: facts.path.as_ref().map_or("", PathAndQuery::as_str),
+                headers: &facts.headers,
+            }),
+            (None, None) => None,
+        };
+        record.response_code = facts.status;
+        record.response_headers = Some(response.unwrap_or(&facts.response_headers));
+        record.response_trailers = Some(&facts.response_trailers);
+        record.response_code_details = (!facts.details.is_empty()).then_some(&*facts.details);
+        record.flags = facts.flags;
+        record.bytes_received = self.bytes_received.get();
+        record.bytes_sent = self.bytes_sent.get();
+        record.request_header_bytes = facts
+            .request
+            .as_ref()
+            .map_or(0, |request| request.header_bytes);
+        record.response_header_bytes = facts.response_header_bytes;
+        record.duration = since(ended);
+        record.request_done = since(self.request_done.get());
+        record.request_sent = facts.host.as_ref().and(since(self.request_done.get()));
+        record.response_started = since(self.response_started.get());
+        record.response_done = since(self.response_done.get());
+        record.attempts = facts.attempts;
+        record.downstream_peer = facts.notes.peers.downstream.as_ref();
+        record.upstream_peer = facts.notes.peers.upstream.as_ref();
+        if let (Some(table), Some(index)) = (&self.settings.routes, facts.route) {
+            let route = &table.entry(index).config;
+            record.route_name = (!route.name.is_empty()).then_some(&*route.name);
+            record.virtual_host = Some(&table.host(index).config.name);
+            record.route_metadata = Some(&route.metadata);
+        }
+        let host_metadata = facts.host.as_ref().map(|host| host.metadata());
+        if let Some(cluster) = &facts.cluster {
+            let config = cluster.config();
+            record.upstream = Some(UpstreamRecord {
+                cluster: &config.name,
+                alt_stat_name: config.alt_stat_name.as_deref(),
+                cluster_metadata: Some(&config.metadata),
+                address: facts.host.as_ref().map(|host| host.address()),
+                host_name: facts.host.as_ref().map(|host| host.hostname()),
+                host_metadata: host_metadata.as_deref(),
+                local_address: facts
+                    .upstream_connection
+                    .as_ref()
+                    .and_then(|details| details.local),
+                protocol: facts.upstream_version.map(|version| match version {
+                    HttpVersion::Http1 => Protocol::Http11,
+                    HttpVersion::Http2 => Protocol::Http2,
+                }),
+                transport_failure: facts.transport_failure.as_deref(),
+                bytes_sent: self.bytes_received.get(),
+                bytes_received: self.bytes_sent.get(),
+                ..UpstreamRecord::default()
+            });
+        }
+        read(&record)
+    }
+
+    fn end(&self) {
+        let now = Instant::now();
+        let worker = &self.connection.worker;
+        let manager = &self.settings.manager;
+        let stats = manager.stats.shard(worker.worker);
+        if self.response_done.get().is_none() {
+            let mut facts = self.facts.borrow_mut();
+            if !self.aborted.get() {
+                stats.downstream_rq_rx_reset.inc();
+                facts
+                    .flags
+                    .insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
+                facts.details = "downstream_remote_disconnect".into();
+            } else {
+                stats.downstream_rq_tx_reset.inc();
+            }
+        }
+        stats.downstream_rq_active.dec();
+        let milliseconds = |from: Instant| now.saturating_duration_since(from).as_millis() as u64;
+        stats.downstream_rq_time.record(milliseconds(self.start));
+        {
+            let facts = self.facts.borrow();
+            if let (Some(cluster), Some(_)) = (&facts.cluster, self.response_started.get()) {
+                let from = self.request_done.get().unwrap_or(self.start);
+                cluster
+                    .stats()
+                    .count_request_time(milliseconds(from), facts.internal);
+            }
+        }
+        if manager.recorded {
+            self.with_record(Some(now), None, None, |record| {
+                for filter in &manager.filters {
+                    filter.on_complete(record, worker);
+                }
+                for log in &manager.logs {
+                    log.log(&worker.logs, record);
+                }
+            });
+        }
+        self.connection.stream_ended(now);
+    }
+}
+
+impl Facts {
+    fn new(protocol: Protocol) -> Self {
+        Self {
+            protocol,
+            request: None,
+            client: None,
+            internal: false,
+            route: None,
+            cluster_at: None,
+            cluster: None,
+            host: None,
+            upstream_version: None,
+            upstream_connection: None,
+            transport_failure: None,
+            attempts: 0,
+            flags: ResponseFlags::NONE,
+            details: Cow::Borrowed(""),
+            status: None,
+            response_headers: HeaderMap::new(),
+            response_trailers: HeaderMap::new(),
+            response_header_bytes: 0,
+            notes: Notes::default(),
+        }
+    }
+}
+
+impl Drop for StreamEnd {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// About the bytes that headers take on the wire.
+fn header_bytes(headers: &HeaderMap) -> u64 {
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_str().len() + value.len() + 4) as u64)
+        .sum()
+}
