@@ -45,7 +45,11 @@ fn localities(scope: &Scope<'_>, key: &SubsetKey<'_>) -> Option<Vec<LocalityLbEn
     let service = scope.service(key.host)?;
     let labels = match key.subset {
         "" => Labels::default(),
-        subset => scope.destination_rule(service)?.subset(subset)?.labels.clone(),
+        subset => scope
+            .destination_rule(service)?
+            .subset(subset)?
+            .labels
+            .clone(),
     };
     let endpoints = scope.snapshot.endpoints(service)?;
     let mut by_locality: BTreeMap<Locality, Vec<LbEndpoint>> = BTreeMap::new();

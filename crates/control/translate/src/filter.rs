@@ -16,9 +16,7 @@ use prost::{Message, Name};
 
 pub(crate) use access_log::listener_log;
 pub(crate) use http::{HttpFilters, Routes, connection_manager};
-pub(crate) use inspector::{
-    http_inspector, original_destination, original_source, tls_inspector,
-};
+pub(crate) use inspector::{http_inspector, original_destination, original_source, tls_inspector};
 pub(crate) use tcp::{TcpProxyOptions, tcp_proxy};
 
 use crate::ProxyNode;

@@ -38,7 +38,8 @@ pub struct GroupKey {
 pub fn group_key(snapshot: &Snapshot, node: &ProxyNode) -> GroupKey {
     let scope = Scope::new(snapshot, node);
     let ProxyNode {
-        id: _, // these five are who the proxy is, not what it sees
+        // ignored: these are who the proxy is, not what it sees
+        id: _,
         workload: _,
         service_account: _,
         version: _,
@@ -47,13 +48,13 @@ pub fn group_key(snapshot: &Snapshot, node: &ProxyNode) -> GroupKey {
         ip,
         namespace,
         dns_domain,
-        labels: _, // in the scope
+        labels: _, // ignored: in the scope
         interception,
         cluster_id,
         http10,
         http_proxy_port,
         app_address,
-        locality: _, // nothing is ordered by locality yet
+        locality: _, // ignored: nothing is ordered by locality yet
         filters,
     } = node;
     let keys = snapshot.selecting_keys();

@@ -141,7 +141,10 @@ impl ProxyNode {
             labels: metadata.labels(),
             service_account: metadata.text("SERVICE_ACCOUNT").map(str::to_owned),
             interception: metadata.interception()?,
-            cluster_id: metadata.text("CLUSTER_ID").unwrap_or("Kubernetes").to_owned(),
+            cluster_id: metadata
+                .text("CLUSTER_ID")
+                .unwrap_or("Kubernetes")
+                .to_owned(),
             network: metadata.text("NETWORK").map(str::to_owned),
             version: metadata.text("ISTIO_VERSION").map(str::to_owned),
             http10: metadata.text("HTTP10") == Some("1"),

@@ -38,7 +38,9 @@ pub(super) fn black_hole(scope: &Scope<'_>) -> Cluster {
 /// Where the application wanted.
 pub(super) fn passthrough(scope: &Scope<'_>) -> Cluster {
     let mut cluster = original_destination(scope, PASSTHROUGH);
-    cluster.filters.extend(cluster_metadata_exchange(scope.node));
+    cluster
+        .filters
+        .extend(cluster_metadata_exchange(scope.node));
     cluster
 }
 
@@ -55,7 +57,14 @@ pub(super) fn inbound_passthrough(scope: &Scope<'_>) -> Cluster {
 
 /// The source address by which the interception knows the proxy's own connections to its workload.
 pub(super) fn passthrough_source(scope: &Scope<'_>) -> SocketAddress {
-    socket(if scope.ip().is_ipv6() { "::6" } else { "127.0.0.6" }, 0)
+    socket(
+        if scope.ip().is_ipv6() {
+            "::6"
+        } else {
+            "127.0.0.6"
+        },
+        0,
+    )
 }
 
 fn original_destination(scope: &Scope<'_>, name: &str) -> Cluster {

@@ -12,13 +12,13 @@ use meltemi_xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 
 use super::http::{HttpOptions, Version};
 use super::{discovery, metadata, policy};
+use crate::ProxyRole;
 use crate::endpoint::static_endpoint;
 use crate::filter::cluster_metadata_exchange;
 use crate::name::{SubsetKey, stat_prefix};
 use crate::proto;
 use crate::scope::{Resolution, Scope};
 use crate::tls::upstream::{self, Peer};
-use crate::ProxyRole;
 
 /// How often DNS is asked where the answer does not say.
 const DNS_REFRESH: std::time::Duration = std::time::Duration::from_secs(60);
@@ -42,7 +42,11 @@ pub(super) fn build(scope: &Scope<'_>) -> Vec<Cluster> {
             continue;
         }
         let rule = scope.destination_rule(service).map(AsRef::as_ref);
-        for port in service.ports.iter().filter(|it| it.protocol != Protocol::Udp) {
+        for port in service
+            .ports
+            .iter()
+            .filter(|it| it.protocol != Protocol::Udp)
+        {
             let whole = rule.map(|it| &it.traffic_policy);
             let plan = |subset, policy: Option<TrafficPolicy>| Plan {
                 service,
@@ -122,7 +126,9 @@ fn cluster(scope: &Scope<'_>, plan: &Plan<'_>) -> Cluster {
     cluster.transport_socket_matches = tls.matches;
     options.upstream = tls.from_request;
     cluster.typed_extension_protocol_options = options.build();
-    cluster.filters.extend(cluster_metadata_exchange(scope.node));
+    cluster
+        .filters
+        .extend(cluster_metadata_exchange(scope.node));
     cluster.metadata = Some(proto::metadata([("istio", istio)]));
     cluster
 }

@@ -9,7 +9,8 @@ use meltemi_model::{
     TcpPool,
 };
 use meltemi_xds::pb::envoy::config::cluster::v3::{
-    CircuitBreakers, Cluster, UpstreamConnectionOptions, circuit_breakers::Thresholds,
+    CircuitBreakers, Cluster, UpstreamConnectionOptions,
+    circuit_breakers::Thresholds,
     cluster::{DiscoveryType, LbPolicy},
 };
 use meltemi_xds::pb::envoy::config::core::v3::{
@@ -42,7 +43,7 @@ pub(super) fn apply_pool(
         max_requests_per_connection,
         max_retries,
         idle_timeout,
-        h2_upgrade_policy: _, // outbound only, see `upgrades`
+        h2_upgrade_policy: _, // ignored: outbound only, see `upgrades`
         use_client_protocol,
         max_concurrent_streams,
     } = http;

@@ -36,7 +36,10 @@ const JSON: [(&str, &str); 24] = [
     ("authority", "%REQ(:AUTHORITY)%"),
     ("bytes_received", "%BYTES_RECEIVED%"),
     ("bytes_sent", "%BYTES_SENT%"),
-    ("connection_termination_details", "%CONNECTION_TERMINATION_DETAILS%"),
+    (
+        "connection_termination_details",
+        "%CONNECTION_TERMINATION_DETAILS%",
+    ),
     ("downstream_local_address", "%DOWNSTREAM_LOCAL_ADDRESS%"),
     ("downstream_remote_address", "%DOWNSTREAM_REMOTE_ADDRESS%"),
     ("duration", "%DURATION%"),
@@ -53,8 +56,14 @@ const JSON: [(&str, &str); 24] = [
     ("upstream_cluster", "%UPSTREAM_CLUSTER_RAW%"),
     ("upstream_host", "%UPSTREAM_HOST%"),
     ("upstream_local_address", "%UPSTREAM_LOCAL_ADDRESS%"),
-    ("upstream_service_time", "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%"),
-    ("upstream_transport_failure_reason", "%UPSTREAM_TRANSPORT_FAILURE_REASON%"),
+    (
+        "upstream_service_time",
+        "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
+    ),
+    (
+        "upstream_transport_failure_reason",
+        "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    ),
     ("user_agent", "%REQ(USER-AGENT)%"),
     ("x_forwarded_for", "%REQ(X-FORWARDED-FOR)%"),
 ];
@@ -72,9 +81,7 @@ pub(crate) fn listener_log(mesh: &MeshConfig) -> Vec<AccessLog> {
         })),
     };
     let settings = mesh.access_log.iter();
-    settings
-        .map(|it| log(it, Some(filter.clone())))
-        .collect()
+    settings.map(|it| log(it, Some(filter.clone()))).collect()
 }
 
 fn log(settings: &Settings, filter: Option<AccessLogFilter>) -> AccessLog {

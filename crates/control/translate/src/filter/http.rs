@@ -106,7 +106,10 @@ pub(crate) fn connection_manager(scope: &Scope<'_>, options: HttpFilters) -> Fil
 /// What happens to `x-forwarded-client-cert`.
 fn client_certificate(
     class: Class,
-) -> (ForwardClientCertDetails, Option<SetCurrentClientCertDetails>) {
+) -> (
+    ForwardClientCertDetails,
+    Option<SetCurrentClientCertDetails>,
+) {
     let details = SetCurrentClientCertDetails {
         subject: Some(true),
         uri: true,

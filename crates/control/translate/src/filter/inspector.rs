@@ -14,17 +14,26 @@ const ORIGINAL_SOURCE_MARK: u32 = 1337;
 
 /// Reads server name and ALPN from a ClientHello.
 pub(crate) fn tls_inspector() -> ListenerFilter {
-    filter("envoy.filters.listener.tls_inspector", &TlsInspector::default())
+    filter(
+        "envoy.filters.listener.tls_inspector",
+        &TlsInspector::default(),
+    )
 }
 
 /// Tells HTTP from anything else.
 pub(crate) fn http_inspector() -> ListenerFilter {
-    filter("envoy.filters.listener.http_inspector", &HttpInspector::default())
+    filter(
+        "envoy.filters.listener.http_inspector",
+        &HttpInspector::default(),
+    )
 }
 
 /// Reads the destination before interception.
 pub(crate) fn original_destination() -> ListenerFilter {
-    filter("envoy.filters.listener.original_dst", &OriginalDst::default())
+    filter(
+        "envoy.filters.listener.original_dst",
+        &OriginalDst::default(),
+    )
 }
 
 /// Connects under the client's address.

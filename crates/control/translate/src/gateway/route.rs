@@ -57,11 +57,7 @@ pub(crate) fn build(scope: &Scope<'_>, name: &str) -> RouteConfiguration {
     table(name, collapse(hosts))
 }
 
-fn add_server(
-    scope: &Scope<'_>,
-    merged: &MergedServer<'_>,
-    hosts: &mut BTreeMap<Hostname, Host>,
-) {
+fn add_server(scope: &Scope<'_>, merged: &MergedServer<'_>, hosts: &mut BTreeMap<Hostname, Host>) {
     let server = merged.server;
     let gateway = GatewayRef::Gateway(GatewayName {
         namespace: merged.gateway.meta.namespace.clone(),

@@ -222,7 +222,11 @@ fn beginnings(scope: &Scope<'_>, protocol: Protocol) -> Vec<Beginning> {
             foreign_tls,
         ]
     } else {
-        vec![mesh(&any_mesh, false), plain(Vec::new(), false), foreign_tls]
+        vec![
+            mesh(&any_mesh, false),
+            plain(Vec::new(), false),
+            foreign_tls,
+        ]
     }
 }
 

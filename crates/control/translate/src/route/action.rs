@@ -2,9 +2,7 @@
 //!
 //! In: `route[]`, `rewrite`, `timeout`, `retries` of a VirtualService route. Out: Envoy's route action.
 
-use meltemi_model::{
-    Destination, HttpRoute, Rewrite, UriRewrite, WeightedDestination,
-};
+use meltemi_model::{Destination, HttpRoute, Rewrite, UriRewrite, WeightedDestination};
 use meltemi_xds::pb::envoy::config::route::v3::{
     RouteAction, WeightedCluster,
     route_action::{ClusterSpecifier, HostRewriteSpecifier},
@@ -29,8 +27,7 @@ pub(super) fn forward(
     let mut action = RouteAction::default();
     timeout::apply(&mut action, route.timeout);
     let retries = route.retries.as_ref();
-    action.retry_policy =
-        retry::policy(retries.unwrap_or(&scope.mesh().default_http_retry_policy));
+    action.retry_policy = retry::policy(retries.unwrap_or(&scope.mesh().default_http_retry_policy));
     let mut authority = operations.authority.take();
     if let Some(rewrite) = &route.rewrite {
         let Rewrite {
@@ -85,11 +82,7 @@ fn cluster(scope: &Scope<'_>, destination: &Destination, port: u16) -> String {
     .cluster()
 }
 
-fn weighted(
-    scope: &Scope<'_>,
-    destinations: &[WeightedDestination],
-    port: u16,
-) -> WeightedCluster {
+fn weighted(scope: &Scope<'_>, destinations: &[WeightedDestination], port: u16) -> WeightedCluster {
     let clusters = destinations
         .iter()
         .filter(|it| it.weight > 0)

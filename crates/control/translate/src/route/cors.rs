@@ -5,9 +5,7 @@
 use meltemi_model::{CorsPolicy as Wanted, UnmatchedPreflights};
 use meltemi_xds::pb::envoy::config::core::v3::RuntimeFractionalPercent;
 use meltemi_xds::pb::envoy::extensions::filters::http::cors::v3::CorsPolicy;
-use meltemi_xds::pb::envoy::r#type::v3::{
-    FractionalPercent, fractional_percent::DenominatorType,
-};
+use meltemi_xds::pb::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
 
 use crate::proto::string_match;
 

@@ -54,7 +54,7 @@ fn additions(message: &MessageHeaderOperations) -> Vec<HeaderValueOption> {
     let MessageHeaderOperations {
         set,
         add,
-        remove: _, // in `removals`
+        remove: _, // ignored: in `removals`
     } = message;
     let options = |headers: &[(HeaderName, String)], action: HeaderAppendAction| {
         let mut options: Vec<_> = headers

@@ -13,9 +13,7 @@ use crate::name::host_port;
 
 /// The table of a port that serves `target`, or of those that no service names.
 pub(crate) fn inbound_routes(cluster: &str, target: Option<&ServiceTarget>) -> RouteConfiguration {
-    let (host, port) = target.map_or(("", 0), |it| {
-        (it.service.hostname.as_str(), it.port.number)
-    });
+    let (host, port) = target.map_or(("", 0), |it| (it.service.hostname.as_str(), it.port.number));
     let mut action = RouteAction {
         cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
         retry_policy: Some(retry::inbound()),

@@ -22,7 +22,7 @@ pub(super) fn everything() -> RouteMatch {
 /// The match of one entry.
 pub(super) fn route_match(wanted: &HttpMatch) -> RouteMatch {
     let HttpMatch {
-        name: _, // in the route's name
+        name: _, // ignored: in the route's name
         uri,
         ignore_uri_case,
         scheme,
@@ -31,11 +31,12 @@ pub(super) fn route_match(wanted: &HttpMatch) -> RouteMatch {
         headers,
         without_headers,
         query_params,
-        port: _, // these four decide whether the route is there at all
+        // ignored: these decide whether the route is there at all
+        port: _,
         source_labels: _,
         source_namespace: _,
         gateways: _,
-        stat_prefix: _, // on the route
+        stat_prefix: _, // ignored: on the route
     } = wanted;
     let mut matchers: Vec<_> = headers
         .iter()
@@ -104,11 +105,6 @@ fn path(uri: Option<&StringMatch>) -> PathSpecifier {
     }
 }
 
-/// `*` is no expression: it is how VirtualService says that anything will do.
-fn is_anything(wanted: &StringMatch) -> bool {
-    matches!(wanted, StringMatch::Regex(text) if text == "*")
-}
-
 fn text(name: &str, wanted: &StringMatch) -> HeaderMatcher {
     header(name, &HeaderMatch::Value(wanted.clone()))
 }
@@ -117,12 +113,8 @@ fn header(name: &str, wanted: &HeaderMatch) -> HeaderMatcher {
     HeaderMatcher {
         name: name.to_owned(),
         header_match_specifier: Some(match wanted {
-            HeaderMatch::Value(value) if !is_anything(value) => {
-                HeaderMatchSpecifier::StringMatch(string_match(value))
-            }
-            HeaderMatch::Value(_) | HeaderMatch::Present => {
-                HeaderMatchSpecifier::PresentMatch(true)
-            }
+            HeaderMatch::Value(value) => HeaderMatchSpecifier::StringMatch(string_match(value)),
+            HeaderMatch::Present => HeaderMatchSpecifier::PresentMatch(true),
         }),
         ..Default::default()
     }
@@ -132,12 +124,10 @@ fn query_parameter(name: &str, wanted: &HeaderMatch) -> QueryParameterMatcher {
     QueryParameterMatcher {
         name: name.to_owned(),
         query_parameter_match_specifier: Some(match wanted {
-            HeaderMatch::Value(value) if !is_anything(value) => {
+            HeaderMatch::Value(value) => {
                 QueryParameterMatchSpecifier::StringMatch(string_match(value))
             }
-            HeaderMatch::Value(_) | HeaderMatch::Present => {
-                QueryParameterMatchSpecifier::PresentMatch(true)
-            }
+            HeaderMatch::Present => QueryParameterMatchSpecifier::PresentMatch(true),
         }),
     }
 }

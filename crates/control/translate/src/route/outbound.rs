@@ -8,9 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_model::{GatewayRef, Hostname, Protocol, Service, VirtualService};
-use meltemi_xds::pb::envoy::config::route::v3::{
-    Route, RouteConfiguration, VirtualHost, route,
-};
+use meltemi_xds::pb::envoy::config::route::v3::{Route, RouteConfiguration, VirtualHost, route};
 
 use super::matching::everything;
 use super::virtual_service::{Place, routes};
@@ -92,7 +90,8 @@ impl<'a> Tables<'a> {
         hosts.extend(self.further_hosts(addressed));
         let mut seen = BTreeSet::new();
         for host in &mut hosts {
-            host.domains.retain(|it| seen.insert(it.to_ascii_lowercase()));
+            host.domains
+                .retain(|it| seen.insert(it.to_ascii_lowercase()));
         }
         let mut names = BTreeSet::new();
         hosts.retain(|it| !it.domains.is_empty() && names.insert(it.name.clone()));

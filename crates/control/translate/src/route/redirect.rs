@@ -35,7 +35,9 @@ pub(super) fn redirect(wanted: &Redirect, port: u16, over_tls: bool) -> Redirect
     };
     RedirectAction {
         host_redirect: authority.clone().unwrap_or_default(),
-        port_redirect: number.filter(|it| Some(*it) != implied).map_or(0, u32::from),
+        port_redirect: number
+            .filter(|it| Some(*it) != implied)
+            .map_or(0, u32::from),
         response_code: response_code(*code).into(),
         scheme_rewrite_specifier: scheme.clone().map(SchemeRewriteSpecifier::SchemeRedirect),
         path_rewrite_specifier: uri.as_ref().map(|uri| match uri.strip_prefix(PREFIX) {

@@ -33,7 +33,7 @@ pub(super) fn policy(wanted: &Wanted) -> Option<RetryPolicy> {
         return None;
     }
     let RetryOn {
-        conditions: _, // in `to_envoy`
+        conditions: _, // ignored: in `to_envoy`
         status_codes,
     } = retry_on;
     Some(RetryPolicy {

@@ -28,11 +28,7 @@ pub(crate) struct Place<'a> {
 }
 
 /// The routes of `service` at a place; none if no request there can match.
-pub(crate) fn routes(
-    scope: &Scope<'_>,
-    service: &VirtualService,
-    place: &Place<'_>,
-) -> Vec<Route> {
+pub(crate) fn routes(scope: &Scope<'_>, service: &VirtualService, place: &Place<'_>) -> Vec<Route> {
     let mut routes = Vec::new();
     for http in &service.http {
         let Some(matches) = http.matches_at(place.gateway) else {
@@ -74,9 +70,10 @@ fn route(
 ) -> Route {
     let HttpRoute {
         name,
-        matches: _, // one of them is `wanted`
+        matches: _, // ignored: one of them is `wanted`
         action,
-        rewrite: _, // these three in `action::forward`
+        // ignored: in `action::forward`
+        rewrite: _,
         timeout: _,
         retries: _,
         headers,

@@ -29,7 +29,12 @@ const SIDECAR_CIPHERS: [&str; 4] = [
 pub(crate) fn mesh(mesh: &MeshConfig, alpn: &[&str]) -> TransportSocket {
     let names = std::iter::once(&mesh.trust_domain)
         .chain(&mesh.trust_domain_aliases)
-        .map(|domain| peer_name(SanType::Uri, MatchPattern::Prefix(format!("spiffe://{domain}/"))))
+        .map(|domain| {
+            peer_name(
+                SanType::Uri,
+                MatchPattern::Prefix(format!("spiffe://{domain}/")),
+            )
+        })
         .collect();
     let context = CommonTlsContext {
         tls_params: Some(TlsParameters {
