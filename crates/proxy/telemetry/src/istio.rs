@@ -52,6 +52,19 @@ pub struct IstioRecorder {
 /// Series by the hash of their labels' values, then by these.
 type Cache<T> = HashMap<u64, Vec<(Call, Arc<T>)>>;
 
+/// What happened to a TCP connection since the last report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpDelta {
+    /// It has been opened.
+    pub opened: bool,
+    /// It has been closed.
+    pub closed: bool,
+    /// Bytes sent downstream since then.
+    pub sent: u64,
+    /// Bytes received from downstream since then.
+    pub received: u64,
+}
+
 /// The metrics of one TCP connection, its labels decided when it was opened.
 #[derive(Debug)]
 pub struct TcpMetrics(Arc<TcpSeries>);
@@ -145,21 +158,32 @@ impl IstioRecorder {
         series.request(record);
     }
 
+    /// Counts what happened to a TCP connection since the last report, under labels as they are
+    /// now. Where a connection is reported more than once, [`Self::open_tcp`] keeps its labels.
+    pub fn tcp(&self, config: &IstioStats, record: &StreamRecord<'_>, delta: TcpDelta) {
+        self.tcp_series(config, record).count(delta);
+    }
+
     /// Counts a TCP connection that has been opened; bytes and its end are told to what this
-    /// returns. Call it when the upstream is known, or when the connection ends without one.
-    pub fn tcp(&self, config: &IstioStats, record: &StreamRecord<'_>) -> TcpMetrics {
+    /// returns, so that all of it has the same labels. Call it when the upstream is known, or when
+    /// the connection ends without one.
+    pub fn open_tcp(&self, config: &IstioStats, record: &StreamRecord<'_>) -> TcpMetrics {
+        let series = self.tcp_series(config, record);
+        series.opened.inc();
+        TcpMetrics(series)
+    }
+
+    fn tcp_series(&self, config: &IstioStats, record: &StreamRecord<'_>) -> Arc<TcpSeries> {
         let endpoint = self.endpoint(record);
         let call = CallRef::tcp(config, &self.own, record, endpoint.as_deref());
         let mut cache = self.tcp.borrow_mut();
         let series = entry(&mut cache, &call, || {
             let series = Arc::new(TcpSeries::new(call.labels()));
-            lock(&self.metrics.workers.shard(self.worker).0)
-                .tcp
-                .push(series.clone());
+            let lists = &self.metrics.workers.shard(self.worker).0;
+            lock(lists).tcp.push(series.clone());
             series
         });
-        series.opened.inc();
-        TcpMetrics(series.clone())
+        series.clone()
     }
 
     /// Who the endpoint is as the control plane says, where the upstream did not say itself.

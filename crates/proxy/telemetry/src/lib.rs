@@ -27,7 +27,7 @@ pub use block::{
 };
 pub use connection::{ConnectionInfo, TlsInfo};
 pub use grpc::GrpcStatus;
-pub use istio::{IstioMetrics, IstioRecorder, TcpMetrics};
+pub use istio::{IstioMetrics, IstioRecorder, TcpDelta, TcpMetrics};
 pub use peer::{PeerCache, PeerDecodeError, PeerInfo};
 pub use record::{Protocol, RequestRecord, StreamRecord, UpstreamRecord};
 pub use registry::{HistogramBuckets, StatKind, StatsQuery, StatsRegistry};

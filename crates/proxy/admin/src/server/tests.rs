@@ -137,7 +137,6 @@ fn static_cluster() -> ir::Cluster {
         discovery: ir::Discovery::Static(ir::LoadAssignment {
             cluster_name: "web".to_owned(),
             localities: vec![locality],
-            ..ir::LoadAssignment::default()
         }),
         lb: ir::LbPolicy::RoundRobin,
         connect_timeout: Duration::from_secs(5),

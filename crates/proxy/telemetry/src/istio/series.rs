@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::labels::Labels;
 use crate::registry::{Exposition, Kind, Series};
-use crate::{Counter, Histogram, HistogramSnapshot, StatsQuery, StreamRecord};
+use crate::{Counter, Histogram, HistogramSnapshot, StatsQuery, StreamRecord, TcpDelta};
 
 /// Metrics of HTTP and gRPC requests.
 #[derive(Debug)]
@@ -88,6 +88,19 @@ impl TcpSeries {
             sent: Counter::default(),
             received: Counter::default(),
         }
+    }
+
+    pub fn count(&self, delta: TcpDelta) {
+        let TcpDelta {
+            opened,
+            closed,
+            sent,
+            received,
+        } = delta;
+        self.opened.add(opened.into());
+        self.closed.add(closed.into());
+        self.sent.add(sent);
+        self.received.add(received);
     }
 
     pub fn expose(&self, exposition: &mut Exposition, query: &StatsQuery) {

@@ -240,7 +240,7 @@ fn tcp_is_counted_while_it_lasts() {
         ..StreamRecord::new(&connection, Duration::ZERO)
     };
     let config = config(MetricReporter::ByDirection, false);
-    let open = recorder.tcp(&config, &record);
+    let open = recorder.open_tcp(&config, &record);
     open.bytes(5, 6);
     open.bytes(1, 1);
     let value = |metric: &str| {
@@ -256,6 +256,18 @@ fn tcp_is_counted_while_it_lasts() {
     assert_eq!(value("istio_tcp_received_bytes_total"), "7");
     open.closed();
     assert_eq!(value("istio_tcp_connections_closed_total"), "1");
+    recorder.tcp(
+        &config,
+        &record,
+        TcpDelta {
+            opened: true,
+            closed: true,
+            sent: 4,
+            received: 0,
+        },
+    );
+    assert_eq!(value("istio_tcp_connections_closed_total"), "2");
+    assert_eq!(value("istio_tcp_sent_bytes_total"), "10");
     let line = &lines(&registry, "istio_tcp_sent_bytes_total")[0];
     assert!(line.contains("destination_workload=\"db\",destination_workload_namespace=\"data\""));
     assert!(line.contains("destination_canonical_revision=\"latest\""));
