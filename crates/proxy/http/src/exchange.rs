@@ -42,6 +42,12 @@ struct Caller {
     unread: bool,
 }
 
+/// A request that is no request, or asks for a path in need of mending.
+struct Refusal {
+    reply: Box<LocalReply>,
+    head: Option<RequestHead>,
+}
+
 /// Serves one request.
 pub(crate) async fn handle(
     connection: Rc<Connection>,
@@ -69,8 +75,8 @@ pub(crate) async fn handle(
     let mut head = match accept(&stream, parts, protocol, seen) {
         Ok(head) => head,
         Err(refused) => {
-            let (reply, head) = *refused;
             caller.unread = stream.request_done.get().is_none();
+            let Refusal { reply, head } = *refused;
             return Ok(answer(end, reply, head.as_ref(), &caller));
         }
     };
@@ -106,13 +112,13 @@ fn accept(
     parts: http::request::Parts,
     protocol: Protocol,
     seen: Seen,
-) -> Result<RequestHead, Box<(LocalReply, Option<RequestHead>)>> {
+) -> Result<RequestHead, Box<Refusal>> {
     let config = stream.settings.manager.config.clone();
     let refuse = |status, body, details, flags| {
-        Box::new((
-            LocalReply::new(status, body, details, flags).closing(),
-            None,
-        ))
+        Box::new(Refusal {
+            reply: LocalReply::new(status, body, details, flags).closing(),
+            head: None,
+        })
     };
     const DPE: ResponseFlags = ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR;
     if protocol == Protocol::Http10 && !config.http1.accept_http_10 {
@@ -158,15 +164,15 @@ fn accept(
             "http.invalid_authority",
             DPE,
         ),
-        BadHead::RelativePath => Box::new((
-            LocalReply::new(
+        BadHead::RelativePath => Box::new(Refusal {
+            reply: LocalReply::new(
                 StatusCode::NOT_FOUND,
                 "",
                 "absolute_path_rejected",
                 ResponseFlags::NONE,
             ),
-            None,
-        )),
+            head: None,
+        }),
         BadHead::NoPath => refuse(
             StatusCode::BAD_REQUEST,
             "Bad Request",
@@ -206,7 +212,10 @@ fn accept(
         NormalPath::Redirect(path) => {
             stats.downstream_rq_redirected_with_normalized_path.inc();
             let reply = LocalReply::redirect(StatusCode::TEMPORARY_REDIRECT, &path, details);
-            return Err(Box::new((reply, Some(head))));
+            return Err(Box::new(Refusal {
+                reply,
+                head: Some(head),
+            }));
         }
     }
     Ok(head)
@@ -306,7 +315,7 @@ fn decide(
     stream: &Rc<Stream>,
     head: &mut RequestHead,
     deadlines: &mut Deadlines,
-) -> Result<RouteIndex, LocalReply> {
+) -> Result<RouteIndex, Box<LocalReply>> {
     let settings = stream.settings.clone();
     let manager = &settings.manager;
     let config = &manager.config;
@@ -372,7 +381,7 @@ fn decide(
 }
 
 /// The answer of a route that forwards nothing.
-fn own_answer(stream: &Rc<Stream>, head: &RequestHead, route: &Route) -> Option<LocalReply> {
+fn own_answer(stream: &Rc<Stream>, head: &RequestHead, route: &Route) -> Option<Box<LocalReply>> {
     let worker = stream.connection.worker.worker;
     let stats = stream.settings.manager.stats.shard(worker);
     Some(match (&route.config.action, &route.action) {
@@ -401,7 +410,7 @@ fn ask_filters(
     stream: &Rc<Stream>,
     head: &mut RequestHead,
     cors: Option<&ir::Cors>,
-) -> Result<(), LocalReply> {
+) -> Result<(), Box<LocalReply>> {
     let facts = &mut *stream.facts.borrow_mut();
     let mut context = RequestContext {
         method: &head.method,
@@ -429,7 +438,7 @@ fn ask_filters(
 /// The response for an answer of our own. `head` is the request's where it has not been noted.
 fn answer(
     end: StreamEnd,
-    mut reply: LocalReply,
+    mut reply: Box<LocalReply>,
     head: Option<&RequestHead>,
     caller: &Caller,
 ) -> Response<ProxyBody> {

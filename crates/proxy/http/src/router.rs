@@ -66,7 +66,7 @@ pub(crate) async fn forward(
     incoming: Incoming,
     deadlines: &mut Deadlines,
     commands: bool,
-) -> Result<Response<ResponseBody>, LocalReply> {
+) -> Result<Response<ResponseBody>, Box<LocalReply>> {
     let settings = stream.settings.clone();
     let table = settings.routes.as_ref().expect("the route is the table's");
     let host = table.host(index);
@@ -125,7 +125,7 @@ impl Forwarding<'_> {
         &mut self,
         head: RequestHead,
         deadlines: &mut Deadlines,
-    ) -> Result<Response<ResponseBody>, LocalReply> {
+    ) -> Result<Response<ResponseBody>, Box<LocalReply>> {
         let mut spare = Some(head);
         loop {
             let Some(host) = self.choose(spare.as_ref()) else {
@@ -305,8 +305,8 @@ impl Forwarding<'_> {
 
     fn over(
         &self,
-        result: Result<Response<ResponseBody>, LocalReply>,
-    ) -> Result<Response<ResponseBody>, LocalReply> {
+        result: Result<Response<ResponseBody>, Box<LocalReply>>,
+    ) -> Result<Response<ResponseBody>, Box<LocalReply>> {
         let status = match &result {
             Ok(response) => response.status(),
             Err(reply) => reply.status,
@@ -322,7 +322,7 @@ impl Forwarding<'_> {
             .count_response(status.as_u16(), internal);
     }
 
-    fn no_host(&self, head: Option<&RequestHead>) -> LocalReply {
+    fn no_host(&self, head: Option<&RequestHead>) -> Box<LocalReply> {
         if let Some(head) = head
             && !self.stream.is_noted()
         {
@@ -334,11 +334,11 @@ impl Forwarding<'_> {
         reply
     }
 
-    fn reply(&self, failure: &Failure) -> LocalReply {
+    fn reply(&self, failure: &Failure) -> Box<LocalReply> {
         attempt::failure_reply(failure, self.attempts > 1)
     }
 
-    fn expired(&self, expired: Expired) -> LocalReply {
+    fn expired(&self, expired: Expired) -> Box<LocalReply> {
         let worker = self.stream.connection.worker.worker;
         let stats = self.stream.settings.manager.stats.shard(worker);
         let received = self.stream.request_done.get().is_some();

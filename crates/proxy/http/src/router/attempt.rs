@@ -105,7 +105,7 @@ fn is_idempotent(method: &Method) -> bool {
 }
 
 /// What the client is told of a failure.
-pub(super) fn failure_reply(failure: &Failure, retried: bool) -> LocalReply {
+pub(super) fn failure_reply(failure: &Failure, retried: bool) -> Box<LocalReply> {
     match failure {
         Failure::PerTryTimeout => timeout_reply("upstream_per_try_timeout"),
         Failure::PerTryIdleTimeout => timeout_reply("upstream_per_try_idle_timeout"),
@@ -145,7 +145,12 @@ pub(super) fn failure_reply(failure: &Failure, retried: bool) -> LocalReply {
     }
 }
 
-fn reset_reply(reason: &str, transport: &str, retried: bool, flags: ResponseFlags) -> LocalReply {
+fn reset_reply(
+    reason: &str,
+    transport: &str,
+    retried: bool,
+    flags: ResponseFlags,
+) -> Box<LocalReply> {
     let again = if retried {
         "retried and the latest "
     } else {
@@ -169,7 +174,7 @@ fn reset_reply(reason: &str, transport: &str, retried: bool, flags: ResponseFlag
     reply
 }
 
-fn timeout_reply(details: &'static str) -> LocalReply {
+fn timeout_reply(details: &'static str) -> Box<LocalReply> {
     LocalReply::new(
         StatusCode::GATEWAY_TIMEOUT,
         "upstream request timeout",
@@ -180,7 +185,11 @@ fn timeout_reply(details: &'static str) -> LocalReply {
 
 /// What the client is told when a limit on the stream is reached. `received` says whether the
 /// whole request had come.
-pub(super) fn expired_reply(expired: Expired, received: bool, alternative: bool) -> LocalReply {
+pub(super) fn expired_reply(
+    expired: Expired,
+    received: bool,
+    alternative: bool,
+) -> Box<LocalReply> {
     let status = if received {
         StatusCode::GATEWAY_TIMEOUT
     } else {

@@ -29,19 +29,19 @@ impl LocalReply {
         body: &'static str,
         details: &'static str,
         flags: ResponseFlags,
-    ) -> Self {
-        Self {
+    ) -> Box<Self> {
+        Box::new(Self {
             status,
             body: Bytes::from_static(body.as_bytes()),
             headers: HeaderMap::new(),
             details: Cow::Borrowed(details),
             flags,
             close: false,
-        }
+        })
     }
 
     /// No route, or a route that leads nowhere.
-    pub(crate) fn route_not_found() -> Self {
+    pub(crate) fn route_not_found() -> Box<Self> {
         Self::new(
             StatusCode::NOT_FOUND,
             "",
@@ -51,7 +51,7 @@ impl LocalReply {
     }
 
     /// The route's cluster does not exist.
-    pub(crate) fn cluster_not_found(status: StatusCode) -> Self {
+    pub(crate) fn cluster_not_found(status: StatusCode) -> Box<Self> {
         Self::new(
             status,
             "",
@@ -61,7 +61,7 @@ impl LocalReply {
     }
 
     /// The cluster has no host to offer.
-    pub(crate) fn no_healthy_upstream() -> Self {
+    pub(crate) fn no_healthy_upstream() -> Box<Self> {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "no healthy upstream",
@@ -71,7 +71,7 @@ impl LocalReply {
     }
 
     /// A redirection.
-    pub(crate) fn redirect(status: StatusCode, location: &str, details: &'static str) -> Self {
+    pub(crate) fn redirect(status: StatusCode, location: &str, details: &'static str) -> Box<Self> {
         let mut reply = Self::new(status, "", details, ResponseFlags::NONE);
         if let Ok(location) = HeaderValue::from_str(location) {
             reply.headers.insert(header::LOCATION, location);
@@ -80,7 +80,7 @@ impl LocalReply {
     }
 
     /// The same with the connection closed after it.
-    pub(crate) fn closing(mut self) -> Self {
+    pub(crate) fn closing(mut self: Box<Self>) -> Box<Self> {
         self.close = true;
         self
     }

@@ -1,0 +1,11 @@
+//! The connection manager between real sockets: scripted upstreams behind it, clients that see
+//! every byte before it.
+#![allow(clippy::unwrap_used)]
+
+mod codec;
+mod connections;
+mod fixture;
+mod http2;
+mod replies;
+mod retries;
+mod tunnels;
