@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use meltemi_model::{Hostname, NamespaceName};
 use meltemi_snapshot::Snapshot;
 
-use crate::node::{InterceptionMode, IstioFilters};
+use crate::node::{InterceptionMode, IstioFilters, Lacks};
 use crate::scope::Scope;
 use crate::{ProxyNode, ProxyRole};
 
@@ -32,6 +32,7 @@ pub struct GroupKey {
     http10: bool,
     http_proxy_port: Option<u16>,
     filters: IstioFilters,
+    lacks: Lacks,
 }
 
 /// The key of the group that a proxy belongs to; only keys of the same snapshot can be compared.
@@ -56,6 +57,7 @@ pub fn group_key(snapshot: &Snapshot, node: &ProxyNode) -> GroupKey {
         app_address,
         locality: _, // ignored: nothing is ordered by locality yet
         filters,
+        lacks,
     } = node;
     let keys = snapshot.selecting_keys();
     let binds = *interception == InterceptionMode::None;
@@ -92,5 +94,6 @@ pub fn group_key(snapshot: &Snapshot, node: &ProxyNode) -> GroupKey {
         http10: *http10,
         http_proxy_port: *http_proxy_port,
         filters: *filters,
+        lacks: *lacks,
     }
 }

@@ -24,7 +24,7 @@ mod tls;
 mod translate;
 
 pub use group::{GroupKey, group_key};
-pub use node::{InterceptionMode, IstioFilters, NodeError, ProxyNode, ProxyRole};
+pub use node::{InterceptionMode, IstioFilters, Lacks, NodeError, ProxyNode, ProxyRole};
 pub use resource::{EncodedResource, ResourceMap, Resources};
 pub use translate::{
     clusters, endpoints, listeners, route_names, routes, secret_names, secrets, translate,

@@ -46,6 +46,16 @@ pub struct IstioFilters {
     pub alpn: bool,
 }
 
+/// Which of Envoy's extensions, that only some configurations need, a proxy lacks: one that lists its
+/// extensions, and these not among them. They are left out of what it gets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Lacks {
+    /// `envoy.retry_priorities.previous_priorities`: it has no priorities to leave behind.
+    pub retry_priority: bool,
+    /// `envoy.filters.listener.original_src`: its application sees the proxy's address.
+    pub original_source: bool,
+}
+
 /// A proxy of the mesh.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyNode {
@@ -84,6 +94,8 @@ pub struct ProxyNode {
     pub locality: Locality,
     /// What it has of Istio's own filters.
     pub filters: IstioFilters,
+    /// What it lacks of Envoy's.
+    pub lacks: Lacks,
 }
 
 /// Why a node is not a proxy of this mesh. Every variant names the field.
@@ -152,6 +164,7 @@ impl ProxyNode {
             app_address: metadata.parsed("MELTEMI_APP_ADDRESS", "an IP address")?,
             locality: locality(node),
             filters: IstioFilters::of(&node.extensions),
+            lacks: Lacks::of(&node.extensions),
         })
     }
 
@@ -164,15 +177,7 @@ impl ProxyNode {
 impl IstioFilters {
     /// Looks for Istio's filters among a proxy's extensions, by name or by type URL.
     fn of(extensions: &[Extension]) -> Self {
-        let has = |name: &str, message: &str| {
-            extensions.iter().any(|it| {
-                !it.disabled
-                    && (it.name == name
-                        || it.type_urls.iter().any(|url| {
-                            url.rsplit_once('/').map_or(url.as_str(), |(_, it)| it) == message
-                        }))
-            })
-        };
+        let has = |name, message| has(extensions, name, message);
         Self {
             stats: has("istio.stats", "stats.PluginConfig"),
             peer_metadata: has(
@@ -189,6 +194,33 @@ impl IstioFilters {
             ),
         }
     }
+}
+
+impl Lacks {
+    /// What a proxy's extensions leave to be desired.
+    fn of(extensions: &[Extension]) -> Self {
+        let lacks = |name, message| !extensions.is_empty() && !has(extensions, name, message);
+        Self {
+            retry_priority: lacks(
+                "envoy.retry_priorities.previous_priorities",
+                "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+            ),
+            original_source: lacks(
+                "envoy.filters.listener.original_src",
+                "envoy.extensions.filters.listener.original_src.v3.OriginalSrc",
+            ),
+        }
+    }
+}
+
+/// Whether an extension is listed, by its name or by the type of its configuration.
+fn has(extensions: &[Extension], name: &str, message: &str) -> bool {
+    extensions.iter().any(|it| {
+        let mut types = it.type_urls.iter();
+        let same =
+            |url: &String| url.rsplit_once('/').map_or(url.as_str(), |(_, it)| it) == message;
+        !it.disabled && (it.name == name || types.any(same))
+    })
 }
 
 /// A node's free-form part.

@@ -106,7 +106,8 @@ fn intercepting(scope: &Scope<'_>, targets: &[ServiceTarget]) -> Listener {
     let mut not_http: Vec<_> = known.map(|it| it.target).chain([port]).collect();
     not_http.sort_unstable();
     let mut listener_filters = vec![original_destination()];
-    listener_filters.extend(tproxy.then(original_source));
+    let keeps_source = tproxy && !scope.node.lacks.original_source;
+    listener_filters.extend(keeps_source.then(original_source));
     listener_filters.push(except(tls_inspector(), &[port]));
     listener_filters.push(except(http_inspector(), &not_http));
     Listener {

@@ -27,7 +27,10 @@ pub(super) fn forward(
     let mut action = RouteAction::default();
     timeout::apply(&mut action, route.timeout);
     let retries = route.retries.as_ref();
-    action.retry_policy = retry::policy(retries.unwrap_or(&scope.mesh().default_http_retry_policy));
+    action.retry_policy = retry::policy(
+        scope,
+        retries.unwrap_or(&scope.mesh().default_http_retry_policy),
+    );
     let mut authority = operations.authority.take();
     if let Some(rewrite) = &route.rewrite {
         let Rewrite {
@@ -53,7 +56,7 @@ pub(super) fn forward(
 pub(super) fn default(scope: &Scope<'_>, cluster: String) -> RouteAction {
     let mut action = RouteAction {
         cluster_specifier: Some(ClusterSpecifier::Cluster(cluster)),
-        retry_policy: retry::policy(&scope.mesh().default_http_retry_policy),
+        retry_policy: retry::policy(scope, &scope.mesh().default_http_retry_policy),
         ..Default::default()
     };
     timeout::apply(&mut action, None);

@@ -15,12 +15,13 @@ use meltemi_xds::pb::envoy::extensions::retry::{
 };
 
 use crate::proto::{duration, pack};
+use crate::scope::Scope;
 
 /// How often the balancer may choose again to avoid a host that was tried.
 const HOST_SELECTION_ATTEMPTS: i64 = 5;
 
 /// The retry policy of a route.
-pub(super) fn policy(wanted: &Wanted) -> Option<RetryPolicy> {
+pub(super) fn policy(scope: &Scope<'_>, wanted: &Wanted) -> Option<RetryPolicy> {
     let Wanted {
         attempts,
         per_try_timeout,
@@ -46,7 +47,8 @@ pub(super) fn policy(wanted: &Wanted) -> Option<RetryPolicy> {
             .then(previous_hosts)
             .into_iter()
             .collect(),
-        retry_priority: retry_remote_localities.then(previous_priorities),
+        retry_priority: (*retry_remote_localities && !scope.node.lacks.retry_priority)
+            .then(previous_priorities),
         retry_back_off: backoff.map(|base| RetryBackOff {
             base_interval: Some(duration(base)),
             max_interval: None,

@@ -69,6 +69,13 @@ impl Proxy {
         node(&self.node)
     }
 
+    /// The same, of a proxy that has these extensions.
+    pub fn node_with(&self, extensions: &[Value]) -> ProxyNode {
+        let mut with = self.node.clone();
+        with["extensions"] = Value::Array(extensions.to_vec());
+        node(&with)
+    }
+
     /// The resources that are to be compared, as JSON.
     pub fn shown(&self, resources: &Resources) -> Value {
         let Resources {
