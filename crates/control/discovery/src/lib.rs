@@ -1,1 +1,32 @@
 //! The control plane, assembled.
+//!
+//! In: [`Options`]: directories of resources, addresses, the authority's directory. Out: a running
+//! [`ControlPlane`]: xDS and certificates over gRPC, state and figures over HTTP. Called by
+//! `meltemi discovery` and `meltemi up`.
+//!
+//! A change goes: source → [`layers`] → snapshot → debounce → view → sessions. What a resource means
+//! is decided in `translate`, what is sent and when in `xds-server`; here they are only put together.
+
+mod admission;
+mod control_plane;
+mod debug;
+mod error;
+mod exposition;
+mod grpc;
+mod http;
+mod layers;
+mod mesh;
+mod mesh_file;
+mod metrics;
+mod options;
+mod overlay;
+mod problem;
+mod process;
+mod view;
+
+pub use control_plane::{Addresses, ControlPlane, run};
+pub use error::DiscoveryError;
+pub use layers::Resources;
+pub use mesh::MeshState;
+pub use options::Options;
+pub use overlay::Overlay;

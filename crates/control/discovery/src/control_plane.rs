@@ -1,0 +1,420 @@
+//! Starting everything, and ending it.
+//!
+//! In: [`Options`]. Out: a running control plane. The order of the start: the authority, the sockets,
+//! HTTP, the resources; xDS is served once the first configuration is complete, so that a proxy that
+//! comes back is never sent an empty one.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use meltemi_ca::{
+    Authenticator, Authenticators, CaDirectory, CaMetrics, CertificateAuthority,
+    ClientCertificates, CsrService, FileTokens, TokenIssuer, TokenKey,
+};
+use meltemi_lifecycle::DrainSignal;
+use meltemi_model::{Config, Defaults, MeshConfig};
+use meltemi_spiffe::TrustDomain;
+use meltemi_xds_server::{AdsService, Debounce, ProxyRegistry, ServiceConfig, XdsMetrics};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::admission::ByIdentity;
+use crate::grpc::accept::connections;
+use crate::grpc::certificate::ServerCertificate;
+use crate::http::Observed;
+use crate::mesh::{Mesh, MeshOptions};
+use crate::metrics::MeshMetrics;
+use crate::{DiscoveryError, MeshState, Options, Resources, grpc, http, mesh_file};
+
+/// How long streams have to end after the drain.
+const GRACE: Duration = Duration::from_secs(5);
+/// How many events a source may be ahead.
+const SOURCE_AHEAD: usize = 1024;
+
+/// The addresses that were taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// `/ready`, `/metrics`, `/debug`.
+    pub http: SocketAddr,
+    /// The same.
+    pub monitoring: SocketAddr,
+    /// xDS in plain text, if it is served.
+    pub plaintext_xds: Option<SocketAddr>,
+    /// xDS and CSR over TLS.
+    pub secure_xds: SocketAddr,
+}
+
+/// A running control plane. Dropping it ends it without grace.
+pub struct ControlPlane {
+    addresses: Addresses,
+    authority: Arc<CertificateAuthority>,
+    tokens: TokenIssuer,
+    states: watch::Receiver<Arc<MeshState>>,
+    resources: Resources,
+    proxies: Arc<ProxyRegistry>,
+    tasks: Tasks,
+    drain: DrainSignal,
+}
+
+type Tasks = JoinSet<Result<(), DiscoveryError>>;
+
+struct Sockets {
+    http: TcpListener,
+    monitoring: TcpListener,
+    plaintext: Option<TcpListener>,
+    secure: TcpListener,
+}
+
+struct Authority {
+    signer: Arc<CertificateAuthority>,
+    key: TokenKey,
+    authenticator: Arc<dyn Authenticator>,
+}
+
+/// Runs a control plane until the drain.
+///
+/// # Errors
+/// When it cannot start, or a part of it ends by itself.
+pub async fn run(options: Options, drain: DrainSignal) -> Result<(), DiscoveryError> {
+    ControlPlane::start(options, drain).await?.finished().await
+}
+
+impl ControlPlane {
+    /// Starts a control plane; it serves when this returns.
+    ///
+    /// # Errors
+    /// When an address is taken, the authority's files or the directories cannot be read, or the
+    /// drain begins before everything has started.
+    pub async fn start(options: Options, drain: DrainSignal) -> Result<Self, DiscoveryError> {
+        let (base, trust_domain) = base_mesh(&options)?;
+        let authority = open_authority(&options, &trust_domain)?;
+        let sockets = Sockets::bind(&options).await?;
+        let addresses = sockets.addresses()?;
+        let mut figures = Registry::default();
+        let mesh = Mesh::new(
+            MeshOptions {
+                overlay: options.overlay.clone(),
+                trust_domain: trust_domain.clone(),
+                debounce: Debounce::new(options.debounce_quiet, options.debounce_maximum),
+                metrics: MeshMetrics::register(&mut figures),
+                clock: options.clock,
+            },
+            vec![Config::MeshConfig(Box::new(base))],
+            options.resources.clone(),
+        );
+        let ca_metrics = CaMetrics::register(&mut figures);
+        let expiry = authority.signer.not_after();
+        let expiry = expiry.duration_since(SystemTime::UNIX_EPOCH);
+        ca_metrics.expires(expiry.unwrap_or_default().as_secs());
+        let proxies = Arc::new(ProxyRegistry::default());
+        let ads = AdsService::new(ServiceConfig {
+            views: mesh.views(),
+            admission: Arc::new(ByIdentity::new(authority.authenticator.clone())),
+            registry: proxies.clone(),
+            metrics: XdsMetrics::register(&mut figures),
+            concurrent_pushes: options.concurrent_pushes,
+            clock: options.clock,
+            drain: drain.clone(),
+        });
+        let csr = CsrService::new(
+            authority.signer.clone(),
+            authority.authenticator.clone(),
+            ca_metrics,
+        );
+        let observed = Observed {
+            states: mesh.states(),
+            proxies: proxies.clone(),
+            figures: Arc::new(figures),
+            authenticator: authority.authenticator.clone(),
+            clock: options.clock,
+        };
+        let (certificate, renewal) = server_certificate(&options, &authority, &addresses)?;
+        let tls = certificate.tls()?;
+
+        let mut tasks = Tasks::new();
+        let Sockets {
+            http,
+            monitoring,
+            plaintext,
+            secure,
+        } = sockets;
+        tasks.spawn(http::serve("http", http, observed.clone(), drain.clone()));
+        tasks.spawn(http::serve(
+            "monitoring",
+            monitoring,
+            observed,
+            drain.clone(),
+        ));
+        let states = mesh.states();
+        let resources = spawn_mesh(&mut tasks, mesh, &options, &drain);
+        first_configuration(&mut tasks, states.clone(), drain.clone()).await?;
+        let incoming = connections(secure, Some(tls), drain.clone());
+        let service = grpc::serve(
+            "secure xDS",
+            incoming,
+            ads.clone(),
+            Some(csr),
+            drain.clone(),
+        );
+        tasks.spawn(service);
+        if let Some(plaintext) = plaintext {
+            let incoming = connections(plaintext, None, drain.clone());
+            tasks.spawn(grpc::serve(
+                "plaintext xDS",
+                incoming,
+                ads,
+                None,
+                drain.clone(),
+            ));
+        }
+        let renewing = certificate.keep_fresh(renewal, drain.clone());
+        tasks.spawn(async move {
+            renewing.await;
+            Ok(())
+        });
+        info!(?addresses, %trust_domain, "control plane started");
+        Ok(Self {
+            addresses,
+            authority: authority.signer,
+            tokens: TokenIssuer::new(authority.key, trust_domain, options.clock),
+            states,
+            resources,
+            proxies,
+            tasks,
+            drain,
+        })
+    }
+
+    /// The addresses that were taken.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// What proxies must trust, in PEM.
+    pub fn roots_pem(&self) -> String {
+        self.authority.roots_pem()
+    }
+
+    /// The trust domain.
+    pub fn trust_domain(&self) -> &TrustDomain {
+        self.authority.trust_domain()
+    }
+
+    /// Makes tokens with which workloads get their certificates.
+    pub fn tokens(&self) -> &TokenIssuer {
+        &self.tokens
+    }
+
+    /// The state of the mesh, replaced at each push and when problems change.
+    pub fn states(&self) -> watch::Receiver<Arc<MeshState>> {
+        self.states.clone()
+    }
+
+    /// Adds and removes resources beside those of the directories.
+    pub fn resources(&self) -> &Resources {
+        &self.resources
+    }
+
+    /// The connected proxies.
+    pub fn proxies(&self) -> &Arc<ProxyRegistry> {
+        &self.proxies
+    }
+
+    /// Waits for the end: until the drain, and then until the streams have ended.
+    ///
+    /// # Errors
+    /// When a part ends by itself.
+    pub async fn finished(self) -> Result<(), DiscoveryError> {
+        let Self {
+            mut tasks,
+            mut drain,
+            ..
+        } = self;
+        loop {
+            tokio::select! {
+                () = drain.draining() => break,
+                Some(ended) = tasks.join_next() => joined(ended)?,
+                else => return Ok(()),
+            }
+        }
+        let all = async {
+            while let Some(ended) = tasks.join_next().await {
+                joined(ended)?;
+            }
+            Ok(())
+        };
+        match tokio::time::timeout(GRACE, all).await {
+            Ok(result) => result,
+            Err(_) => {
+                warn!("connections were cut after {GRACE:?}");
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Sockets {
+    async fn bind(options: &Options) -> Result<Self, DiscoveryError> {
+        let plaintext = options.plaintext_xds;
+        let exposed = plaintext.filter(|address| !address.ip().is_loopback());
+        if let Some(address) = exposed.filter(|_| !options.expose_plaintext_xds) {
+            return Err(DiscoveryError::Exposed(address));
+        }
+        Ok(Self {
+            http: bind(options.http, "HTTP").await?,
+            monitoring: bind(options.monitoring, "monitoring").await?,
+            plaintext: match plaintext {
+                Some(address) => Some(bind(address, "plaintext xDS").await?),
+                None => None,
+            },
+            secure: bind(options.secure_xds, "secure xDS").await?,
+        })
+    }
+
+    fn addresses(&self) -> Result<Addresses, DiscoveryError> {
+        let of = |listener: &TcpListener| {
+            listener
+                .local_addr()
+                .map_err(|error| DiscoveryError::Listen {
+                    address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+                    purpose: "a socket that is there",
+                    error,
+                })
+        };
+        Ok(Addresses {
+            http: of(&self.http)?,
+            monitoring: of(&self.monitoring)?,
+            plaintext_xds: self.plaintext.as_ref().map(of).transpose()?,
+            secure_xds: of(&self.secure)?,
+        })
+    }
+}
+
+async fn bind(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, DiscoveryError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| DiscoveryError::Listen {
+            address,
+            purpose,
+            error,
+        })
+}
+
+fn defaults(options: &Options) -> Defaults {
+    Defaults {
+        root_namespace: options.root_namespace.clone(),
+        domain: options.domain.clone(),
+        ..Defaults::default()
+    }
+}
+
+/// The mesh configuration that holds where none is among the resources.
+fn base_mesh(options: &Options) -> Result<(MeshConfig, TrustDomain), DiscoveryError> {
+    let mut mesh = match &options.mesh_config {
+        Some(path) => mesh_file::read(path, &defaults(options))?,
+        None => {
+            let mut mesh = MeshConfig::default();
+            mesh.meta.namespace = options.root_namespace.clone();
+            mesh.root_namespace = options.root_namespace.clone();
+            mesh.domain.clone_from(&options.domain);
+            mesh
+        }
+    };
+    if let Some(trust_domain) = &options.trust_domain {
+        mesh.trust_domain = trust_domain.clone();
+    }
+    let trust_domain = mesh.trust_domain.clone();
+    Ok((mesh, trust_domain))
+}
+
+fn open_authority(options: &Options, domain: &TrustDomain) -> Result<Authority, DiscoveryError> {
+    let own = CaDirectory::new(&options.ca_directory);
+    let signer = match &options.plugged_ca {
+        Some(path) => CaDirectory::new(path).load(domain, options.validity, options.clock)?,
+        None => own.load_or_create(domain, options.validity, options.clock)?,
+    };
+    let key = own.token_key()?;
+    let authenticator = Authenticators::new(vec![
+        Arc::new(ClientCertificates::new(domain.clone())),
+        Arc::new(FileTokens::new(key.clone(), domain.clone(), options.clock)),
+    ]);
+    Ok(Authority {
+        signer: Arc::new(signer),
+        key,
+        authenticator: Arc::new(authenticator),
+    })
+}
+
+fn server_certificate(
+    options: &Options,
+    authority: &Authority,
+    bound: &Addresses,
+) -> Result<(ServerCertificate, Duration), DiscoveryError> {
+    let root = options.root_namespace.as_str();
+    let mut names = vec![
+        format!("istiod.{root}.svc"),
+        format!("istiod.{root}"),
+        format!("istiod.{root}.svc.{}", options.domain),
+        "localhost".to_owned(),
+    ];
+    names.extend(options.server_names.iter().cloned());
+    let mut addresses: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    let listening = bound.secure_xds.ip();
+    addresses.extend((!listening.is_unspecified()).then_some(listening));
+    addresses.extend(&options.server_addresses);
+    let mut seen = Vec::new();
+    addresses.retain(|it| {
+        !seen.contains(it) && {
+            seen.push(*it);
+            true
+        }
+    });
+    ServerCertificate::new(authority.signer.clone(), names, addresses, options.clock)
+}
+
+/// Starts what turns resources into views.
+fn spawn_mesh(tasks: &mut Tasks, mesh: Mesh, options: &Options, drain: &DrainSignal) -> Resources {
+    let (events, source) = mpsc::channel(SOURCE_AHEAD);
+    let (resources, changes) = mpsc::unbounded_channel();
+    let running = mesh.run(source, changes, drain.clone());
+    tasks.spawn(async move {
+        running.await;
+        Ok(())
+    });
+    let watching = meltemi_source::watch(options.config.clone(), defaults(options), events);
+    tasks.spawn(async move { watching.await.map_err(DiscoveryError::from) });
+    Resources(resources)
+}
+
+/// Waits until everything that was there at the beginning has been read.
+async fn first_configuration(
+    tasks: &mut Tasks,
+    mut states: watch::Receiver<Arc<MeshState>>,
+    mut drain: DrainSignal,
+) -> Result<(), DiscoveryError> {
+    loop {
+        tokio::select! {
+            ready = states.wait_for(|state| state.ready) => {
+                return ready.map(drop).map_err(|_| DiscoveryError::Stopped);
+            }
+            Some(ended) = tasks.join_next() => joined(ended)?,
+            () = drain.draining() => return Err(DiscoveryError::Stopped),
+        }
+    }
+}
+
+fn joined(
+    ended: Result<Result<(), DiscoveryError>, tokio::task::JoinError>,
+) -> Result<(), DiscoveryError> {
+    match ended {
+        Ok(result) => result,
+        Err(error) => Err(DiscoveryError::Ended {
+            server: "a task",
+            reason: error.to_string(),
+        }),
+    }
+}

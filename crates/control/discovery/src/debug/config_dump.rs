@@ -1,0 +1,130 @@
+//! `/debug/config_dump`: what a proxy is sent, in the form of Envoy's admin interface, so that it can
+//! be compared with what the proxy has.
+
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use meltemi_xds::any;
+use meltemi_xds::json::{JsonStyle, Secrets, to_json_with};
+use meltemi_xds::pb::envoy::admin::v3::{
+    BootstrapConfigDump, ClustersConfigDump, ConfigDump, EndpointsConfigDump, ListenersConfigDump,
+    RoutesConfigDump, SecretsConfigDump, clusters_config_dump, endpoints_config_dump,
+    listeners_config_dump, routes_config_dump, secrets_config_dump,
+};
+use meltemi_xds::pb::envoy::config::core::v3::Node;
+use meltemi_xds_server::{Kind, Resource, View as _, Wanted};
+use prost_types::Any;
+use serde::Deserialize;
+
+use crate::debug::json;
+use crate::http::Observed;
+use crate::view::MeshView;
+
+#[derive(Deserialize)]
+pub(super) struct Parameters {
+    #[serde(rename = "proxyID")]
+    proxy_id: Option<String>,
+    /// Endpoints, too; Envoy's own parameter of this name has no value.
+    include_eds: Option<String>,
+}
+
+pub(super) async fn answer(
+    State(observed): State<Observed>,
+    Query(parameters): Query<Parameters>,
+) -> Response {
+    let Parameters {
+        proxy_id,
+        include_eds,
+    } = parameters;
+    let Some(proxy) = proxy_id.filter(|id| !id.is_empty()) else {
+        let text = "say which proxy: ?proxyID=POD.NAMESPACE, or its node id\n";
+        return (StatusCode::BAD_REQUEST, text).into_response();
+    };
+    let Some(status) = observed.proxies.find(&proxy) else {
+        let text = format!("no proxy {proxy} is connected to this control plane\n");
+        return (StatusCode::NOT_FOUND, text).into_response();
+    };
+    let with_endpoints = include_eds.is_some_and(|value| value != "false");
+    let dump = dump(&observed.state().view, &status.node, with_endpoints);
+    let style = JsonStyle {
+        secrets: Secrets::Redacted,
+        ..JsonStyle::default()
+    };
+    json(&to_json_with(&dump, style))
+}
+
+fn dump(view: &MeshView, node: &Node, with_endpoints: bool) -> ConfigDump {
+    let all = |kind| view.resources(node, kind, &Wanted::All).into_iter();
+    let clusters = ClustersConfigDump {
+        version_info: view.version().to_string(),
+        dynamic_active_clusters: all(Kind::Cluster)
+            .map(|it| clusters_config_dump::DynamicCluster {
+                cluster: Some(body(&it)),
+                version_info: it.version,
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    };
+    let endpoints = with_endpoints.then(|| EndpointsConfigDump {
+        dynamic_endpoint_configs: all(Kind::Endpoint)
+            .map(|it| endpoints_config_dump::DynamicEndpointConfig {
+                endpoint_config: Some(body(&it)),
+                version_info: it.version,
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    });
+    let listeners = ListenersConfigDump {
+        version_info: view.version().to_string(),
+        dynamic_listeners: all(Kind::Listener)
+            .map(|it| listeners_config_dump::DynamicListener {
+                active_state: Some(listeners_config_dump::DynamicListenerState {
+                    listener: Some(body(&it)),
+                    version_info: it.version,
+                    ..Default::default()
+                }),
+                name: it.name,
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    };
+    let routes = RoutesConfigDump {
+        dynamic_route_configs: all(Kind::Route)
+            .map(|it| routes_config_dump::DynamicRouteConfig {
+                route_config: Some(body(&it)),
+                version_info: it.version,
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    };
+    let secrets = SecretsConfigDump {
+        dynamic_active_secrets: all(Kind::Secret)
+            .map(|it| secrets_config_dump::DynamicSecret {
+                secret: Some(body(&it)),
+                version_info: it.version,
+                name: it.name,
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    };
+    let mut configs = vec![
+        any::pack(&BootstrapConfigDump::default()),
+        any::pack(&clusters),
+    ];
+    configs.extend(endpoints.map(|it| any::pack(&it)));
+    configs.extend([
+        any::pack(&listeners),
+        any::pack(&routes),
+        any::pack(&secrets),
+    ]);
+    ConfigDump { configs }
+}
+
+fn body(resource: &Resource) -> Any {
+    (*resource.body).clone()
+}

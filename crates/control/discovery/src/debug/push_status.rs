@@ -1,0 +1,65 @@
+//! `/debug/push_status`: the last push, and how far the proxies have come with it.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::response::Response;
+use meltemi_xds_server::Kind;
+use serde::Serialize;
+
+use crate::debug::{adsz, json, syncz};
+use crate::http::Observed;
+
+#[derive(Serialize)]
+struct Status {
+    version: u64,
+    pushed_at: u64,
+    seconds_ago: u64,
+    /// The resources that it was for.
+    changed: Vec<String>,
+    /// The services whose endpoints are others since.
+    endpoints: Vec<String>,
+    problems: usize,
+    proxies: usize,
+    /// For how many groups of proxies resources have been made since.
+    groups: usize,
+    /// By kind and state: how many proxies.
+    states: BTreeMap<&'static str, BTreeMap<&'static str, usize>>,
+}
+
+pub(super) async fn answer(State(observed): State<Observed>) -> Response {
+    let state = observed.state();
+    let proxies = observed.proxies.list();
+    let mut states: BTreeMap<_, BTreeMap<_, usize>> = BTreeMap::new();
+    for kind in Kind::ALL {
+        let counts = states.entry(kind.short_name()).or_default();
+        for proxy in &proxies {
+            *counts
+                .entry(syncz::word(proxy.kinds.get(&kind)))
+                .or_default() += 1;
+        }
+    }
+    let pushed_at = adsz::seconds(state.pushed);
+    let now = observed.clock.since_epoch().as_secs();
+    json(&Status {
+        version: state.snapshot.version(),
+        pushed_at,
+        seconds_ago: now.saturating_sub(pushed_at),
+        changed: state
+            .delta
+            .changed
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        endpoints: state
+            .delta
+            .endpoints
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        problems: state.problems.len(),
+        proxies: proxies.len(),
+        groups: state.view.groups(),
+        states,
+    })
+}

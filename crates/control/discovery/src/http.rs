@@ -1,0 +1,103 @@
+//! State and figures over HTTP: `/ready`, `/version`, `/metrics`, `/debug`.
+//!
+//! In: requests. Out: text and JSON. What `/debug` shows is for this machine, and for callers whose
+//! token the authority believes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use meltemi_ca::{Authenticator, Credentials};
+use meltemi_lifecycle::{Clock, DrainSignal};
+use meltemi_xds_server::ProxyRegistry;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::{DiscoveryError, MeshState, debug, exposition, process};
+
+/// What the answers are made from.
+#[derive(Clone)]
+pub(crate) struct Observed {
+    pub states: watch::Receiver<Arc<MeshState>>,
+    pub proxies: Arc<ProxyRegistry>,
+    pub figures: Arc<Registry>,
+    pub authenticator: Arc<dyn Authenticator>,
+    pub clock: Clock,
+}
+
+impl Observed {
+    /// The state of the mesh now.
+    pub fn state(&self) -> Arc<MeshState> {
+        self.states.borrow().clone()
+    }
+}
+
+/// Serves until the drain.
+pub(crate) async fn serve(
+    purpose: &'static str,
+    listener: TcpListener,
+    observed: Observed,
+    mut drain: DrainSignal,
+) -> Result<(), DiscoveryError> {
+    let service = router(observed).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service)
+        .with_graceful_shutdown(async move { drain.draining().await })
+        .await
+        .map_err(|error| DiscoveryError::Ended {
+            server: purpose,
+            reason: error.to_string(),
+        })
+}
+
+fn router(observed: Observed) -> Router {
+    let guarded = debug::routes().layer(middleware::from_fn_with_state(observed.clone(), guard));
+    Router::new()
+        .route("/ready", get(ready))
+        .route("/version", get(|| async { env!("CARGO_PKG_VERSION") }))
+        .route("/metrics", get(metrics))
+        .merge(guarded)
+        .with_state(observed)
+}
+
+async fn ready(State(observed): State<Observed>) -> Response {
+    if observed.state().ready {
+        StatusCode::OK.into_response()
+    } else {
+        let text = "the first configuration is not complete\n";
+        (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+    }
+}
+
+async fn metrics(State(observed): State<Observed>) -> Response {
+    let text = exposition::text(&observed.figures) + &process::text();
+    ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response()
+}
+
+async fn guard(
+    State(observed): State<Observed>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    request: Request,
+    next: Next,
+) -> Response {
+    if !peer.ip().to_canonical().is_loopback() {
+        let token = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.strip_prefix("Bearer "));
+        let credentials = Credentials {
+            token,
+            identities: &[],
+        };
+        if let Err(error) = observed.authenticator.authenticate(&credentials).await {
+            return (StatusCode::UNAUTHORIZED, format!("{error}\n")).into_response();
+        }
+    }
+    next.run(request).await
+}

@@ -1,0 +1,270 @@
+//! From changes to views.
+//!
+//! In: what sources say, and the program's own resources. Out: after each burst of changes a new
+//! snapshot, published as [`MeshState`] for people and as a view for the xDS sessions. One task owns
+//! everything here; readers hold what it published.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use meltemi_lifecycle::{Clock, DrainSignal};
+use meltemi_model::{Config, FieldPath, Kind, MeshConfig, Problem, ProblemKind, ResourceId};
+use meltemi_snapshot::{Delta, Snapshot, Store};
+use meltemi_source::Event;
+use meltemi_spiffe::TrustDomain;
+use meltemi_xds_server::{Debounce, View};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tracing::info;
+
+use crate::Overlay;
+use crate::layers::{Change, Layer, Layers};
+use crate::metrics::MeshMetrics;
+use crate::problem::Problems;
+use crate::view::{Bodies, MeshView};
+
+/// The state of the mesh as last published.
+#[derive(Clone)]
+pub struct MeshState {
+    /// The snapshot that proxies are served from.
+    pub snapshot: Arc<Snapshot>,
+    /// Every resource that counts, as adjusted by the overlay.
+    pub configs: Arc<BTreeMap<ResourceId, Arc<Config>>>,
+    /// What is wrong with the resources; those at fault are as they were when they were last valid.
+    pub problems: Arc<[Problem]>,
+    /// What the last push was for.
+    pub delta: Arc<Delta>,
+    /// When it was made.
+    pub pushed: SystemTime,
+    /// Whether everything that was there at the beginning has been read.
+    pub ready: bool,
+    pub(crate) view: Arc<MeshView>,
+}
+
+/// What the task needs from outside.
+pub(crate) struct MeshOptions {
+    pub overlay: Option<Arc<dyn Overlay>>,
+    pub trust_domain: TrustDomain,
+    pub debounce: Debounce,
+    pub metrics: MeshMetrics,
+    pub clock: Clock,
+}
+
+/// The task's state.
+pub(crate) struct Mesh {
+    options: MeshOptions,
+    layers: Layers,
+    store: Store,
+    configs: BTreeMap<ResourceId, Arc<Config>>,
+    problems: Problems,
+    bodies: Arc<Bodies>,
+    /// What the source has said since its `Init`, until it is `Ready`.
+    said: Option<BTreeSet<ResourceId>>,
+    states: watch::Sender<Arc<MeshState>>,
+    views: watch::Sender<Arc<dyn View>>,
+}
+
+impl Mesh {
+    /// Nothing yet; `base` are definitions that hold where nothing else is said.
+    pub fn new(options: MeshOptions, base: Vec<Config>, program: Vec<Config>) -> Self {
+        let bodies = Arc::new(Bodies::default());
+        let snapshot: Arc<Snapshot> = Arc::default();
+        let view = Arc::new(MeshView::new(snapshot.clone(), bodies.clone()));
+        let state = MeshState {
+            snapshot,
+            configs: Arc::default(),
+            problems: Arc::default(),
+            delta: Arc::default(),
+            pushed: options.clock.wall(),
+            ready: false,
+            view: view.clone(),
+        };
+        let mut mesh = Self {
+            problems: Problems::new(options.metrics.clone()),
+            options,
+            layers: Layers::default(),
+            store: Store::default(),
+            configs: BTreeMap::new(),
+            bodies,
+            said: None,
+            states: watch::Sender::new(Arc::new(state)),
+            views: watch::Sender::new(view),
+        };
+        let base = base.into_iter().map(|config| (Layer::Base, config));
+        let program = program.into_iter().map(|config| (Layer::Program, config));
+        for (layer, config) in base.chain(program) {
+            mesh.set(layer, &config.id(), Some(Arc::new(config)));
+        }
+        mesh
+    }
+
+    /// The published states.
+    pub fn states(&self) -> watch::Receiver<Arc<MeshState>> {
+        self.states.subscribe()
+    }
+
+    /// The same for sessions.
+    pub fn views(&self) -> watch::Receiver<Arc<dyn View>> {
+        self.views.subscribe()
+    }
+
+    /// Takes changes and publishes states until the drain.
+    pub async fn run(
+        mut self,
+        mut source: mpsc::Receiver<Event>,
+        mut program: mpsc::UnboundedReceiver<Change>,
+        mut drain: DrainSignal,
+    ) {
+        loop {
+            let ready = self.states.borrow().ready;
+            let due = self.options.debounce.due().filter(|_| ready);
+            tokio::select! {
+                () = drain.draining() => return,
+                Some(event) = source.recv() => self.event(event),
+                Some(change) = program.recv() => match change {
+                    Change::Apply(config) => {
+                        self.set(Layer::Program, &config.id(), Some(Arc::new(*config)));
+                    }
+                    Change::Delete(id) => self.set(Layer::Program, &id, None),
+                },
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    self.push();
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Init => self.said = Some(BTreeSet::new()),
+            Event::Apply(config) => {
+                let id = config.id();
+                if let Some(said) = &mut self.said {
+                    said.insert(id.clone());
+                }
+                self.options.metrics.accepted(id.kind);
+                self.set(Layer::Files, &id, Some(config));
+            }
+            Event::Delete(id) => self.set(Layer::Files, &id, None),
+            Event::Problems(problems) => {
+                self.problems.update(problems);
+                self.publish_problems();
+            }
+            Event::Ready => {
+                let said = self.said.take().unwrap_or_default();
+                for id in self.layers.ids(Layer::Files).difference(&said) {
+                    self.set(Layer::Files, id, None);
+                }
+                self.push();
+            }
+        }
+    }
+
+    /// A definition has come, changed or gone: the one that counts goes to the store.
+    fn set(&mut self, layer: Layer, id: &ResourceId, config: Option<Arc<Config>>) {
+        self.options.metrics.updated(id.kind);
+        let counts = self.layers.set(layer, id, config);
+        let counts = if id.kind == Kind::MeshConfig {
+            counts.and_then(|config| self.judge_mesh(id, config))
+        } else {
+            counts
+        };
+        match counts {
+            Some(config) => {
+                let config = Arc::unwrap_or_clone(config);
+                let config = match &self.options.overlay {
+                    Some(overlay) => overlay.adjust(config),
+                    None => config,
+                };
+                self.configs.insert(id.clone(), Arc::new(config.clone()));
+                self.store.apply(config);
+            }
+            None if id.kind == Kind::MeshConfig => {} // The last one stays.
+            None => {
+                self.configs.remove(id);
+                self.store.delete(id);
+                if let Some(overlay) = &self.options.overlay {
+                    overlay.removed(id);
+                }
+            }
+        }
+        self.options.debounce.changed(Instant::now());
+    }
+
+    /// The mesh configuration with the authority's trust domain; `None` if it asks for another, which
+    /// cannot be had while certificates are signed for this one.
+    fn judge_mesh(&mut self, id: &ResourceId, config: Arc<Config>) -> Option<Arc<Config>> {
+        let Config::MeshConfig(mesh) = config.as_ref() else {
+            return Some(config);
+        };
+        let ours = &self.options.trust_domain;
+        let silent = mesh.trust_domain == MeshConfig::default().trust_domain;
+        let problem = (mesh.trust_domain != *ours && !silent).then(|| Problem {
+            file: None,
+            line: None,
+            resource: Some(meltemi_model::ResourceLabel {
+                kind: id.kind.to_string(),
+                namespace: Some(id.namespace.as_str().to_owned()),
+                name: id.name.to_string(),
+            }),
+            path: Some(FieldPath::root().field("trustDomain")),
+            message: format!(
+                "{} is not {ours}, for which this control plane signs; restart it with the other one",
+                mesh.trust_domain
+            ),
+            kind: ProblemKind::Invalid,
+        });
+        let refused = problem.is_some();
+        self.problems.set_mesh(problem);
+        self.publish_problems();
+        if refused {
+            return None;
+        }
+        let mut mesh = mesh.clone();
+        mesh.trust_domain = ours.clone();
+        Some(Arc::new(Config::MeshConfig(mesh)))
+    }
+
+    fn publish_problems(&self) {
+        let problems = self.problems.list();
+        self.states.send_modify(|state| {
+            Arc::make_mut(state).problems = problems;
+        });
+    }
+
+    fn push(&mut self) {
+        let since = self.options.debounce.take();
+        let commit = self.store.commit();
+        let first = !self.states.borrow().ready;
+        if commit.delta.is_empty() && !first {
+            // Nothing that proxies are sent depends on what changed, but people may look at it.
+            let configs = Arc::new(self.configs.clone());
+            self.states
+                .send_modify(|state| Arc::make_mut(state).configs = configs);
+            return;
+        }
+        let waited = since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+        self.options
+            .metrics
+            .pushed(&commit.snapshot, &commit.delta, waited);
+        info!(
+            version = commit.snapshot.version(),
+            changed = commit.delta.changed.len(),
+            endpoints = commit.delta.endpoints.len(),
+            "push"
+        );
+        self.bodies.tidy();
+        let view = Arc::new(MeshView::new(commit.snapshot.clone(), self.bodies.clone()));
+        self.states.send_replace(Arc::new(MeshState {
+            snapshot: commit.snapshot,
+            configs: Arc::new(self.configs.clone()),
+            problems: self.problems.list(),
+            delta: Arc::new(commit.delta),
+            pushed: self.options.clock.wall(),
+            ready: true,
+            view: view.clone(),
+        }));
+        self.views.send_replace(view);
+    }
+}

@@ -1,0 +1,96 @@
+//! What a control plane is told at its start.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use meltemi_ca::Validity;
+use meltemi_lifecycle::Clock;
+use meltemi_model::{Config, NamespaceName};
+use meltemi_spiffe::TrustDomain;
+
+use crate::Overlay;
+
+/// What a control plane is told at its start. Ports may be 0; [`crate::ControlPlane::addresses`]
+/// tells which were taken.
+#[derive(Clone)]
+pub struct Options {
+    /// Directories (or single files) of resources, which are watched.
+    pub config: Vec<PathBuf>,
+    /// A file with the mesh configuration (Istio's MeshConfig as such, or the ConfigMap that holds
+    /// it), read once. A ConfigMap `istio` among the resources goes before it.
+    pub mesh_config: Option<PathBuf>,
+    /// Resources beside those of the directories, before which they go.
+    pub resources: Vec<Config>,
+    /// Adjusts each resource before it counts.
+    pub overlay: Option<Arc<dyn Overlay>>,
+
+    /// Where `/ready`, `/metrics` and `/debug` are; 8080.
+    pub http: SocketAddr,
+    /// Where the same are for scraping and the console; 15014.
+    pub monitoring: SocketAddr,
+    /// Where xDS is served in plain text to whoever asks; 127.0.0.1:15010, `None` for nowhere.
+    pub plaintext_xds: Option<SocketAddr>,
+    /// Allows `plaintext_xds` to be an address that other machines reach.
+    pub expose_plaintext_xds: bool,
+    /// Where xDS and the CSR service are served over TLS; 15012.
+    pub secure_xds: SocketAddr,
+    /// Names of this server beside `istiod.<root namespace>.svc` and `localhost`.
+    pub server_names: Vec<String>,
+    /// Addresses of this server beside those that it listens on and the loopback addresses.
+    pub server_addresses: Vec<IpAddr>,
+
+    /// Where the authority's key and the key of the tokens are kept.
+    pub ca_directory: PathBuf,
+    /// A directory of the same files that somebody has plugged in (Istio's `cacerts`): it is used
+    /// for signing in the place of `ca_directory`, and never written.
+    pub plugged_ca: Option<PathBuf>,
+    /// How long certificates are valid.
+    pub validity: Validity,
+    /// The trust domain; unless given, that of the mesh configuration file, or `cluster.local`.
+    pub trust_domain: Option<TrustDomain>,
+    /// The root namespace; `istio-system`.
+    pub root_namespace: NamespaceName,
+    /// The DNS domain of services; `cluster.local`.
+    pub domain: String,
+
+    /// A push waits until nothing has changed for this long; Istio's `PILOT_DEBOUNCE_AFTER`, 100 ms.
+    pub debounce_quiet: Duration,
+    /// A push waits at most this long; Istio's `PILOT_DEBOUNCE_MAX`, 10 s.
+    pub debounce_maximum: Duration,
+    /// For how many proxies resources are computed at a time; Istio's `PILOT_PUSH_THROTTLE`, 100.
+    pub concurrent_pushes: usize,
+    /// The clock.
+    pub clock: Clock,
+}
+
+impl Options {
+    /// Istio's ports and settings, with the authority in `ca_directory` and no resources.
+    pub fn new(ca_directory: impl Into<PathBuf>) -> Self {
+        let any = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        Self {
+            config: Vec::new(),
+            mesh_config: None,
+            resources: Vec::new(),
+            overlay: None,
+            http: any(8080),
+            monitoring: any(15014),
+            plaintext_xds: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 15010))),
+            expose_plaintext_xds: false,
+            secure_xds: any(15012),
+            server_names: Vec::new(),
+            server_addresses: Vec::new(),
+            ca_directory: ca_directory.into(),
+            plugged_ca: None,
+            validity: Validity::default(),
+            trust_domain: None,
+            root_namespace: "istio-system".into(),
+            domain: "cluster.local".to_owned(),
+            debounce_quiet: Duration::from_millis(100),
+            debounce_maximum: Duration::from_secs(10),
+            concurrent_pushes: 100,
+            clock: Clock::system(),
+        }
+    }
+}

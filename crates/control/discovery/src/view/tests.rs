@@ -1,0 +1,115 @@
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use meltemi_model::{Config, Defaults, convert};
+use meltemi_snapshot::Store;
+
+use super::*;
+
+const SHOP: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: { name: shop }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: web, namespace: shop }
+spec:
+  clusterIP: 10.0.0.1
+  selector: { app: web }
+  ports: [{ name: http, port: 80, targetPort: 8080 }]
+---
+apiVersion: v1
+kind: Service
+metadata: { name: db, namespace: shop }
+spec:
+  clusterIP: 10.0.0.2
+  selector: { app: db }
+  ports: [{ name: tcp, port: 5432 }]
+";
+
+const DB: &str = "
+apiVersion: v1
+kind: Pod
+metadata: { name: db-0, namespace: shop, labels: { app: db } }
+spec: { containers: [{ name: db, image: db }] }
+status: { podIP: 10.1.0.7 }
+";
+
+fn configs(text: &str) -> Vec<Config> {
+    let file: Arc<Path> = Path::new("shop.yaml").into();
+    meltemi_api::parse(Some(file), text)
+        .unwrap()
+        .iter()
+        .map(|document| convert(document, &Defaults::default()).unwrap())
+        .collect()
+}
+
+fn node(pod: &str, ip: &str, namespace: &str) -> Node {
+    Node {
+        id: format!("sidecar~{ip}~{pod}.{namespace}~{namespace}.svc.cluster.local"),
+        ..Node::default()
+    }
+}
+
+fn by_name(resources: &[Resource], name: &str) -> Resource {
+    let found = resources.iter().find(|it| it.name == name);
+    let names: Vec<_> = resources.iter().map(|it| &it.name).collect();
+    found
+        .unwrap_or_else(|| panic!("{name} in {names:?}"))
+        .clone()
+}
+
+#[test]
+fn a_group_shares_bytes_and_a_change_changes_what_it_must() {
+    let mut store = Store::default();
+    for config in configs(SHOP) {
+        store.apply(config);
+    }
+    let bodies = Arc::new(Bodies::default());
+    let first = MeshView::new(store.commit().snapshot, bodies.clone());
+    let (one, two) = (
+        node("a", "10.1.0.1", "other"),
+        node("b", "10.1.0.2", "other"),
+    );
+    let all = |view: &MeshView, node, kind| view.resources(node, kind, &Wanted::All);
+    for kind in Kind::ALL {
+        let (left, right) = (all(&first, &one, kind), all(&first, &two, kind));
+        assert_eq!(left.len(), right.len(), "{kind}");
+        for (left, right) in left.iter().zip(&right) {
+            assert!(Arc::ptr_eq(&left.body, &right.body), "{}", left.name);
+        }
+        assert!(left.is_sorted_by_key(|it| &it.name), "{kind}");
+    }
+    assert_eq!(first.groups(), 1);
+
+    const CLUSTER: &str = "outbound|5432||db.shop.svc.cluster.local";
+    let cluster = by_name(&all(&first, &one, Kind::Cluster), CLUSTER);
+    assert!(cluster.needs_endpoints);
+    let names = BTreeSet::from([CLUSTER.to_owned()]);
+    let before = first.resources(&one, Kind::Endpoint, &Wanted::Names(&names));
+    let listeners = all(&first, &one, Kind::Listener);
+
+    for config in configs(DB) {
+        store.apply(config);
+    }
+    let second = MeshView::new(store.commit().snapshot, bodies.clone());
+    assert!(second.version() > first.version());
+    let after = second.resources(&one, Kind::Endpoint, &Wanted::Names(&names));
+    assert_ne!(before[0].version, after[0].version);
+    for (old, new) in listeners.iter().zip(&all(&second, &one, Kind::Listener)) {
+        assert_eq!(old.version, new.version, "{}", old.name);
+        assert!(Arc::ptr_eq(&old.body, &new.body), "{}", old.name);
+    }
+
+    let stranger = Node {
+        id: "nobody".to_owned(),
+        ..Node::default()
+    };
+    assert!(all(&second, &stranger, Kind::Cluster).is_empty());
+    drop((first, second, before, after, cluster, listeners));
+    bodies.tidy();
+    assert_eq!(bodies.len(), 0, "nobody holds them any more");
+}
