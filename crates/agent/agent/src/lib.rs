@@ -1,1 +1,19 @@
-//! What runs beside a workload: identity, bootstrap and the proxy.
+//! What runs beside a workload, or as a gateway: identity, bootstrap, and the proxy in
+//! the same process.
+//!
+//! The agent makes a key, has the control plane's CA certify it, and puts both before the
+//! proxy as the secrets `default` and `ROOTCA`; it renews them in time. The same secrets
+//! can be had over SDS on a Unix socket, so that a stock Envoy can stand in the proxy's
+//! place. Nothing here touches a request.
+
+mod bootstrap;
+mod identity;
+mod options;
+mod run;
+mod sds;
+
+pub use bootstrap::bootstrap;
+pub use identity::{Identity, IdentityError};
+pub use options::{Interception, Options, Role};
+pub use run::run;
+pub use sds::SdsServer;

@@ -1,1 +1,18 @@
-//! The data plane, assembled: workers, configuration and administration.
+//! The data plane, assembled: a bootstrap goes in, workers serve, xDS changes what they
+//! serve, the administration endpoint shows it.
+//!
+//! [`run`] is the whole of a bare proxy. The agent runs it in its own process, with the
+//! workload's secrets already in the store.
+
+mod apply;
+mod assembly;
+mod bootstrap;
+mod control;
+mod dial;
+mod discovery;
+mod worker;
+
+pub use assembly::{Options, run};
+pub use bootstrap::Bootstrap;
+pub use dial::dial;
+pub use meltemi_admin::{LogControl, LogLevel};

@@ -1,0 +1,182 @@
+//! The proxy's bootstrap, in Envoy's form, as Istio's agent would write it.
+
+use serde_json::{Map, Value, json};
+
+use crate::{Options, Role};
+
+/// Where metrics are scraped.
+const PROMETHEUS_PORT: u16 = 15090;
+
+/// Where health is asked for.
+const HEALTH_PORT: u16 = 15021;
+
+/// The bootstrap for these options. `root_pem` are the roots that the control plane's
+/// certificate must lead to.
+pub fn bootstrap(options: &Options, root_pem: &str) -> Value {
+    let (host, port) = split_host_port(&options.discovery);
+    json!({
+        "node": {
+            "id": options.node_id(),
+            "cluster": service_cluster(options),
+            "locality": {},
+            "metadata": metadata(options),
+        },
+        "admin": { "address": socket_address(&options.admin.ip().to_string(), options.admin.port()) },
+        "layered_runtime": { "layers": [ { "name": "admin", "admin_layer": {} } ] },
+        "dynamic_resources": {
+            "lds_config": { "ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3" },
+            "cds_config": { "ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3" },
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "set_node_on_first_message_only": true,
+                "transport_api_version": "V3",
+                "grpc_services": [ { "envoy_grpc": { "cluster_name": "xds-grpc" } } ],
+            },
+        },
+        "static_resources": {
+            "clusters": [
+                admin_cluster("prometheus_stats", options),
+                admin_cluster("agent", options),
+                xds_cluster(&host, port, root_pem),
+            ],
+            "listeners": [
+                local_listener(options, PROMETHEUS_PORT, "stats", &json!({
+                    "match": { "prefix": "/stats/prometheus" },
+                    "route": { "cluster": "prometheus_stats" },
+                })),
+                local_listener(options, HEALTH_PORT, "agent", &json!({
+                    "match": { "path": "/healthz/ready" },
+                    "route": { "cluster": "agent", "prefix_rewrite": "/ready" },
+                })),
+            ],
+        },
+    })
+}
+
+fn service_cluster(options: &Options) -> String {
+    let app = options.labels.get("app").unwrap_or(&options.workload);
+    format!("{app}.{}", options.namespace)
+}
+
+fn metadata(options: &Options) -> Value {
+    let Options {
+        pod,
+        namespace,
+        workload,
+        ..
+    } = options;
+    let mut metadata = Map::new();
+    let mut set = |key: &str, value: Value| metadata.insert(key.to_owned(), value);
+    set("NAME", json!(pod));
+    set("NAMESPACE", json!(namespace));
+    set("WORKLOAD_NAME", json!(workload));
+    set(
+        "OWNER",
+        json!(format!(
+            "kubernetes://apis/apps/v1/namespaces/{namespace}/deployments/{workload}"
+        )),
+    );
+    set("SERVICE_ACCOUNT", json!(options.service_account));
+    set("LABELS", json!(options.labels));
+    set("INSTANCE_IPS", json!(options.ip.to_string()));
+    set("CLUSTER_ID", json!(options.cluster_id));
+    set("MESH_ID", json!(options.trust_domain));
+    set("INTERCEPTION_MODE", json!(options.interception.as_str()));
+    set("ISTIO_VERSION", json!(env!("CARGO_PKG_VERSION")));
+    if let Some(address) = options.app_address {
+        set("MELTEMI_APP_ADDRESS", json!(address.to_string()));
+    }
+    if options.role == Role::Router {
+        set("UNPRIVILEGED_POD", json!("true"));
+    }
+    Value::Object(metadata)
+}
+
+fn socket_address(host: &str, port: u16) -> Value {
+    json!({ "socket_address": { "address": host, "port_value": port } })
+}
+
+fn static_cluster(name: &str, kind: &str, host: &str, port: u16) -> Map<String, Value> {
+    let cluster = json!({
+        "name": name,
+        "type": kind,
+        "connect_timeout": "1s",
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [ { "lb_endpoints": [ { "endpoint": { "address": socket_address(host, port) } } ] } ],
+        },
+    });
+    match cluster {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
+
+fn admin_cluster(name: &str, options: &Options) -> Value {
+    Value::Object(static_cluster(
+        name,
+        "STATIC",
+        &options.admin.ip().to_string(),
+        options.admin.port(),
+    ))
+}
+
+fn xds_cluster(host: &str, port: u16, root_pem: &str) -> Value {
+    let kind = if host.parse::<std::net::IpAddr>().is_ok() {
+        "STATIC"
+    } else {
+        "STRICT_DNS"
+    };
+    let mut cluster = static_cluster("xds-grpc", kind, host, port);
+    cluster.insert("http2_protocol_options".to_owned(), json!({}));
+    let tls = json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "sni": "istiod.istio-system.svc",
+            "common_tls_context": {
+                "alpn_protocols": ["h2"],
+                "validation_context": {
+                    "trusted_ca": { "inline_string": root_pem },
+                    "match_typed_subject_alt_names": [
+                        { "san_type": "DNS", "matcher": { "exact": "istiod.istio-system.svc" } },
+                    ],
+                },
+            },
+        },
+    });
+    cluster.insert("transport_socket".to_owned(), tls);
+    Value::Object(cluster)
+}
+
+fn local_listener(options: &Options, port: u16, stat_prefix: &str, route: &Value) -> Value {
+    json!({
+        "name": format!("{stat_prefix}_{port}"),
+        "address": socket_address(&options.ip.to_string(), port),
+        "filter_chains": [ { "filters": [ {
+            "name": "envoy.filters.network.http_connection_manager",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                "codec_type": "AUTO",
+                "stat_prefix": stat_prefix,
+                "route_config": {
+                    "virtual_hosts": [ { "name": "backend", "domains": ["*"], "routes": [ route ] } ],
+                },
+                "http_filters": [ {
+                    "name": "envoy.filters.http.router",
+                    "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
+                } ],
+            },
+        } ] } ],
+    })
+}
+
+fn split_host_port(text: &str) -> (String, u16) {
+    match text.rsplit_once(':') {
+        Some((host, port)) => (
+            host.trim_matches(['[', ']']).to_owned(),
+            port.parse().unwrap_or(15012),
+        ),
+        None => (text.to_owned(), 15012),
+    }
+}

@@ -1,0 +1,145 @@
+//! A listener in service: its sockets, its settings of the moment, its connections.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use meltemi_ir as ir;
+use meltemi_lifecycle::{Drain, DrainSignal};
+use meltemi_telemetry::{ListenerStats, Sharded};
+
+use crate::runtime::ListenerRuntime;
+
+/// A listener in service. Shared by all threads.
+pub struct ActiveListener {
+    name: String,
+    runtime: ArcSwap<ListenerRuntime>,
+    /// One set of sockets for each address, one socket for each worker.
+    sockets: Vec<BoundAddress>,
+    stats: Arc<Sharded<ListenerStats>>,
+    /// Tells the accept loops to stop.
+    stop: Drain,
+    /// Tells connections that their time is over.
+    end: Drain,
+    added_via_api: bool,
+    accepting: AtomicBool,
+}
+
+/// An address with its sockets.
+#[derive(Debug)]
+pub(crate) struct BoundAddress {
+    /// As bound.
+    pub bound: SocketAddr,
+    /// A socket for each worker.
+    pub sockets: Vec<TcpListener>,
+}
+
+/// A listener as the administration endpoint shows it.
+#[derive(Clone, Debug)]
+pub struct ListenerStatus {
+    /// Its name.
+    pub name: String,
+    /// The addresses that it is bound to; that of the configuration where it has no socket.
+    pub addresses: Vec<SocketAddr>,
+    /// It came over xDS.
+    pub added_via_api: bool,
+    /// It accepts connections (it has warmed up).
+    pub accepting: bool,
+}
+
+impl ActiveListener {
+    pub(crate) fn new(
+        runtime: Arc<ListenerRuntime>,
+        sockets: Vec<BoundAddress>,
+        stats: Arc<Sharded<ListenerStats>>,
+        added_via_api: bool,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            name: runtime.config.name.clone(),
+            runtime: ArcSwap::new(runtime),
+            sockets,
+            stats,
+            stop: Drain::new().0,
+            end: Drain::new().0,
+            added_via_api,
+            accepting: AtomicBool::new(false),
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its configuration of the moment.
+    pub fn config(&self) -> Arc<ir::Listener> {
+        Arc::clone(&self.runtime.load().config)
+    }
+
+    /// As the administration endpoint shows it.
+    pub fn status(&self) -> ListenerStatus {
+        let bound: Vec<SocketAddr> = self.sockets.iter().map(|address| address.bound).collect();
+        let addresses = if bound.is_empty() {
+            vec![self.config().address]
+        } else {
+            bound
+        };
+        ListenerStatus {
+            name: self.name.clone(),
+            addresses,
+            added_via_api: self.added_via_api,
+            accepting: self.accepting.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn runtime(&self) -> Arc<ListenerRuntime> {
+        self.runtime.load_full()
+    }
+
+    pub(crate) fn replace(&self, runtime: Arc<ListenerRuntime>) {
+        self.runtime.store(runtime);
+    }
+
+    pub(crate) fn stats(&self) -> &Arc<Sharded<ListenerStats>> {
+        &self.stats
+    }
+
+    pub(crate) fn sockets(&self) -> &[BoundAddress] {
+        &self.sockets
+    }
+
+    pub(crate) fn accepting(&self) {
+        self.accepting.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_accepting(&self) -> bool {
+        self.accepting.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn stop_signal(&self) -> DrainSignal {
+        self.stop.signal()
+    }
+
+    pub(crate) fn end_signal(&self) -> DrainSignal {
+        self.end.signal()
+    }
+
+    /// Accepts no more connections; those that are open go on.
+    pub(crate) fn stop_accepting(&self) {
+        self.stop.start();
+        self.accepting.store(false, Ordering::Relaxed);
+    }
+
+    /// Asks every connection to close in peace.
+    pub(crate) fn start_draining(&self) {
+        for chain in self.runtime.load().all_chains() {
+            chain.drain.start();
+        }
+    }
+
+    /// Closes every connection that is left.
+    pub(crate) fn end_connections(&self) {
+        self.end.start();
+    }
+}

@@ -1,0 +1,439 @@
+//! All listeners: configuration enters here, sockets go to the workers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use meltemi_ir as ir;
+use meltemi_net::{BindOptions, bind};
+use meltemi_telemetry::StatsRegistry;
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::{info, warn};
+
+use crate::active::BoundAddress;
+use crate::runtime::{Built, ListenerRuntime};
+use crate::{Accept, ActiveListener, ListenerShared};
+
+/// Why a listener is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenerError {
+    /// Something inside it cannot be served.
+    #[error("{path}: {problem}")]
+    Chain {
+        /// The field.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Its address cannot be bound.
+    #[error("address: cannot bind '{address}': {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Listeners by the address that a redirected connection names.
+pub(crate) type AddressMap = HashMap<SocketAddr, Arc<ActiveListener>>;
+
+/// All listeners. Shared by all threads; changes are made on the main thread.
+pub struct ListenerManager {
+    shared: ListenerShared,
+    workers: Vec<UnboundedSender<Accept>>,
+    state: Mutex<State>,
+    by_address: Arc<ArcSwap<AddressMap>>,
+    drain_time: Duration,
+}
+
+#[derive(Default)]
+struct State {
+    active: BTreeMap<String, Arc<ActiveListener>>,
+    /// New settings that wait for their route tables.
+    warming: BTreeMap<String, Warming>,
+    draining: Vec<Arc<ActiveListener>>,
+}
+
+struct Warming {
+    built: Built,
+    /// None where the settings go into an active listener.
+    fresh: Option<Arc<ActiveListener>>,
+}
+
+impl ListenerManager {
+    /// No listeners yet. `workers` takes sockets, one channel a worker; connections of a
+    /// removed listener have `drain_time` to end.
+    pub fn new(
+        shared: ListenerShared,
+        workers: Vec<UnboundedSender<Accept>>,
+        drain_time: Duration,
+    ) -> Arc<Self> {
+        let by_address = Arc::new(ArcSwap::from_pointee(AddressMap::new()));
+        Arc::new(Self {
+            shared,
+            workers,
+            state: Mutex::default(),
+            by_address,
+            drain_time,
+        })
+    }
+
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    pub(crate) fn by_address(&self) -> &Arc<ArcSwap<AddressMap>> {
+        &self.by_address
+    }
+
+    /// Adds a listener or changes it in place. It goes into service at once, or when its
+    /// route tables have arrived ([`ListenerManager::promote`]).
+    ///
+    /// # Errors
+    /// When it cannot be served; the old one stays.
+    pub fn apply(&self, config: ir::Listener, added_via_api: bool) -> Result<(), ListenerError> {
+        let config = Arc::new(config);
+        let mut state = self.lock();
+        let before = state.active.get(&config.name).cloned();
+        let in_place = before.filter(|active| has_same_sockets(&active.config(), &config));
+        let stats = self.shared.http.stats.listener_manager();
+        let warming = match &in_place {
+            Some(active) => {
+                if *active.config() == *config {
+                    state.warming.remove(&config.name);
+                    return Ok(());
+                }
+                let built = ListenerRuntime::build(
+                    Arc::clone(&config),
+                    Some(&active.runtime()),
+                    &self.shared,
+                )?;
+                stats.listener_modified.inc();
+                Warming { built, fresh: None }
+            }
+            None => {
+                let built = ListenerRuntime::build(Arc::clone(&config), None, &self.shared)?;
+                let sockets = self.bind(&config, &state)?;
+                let name = StatsRegistry::listener_name(&config);
+                let listener_stats = self.shared.http.stats.listener(&name);
+                let fresh = ActiveListener::new(
+                    Arc::clone(&built.runtime),
+                    sockets,
+                    listener_stats,
+                    added_via_api,
+                );
+                stats.listener_added.inc();
+                stats.listener_create_success.inc();
+                Warming {
+                    built,
+                    fresh: Some(fresh),
+                }
+            }
+        };
+        state.warming.insert(config.name.clone(), warming);
+        self.promote_ready(&mut state, false);
+        Ok(())
+    }
+
+    /// Puts warming listeners into service whose route tables have arrived, or all of them
+    /// where `anyway`.
+    pub fn promote(&self, anyway: bool) {
+        self.promote_ready(&mut self.lock(), anyway);
+    }
+
+    fn promote_ready(&self, state: &mut State, anyway: bool) {
+        let ready: Vec<String> = state
+            .warming
+            .iter()
+            .filter(|(_, warming)| anyway || self.routes_are_there(&warming.built.runtime))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in ready {
+            let Some(warming) = state.warming.remove(&name) else {
+                continue;
+            };
+            match warming.fresh {
+                Some(fresh) => {
+                    warming.built.swap();
+                    if let Some(old) = state.active.insert(name, Arc::clone(&fresh)) {
+                        self.retire(state, old);
+                    }
+                    self.start(&fresh);
+                }
+                None => {
+                    let Some(active) = state.active.get(&name) else {
+                        continue;
+                    };
+                    let before = active.runtime();
+                    let after = warming.built.swap();
+                    active.replace(Arc::clone(&after));
+                    before.drain_chains_missing_in(&after);
+                    self.shared
+                        .http
+                        .stats
+                        .listener_manager()
+                        .listener_in_place_updated
+                        .inc();
+                }
+            }
+        }
+        self.publish(state);
+    }
+
+    fn routes_are_there(&self, runtime: &ListenerRuntime) -> bool {
+        runtime
+            .route_names()
+            .iter()
+            .all(|name| self.shared.http.routes.slot(name).load().is_some())
+    }
+
+    fn start(&self, listener: &Arc<ActiveListener>) {
+        for address in listener.sockets() {
+            for (worker, socket) in self.workers.iter().zip(&address.sockets) {
+                match socket.try_clone() {
+                    Ok(socket) => drop(worker.send(Accept {
+                        listener: Arc::clone(listener),
+                        socket,
+                    })),
+                    Err(error) => warn!(
+                        listener = listener.name(),
+                        "cannot hand a socket to a worker: {error}"
+                    ),
+                }
+            }
+        }
+        listener.accepting();
+        info!(listener = listener.name(), addresses = ?listener.status().addresses, "listening");
+    }
+
+    /// Binds the listener's addresses, or takes over the sockets of a listener that has them.
+    fn bind(
+        &self,
+        config: &ir::Listener,
+        state: &State,
+    ) -> Result<Vec<BoundAddress>, ListenerError> {
+        if !config.bind_to_port {
+            return Ok(Vec::new());
+        }
+        let options = BindOptions {
+            backlog: config.tcp_backlog,
+            transparent: config.transparent,
+        };
+        let held = || state.active.values().chain(&state.draining);
+        let mut bound = Vec::new();
+        for configured in
+            std::iter::once(config.address).chain(config.additional_addresses.iter().copied())
+        {
+            let failed = |source| ListenerError::Bind {
+                address: configured,
+                source,
+            };
+            let taken = held()
+                .filter(|other| other.name() == config.name || !other.is_accepting())
+                .flat_map(|other| other.sockets())
+                .find(|other| configured.port() != 0 && other.bound == configured);
+            let sockets = match taken {
+                Some(other) => other
+                    .sockets
+                    .iter()
+                    .map(std::net::TcpListener::try_clone)
+                    .collect::<io::Result<Vec<_>>>(),
+                None => bind(configured, self.workers.len(), options),
+            }
+            .map_err(failed)?;
+            let address = sockets
+                .first()
+                .map(std::net::TcpListener::local_addr)
+                .transpose()
+                .map_err(failed)?;
+            bound.push(BoundAddress {
+                bound: address.unwrap_or(configured),
+                sockets,
+            });
+        }
+        Ok(bound)
+    }
+
+    /// Removes a listener: it accepts no more, and its connections have the drain time.
+    pub fn remove(&self, name: &str) {
+        let mut state = self.lock();
+        state.warming.remove(name);
+        if let Some(old) = state.active.remove(name) {
+            self.shared
+                .http
+                .stats
+                .listener_manager()
+                .listener_removed
+                .inc();
+            self.retire(&mut state, old);
+        }
+        self.publish(&state);
+    }
+
+    fn retire(&self, state: &mut State, old: Arc<ActiveListener>) {
+        info!(listener = old.name(), "draining");
+        old.stop_accepting();
+        old.start_draining();
+        state.draining.push(old);
+    }
+
+    /// Ends the connections of listeners whose drain time is over. To be called when
+    /// [`ListenerManager::remove`] or a replacement has been made, and awaited on the side.
+    pub async fn finish_draining(&self) {
+        let draining = std::mem::take(&mut self.lock().draining);
+        if draining.is_empty() {
+            return;
+        }
+        self.shared
+            .http
+            .stats
+            .listener_manager()
+            .total_listeners_draining
+            .add(draining.len() as u64);
+        tokio::time::sleep(self.drain_time).await;
+        for listener in &draining {
+            listener.end_connections();
+        }
+        self.shared
+            .http
+            .stats
+            .listener_manager()
+            .total_listeners_draining
+            .sub(draining.len() as u64);
+    }
+
+    /// Asks the connections of every listener, or of the inbound ones only, to close in
+    /// peace.
+    pub fn drain(&self, inbound_only: bool) {
+        for listener in self.chosen(inbound_only) {
+            listener.start_draining();
+        }
+    }
+
+    /// Accepts no more connections on any listener, or on the inbound ones only.
+    pub fn stop_accepting(&self, inbound_only: bool) {
+        for listener in self.chosen(inbound_only) {
+            listener.stop_accepting();
+            self.shared
+                .http
+                .stats
+                .listener_manager()
+                .listener_stopped
+                .inc();
+        }
+    }
+
+    fn chosen(&self, inbound_only: bool) -> Vec<Arc<ActiveListener>> {
+        let listeners = self.listeners().into_iter();
+        let wanted = |listener: &Arc<ActiveListener>| {
+            !inbound_only || listener.config().direction == ir::TrafficDirection::Inbound
+        };
+        listeners.filter(wanted).collect()
+    }
+
+    /// Opens the access logs anew.
+    ///
+    /// # Errors
+    /// When a file cannot be opened.
+    pub fn reopen_logs(&self) -> io::Result<()> {
+        self.shared.http.files.reopen()
+    }
+
+    /// Downstream connections open now.
+    pub fn connections(&self) -> u64 {
+        let open = |listener: &Arc<ActiveListener>| -> i64 {
+            listener
+                .stats()
+                .iter()
+                .map(|shard| shard.downstream_cx_active.get())
+                .sum()
+        };
+        let total: i64 = self.listeners().iter().map(open).sum();
+        u64::try_from(total).unwrap_or(0)
+    }
+
+    /// The listeners in service, by name.
+    pub fn listeners(&self) -> Vec<Arc<ActiveListener>> {
+        self.lock().active.values().cloned().collect()
+    }
+
+    /// The names of listeners that came over xDS, warming ones included.
+    pub fn dynamic_names(&self) -> Vec<String> {
+        let state = self.lock();
+        let dynamic = |listener: &&Arc<ActiveListener>| listener.status().added_via_api;
+        let mut names: Vec<String> = state
+            .active
+            .values()
+            .filter(dynamic)
+            .map(|listener| listener.name().to_owned())
+            .collect();
+        names.extend(
+            state
+                .warming
+                .keys()
+                .filter(|name| !state.active.contains_key(*name))
+                .cloned(),
+        );
+        names
+    }
+
+    /// How many listeners wait for their route tables.
+    pub fn warming(&self) -> usize {
+        self.lock().warming.len()
+    }
+
+    /// The route tables that listeners, warming or in service, ask for over RDS.
+    pub fn wanted_routes(&self) -> Vec<String> {
+        let state = self.lock();
+        let warming = state
+            .warming
+            .values()
+            .flat_map(|warming| warming.built.runtime.route_names());
+        let active = state
+            .active
+            .values()
+            .flat_map(|listener| listener.runtime().route_names());
+        let mut names: Vec<String> = warming.chain(active).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn publish(&self, state: &State) {
+        let map = state
+            .active
+            .values()
+            .flat_map(|listener| {
+                let config = listener.config();
+                let addresses =
+                    std::iter::once(config.address).chain(config.additional_addresses.clone());
+                addresses
+                    .map(|address| (address, Arc::clone(listener)))
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        self.by_address.store(Arc::new(map));
+        let stats = self.shared.http.stats.listener_manager();
+        stats.total_listeners_active.set(state.active.len() as u64);
+        stats
+            .total_listeners_warming
+            .set(state.warming.len() as u64);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether one listener's sockets serve the other.
+fn has_same_sockets(left: &ir::Listener, right: &ir::Listener) -> bool {
+    left.address == right.address
+        && left.additional_addresses == right.additional_addresses
+        && left.bind_to_port == right.bind_to_port
+        && left.transparent == right.transparent
+        && left.stat_prefix == right.stat_prefix
+}

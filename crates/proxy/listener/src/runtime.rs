@@ -1,0 +1,214 @@
+//! A listener's settings in the form that connections use.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use meltemi_http::{ConnectionManager, HttpShared};
+use meltemi_ir as ir;
+use meltemi_lifecycle::Drain;
+use meltemi_telemetry::{AccessLogger, Sharded, StatsRegistry, TcpStats};
+use meltemi_tls::{SecretStore, ServerContext};
+
+use crate::ListenerError;
+
+/// What listeners are built with. Shared by all threads.
+pub struct ListenerShared {
+    /// Statistics, log files and route tables.
+    pub http: HttpShared,
+    /// Certificates and trust anchors.
+    pub secrets: Arc<SecretStore>,
+}
+
+/// A listener's settings of the moment.
+pub(crate) struct ListenerRuntime {
+    pub config: Arc<ir::Listener>,
+    pub chains: Vec<Arc<ChainRuntime>>,
+    pub default_chain: Option<Arc<ChainRuntime>>,
+    /// For connections that no chain takes.
+    pub loggers: Vec<AccessLogger>,
+}
+
+/// A filter chain's settings of the moment.
+pub(crate) struct ChainRuntime {
+    pub config: Arc<ir::FilterChain>,
+    pub tls: Option<Arc<ServerContext>>,
+    pub filter: ChainFilter,
+    /// Started when the chain is removed while its listener stays.
+    pub drain: Arc<Drain>,
+}
+
+/// What serves a chain's connections.
+pub(crate) enum ChainFilter {
+    /// HTTP; the slot outlives a change of settings, so that open connections follow it.
+    Http(Arc<ArcSwap<ConnectionManager>>),
+    /// Bytes.
+    Tcp(Arc<TcpRuntime>),
+}
+
+/// A TCP proxy with its loggers and statistics.
+pub(crate) struct TcpRuntime {
+    pub config: Arc<ir::TcpProxy>,
+    pub loggers: Vec<AccessLogger>,
+    pub stats: Arc<Sharded<TcpStats>>,
+}
+
+impl ListenerRuntime {
+    /// Builds the settings. Chains that persist from `before` keep their slots and drains.
+    pub fn build(
+        config: Arc<ir::Listener>,
+        before: Option<&Self>,
+        shared: &ListenerShared,
+    ) -> Result<Built, ListenerError> {
+        let mut swaps = Vec::new();
+        let listener = StatsRegistry::listener_name(&config);
+        let mut chain = |config: &Arc<ir::FilterChain>, path: String| {
+            let old = before.and_then(|before| before.successor_of(config));
+            ChainRuntime::build(Arc::clone(config), &listener, old, shared, &mut swaps)
+                .map_err(|problem| ListenerError::Chain { path, problem })
+        };
+        let mut chains = Vec::with_capacity(config.filter_chains.len());
+        for (index, one) in config.filter_chains.iter().enumerate() {
+            chains.push(chain(one, format!("filter_chains[{index}]"))?);
+        }
+        let default_chain = match &config.default_filter_chain {
+            None => None,
+            Some(one) => Some(chain(one, "default_filter_chain".to_owned())?),
+        };
+        let loggers =
+            loggers(&config.access_log, shared).map_err(|problem| ListenerError::Chain {
+                path: "access_log".to_owned(),
+                problem,
+            })?;
+        let runtime = Arc::new(Self {
+            config,
+            chains,
+            default_chain,
+            loggers,
+        });
+        Ok(Built { runtime, swaps })
+    }
+
+    /// The chain of the same name, or of the same match where there is no name.
+    fn successor_of(&self, config: &ir::FilterChain) -> Option<&Arc<ChainRuntime>> {
+        self.all_chains().find(|old| {
+            if config.name.is_empty() {
+                old.config.name.is_empty() && old.config.matcher == config.matcher
+            } else {
+                old.config.name == config.name
+            }
+        })
+    }
+
+    pub fn all_chains(&self) -> impl Iterator<Item = &Arc<ChainRuntime>> {
+        self.chains.iter().chain(&self.default_chain)
+    }
+
+    /// Asks the connections of chains that `after` no longer has to close in peace.
+    pub fn drain_chains_missing_in(&self, after: &Self) {
+        for chain in self.all_chains() {
+            if !after
+                .all_chains()
+                .any(|kept| Arc::ptr_eq(&kept.drain, &chain.drain))
+            {
+                chain.drain.start();
+            }
+        }
+    }
+
+    /// The route tables that the chains ask for over RDS.
+    pub fn route_names(&self) -> Vec<String> {
+        let name = |chain: &Arc<ChainRuntime>| match &chain.config.filter {
+            ir::ConnectionFilter::Http(http) => match &http.routes {
+                ir::RouteSource::Rds(name) => Some(name.clone()),
+                ir::RouteSource::Inline(_) => None,
+            },
+            ir::ConnectionFilter::Tcp(_) => None,
+        };
+        self.all_chains().filter_map(name).collect()
+    }
+}
+
+/// Settings that are ready to go into service.
+pub(crate) struct Built {
+    pub runtime: Arc<ListenerRuntime>,
+    /// Slots of open connections, and what goes into them.
+    swaps: Vec<(Arc<ArcSwap<ConnectionManager>>, Arc<ConnectionManager>)>,
+}
+
+impl Built {
+    /// Puts the new settings before open connections.
+    pub fn swap(self) -> Arc<ListenerRuntime> {
+        for (slot, manager) in self.swaps {
+            slot.store(manager);
+        }
+        self.runtime
+    }
+}
+
+impl ChainRuntime {
+    fn build(
+        config: Arc<ir::FilterChain>,
+        listener: &str,
+        old: Option<&Arc<Self>>,
+        shared: &ListenerShared,
+        swaps: &mut Vec<(Arc<ArcSwap<ConnectionManager>>, Arc<ConnectionManager>)>,
+    ) -> Result<Arc<Self>, String> {
+        if let Some(old) = old
+            && old.config == config
+        {
+            return Ok(Arc::clone(old));
+        }
+        let tls = match &config.tls {
+            None => None,
+            Some(tls) => Some(
+                ServerContext::new(tls, Arc::clone(&shared.secrets))
+                    .map_err(|error| format!("transport_socket.typed_config: {error}"))?,
+            ),
+        };
+        let filter = match (&config.filter, old.map(|old| &old.filter)) {
+            (ir::ConnectionFilter::Http(http), old) => {
+                let manager = ConnectionManager::new(Arc::clone(http), listener, &shared.http)
+                    .map_err(|error| format!("http_connection_manager.{error}"))?;
+                match old {
+                    Some(ChainFilter::Http(slot)) => {
+                        swaps.push((Arc::clone(slot), manager));
+                        ChainFilter::Http(Arc::clone(slot))
+                    }
+                    Some(ChainFilter::Tcp(_)) | None => {
+                        ChainFilter::Http(Arc::new(ArcSwap::new(manager)))
+                    }
+                }
+            }
+            (ir::ConnectionFilter::Tcp(tcp), _) => ChainFilter::Tcp(Arc::new(TcpRuntime {
+                loggers: loggers(&tcp.access_log, shared)?,
+                stats: shared.http.stats.tcp(&tcp.stat_prefix),
+                config: Arc::clone(tcp),
+            })),
+        };
+        // A chain that turns from bytes to HTTP or back keeps nobody it had.
+        let same = |old: &&Arc<Self>| {
+            matches!(
+                (&old.filter, &filter),
+                (ChainFilter::Http(_), ChainFilter::Http(_))
+                    | (ChainFilter::Tcp(_), ChainFilter::Tcp(_))
+            )
+        };
+        let drain = old
+            .filter(same)
+            .map_or_else(|| Arc::new(Drain::new().0), |old| Arc::clone(&old.drain));
+        Ok(Arc::new(Self {
+            config,
+            tls,
+            filter,
+            drain,
+        }))
+    }
+}
+
+fn loggers(logs: &[ir::AccessLog], shared: &ListenerShared) -> Result<Vec<AccessLogger>, String> {
+    let logger = |(index, log): (usize, &ir::AccessLog)| {
+        AccessLogger::new(log, &shared.http.files)
+            .map_err(|error| format!("access_log[{index}].{error}"))
+    };
+    logs.iter().enumerate().map(logger).collect()
+}

@@ -1,0 +1,300 @@
+//! What has arrived over xDS, put into service: convert, check, swap.
+//!
+//! Each resource is taken or refused by itself; a refused one leaves what was there.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use meltemi_admin::{ConfigKind, ConfigStore};
+use meltemi_http::RouteTables;
+use meltemi_ir as ir;
+use meltemi_listener::ListenerManager;
+use meltemi_tls::SecretStore;
+use meltemi_upstream::ClusterManager;
+use meltemi_xds::any;
+use meltemi_xds::pb::envoy::config::cluster::v3::Cluster;
+use meltemi_xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use meltemi_xds::pb::envoy::config::listener::v3::Listener;
+use meltemi_xds::pb::envoy::config::route::v3::RouteConfiguration;
+use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
+use meltemi_xds_client::{Interest, Received, Rejection, ResourceType, Update};
+use prost_types::Any;
+use tracing::{info, warn};
+
+/// Everything that xDS changes.
+pub(crate) struct Applier {
+    pub clusters: Arc<ClusterManager>,
+    pub listeners: Arc<ListenerManager>,
+    pub routes: Arc<RouteTables>,
+    pub secrets: Arc<SecretStore>,
+    pub store: Arc<ConfigStore>,
+    /// Clusters whose secret discovery somebody in this process stands in for.
+    pub delivered_clusters: Vec<String>,
+}
+
+impl Applier {
+    /// Puts an update into service; gives what was refused.
+    pub fn apply(&self, update: &Update) -> Vec<Rejection> {
+        let mut rejections = Vec::new();
+        let mut names = BTreeSet::new();
+        // Removals first, so that an address can change hands.
+        for name in &update.removed {
+            self.remove(update.kind, name);
+        }
+        for received in &update.added {
+            let (name, result) = self.apply_one(update.kind, &received.body);
+            let name = if name.is_empty() {
+                received.name.clone()
+            } else {
+                name
+            };
+            self.record(update.kind, &name, received, result.as_ref().err());
+            if let Err(reason) = result {
+                warn!(kind = %update.kind, name, "refused: {reason}");
+                rejections.push(Rejection {
+                    name: name.clone(),
+                    reason,
+                });
+            }
+            names.insert(name);
+        }
+        if update.complete {
+            for name in self.dynamic_names(update.kind) {
+                if !names.contains(&name) {
+                    self.remove(update.kind, &name);
+                }
+            }
+        }
+        if update.complete {
+            self.store
+                .set_version(kind_of(update.kind), &update.version);
+        }
+        if update.kind == ResourceType::Route {
+            self.listeners.promote(false);
+        }
+        info!(
+            kind = %update.kind,
+            added = update.added.len(),
+            removed = update.removed.len(),
+            refused = rejections.len(),
+            version = update.version,
+            "configuration applied"
+        );
+        rejections
+    }
+
+    fn apply_one(&self, kind: ResourceType, body: &Any) -> (String, Result<(), String>) {
+        match kind {
+            ResourceType::Cluster => match any::unpack::<Cluster>(body) {
+                Err(error) => malformed(&error),
+                Ok(message) => (message.name.clone(), self.cluster(&message)),
+            },
+            ResourceType::Endpoint => match any::unpack::<ClusterLoadAssignment>(body) {
+                Err(error) => malformed(&error),
+                Ok(message) => (message.cluster_name.clone(), self.endpoints(&message)),
+            },
+            ResourceType::Listener => match any::unpack::<Listener>(body) {
+                Err(error) => malformed(&error),
+                Ok(message) => (message.name.clone(), self.listener(&message)),
+            },
+            ResourceType::Route => match any::unpack::<RouteConfiguration>(body) {
+                Err(error) => malformed(&error),
+                Ok(message) => (message.name.clone(), self.route(&message)),
+            },
+            ResourceType::Secret => match any::unpack::<Secret>(body) {
+                Err(error) => malformed(&error),
+                Ok(message) => (message.name.clone(), self.secret(&message)),
+            },
+        }
+    }
+
+    fn cluster(&self, message: &Cluster) -> Result<(), String> {
+        let cluster = meltemi_config::cluster(message).map_err(|errors| errors.to_string())?;
+        self.check_cluster(&cluster)?;
+        self.clusters
+            .apply(cluster, true)
+            .map_err(|error| error.to_string())
+    }
+
+    fn endpoints(&self, message: &ClusterLoadAssignment) -> Result<(), String> {
+        let assignment =
+            meltemi_config::load_assignment(message).map_err(|errors| errors.to_string())?;
+        self.clusters.apply_endpoints(assignment);
+        Ok(())
+    }
+
+    fn listener(&self, message: &Listener) -> Result<(), String> {
+        let listener = meltemi_config::listener(message).map_err(|errors| errors.to_string())?;
+        self.check_listener(&listener)?;
+        self.listeners
+            .apply(listener, true)
+            .map_err(|error| error.to_string())
+    }
+
+    fn route(&self, message: &RouteConfiguration) -> Result<(), String> {
+        let table =
+            meltemi_config::route_configuration(message).map_err(|errors| errors.to_string())?;
+        self.routes
+            .apply(&Arc::new(table))
+            .map_err(|error| error.to_string())
+    }
+
+    fn secret(&self, message: &Secret) -> Result<(), String> {
+        let secret = meltemi_config::secret(message).map_err(|errors| errors.to_string())?;
+        self.secrets.set(&secret.name, secret.secret);
+        Ok(())
+    }
+
+    fn remove(&self, kind: ResourceType, name: &str) {
+        match kind {
+            ResourceType::Cluster => self.clusters.remove(name),
+            ResourceType::Endpoint => self.clusters.remove_endpoints(name),
+            ResourceType::Listener => self.listeners.remove(name),
+            ResourceType::Route => self.routes.remove(name),
+            ResourceType::Secret => self.secrets.remove(name),
+        }
+        self.store.remove(kind_of(kind), name);
+    }
+
+    fn record(&self, kind: ResourceType, name: &str, received: &Received, error: Option<&String>) {
+        let kind = kind_of(kind);
+        match error {
+            None => self
+                .store
+                .accept(kind, name, &received.version, received.body.clone()),
+            Some(reason) => {
+                self.store.reject(
+                    kind,
+                    name,
+                    &received.version,
+                    Some(received.body.clone()),
+                    reason,
+                );
+            }
+        }
+    }
+
+    fn dynamic_names(&self, kind: ResourceType) -> Vec<String> {
+        match kind {
+            ResourceType::Listener => self.listeners.dynamic_names(),
+            ResourceType::Cluster => {
+                let all = self
+                    .clusters
+                    .clusters()
+                    .into_iter()
+                    .chain(self.clusters.warming());
+                let dynamic = all.filter(|cluster| cluster.added_via_api());
+                dynamic
+                    .map(|cluster| cluster.config().name.clone())
+                    .collect()
+            }
+            ResourceType::Endpoint | ResourceType::Route | ResourceType::Secret => Vec::new(),
+        }
+    }
+
+    /// What is wanted of a kind that is asked for by name.
+    pub fn interest(&self, kind: ResourceType) -> Interest {
+        let names: BTreeSet<String> = match kind {
+            ResourceType::Endpoint => self.clusters.wanted_endpoints().into_iter().collect(),
+            ResourceType::Route => self.listeners.wanted_routes().into_iter().collect(),
+            ResourceType::Secret => {
+                let wanted = self.secrets.wanted().into_iter();
+                let over_ads = wanted.filter(|wanted| wanted.source == ir::CertificateSource::Ads);
+                over_ads.map(|wanted| wanted.name).collect()
+            }
+            ResourceType::Cluster | ResourceType::Listener => return Interest::Wildcard,
+        };
+        Interest::Names(names)
+    }
+
+    /// Refuses a cluster whose secrets nobody would deliver.
+    pub fn check_cluster(&self, cluster: &ir::Cluster) -> Result<(), String> {
+        let own = cluster
+            .tls
+            .iter()
+            .map(|tls| ("transport_socket".to_owned(), tls));
+        let matches = cluster.transport_socket_matches.iter().enumerate();
+        let matched = matches.filter_map(|(index, one)| {
+            Some((
+                format!("transport_socket_matches[{index}].transport_socket"),
+                one.tls.as_ref()?,
+            ))
+        });
+        for (path, tls) in own.chain(matched) {
+            self.check_secrets(&path, &tls.certificates, tls.validation.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a listener whose secrets nobody would deliver.
+    pub fn check_listener(&self, listener: &ir::Listener) -> Result<(), String> {
+        for (index, chain) in listener
+            .filter_chains
+            .iter()
+            .chain(&listener.default_filter_chain)
+            .enumerate()
+        {
+            let Some(tls) = &chain.tls else { continue };
+            let path = format!("filter_chains[{index}].transport_socket");
+            self.check_secrets(&path, &tls.certificates, tls.validation.as_ref())?;
+        }
+        Ok(())
+    }
+
+    fn check_secrets(
+        &self,
+        path: &str,
+        certificates: &[ir::SecretRef<ir::TlsCertificate>],
+        validation: Option<&ir::SecretRef<ir::ValidationContext>>,
+    ) -> Result<(), String> {
+        for certificate in certificates {
+            self.check_source(path, source_of(certificate))?;
+        }
+        self.check_source(path, validation.and_then(source_of))
+    }
+
+    fn check_source(
+        &self,
+        path: &str,
+        source: Option<&ir::CertificateSource>,
+    ) -> Result<(), String> {
+        match source {
+            None | Some(ir::CertificateSource::Ads | ir::CertificateSource::Static) => Ok(()),
+            Some(ir::CertificateSource::Cluster(name))
+                if self.delivered_clusters.contains(name) =>
+            {
+                Ok(())
+            }
+            Some(ir::CertificateSource::Cluster(name)) => Err(format!(
+                "{path}.typed_config.common_tls_context: sds_config.api_config_source: \
+                 no secret discovery over cluster {name:?}: use sds_config.ads, or run meltemi agent, \
+                 which delivers the secrets of sds-grpc"
+            )),
+            Some(ir::CertificateSource::Path(file)) => Err(format!(
+                "{path}.typed_config.common_tls_context: sds_config.path_config_source {}: not supported",
+                file.display()
+            )),
+        }
+    }
+}
+
+fn source_of<T>(secret: &ir::SecretRef<T>) -> Option<&ir::CertificateSource> {
+    match secret {
+        ir::SecretRef::Inline(_) => None,
+        ir::SecretRef::Sds { source, .. } => Some(source),
+    }
+}
+
+fn malformed(error: &any::UnpackError) -> (String, Result<(), String>) {
+    (String::new(), Err(error.to_string()))
+}
+
+fn kind_of(kind: ResourceType) -> ConfigKind {
+    match kind {
+        ResourceType::Cluster => ConfigKind::Cluster,
+        ResourceType::Endpoint => ConfigKind::Endpoints,
+        ResourceType::Listener => ConfigKind::Listener,
+        ResourceType::Route => ConfigKind::Routes,
+        ResourceType::Secret => ConfigKind::Secret,
+    }
+}

@@ -1,0 +1,335 @@
+//! The proxy from its bootstrap to its end.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use meltemi_admin::{AdminState, ConfigStore, LogControl, ServerInfo, ServerPhase, ServerStatus};
+use meltemi_http::{HttpShared, Identity, RouteTables};
+use meltemi_ir as ir;
+use meltemi_lifecycle::{Clock, Drain, DrainSignal, RandomSource, WorkerId};
+use meltemi_listener::{ListenerManager, ListenerShared};
+use meltemi_telemetry::{LogFiles, PeerInfo, StatsRegistry};
+use meltemi_tls::SecretStore;
+use meltemi_upstream::{ClusterManager, UpstreamContext};
+use meltemi_xds::pb::envoy::config::core::v3::{
+    BuildVersion, Extension, Node, node::UserAgentVersionType,
+};
+use meltemi_xds_client::{Mode, StreamMetadata};
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use crate::apply::Applier;
+use crate::control::Control;
+use crate::discovery::{self, DiscoveryOptions};
+use crate::worker::WorkerStart;
+use crate::{Bootstrap, dial};
+
+/// How often the end of draining is looked for.
+const DRAIN_POLL: Duration = Duration::from_millis(50);
+
+/// How the proxy runs.
+pub struct Options {
+    /// Worker threads, at least one.
+    pub concurrency: usize,
+    /// How long connections have to end, at shutdown and when a listener is removed.
+    pub drain_time: Duration,
+    /// Secrets, perhaps with some that the agent keeps there.
+    pub secrets: Arc<SecretStore>,
+    /// Sent with each stream to the management server, after what the bootstrap says.
+    pub ads_metadata: Option<StreamMetadata>,
+    /// The log's levels.
+    pub logs: Arc<LogControl>,
+    /// Clusters whose secret discovery somebody in this process stands in for, such as
+    /// `sds-grpc`.
+    pub delivered_clusters: Vec<String>,
+    /// The bootstrap's file, for display.
+    pub config_path: String,
+}
+
+/// Runs a proxy until `shutdown`, then drains. Call on a runtime of its own: workers have
+/// theirs.
+///
+/// # Errors
+/// When the bootstrap cannot be served, such as for an address that is in use.
+pub async fn run(bootstrap: Bootstrap, options: Options, shutdown: DrainSignal) -> Result<()> {
+    let proxy = Proxy::start(bootstrap, &options)?;
+    proxy.serve(options, shutdown).await
+}
+
+/// A proxy whose workers run.
+struct Proxy {
+    bootstrap: Bootstrap,
+    applier: Arc<Applier>,
+    stats: Arc<StatsRegistry>,
+    status: Arc<ServerStatus>,
+    threads: Vec<JoinHandle<()>>,
+    stop_workers: Drain,
+    clock: Clock,
+}
+
+impl Proxy {
+    fn start(bootstrap: Bootstrap, options: &Options) -> Result<Self> {
+        let clock = Clock::system();
+        let concurrency = options.concurrency.max(1);
+        let stats = StatsRegistry::new(concurrency);
+        let random = Arc::new(RandomSource::from_entropy());
+        let secrets = Arc::clone(&options.secrets);
+        let clusters = ClusterManager::new(UpstreamContext {
+            stats: Arc::clone(&stats),
+            secrets: Arc::clone(&secrets),
+            workers: concurrency,
+            random: Arc::clone(&random),
+            clock,
+        });
+        let routes = Arc::new(RouteTables::new());
+        let http = HttpShared {
+            stats: Arc::clone(&stats),
+            files: Arc::new(LogFiles::default()),
+            routes: Arc::clone(&routes),
+        };
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            (0..concurrency).map(|_| mpsc::unbounded_channel()).unzip();
+        let shared = ListenerShared {
+            http,
+            secrets: Arc::clone(&secrets),
+        };
+        let listeners = ListenerManager::new(shared, senders, options.drain_time);
+        let config = Arc::new(ConfigStore::new(clock));
+        config.set_bootstrap(bootstrap.message.clone());
+        let applier = Arc::new(Applier {
+            clusters: Arc::clone(&clusters),
+            listeners: Arc::clone(&listeners),
+            routes,
+            secrets,
+            store: config,
+            delivered_clusters: options.delivered_clusters.clone(),
+        });
+        let (stop_workers, stop) = Drain::new();
+        let node = &bootstrap.config.node;
+        let identity = Identity::new(&node.id, Arc::new(PeerInfo::from_node(node)));
+        let mut threads = Vec::with_capacity(concurrency);
+        for (index, sockets) in receivers.into_iter().enumerate() {
+            let worker = WorkerStart {
+                worker: WorkerId(index),
+                listeners: Arc::clone(&listeners),
+                clusters: Arc::clone(&clusters),
+                stats: Arc::clone(&stats),
+                identity: identity.clone(),
+                local_ip: instance_ip(node),
+                random: random.next(),
+                clock,
+                sockets,
+                stop: stop.clone(),
+            };
+            threads.push(worker.spawn().context("cannot start a worker thread")?);
+        }
+        stats.listener_manager().workers_started.set(1);
+        let status = Arc::new(ServerStatus::default());
+        let proxy = Self {
+            bootstrap,
+            applier,
+            stats,
+            status,
+            threads,
+            stop_workers,
+            clock,
+        };
+        proxy.serve_static_resources()?;
+        Ok(proxy)
+    }
+
+    fn serve_static_resources(&self) -> Result<()> {
+        let at = |kind: &str, index: usize| format!("static_resources.{kind}[{index}]");
+        let config = &self.bootstrap.config;
+        for secret in &config.secrets {
+            self.applier
+                .secrets
+                .set(&secret.name, secret.secret.clone());
+        }
+        for (index, cluster) in config.clusters.iter().enumerate() {
+            let refused = |reason: String| anyhow!("{}: {reason}", at("clusters", index));
+            self.applier.check_cluster(cluster).map_err(refused)?;
+            self.applier
+                .clusters
+                .apply(cluster.clone(), false)
+                .map_err(|error| refused(error.to_string()))?;
+        }
+        for (index, listener) in config.listeners.iter().enumerate() {
+            let refused = |reason: String| anyhow!("{}.{reason}", at("listeners", index));
+            self.applier.check_listener(listener).map_err(refused)?;
+            self.applier
+                .listeners
+                .apply(listener.clone(), false)
+                .map_err(|error| refused(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    async fn serve(self, options: Options, mut shutdown: DrainSignal) -> Result<()> {
+        let resolving = tokio::spawn(Arc::clone(&self.applier.clusters).run());
+        let quit = Arc::new(tokio::sync::Notify::new());
+        let admin = self.start_admin(&options, Arc::clone(&quit)).await?;
+        let (initialized, became) = watch::channel(false);
+        let discovery = match self.discovery_options(&options)? {
+            Some(discovery) => Some(tokio::spawn(discovery::run(
+                discovery,
+                Arc::clone(&self.applier),
+                Arc::clone(&self.stats),
+                initialized,
+            ))),
+            None => {
+                initialized.send_replace(true);
+                None
+            }
+        };
+        self.status.set_phase(ServerPhase::Initializing);
+        let status = Arc::clone(&self.status);
+        let live = tokio::spawn(follow(became, status));
+        tokio::select! {
+            () = shutdown.draining() => {}
+            () = quit.notified() => {}
+        }
+        live.abort();
+        self.status.set_phase(ServerPhase::Draining);
+        if let Some(discovery) = discovery {
+            discovery.abort();
+        }
+        self.drain(options.drain_time).await;
+        resolving.abort();
+        if let Some(admin) = admin {
+            admin.abort();
+        }
+        self.stop_workers.start();
+        for thread in self.threads {
+            if thread.join().is_err() {
+                warn!("a worker thread panicked");
+            }
+        }
+        Ok(())
+    }
+
+    async fn start_admin(
+        &self,
+        options: &Options,
+        quit: Arc<tokio::sync::Notify>,
+    ) -> Result<Option<tokio::task::JoinHandle<()>>> {
+        let Some(admin) = &self.bootstrap.config.admin else {
+            return Ok(None);
+        };
+        let listener = tokio::net::TcpListener::bind(admin.address)
+            .await
+            .with_context(|| format!("admin.address: cannot bind '{}'", admin.address))?;
+        info!(address = %admin.address, "administration endpoint");
+        let state = Arc::new(AdminState {
+            stats: Arc::clone(&self.stats),
+            clusters: Arc::clone(&self.applier.clusters),
+            config: Arc::clone(&self.applier.store),
+            secrets: Arc::clone(&self.applier.secrets),
+            control: Arc::new(Control::new(
+                Arc::clone(&self.applier.listeners),
+                quit,
+                options.drain_time,
+            )),
+            logs: Arc::clone(&options.logs),
+            status: Arc::clone(&self.status),
+            info: ServerInfo {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                node: node(&self.bootstrap),
+                concurrency: u32::try_from(self.threads.len()).unwrap_or(u32::MAX),
+                config_path: options.config_path.clone(),
+                drain_seconds: options.drain_time.as_secs(),
+                started: Some(self.clock.now()),
+            },
+            clock: self.clock,
+        });
+        let stop = self.stop_workers.signal();
+        Ok(Some(tokio::spawn(async move {
+            if let Err(error) = meltemi_admin::serve(listener, state, stop).await {
+                warn!("the administration endpoint ended: {error}");
+            }
+        })))
+    }
+
+    fn discovery_options(&self, options: &Options) -> Result<Option<DiscoveryOptions>> {
+        let config = &self.bootstrap.config;
+        let Some(ads) = &config.ads else {
+            return Ok(None);
+        };
+        let cluster = config
+            .clusters
+            .iter()
+            .find(|cluster| cluster.name == ads.cluster)
+            .with_context(|| {
+                format!(
+                    "dynamic_resources.ads_config.grpc_services[0].envoy_grpc.cluster_name: \
+                 no static cluster {:?}",
+                    ads.cluster
+                )
+            })?;
+        let fixed = ads.initial_metadata.clone();
+        let more = options.ads_metadata.clone();
+        let metadata: StreamMetadata = Arc::new(move || {
+            let mut metadata = fixed.clone();
+            metadata.extend(more.iter().flat_map(|more| more()));
+            metadata
+        });
+        Ok(Some(DiscoveryOptions {
+            mode: if ads.delta { Mode::Delta } else { Mode::Sotw },
+            node: node(&self.bootstrap),
+            metadata,
+            connector: dial(cluster, &self.applier.secrets)?,
+            cds: config.cds,
+            lds: config.lds,
+        }))
+    }
+
+    /// Lets connections end, for at most the drain time.
+    async fn drain(&self, limit: Duration) {
+        let listeners = &self.applier.listeners;
+        info!(connections = listeners.connections(), "draining");
+        listeners.stop_accepting(false);
+        listeners.drain(false);
+        let until = self.clock.now() + limit;
+        while listeners.connections() > 0 && self.clock.now() < until {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+        info!(connections = listeners.connections(), "drained");
+    }
+}
+
+/// Turns the server live when its first configuration is in service.
+async fn follow(mut became: watch::Receiver<bool>, status: Arc<ServerStatus>) {
+    if became.wait_for(|initialized| *initialized).await.is_ok() {
+        status.set_phase(ServerPhase::Live);
+    }
+}
+
+/// The node that management servers are told, with what this proxy is and can do.
+fn node(bootstrap: &Bootstrap) -> Node {
+    let mut node = bootstrap.message.node.clone().unwrap_or_default();
+    node.user_agent_name = "meltemi".to_owned();
+    node.user_agent_version_type = Some(UserAgentVersionType::UserAgentBuildVersion(
+        BuildVersion::default(),
+    ));
+    node.extensions = meltemi_config::supported_extensions()
+        .into_iter()
+        .map(|extension| Extension {
+            name: extension.name.to_owned(),
+            category: extension.category.to_owned(),
+            type_urls: vec![extension.type_name.to_owned()],
+            ..Extension::default()
+        })
+        .collect();
+    node
+}
+
+fn instance_ip(node: &ir::Node) -> Option<IpAddr> {
+    let listed = node
+        .metadata
+        .get("INSTANCE_IPS")
+        .and_then(ir::Value::as_str);
+    listed?.split(',').next()?.trim().parse().ok()
+}
