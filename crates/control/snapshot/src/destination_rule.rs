@@ -54,13 +54,13 @@ impl DestinationRuleIndex {
         self.by_name.values()
     }
 
-    pub(crate) fn insert(&mut self, rule: DestinationRule) -> bool {
-        let key = (rule.meta.namespace.clone(), rule.meta.name.clone());
-        if self.by_name.get(&key).map(AsRef::as_ref) == Some(&rule) {
-            return false;
-        }
-        self.by_name.insert(key, Arc::new(rule));
-        true
+    /// Whether the resource is here just so.
+    pub(crate) fn has(&self, rule: &DestinationRule) -> bool {
+        self.by_name.get(&key(rule)).is_some_and(|it| **it == *rule)
+    }
+
+    pub(crate) fn insert(&mut self, rule: DestinationRule) {
+        self.by_name.insert(key(&rule), Arc::new(rule));
     }
 
     pub(crate) fn remove(&mut self, namespace: &NamespaceName, name: &Arc<str>) -> bool {
@@ -92,9 +92,8 @@ impl DestinationRuleIndex {
 
 impl HostRules {
     fn new(rules: BTreeMap<Hostname, Vec<Arc<DestinationRule>>>) -> Self {
-        let (mut wildcard, exact): (Vec<_>, Vec<_>) = rules
-            .into_iter()
-            .partition(|(host, _)| host.is_wildcard());
+        let (mut wildcard, exact): (Vec<_>, Vec<_>) =
+            rules.into_iter().partition(|(host, _)| host.is_wildcard());
         wildcard.sort_by(|(left, _), (right, _)| left.by_specificity(right));
         Self {
             exact: exact.into_iter().collect(),
@@ -146,4 +145,8 @@ fn add(rules: &mut Vec<Arc<DestinationRule>>, rule: &Arc<DestinationRule>) {
     if merged.traffic_policy == Default::default() {
         merged.traffic_policy = rule.traffic_policy.clone();
     }
+}
+
+fn key(rule: &DestinationRule) -> (NamespaceName, Arc<str>) {
+    (rule.meta.namespace.clone(), rule.meta.name.clone())
 }

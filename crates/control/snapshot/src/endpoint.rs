@@ -7,9 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use meltemi_model::{
-    Hostname, Labels, Namespace, NamespaceName, Protocol, Service, Workload,
-};
+use meltemi_model::{Hostname, Labels, Namespace, NamespaceName, Protocol, Service, Workload};
 
 use crate::service::target_port;
 use crate::{NamespaceIndex, ServiceIndex, WorkloadIndex, accepts_mtls};

@@ -32,16 +32,15 @@ impl GatewayIndex {
         self.by_age.iter()
     }
 
-    pub(crate) fn insert(&mut self, gateway: Gateway) -> bool {
-        let name = GatewayName {
-            namespace: gateway.meta.namespace.clone(),
-            name: gateway.meta.name.clone(),
-        };
-        if self.by_name.get(&name).map(AsRef::as_ref) == Some(&gateway) {
-            return false;
-        }
-        self.by_name.insert(name, Arc::new(gateway));
-        true
+    /// Whether the resource is here just so.
+    pub(crate) fn has(&self, gateway: &Gateway) -> bool {
+        self.by_name
+            .get(&key(gateway))
+            .is_some_and(|it| **it == *gateway)
+    }
+
+    pub(crate) fn insert(&mut self, gateway: Gateway) {
+        self.by_name.insert(key(&gateway), Arc::new(gateway));
     }
 
     pub(crate) fn remove(&mut self, name: &GatewayName) -> bool {
@@ -52,5 +51,12 @@ impl GatewayIndex {
     pub(crate) fn rebuild(&mut self) {
         self.by_age = self.by_name.values().cloned().collect();
         self.by_age.sort_by_cached_key(|it| it.meta.age_key());
+    }
+}
+
+fn key(gateway: &Gateway) -> GatewayName {
+    GatewayName {
+        namespace: gateway.meta.namespace.clone(),
+        name: gateway.meta.name.clone(),
     }
 }

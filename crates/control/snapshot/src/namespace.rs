@@ -24,16 +24,22 @@ impl NamespaceIndex {
         self.by_name.values()
     }
 
-    pub(crate) fn insert(&mut self, namespace: Namespace) -> bool {
-        let name = namespace.name();
-        if self.by_name.get(&name).map(AsRef::as_ref) == Some(&namespace) {
-            return false;
-        }
-        self.by_name.insert(name, Arc::new(namespace));
-        true
+    /// Whether the resource is here just so.
+    pub(crate) fn has(&self, namespace: &Namespace) -> bool {
+        self.by_name
+            .get(&key(namespace))
+            .is_some_and(|it| **it == *namespace)
+    }
+
+    pub(crate) fn insert(&mut self, namespace: Namespace) {
+        self.by_name.insert(key(&namespace), Arc::new(namespace));
     }
 
     pub(crate) fn remove(&mut self, name: &str) -> bool {
         self.by_name.remove(name).is_some()
     }
+}
+
+fn key(namespace: &Namespace) -> NamespaceName {
+    namespace.name()
 }

@@ -19,13 +19,15 @@ impl SecretIndex {
         self.by_name.get(&(namespace.clone(), name.into()))
     }
 
-    pub(crate) fn insert(&mut self, secret: Secret) -> bool {
-        let key = (secret.meta.namespace.clone(), secret.meta.name.clone());
-        if self.by_name.get(&key).map(AsRef::as_ref) == Some(&secret) {
-            return false;
-        }
-        self.by_name.insert(key, Arc::new(secret));
-        true
+    /// Whether the resource is here just so.
+    pub(crate) fn has(&self, secret: &Secret) -> bool {
+        self.by_name
+            .get(&key(secret))
+            .is_some_and(|it| **it == *secret)
+    }
+
+    pub(crate) fn insert(&mut self, secret: Secret) {
+        self.by_name.insert(key(&secret), Arc::new(secret));
     }
 
     pub(crate) fn remove(&mut self, namespace: &NamespaceName, name: &Arc<str>) -> bool {
@@ -33,4 +35,8 @@ impl SecretIndex {
             .remove(&(namespace.clone(), name.clone()))
             .is_some()
     }
+}
+
+fn key(secret: &Secret) -> (NamespaceName, Arc<str>) {
+    (secret.meta.namespace.clone(), secret.meta.name.clone())
 }

@@ -109,13 +109,15 @@ impl ServiceIndex {
             .map(|(_, service)| service)
     }
 
-    pub(crate) fn insert(&mut self, service: Service) -> bool {
-        let key = (service.meta.namespace.clone(), service.meta.name.clone());
-        if self.by_name.get(&key).map(AsRef::as_ref) == Some(&service) {
-            return false;
-        }
-        self.by_name.insert(key, Arc::new(service));
-        true
+    /// Whether the resource is here just so.
+    pub(crate) fn has(&self, service: &Service) -> bool {
+        self.by_name
+            .get(&key(service))
+            .is_some_and(|it| **it == *service)
+    }
+
+    pub(crate) fn insert(&mut self, service: Service) {
+        self.by_name.insert(key(&service), Arc::new(service));
     }
 
     pub(crate) fn remove(&mut self, namespace: &NamespaceName, name: &Arc<str>) -> bool {
@@ -150,4 +152,8 @@ pub(crate) fn target_port(port: &ServicePort, workload: Option<&Workload>) -> Op
         TargetPort::Number(number) => Some(*number),
         TargetPort::Name(name) => workload?.named_port(name),
     }
+}
+
+fn key(service: &Service) -> (NamespaceName, Arc<str>) {
+    (service.meta.namespace.clone(), service.meta.name.clone())
 }

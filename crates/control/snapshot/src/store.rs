@@ -42,28 +42,41 @@ impl Store {
     /// Adds a resource, or puts it in the place of the one with the same id.
     pub fn apply(&mut self, config: Config) {
         let id = config.id();
+        if self.has(&id, &config) {
+            return;
+        }
         let next = &mut self.next;
-        let changed = match config {
+        match config {
             Config::Namespace(it) => Arc::make_mut(&mut next.namespaces).insert(it),
             Config::Service(it) => Arc::make_mut(&mut next.services).insert(it),
             Config::Deployment(it) => {
-                Arc::make_mut(&mut next.workloads).insert(id.clone(), it.workloads)
+                Arc::make_mut(&mut next.workloads).insert(id.clone(), it.workloads);
             }
             Config::Pod(it) => Arc::make_mut(&mut next.workloads).insert(id.clone(), vec![*it]),
             Config::Secret(it) => Arc::make_mut(&mut next.secrets).insert(it),
             Config::Gateway(it) => Arc::make_mut(&mut next.gateways).insert(it),
             Config::VirtualService(it) => Arc::make_mut(&mut next.virtual_services).insert(it),
             Config::DestinationRule(it) => Arc::make_mut(&mut next.destination_rules).insert(it),
-            Config::MeshConfig(it) => {
-                let differs = *next.mesh != *it;
-                next.mesh = Arc::new(*it);
-                differs
-            }
-            // Nothing that is sent to a proxy depends on these.
-            Config::ServiceAccount(_) | Config::ConfigMap(_) => false,
-        };
-        if changed {
-            self.note(id);
+            Config::MeshConfig(it) => next.mesh = Arc::new(*it),
+            Config::ServiceAccount(_) | Config::ConfigMap(_) => return,
+        }
+        self.note(id);
+    }
+
+    /// Whether the resource is in effect just so. Nothing that is sent to a proxy depends on service
+    /// accounts and config maps as such, so that they count as known.
+    fn has(&self, id: &ResourceId, config: &Config) -> bool {
+        let next = &self.next;
+        match config {
+            Config::Namespace(it) => next.namespaces.has(it),
+            Config::Service(it) => next.services.has(it),
+            Config::Deployment(_) | Config::Pod(_) => next.workloads.has(id, config.workloads()),
+            Config::Secret(it) => next.secrets.has(it),
+            Config::Gateway(it) => next.gateways.has(it),
+            Config::VirtualService(it) => next.virtual_services.has(it),
+            Config::DestinationRule(it) => next.destination_rules.has(it),
+            Config::MeshConfig(it) => *next.mesh == **it,
+            Config::ServiceAccount(_) | Config::ConfigMap(_) => true,
         }
     }
 

@@ -40,13 +40,15 @@ impl VirtualServiceIndex {
         self.by_name.values()
     }
 
-    pub(crate) fn insert(&mut self, service: VirtualService) -> bool {
-        let key = (service.meta.namespace.clone(), service.meta.name.clone());
-        if self.by_name.get(&key).map(AsRef::as_ref) == Some(&service) {
-            return false;
-        }
-        self.by_name.insert(key, Arc::new(service));
-        true
+    /// Whether the resource is here just so.
+    pub(crate) fn has(&self, service: &VirtualService) -> bool {
+        self.by_name
+            .get(&key(service))
+            .is_some_and(|it| **it == *service)
+    }
+
+    pub(crate) fn insert(&mut self, service: VirtualService) {
+        self.by_name.insert(key(&service), Arc::new(service));
     }
 
     pub(crate) fn remove(&mut self, namespace: &NamespaceName, name: &Arc<str>) -> bool {
@@ -70,4 +72,8 @@ impl VirtualServiceIndex {
             }
         }
     }
+}
+
+fn key(service: &VirtualService) -> (NamespaceName, Arc<str>) {
+    (service.meta.namespace.clone(), service.meta.name.clone())
 }

@@ -44,17 +44,17 @@ impl WorkloadIndex {
         self.by_name.values()
     }
 
-    pub(crate) fn insert(&mut self, id: ResourceId, workloads: Vec<Workload>) -> bool {
-        let unchanged = self.by_resource.get(&id).is_some_and(|old| {
+    /// Whether the resource with this id asks for just these workloads.
+    pub(crate) fn has(&self, id: &ResourceId, workloads: &[Workload]) -> bool {
+        self.by_resource.get(id).is_some_and(|old| {
             old.len() == workloads.len()
-                && old.iter().zip(&workloads).all(|(old, new)| **old == *new)
-        });
-        if unchanged {
-            return false;
-        }
+                && old.iter().zip(workloads).all(|(old, new)| **old == *new)
+        })
+    }
+
+    pub(crate) fn insert(&mut self, id: ResourceId, workloads: Vec<Workload>) {
         self.by_resource
             .insert(id, workloads.into_iter().map(Arc::new).collect());
-        true
     }
 
     pub(crate) fn remove(&mut self, id: &ResourceId) -> bool {
