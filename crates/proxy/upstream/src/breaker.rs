@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use meltemi_ir::{CircuitBreakers, Priority, Thresholds};
+use meltemi_telemetry::BreakerStats;
 
 /// One counted resource.
 #[derive(Debug)]
@@ -51,6 +52,18 @@ impl Breakers {
 }
 
 impl Resources {
+    /// Shows in statistics which limits are reached.
+    pub(crate) fn show(&self, stats: &BreakerStats) {
+        for (resource, gauge) in [
+            (&self.connections, &stats.cx_open),
+            (&self.pending, &stats.rq_pending_open),
+            (&self.requests, &stats.rq_open),
+            (&self.retries, &stats.rq_retry_open),
+        ] {
+            gauge.set(u64::from(!resource.has_room()));
+        }
+    }
+
     fn new(limits: &Thresholds) -> Self {
         let Thresholds {
             max_connections,

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, Guard};
 use meltemi_ir::{
     Address, CircuitBreakers, Cluster as Config, Discovery, HealthStatus, Locality, Metadata,
-    TransportSocketMatch, Value,
+    Priority, TransportSocketMatch, Value,
 };
 use meltemi_lifecycle::WorkerId;
 use meltemi_telemetry::{ClusterStats, Sharded};
@@ -180,6 +180,7 @@ impl Cluster {
             let weight = endpoint.attributes.weight.max(1);
             let health = endpoint.attributes.eds_health.into();
             let priority = endpoint.attributes.priority;
+            let locality_weight = endpoint.locality_weight;
             let host = match kept {
                 Some(host) => {
                     changed |= host.update(&endpoint);
@@ -196,9 +197,14 @@ impl Cluster {
                     host,
                     weight,
                     health,
+                    locality_weight,
                 },
             ));
         }
+        changed |= !old
+            .iter()
+            .map(|entry| entry.locality_weight)
+            .eq(entries.iter().map(|(_, entry)| entry.locality_weight));
         changed |= entries.len() != old.iter().count();
         let stats = self.stats.main();
         if !changed {
@@ -230,6 +236,7 @@ impl Cluster {
                 address: Address::Socket(destination),
                 hostname: String::new(),
                 locality: Locality::default(),
+                locality_weight: None,
                 resolved: None,
                 attributes: HostAttributes {
                     metadata: Arc::default(),
@@ -241,6 +248,13 @@ impl Cluster {
             Arc::new(Host::new(endpoint, self.transport.clone(), self.workers))
         });
         Arc::clone(host)
+    }
+
+    /// Shows in statistics which limits are reached; for the main thread.
+    pub(crate) fn show_limits(&self) {
+        let stats = &self.stats.main().circuit_breakers;
+        self.breakers.of(Priority::Default).show(&stats.default);
+        self.breakers.of(Priority::High).show(&stats.high);
     }
 
     /// Forgets hosts made on demand that no worker uses any more.

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use meltemi_ir::{Address, Priority, TcpKeepalive};
+use meltemi_ir::{Address, TcpKeepalive};
 use meltemi_lifecycle::WorkerId;
+use rustls::CertificateError;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::Instant;
@@ -16,22 +17,16 @@ use crate::stream::{ConnectionDetails, CountedConnection, Io, Raw};
 use crate::{Cluster, ConnectFailure, Host, UpstreamStream};
 
 /// Connects to the host within the cluster's `connect_timeout`, TLS included. `alpn` is
-/// offered where the cluster's TLS settings offer nothing.
+/// offered where the cluster's TLS settings offer nothing; `count` is what the attempt, and
+/// the connection, counts as.
 pub(crate) async fn connect(
     cluster: &Arc<Cluster>,
     host: &Arc<Host>,
     worker: WorkerId,
-    priority: Priority,
+    count: CountedConnection,
     alpn: &[&[u8]],
 ) -> Result<UpstreamStream, ConnectFailure> {
     let started = Instant::now();
-    let count = CountedConnection::begin(
-        Arc::clone(cluster),
-        Arc::clone(host),
-        worker,
-        priority,
-        started,
-    );
     let stats = cluster.stats(worker);
     let limit = cluster.config().connect_timeout;
     let result = match tokio::time::timeout(limit, dial(cluster, host, worker, alpn)).await {
@@ -94,8 +89,10 @@ async fn dial(
         }
         Err(error) => {
             ssl.connection_error.inc();
-            if is_verification(&error) {
-                ssl.fail_verify_error.inc();
+            match certificate_error(&error) {
+                Some(CertificateError::NotValidForName) => ssl.fail_verify_san.inc(),
+                Some(_) => ssl.fail_verify_error.inc(),
+                None => {}
             }
             Err(ConnectFailure::Tls(Arc::from(format!(
                 "TLS_error:|{error}:TLS_error_end"
@@ -183,9 +180,10 @@ fn transport(when: &str, error: &io::Error) -> ConnectFailure {
     ConnectFailure::Transport(Arc::from(format!("{when}: {text}")))
 }
 
-fn is_verification(error: &io::Error) -> bool {
-    error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-        .is_some_and(|inner| matches!(inner, rustls::Error::InvalidCertificate(_)))
+/// What was wrong with the upstream's certificate, if that was it.
+fn certificate_error(error: &io::Error) -> Option<&CertificateError> {
+    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::InvalidCertificate(error) => Some(error),
+        _ => None,
+    }
 }

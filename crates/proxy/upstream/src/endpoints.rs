@@ -34,7 +34,7 @@ pub(crate) fn hosts(
         let LocalityEndpoints {
             locality,
             priority,
-            weight: _, // ignored: only locality-weighted balancing, which is refused, looks at it
+            weight: locality_weight,
             endpoints,
         } = locality;
         for endpoint in endpoints {
@@ -49,6 +49,7 @@ pub(crate) fn hosts(
                 address,
                 hostname: hostname.to_owned(),
                 locality: locality.clone(),
+                locality_weight: *locality_weight,
                 resolved,
                 attributes: HostAttributes {
                     metadata: Arc::new(metadata.clone()),

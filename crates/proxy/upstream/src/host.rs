@@ -116,6 +116,8 @@ pub struct HostEntry {
     pub weight: u32,
     /// Whether it gets traffic.
     pub health: HostHealth,
+    /// Its locality's weight; none is no weight at all.
+    pub locality_weight: Option<u32>,
 }
 
 /// An endpoint to become a host.
@@ -124,6 +126,7 @@ pub(crate) struct NewHost {
     pub(crate) address: Address,
     pub(crate) hostname: String,
     pub(crate) locality: Locality,
+    pub(crate) locality_weight: Option<u32>,
     pub(crate) resolved: Option<SocketAddr>,
     pub(crate) attributes: HostAttributes,
 }
@@ -134,6 +137,7 @@ impl Host {
             address,
             hostname,
             locality,
+            locality_weight: _, // ignored: the host set's, which may change
             resolved,
             attributes,
         } = new;

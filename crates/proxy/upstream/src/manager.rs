@@ -23,8 +23,8 @@ use crate::{Cluster, dns};
 /// A cluster waits no longer than this for its endpoints (`initial_fetch_timeout`).
 const WARMING_LIMIT: Duration = Duration::from_secs(15);
 
-/// How often hosts made on demand are looked over (`cleanup_interval`).
-const CLEANUP: Duration = Duration::from_secs(5);
+/// How often hosts made on demand and limits are looked over.
+const CLEANUP: Duration = Duration::from_secs(1);
 
 /// What clusters are built with.
 pub struct UpstreamContext {
@@ -274,6 +274,7 @@ impl ClusterManager {
                 _ = cleanup.tick() => {
                     for cluster in self.active.load().values() {
                         cluster.forget_unused();
+                        cluster.show_limits();
                     }
                 }
             }

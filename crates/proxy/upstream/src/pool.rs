@@ -25,6 +25,7 @@ use lease::{ActiveRequest, Connection};
 use http1::Http1Connection;
 use http2::Http2Connection;
 
+use crate::stream::CountedConnection;
 use crate::{Breaker, ConnectFailure, WorkerCluster, WorkerHost, connect};
 
 /// The HTTP version of a downstream request, which a cluster may follow, or of a connection.
@@ -124,7 +125,7 @@ impl HostPools {
             stats.upstream_rq_pending_overflow.inc();
             return Err(ConnectFailure::Overflow(Breaker::PendingRequests));
         }
-        let _pending = PendingRequest::new(cluster, key.priority);
+        let mut pending = PendingRequest::new(cluster, key.priority);
         let pool = host.pools.slots[key.index()].get_or_init(|| {
             Rc::new(HttpPool {
                 key,
@@ -144,7 +145,9 @@ impl HostPools {
             serve,
         });
         pool.open_as_needed();
-        match served.await {
+        let served = served.await;
+        pending.is_over = true;
+        match served {
             Ok(result) => result,
             // Only a pool that is gone forgets who waits; its worker is ending.
             Err(_) => Err(ConnectFailure::Transport(Arc::from(
@@ -268,18 +271,18 @@ impl HttpPool {
             return;
         }
         let mut connection = Connection::Http1(connection);
-        loop {
-            let Some(waiter) = self.next_waiter() else {
-                break;
-            };
+        while let Some(waiter) = self.next_waiter() {
             let result = self.attach(&waiter.cluster, &waiter.host, connection);
-            match waiter.serve.send(result) {
-                // Refused by a circuit breaker: the connection went back another way.
-                Ok(()) | Err(Err(_)) => return,
-                Err(Ok(lease)) => match lease.into_connection() {
-                    Some(unused) => connection = unused,
-                    None => return,
-                },
+            let is_refused = result.is_err();
+            let unused = match waiter.serve.send(result) {
+                Ok(()) if !is_refused => return,
+                Err(Ok(lease)) => lease.into_connection(),
+                // Refused by a circuit breaker, which put it among the idle.
+                Ok(()) | Err(Err(_)) => self.idle.borrow_mut().pop().map(Connection::Http1),
+            };
+            match unused {
+                Some(unused) => connection = unused,
+                None => return,
             }
         }
         self.give_back(connection);
@@ -359,13 +362,18 @@ impl HttpPool {
                 }
             }
             self.connecting.set(connecting + 1);
-            tokio::task::spawn_local(open(Rc::clone(self), cluster, host));
+            // Counted now, so that whoever asks next sees it.
+            let worker = cluster.worker();
+            let count = CountedConnection::begin(&cluster, &host, worker, self.key.priority);
+            tokio::task::spawn_local(open(Rc::clone(self), cluster, host, count));
         }
     }
 
     fn fail(&self, failure: &ConnectFailure) {
         let waiting = self.waiting.take();
         for waiter in waiting {
+            let stats = waiter.cluster.stats();
+            stats.upstream_rq_pending_failure_eject.inc();
             // Whoever no longer listens needs no answer.
             let _ = waiter.serve.send(Err(failure.clone()));
         }
@@ -391,10 +399,14 @@ fn on_end(pool: &Weak<HttpPool>) {
 }
 
 /// Opens one connection and gives it to the pool.
-async fn open(pool: Rc<HttpPool>, cluster: Rc<WorkerCluster>, host: Rc<WorkerHost>) {
+async fn open(
+    pool: Rc<HttpPool>,
+    cluster: Rc<WorkerCluster>,
+    host: Rc<WorkerHost>,
+    count: CountedConnection,
+) {
     let key = pool.key;
-    let alpn = key.alpn();
-    let result = connect::connect(&cluster, &host, cluster.worker(), key.priority, alpn).await;
+    let result = connect::connect(&cluster, &host, cluster.worker(), count, key.alpn()).await;
     let stream = match result {
         Ok(stream) => stream,
         Err(failure) => {
@@ -441,6 +453,8 @@ async fn open(pool: Rc<HttpPool>, cluster: Rc<WorkerCluster>, host: Rc<WorkerHos
 struct PendingRequest<'a> {
     cluster: &'a WorkerCluster,
     priority: Priority,
+    /// It was served or refused; otherwise whoever waited went away.
+    is_over: bool,
 }
 
 impl<'a> PendingRequest<'a> {
@@ -448,13 +462,20 @@ impl<'a> PendingRequest<'a> {
         cluster.stats().upstream_rq_pending_total.inc();
         cluster.stats().upstream_rq_pending_active.inc();
         cluster.breakers().of(priority).pending.take();
-        Self { cluster, priority }
+        Self {
+            cluster,
+            priority,
+            is_over: false,
+        }
     }
 }
 
 impl Drop for PendingRequest<'_> {
     fn drop(&mut self) {
         self.cluster.stats().upstream_rq_pending_active.dec();
+        if !self.is_over {
+            self.cluster.stats().upstream_rq_cancelled.inc();
+        }
         self.cluster
             .breakers()
             .of(self.priority)

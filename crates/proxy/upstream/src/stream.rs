@@ -110,11 +110,10 @@ impl UpstreamStream {
 impl CountedConnection {
     /// Counts from the first attempt on, as Envoy does.
     pub(crate) fn begin(
-        cluster: Arc<Cluster>,
-        host: Arc<Host>,
+        cluster: &Arc<Cluster>,
+        host: &Arc<Host>,
         worker: WorkerId,
         priority: Priority,
-        now: Instant,
     ) -> Self {
         let stats = cluster.stats(worker);
         stats.upstream_cx_total.inc();
@@ -123,11 +122,11 @@ impl CountedConnection {
         host.stats(worker).cx_active.inc();
         cluster.breakers().of(priority).connections.take();
         Self {
-            cluster,
-            host,
+            cluster: Arc::clone(cluster),
+            host: Arc::clone(host),
             worker,
             priority,
-            since: now,
+            since: Instant::now(),
             made: false,
             is_request: false,
             by_them: false,

@@ -1,1 +1,9 @@
+//! What a worker sees of clusters, over loopback sockets.
+#![allow(clippy::unwrap_used)]
 
+mod balancing;
+mod clusters;
+mod fixture;
+mod http1;
+mod http2;
+mod transport;

@@ -3,6 +3,8 @@
 //! The HTTP and TCP proxies look clusters up here. Nothing in it leaves its thread; it
 //! follows the shared state by comparing generations.
 
+mod balancing;
+
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -18,12 +20,12 @@ use meltemi_lifecycle::{Clock, Random, WorkerId};
 use meltemi_telemetry::ClusterStats;
 use tokio::time::Instant;
 
-use crate::lb::priority::{Among, Choice};
-use crate::lb::schedule::Schedule;
+use self::balancing::Balancing;
 use crate::pool::{HostPools, PoolKey};
+use crate::stream::CountedConnection;
 use crate::{
-    Breaker, Cluster, ClusterManager, ConnectFailure, Host, HostHealth, HostStats, HttpLease,
-    HttpVersion, UpstreamStream, connect,
+    Breaker, Cluster, ClusterManager, ConnectFailure, Host, HostStats, HttpLease, HttpVersion,
+    UpstreamStream, connect,
 };
 
 /// Idle connections are looked over this often, or twice in the shortest idle timeout.
@@ -149,21 +151,6 @@ pub struct WorkerCluster {
     memo: RefCell<Option<Rc<dyn Any>>>,
 }
 
-#[derive(Default)]
-struct Balancing {
-    generation: u64,
-    hosts: Option<Arc<crate::HostSet>>,
-    workers_hosts: HashMap<u64, Rc<WorkerHost>>,
-    by_destination: HashMap<SocketAddr, Rc<WorkerHost>>,
-    /// By priority; made when first needed.
-    priorities: Vec<[Option<Scheduled>; 3]>,
-}
-
-struct Scheduled {
-    hosts: Vec<Rc<WorkerHost>>,
-    schedule: Schedule,
-}
-
 impl Deref for WorkerCluster {
     type Target = Arc<Cluster>;
 
@@ -218,14 +205,14 @@ impl WorkerCluster {
             return Some(self.host_for(destination));
         }
         let mut balancing = self.balancing.borrow_mut();
-        self.follow(&mut balancing);
-        let mut chosen = self.choose_any(&mut balancing)?;
+        balancing.follow(self);
+        let mut chosen = balancing.choose(self)?;
         if !avoid.is_empty() {
             for _ in 0..max_attempts {
                 if !avoid.contains(&chosen.id()) {
                     break;
                 }
-                chosen = self.choose_any(&mut balancing)?;
+                chosen = balancing.choose(self)?;
             }
         }
         Some(chosen)
@@ -266,8 +253,9 @@ impl WorkerCluster {
             self.stats().upstream_cx_overflow.inc();
             return Err(ConnectFailure::Overflow(Breaker::Connections));
         }
-        let connected =
-            connect::connect(&self.shared, &host.shared, self.worker, priority, &[]).await;
+        let (shared, host) = (&self.shared, &host.shared);
+        let count = CountedConnection::begin(shared, host, self.worker, priority);
+        let connected = connect::connect(shared, host, self.worker, count, &[]).await;
         connected.map(UpstreamStream::counted_as_request)
     }
 
@@ -309,78 +297,10 @@ impl WorkerCluster {
         Rc::clone(host)
     }
 
-    /// Takes over the cluster's hosts where they changed.
-    fn follow(&self, balancing: &mut Balancing) {
-        let generation = self.shared.generation();
-        if generation == balancing.generation {
-            return;
-        }
-        balancing.generation = generation;
-        let hosts = Arc::clone(&self.shared.hosts());
-        let mut gone = std::mem::take(&mut balancing.workers_hosts);
-        for entry in hosts.iter() {
-            let id = entry.host.id();
-            let host = gone
-                .remove(&id)
-                .unwrap_or_else(|| Rc::new(WorkerHost::new(Arc::clone(&entry.host), self)));
-            balancing.workers_hosts.insert(id, host);
-        }
-        for host in gone.into_values() {
-            host.pools.drain();
-        }
-        balancing.priorities.clear();
-        balancing
-            .priorities
-            .resize_with(hosts.priorities.len(), Default::default);
-        balancing.hosts = Some(hosts);
-    }
-
-    fn choose_any(&self, balancing: &mut Balancing) -> Option<Rc<WorkerHost>> {
-        let hosts = balancing.hosts.as_ref()?;
-        let roll = || u32::try_from(self.random.below(100)).unwrap_or_default();
-        let Choice { priority, among } = hosts.loads.choose(roll)?;
-        if among == Among::All {
-            self.stats().lb_healthy_panic.inc();
-        }
-        let slot = match among {
-            Among::Healthy => 0,
-            Among::Degraded => 1,
-            Among::All => 2,
-        };
-        if balancing.priorities[priority][slot].is_none() {
-            let made = self.schedule(balancing, priority, among);
-            balancing.priorities[priority][slot] = made;
-        }
-        let Scheduled { hosts, schedule } = balancing.priorities[priority][slot].as_mut()?;
-        let index = schedule.next(&self.random, |index| hosts[index].active_requests())?;
-        hosts.get(index).cloned()
-    }
-
-    fn schedule(&self, balancing: &Balancing, priority: usize, among: Among) -> Option<Scheduled> {
-        let set = balancing.hosts.as_ref()?;
-        let fitting: Vec<_> = set.priorities[priority]
-            .hosts
-            .iter()
-            .filter(|entry| match among {
-                Among::Healthy => entry.health == HostHealth::Healthy,
-                Among::Degraded => entry.health == HostHealth::Degraded,
-                Among::All => true,
-            })
-            .collect();
-        let weights = fitting.iter().map(|entry| entry.weight).collect();
-        Some(Scheduled {
-            hosts: fitting
-                .iter()
-                .filter_map(|entry| balancing.workers_hosts.get(&entry.host.id()).cloned())
-                .collect(),
-            schedule: Schedule::new(&self.shared.config().lb, weights, &self.random),
-        })
-    }
-
     /// Closes idle connections and takes no more; those in use end in peace.
     fn drain(&self) {
         let balancing = self.balancing.borrow();
-        for host in balancing.workers_hosts.values() {
+        for host in balancing.hosts() {
             host.pools.drain();
         }
         for host in balancing.by_destination.values() {
@@ -390,10 +310,10 @@ impl WorkerCluster {
 
     fn sweep(&self, now: Instant) {
         let mut balancing = self.balancing.borrow_mut();
-        if balancing.generation != 0 {
-            self.follow(&mut balancing);
+        if balancing.is_followed() {
+            balancing.follow(self);
         }
-        for host in balancing.workers_hosts.values() {
+        for host in balancing.hosts() {
             host.pools.sweep(self, now);
         }
         balancing.by_destination.retain(|_, host| {

@@ -147,7 +147,8 @@ impl PriorityLoads {
     }
 }
 
-fn percent(part: u32, total: u32) -> u32 {
+/// The availability of a priority or locality, at most 100.
+pub(crate) fn percent(part: u32, total: u32) -> u32 {
     if total == 0 {
         return 0;
     }

@@ -85,7 +85,8 @@ pub(super) async fn open(
 impl Http1Connection {
     #[inline]
     pub(super) fn is_usable(&self) -> bool {
-        self.sender.is_ready() && !self.sender.is_closed()
+        // A new one takes a request before its task has run for the first time.
+        !self.sender.is_closed() && (self.sender.is_ready() || !self.reused)
     }
 
     pub(super) fn idle_since(&self) -> Instant {

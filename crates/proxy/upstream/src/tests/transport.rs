@@ -1,0 +1,320 @@
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use meltemi_ir::{
+    Address, CertificateSource, Discovery, DownstreamTls, Metadata, SanMatch, Secret, SecretRef,
+    StringMatch, TlsCertificate, TlsVersion, TransportSocketMatch, UpstreamProtocol, UpstreamTls,
+    ValidationContext, Value,
+};
+use meltemi_tls::{SecretStore, ServerContext};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, SanType,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::fixture::{
+    Fixture, NAME, assignment, config, endpoint, get, listen, on_worker, read_request, server,
+    text, to, until,
+};
+use crate::{Breaker, ConnectFailure, HttpVersion};
+
+const ID: &str = "spiffe://cluster.local/ns/default/sa/web";
+
+/// A certificate for [`ID`] and what trusts it.
+fn identity() -> (TlsCertificate, ValidationContext) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = vec![SanType::URI(ID.try_into().unwrap())];
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    (
+        TlsCertificate {
+            chain_pem: certificate.pem().into_bytes(),
+            key_pem: key.serialize_pem().into_bytes(),
+        },
+        ValidationContext {
+            trusted_ca_pem: issuer.pem().into_bytes(),
+            san_matchers: Vec::new(),
+        },
+    )
+}
+
+fn upstream_tls(id: &str) -> UpstreamTls {
+    UpstreamTls {
+        certificates: Vec::new(),
+        validation: Some(SecretRef::Sds {
+            name: "ROOTCA".to_owned(),
+            source: CertificateSource::Ads,
+        }),
+        san_matchers: vec![SanMatch::Uri(StringMatch::exact(id))],
+        sni: "web.example".to_owned(),
+        alpn: Vec::new(),
+        min_version: TlsVersion::V1_2,
+        max_version: TlsVersion::V1_3,
+        cipher_suites: Vec::new(),
+    }
+}
+
+/// Answers one request on each TLS connection with the protocol agreed on.
+async fn tls_server(certificate: TlsCertificate, alpn: &[&str]) -> SocketAddr {
+    let settings = DownstreamTls {
+        certificates: vec![SecretRef::Inline(certificate)],
+        validation: None,
+        san_matchers: Vec::new(),
+        require_client_certificate: false,
+        alpn: alpn.iter().map(|name| name.as_bytes().to_vec()).collect(),
+        min_version: TlsVersion::V1_2,
+        max_version: TlsVersion::V1_3,
+        cipher_suites: Vec::new(),
+    };
+    let context = ServerContext::new(&settings, SecretStore::new()).unwrap();
+    let (listener, address) = listen().await;
+    tokio::task::spawn_local(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let context = Arc::clone(&context);
+            tokio::task::spawn_local(async move {
+                let Ok(mut stream) = context.accept(stream).await else {
+                    return;
+                };
+                let alpn = context.session(stream.get_ref().1).alpn;
+                if alpn.as_deref() == Some("h2") {
+                    let mut connection = h2::server::handshake(stream).await.unwrap();
+                    while let Some(Ok((_, mut reply))) = connection.accept().await {
+                        let mut body = reply.send_response(http::Response::new(()), false).unwrap();
+                        body.send_data(bytes::Bytes::from_static(b"h2"), true)
+                            .unwrap();
+                    }
+                    return;
+                }
+                while read_request(&mut stream).await.is_some() {
+                    let name = alpn.clone().unwrap_or_default();
+                    let length = name.len();
+                    let answer =
+                        format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{name}");
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                    stream.flush().await.unwrap();
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn the_version_is_what_the_handshake_agrees_on() {
+    on_worker(|| async {
+        let (certificate, trust) = identity();
+        for (protocol, offered, version, answer) in [
+            (
+                UpstreamProtocol::Alpn,
+                &["h2", "http/1.1"][..],
+                HttpVersion::Http2,
+                "h2",
+            ),
+            (
+                UpstreamProtocol::Alpn,
+                &["http/1.1"],
+                HttpVersion::Http1,
+                "http/1.1",
+            ),
+            (UpstreamProtocol::Alpn, &[], HttpVersion::Http1, ""),
+            (
+                UpstreamProtocol::Http1,
+                &["h2", "http/1.1"],
+                HttpVersion::Http1,
+                "http/1.1",
+            ),
+            (
+                UpstreamProtocol::Http2,
+                &["h2", "http/1.1"],
+                HttpVersion::Http2,
+                "h2",
+            ),
+        ] {
+            let mut settings = to(&[tls_server(certificate.clone(), offered).await]);
+            settings.http.protocol = protocol;
+            settings.tls = Some(upstream_tls(ID));
+            let fixture = Fixture::with(settings);
+            fixture
+                .secrets
+                .set("ROOTCA", Secret::Validation(trust.clone()));
+            let leases = tokio::join!(fixture.lease(), fixture.lease());
+            drop(leases.0.unwrap());
+            let lease = leases.1.unwrap();
+            assert_eq!(lease.version(), version);
+            let session = lease.details().tls.clone().unwrap();
+            assert!(session.verified);
+            assert_eq!(session.peer.unwrap().uri_sans, [ID]);
+            let response = lease.send(get("/")).await.unwrap();
+            assert_eq!(text(response.into_body()).await, answer);
+            let cluster = fixture.cluster();
+            let made = cluster.stats().upstream_cx_total.get();
+            assert_eq!(made, if version == HttpVersion::Http2 { 1 } else { 2 });
+            assert_eq!(cluster.stats().ssl.get().handshake.get(), made);
+        }
+    });
+}
+
+#[test]
+fn a_peer_that_is_not_who_it_should_be_gets_no_request() {
+    on_worker(|| async {
+        let (certificate, trust) = identity();
+        let mut settings = to(&[tls_server(certificate, &[]).await]);
+        settings.tls = Some(upstream_tls("spiffe://cluster.local/ns/default/sa/other"));
+        let fixture = Fixture::with(settings);
+        let failure = fixture.lease().await.unwrap_err();
+        assert!(
+            failure
+                .transport_failure_reason()
+                .contains("\"ROOTCA\" has not been delivered"),
+            "{failure:?}"
+        );
+        fixture.secrets.set("ROOTCA", Secret::Validation(trust));
+        let failure = fixture.lease().await.unwrap_err();
+        let reason = failure.transport_failure_reason();
+        assert!(matches!(failure, ConnectFailure::Tls(_)), "{failure:?}");
+        assert!(reason.starts_with("TLS_error:|"), "{reason}");
+        let cluster = fixture.cluster();
+        let ssl = cluster.stats().ssl.get();
+        assert_eq!(
+            (ssl.connection_error.get(), ssl.fail_verify_san.get()),
+            (2, 1)
+        );
+    });
+}
+
+#[test]
+fn metadata_decides_between_tls_and_plaintext() {
+    on_worker(|| async {
+        let (certificate, trust) = identity();
+        let tls_mode = |mode: &str| {
+            let fields = BTreeMap::from([("tlsMode".to_owned(), Value::String(mode.to_owned()))]);
+            fields
+        };
+        let mut secure = endpoint(tls_server(certificate, &[]).await);
+        secure.metadata = Metadata(BTreeMap::from([(
+            "envoy.transport_socket_match".to_owned(),
+            tls_mode("istio"),
+        )]));
+        let plain = endpoint(server().await);
+        let mut settings = config(Discovery::Static(assignment(NAME, vec![secure, plain])));
+        settings.transport_socket_matches = vec![
+            TransportSocketMatch {
+                name: "tlsMode-istio".to_owned(),
+                matches: tls_mode("istio"),
+                tls: Some(upstream_tls(ID)),
+            },
+            TransportSocketMatch {
+                name: "tlsMode-disabled".to_owned(),
+                matches: BTreeMap::new(),
+                tls: None,
+            },
+        ];
+        let fixture = Fixture::with(settings);
+        fixture.secrets.set("ROOTCA", Secret::Validation(trust));
+        let mut modes = Vec::new();
+        for _ in 0..2 {
+            let lease = fixture.lease().await.unwrap();
+            modes.push(lease.details().tls.is_some());
+            assert_eq!(lease.send(get("/")).await.unwrap().status(), 200);
+        }
+        modes.sort_unstable();
+        assert_eq!(modes, [false, true]);
+    });
+}
+
+#[test]
+fn unix_sockets_and_bind_addresses() {
+    on_worker(|| async {
+        let directory = std::env::temp_dir().join(format!("meltemi-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("upstream.sock");
+        let _ = std::fs::remove_file(&path);
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        tokio::task::spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            read_request(&mut stream).await.unwrap();
+            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            let _ = stream.read(&mut [0]).await;
+        });
+        let mut by_path = endpoint("127.0.0.1:1".parse().unwrap());
+        by_path.address = Address::Pipe(path.clone());
+        let fixture = Fixture::with(config(Discovery::Static(assignment(NAME, vec![by_path]))));
+        assert_eq!(fixture.get().await, "hi");
+        std::fs::remove_dir_all(&directory).unwrap();
+        let failure = {
+            let mut gone = endpoint("127.0.0.1:1".parse().unwrap());
+            gone.address = Address::Pipe(path);
+            let fixture = Fixture::with(config(Discovery::Static(assignment(NAME, vec![gone]))));
+            fixture.lease().await.unwrap_err()
+        };
+        assert_eq!(
+            failure.transport_failure_reason(),
+            "immediate connect error: No such file or directory"
+        );
+
+        let mut settings = to(&[server().await]);
+        settings.bind_address = Some("127.0.0.9:0".parse().unwrap());
+        settings.tcp_keepalive = Some(meltemi_ir::TcpKeepalive {
+            probes: Some(3),
+            time: Some(Duration::from_secs(10)),
+            interval: Some(Duration::from_secs(1)),
+        });
+        let fixture = Fixture::with(settings);
+        let local = fixture.lease().await.unwrap().local_address().unwrap();
+        assert_eq!(local.ip().to_string(), "127.0.0.9");
+    });
+}
+
+#[test]
+fn a_tcp_connection_counts_while_it_lives() {
+    on_worker(|| async {
+        let (listener, address) = listen().await;
+        let mut settings = to(&[address]);
+        settings.circuit_breakers.default.max_connections = 1;
+        let fixture = Fixture::with(settings);
+        let (cluster, host) = (fixture.cluster(), fixture.host());
+        let mut stream = cluster.tcp(&host).await.unwrap();
+        let (mut far, _) = listener.accept().await.unwrap();
+        assert_eq!(host.active_requests(), 1);
+        let overflow = cluster.tcp(&host).await.unwrap_err();
+        assert_eq!(overflow, ConnectFailure::Overflow(Breaker::Connections));
+        stream.write_all(b"ping").await.unwrap();
+        let mut heard = [0; 4];
+        far.read_exact(&mut heard).await.unwrap();
+        drop(far);
+        assert_eq!(stream.read(&mut heard).await.unwrap(), 0);
+        drop(stream);
+        let stats = cluster.stats();
+        assert_eq!(host.active_requests(), 0);
+        assert_eq!(stats.upstream_cx_active.get(), 0);
+        assert_eq!(stats.upstream_cx_destroy_remote.get(), 1);
+        assert_eq!(stats.upstream_cx_tx_bytes_total.get(), 4);
+    });
+}
+
+#[test]
+fn connecting_has_a_limit() {
+    on_worker(|| async {
+        // A listener that accepts but never answers the handshake.
+        let (listener, address) = listen().await;
+        let mut settings = to(&[address]);
+        settings.connect_timeout = Duration::from_millis(30);
+        settings.tls = Some(upstream_tls(ID));
+        let (_, trust) = identity();
+        let fixture = Fixture::with(settings);
+        fixture.secrets.set("ROOTCA", Secret::Validation(trust));
+        assert_eq!(fixture.lease().await.unwrap_err(), ConnectFailure::Timeout);
+        let cluster = fixture.cluster();
+        assert_eq!(cluster.stats().upstream_cx_connect_timeout.get(), 1);
+        until(|| cluster.stats().upstream_cx_active.get() == 0).await;
+        drop(listener);
+    });
+}
