@@ -191,9 +191,9 @@ fn log_format(message: &SubstitutionFormatString, at: &At<'_>) -> Option<LogForm
             text_format_source: Honoured "",
         } }
         refused {
-            omit_empty_values: "",
             formatters: "only the operators that need none are",
         }
+        unsupported { omit_empty_values }
         ignored {
             content_type: "it is for answers, not for logs",
             json_format_options: "members come in order of their names",

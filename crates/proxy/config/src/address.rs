@@ -91,8 +91,8 @@ fn socket_address<'a>(message: &'a SocketAddress, at: &At<'_>) -> Option<(&'a st
         } }
         refused {
             resolver_name: "there are no custom resolvers",
-            network_namespace_filepath: "",
         }
+        unsupported { network_namespace_filepath }
         ignored { ipv4_compat: "an IPv6 wildcard socket takes IPv4 connections too" }
     });
     non_empty(address, &at.field("address"));

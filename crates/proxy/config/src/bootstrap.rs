@@ -37,9 +37,14 @@ pub fn bootstrap_from_yaml(
             Some(location) => format!("{file}:{}:{}", location.line(), location.column()),
             None => file.to_owned(),
         };
+        // The place stands at the end of the text too.
+        let problem = error.without_snippet().to_string();
+        let problem = problem
+            .rsplit_once(" at line ")
+            .map_or(problem.as_str(), |(text, _)| text);
         ConfigError {
             path: place,
-            problem: error.without_snippet().to_string(),
+            problem: problem.to_owned(),
         }
     })?;
     let message: bootstrap_v3::Bootstrap = json::from_json(value).map_err(|error| {
@@ -85,18 +90,13 @@ fn convert(message: &bootstrap_v3::Bootstrap, at: &At<'_>) -> Option<Bootstrap> 
         }
         refused {
             node_context_params: "resource names are not URLs",
-            hds_config: "",
-            flags_path: "",
-            stats_sinks: "",
-            tracing: "",
-            use_tcp_for_dns_lookups: "",
             dns_resolution_config: "the system's servers are asked",
-            fatal_actions: "",
             config_sources: "resource names are not URLs",
             default_config_source: "resource names are not URLs",
-            certificate_provider_instances: "",
-            xds_delegate_extension: "",
-            xds_config_tracker_extension: "",
+        }
+        unsupported {
+            hds_config, flags_path, stats_sinks, tracing, use_tcp_for_dns_lookups, fatal_actions,
+            certificate_provider_instances, xds_delegate_extension, xds_config_tracker_extension,
         }
         ignored {
             deferred_stat_options: "it only spares memory",
@@ -196,10 +196,7 @@ fn node(message: &core_v3::Node, at: &At<'_>) -> Node {
 fn admin(message: &bootstrap_v3::Admin, at: &At<'_>) -> Option<Admin> {
     fields!(at, message, bootstrap_v3::Admin {
         honoured { address }
-        refused {
-            socket_options: "",
-            allow_paths: "",
-        }
+        unsupported { socket_options, allow_paths }
         ignored {
             access_log: "requests to the administration endpoint are not logged",
             access_log_path: "requests to the administration endpoint are not logged",

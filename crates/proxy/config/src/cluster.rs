@@ -75,20 +75,17 @@ pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Clus
         }
         refused {
             transport_socket_matcher: "use transport_socket_matches",
-            per_connection_buffer_high_watermark_timeout: "",
             health_checks: "active health checks",
             upstream_http_protocol_options: "give sni and match_typed_subject_alt_names",
             dns_resolvers: "the system's servers are asked",
-            use_tcp_for_dns_lookups: "",
             dns_resolution_config: "the system's servers are asked",
-            outlier_detection: "",
             lb_subset_config: "subsets of a cluster",
-            close_connections_on_host_health_failure: "",
             lrs_server: "load reports",
-            upstream_config: "",
-            preconnect_policy: "",
-            connection_pool_per_downstream_connection: "",
-            queuing_policies: "",
+        }
+        unsupported {
+            per_connection_buffer_high_watermark_timeout, use_tcp_for_dns_lookups,
+            outlier_detection, close_connections_on_host_health_failure, upstream_config,
+            preconnect_policy, connection_pool_per_downstream_connection, queuing_policies,
         }
         ignored {
             stats_matcher: "statistics are not filtered",
@@ -222,7 +219,7 @@ fn connection_options(
 ) -> Option<meltemi_ir::TcpKeepalive> {
     fields!(at, message, UpstreamConnectionOptions {
         honoured { tcp_keepalive }
-        refused { set_local_interface_name_on_upstream_connections: "" }
+        unsupported { set_local_interface_name_on_upstream_connections }
         ignored { happy_eyeballs_config: "endpoints with several addresses are refused" }
     });
     tcp_keepalive
@@ -235,12 +232,10 @@ fn bind(message: &BindConfig, at: &At<'_>) -> Option<std::net::SocketAddr> {
         honoured { source_address }
         partly { freebind: "false" }
         refused {
-            socket_options: "",
             extra_source_addresses: "one source address is taken",
             additional_source_addresses: "one source address is taken",
-            local_address_selector: "",
-            validate_network_namespaces: "",
         }
+        unsupported { socket_options, local_address_selector, validate_network_namespaces }
     });
     if *freebind == Some(true) {
         at.field("freebind").refuse("");
@@ -252,7 +247,7 @@ fn filter(message: &Filter, at: &At<'_>) -> Option<()> {
     fields!(at, message, Filter {
         honoured { name }
         partly { typed_config: "istio.metadata_exchange, without effect" }
-        refused { config_discovery: "" }
+        unsupported { config_discovery }
     });
     let config = typed_config.as_ref();
     let name = non_empty(name, &at.field("name"));

@@ -157,8 +157,8 @@ pub(crate) fn api(message: &ApiConfigSource, at: &At<'_>) -> Option<Api> {
         }
         refused {
             cluster_names: "they are for REST",
-            config_validators: "",
         }
+        unsupported { config_validators }
         ignored {
             refresh_delay: "it is for REST",
             request_timeout: "it is for REST",

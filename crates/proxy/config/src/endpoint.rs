@@ -51,11 +51,7 @@ pub(crate) fn load_assignment(
 fn check_policy(message: &Policy, at: &At<'_>) {
     fields!(at, message, Policy {
         partly { overprovisioning_factor: "140" }
-        refused {
-            drop_overloads: "",
-            endpoint_stale_after: "",
-            weighted_priority_health: "",
-        }
+        unsupported { drop_overloads, endpoint_stale_after, weighted_priority_health }
     });
     if !matches!(overprovisioning_factor, None | Some(140)) {
         at.field("overprovisioning_factor").refuse("only 140 is");

@@ -102,7 +102,8 @@ pub(crate) fn refuse_given(value: &impl Given, at: &At<'_>, why: &str) {
 /// Takes a message apart; see the module.
 ///
 /// `fields!(at, message, Type { honoured { a, b } partly { c: "limits" } oneof { d { e: Honoured "",
-/// f: Refused "why" } } refused { g: "why" } ignored { h: "why" } })` binds `a`, `b`, `c` and `d`.
+/// f: Refused "why" } } refused { g: "why" } unsupported { h } ignored { i: "why" } })` binds `a`,
+/// `b`, `c` and `d`; `unsupported` is `refused` where there is nothing to say.
 /// A oneof is bound whole, and its arms are refused by whoever matches on it.
 macro_rules! fields {
     ($at:expr, $message:expr, $type:path {
@@ -110,6 +111,7 @@ macro_rules! fields {
         $(partly { $($partly:ident: $limits:literal),* $(,)? })?
         $(oneof { $($oneof:ident { $($arm:ident: $state:ident $note:literal),* $(,)? }),* $(,)? })?
         $(refused { $($refused:ident: $why:literal),* $(,)? })?
+        $(unsupported { $($unsupported:ident),* $(,)? })?
         $(ignored { $($ignored:ident: $because:literal),* $(,)? })?
     }) => {
         let $type {
@@ -117,10 +119,13 @@ macro_rules! fields {
             $($($partly,)*)?
             $($($oneof,)*)?
             $($($refused,)*)?
+            $($($unsupported,)*)?
+            // ignored: for the reason that the declaration gives.
             $($($ignored: _,)*)?
         } = $message;
         let _: &$crate::path::At<'_> = $at;
         $($( $crate::fields::refuse_given($refused, &$at.field(stringify!($refused)), $why); )*)?
+        $($( $crate::fields::refuse_given($unsupported, &$at.field(stringify!($unsupported)), ""); )*)?
         #[allow(non_local_definitions)]
         const _: () = {
             impl $crate::fields::Declared for $type {
@@ -129,6 +134,7 @@ macro_rules! fields {
                     $($($crate::fields::row!($partly, Partly, $limits),)*)?
                     $($($($crate::fields::row!($arm, $state, $note),)*)*)?
                     $($($crate::fields::row!($refused, Refused, $why),)*)?
+                    $($($crate::fields::row!($unsupported, Refused, ""),)*)?
                     $($($crate::fields::row!($ignored, Ignored, $because),)*)?
                 ];
             }

@@ -73,23 +73,15 @@ pub(crate) fn connection_manager(
             strip_port_mode { strip_any_host_port: Honoured "" },
         }
         refused {
-            http1_safe_max_connection_duration: "",
-            scheme_header_transformation: "",
-            stream_flush_timeout: "",
-            drain_timeout_jitter: "",
-            access_log_flush_interval: "",
-            flush_access_log_on_new_request: "",
-            access_log_options: "",
-            original_ip_detection_extensions: "",
-            early_header_mutation_extensions: "",
-            forward_client_cert_matcher: "",
-            represent_ipv4_remote_address_as_ipv4_mapped_ipv6: "",
             path_normalization_options: "use normalize_path and merge_slashes",
-            strip_trailing_host_dot: "",
-            proxy_status_config: "",
-            typed_header_validation_config: "",
-            append_x_forwarded_port: "",
-            forward_proto_config: "",
+        }
+        unsupported {
+            http1_safe_max_connection_duration, scheme_header_transformation, stream_flush_timeout,
+            drain_timeout_jitter, access_log_flush_interval, flush_access_log_on_new_request,
+            access_log_options, original_ip_detection_extensions, early_header_mutation_extensions,
+            forward_client_cert_matcher, represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
+            strip_trailing_host_dot, proxy_status_config, typed_header_validation_config,
+            append_x_forwarded_port, forward_proto_config,
         }
         ignored {
             http3_protocol_options: "HTTP/3 is refused by codec_type",
@@ -99,18 +91,11 @@ pub(crate) fn connection_manager(
             add_proxy_protocol_connection_state: "there is no PROXY protocol",
         }
     });
-    for (set, field) in [
-        (add_user_agent.unwrap_or(false), "add_user_agent"),
-        (
-            local_reply_config
-                .as_ref()
-                .is_some_and(|config| *config != Default::default()),
-            "local_reply_config",
-        ),
-    ] {
-        if set {
-            at.field(field).refuse("");
-        }
+    if *add_user_agent == Some(true) {
+        at.field("add_user_agent").refuse("");
+    }
+    if let Some(message) = local_reply_config {
+        check_local_reply(message, &at.field("local_reply_config"));
     }
     if let Some(message) = tracing {
         check_tracing(message, &at.field("tracing"));
@@ -285,7 +270,7 @@ fn client_cert(message: &SetCurrentClientCertDetails, at: &At<'_>) -> SetCurrent
     fields!(at, message, SetCurrentClientCertDetails {
         honoured { subject, cert, chain, dns, uri }
         partly { format: "TEXT" }
-        refused { issuer: "" }
+        unsupported { issuer }
     });
     if *format != 0 {
         at.field("format").refuse("only TEXT is");
@@ -338,6 +323,12 @@ fn strip_port(matching: bool, mode: Option<&StripPortMode>, at: &At<'_>) -> Stri
         (true, _) => StripPort::Matching,
         (false, _) => StripPort::No,
     }
+}
+
+fn check_local_reply(message: &hcm_v3::LocalReplyConfig, at: &At<'_>) {
+    fields!(at, message, hcm_v3::LocalReplyConfig {
+        unsupported { mappers, body_format }
+    });
 }
 
 fn check_tracing(message: &Tracing, at: &At<'_>) {

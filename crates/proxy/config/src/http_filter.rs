@@ -118,12 +118,9 @@ fn router(message: &Router, at: &At<'_>) -> Option<HttpFilterKind> {
     fields!(at, message, Router {
         honoured { suppress_envoy_headers }
         partly { reject_connect_request_early_data: "false" }
-        refused {
-            upstream_log: "",
-            upstream_log_options: "",
-            strict_check_headers: "",
-            respect_expected_rq_timeout: "",
-            upstream_http_filters: "",
+        unsupported {
+            upstream_log, upstream_log_options, strict_check_headers, respect_expected_rq_timeout,
+            upstream_http_filters,
         }
         ignored {
             dynamic_stats: "statistics are always kept",
@@ -195,7 +192,7 @@ fn peer_metadata(message: &PeerMetadataConfig, at: &At<'_>) -> Option<HttpFilter
             downstream_discovery, upstream_discovery, downstream_propagation,
             upstream_propagation,
         }
-        refused { additional_labels: "" }
+        unsupported { additional_labels }
         ignored { shared_with_upstream: "no upstream filter reads it" }
     });
     let discovered = |methods: &[peer_v1::DiscoveryMethod], field| {
@@ -257,6 +254,6 @@ fn propagation(message: &peer_v1::PropagationMethod, at: &At<'_>) -> Option<()> 
 
 fn headers(message: &peer_v1::IstioHeaders, at: &At<'_>) {
     fields!(at, message, peer_v1::IstioHeaders {
-        refused { skip_external_clusters: "" }
+        unsupported { skip_external_clusters }
     });
 }

@@ -55,10 +55,7 @@ pub(crate) fn common(message: Option<&HttpProtocolOptions>, at: &At<'_>) -> Comm
             max_stream_duration: "downstream",
             headers_with_underscores_action: "ALLOW",
         }
-        refused {
-            max_connection_duration_jitter: "",
-            max_response_headers_kb: "",
-        }
+        unsupported { max_connection_duration_jitter, max_response_headers_kb }
     });
     let at_action = &at.field("headers_with_underscores_action");
     if enumeration(*headers_with_underscores_action, at_action)
@@ -121,9 +118,8 @@ pub(crate) fn http1(message: Option<&Http1ProtocolOptions>, at: &At<'_>) -> Http
         }
         refused {
             allow_chunked_length: "it opens the door to request smuggling",
-            send_fully_qualified_url: "",
-            ignore_http_11_upgrade: "",
         }
+        unsupported { send_fully_qualified_url, ignore_http_11_upgrade }
         ignored {
             override_stream_error_on_invalid_http_message: "a malformed message ends an HTTP/1 connection",
             use_balsa_parser: "there is one parser",
@@ -172,7 +168,7 @@ fn key_format(message: &HeaderKeyFormat, at: &At<'_>) -> bool {
 fn preserve_case(message: &PreserveCaseFormatterConfig, at: &At<'_>) -> Option<()> {
     fields!(at, message, PreserveCaseFormatterConfig {
         partly { formatter_type_on_envoy_headers: "DEFAULT" }
-        refused { forward_reason_phrase: "" }
+        unsupported { forward_reason_phrase }
     });
     if *formatter_type_on_envoy_headers != 0 {
         at.field("formatter_type_on_envoy_headers")
@@ -203,11 +199,7 @@ pub(crate) fn http2(message: Option<&Http2ProtocolOptions>, at: &At<'_>) -> Http
             max_concurrent_streams, initial_stream_window_size, initial_connection_window_size,
             allow_connect, connection_keepalive,
         }
-        refused {
-            allow_metadata: "",
-            custom_settings_parameters: "",
-            disallow_obs_text: "",
-        }
+        unsupported { allow_metadata, custom_settings_parameters, disallow_obs_text }
         ignored {
             hpack_table_size: "it only changes how well headers are compressed",
             enable_huffman_encoding: "it only changes how well headers are compressed",
@@ -256,7 +248,7 @@ pub(crate) fn http2(message: Option<&Http2ProtocolOptions>, at: &At<'_>) -> Http
 fn keepalive(message: &KeepaliveSettings, at: &At<'_>) -> Option<Http2Keepalive> {
     fields!(at, message, KeepaliveSettings {
         honoured { interval, timeout }
-        refused { connection_idle_interval: "" }
+        unsupported { connection_idle_interval }
         ignored { interval_jitter: "the interval is kept without it" }
     });
     let at_timeout = &at.field("timeout");

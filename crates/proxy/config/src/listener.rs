@@ -73,14 +73,11 @@ pub(crate) fn listener(message: &listener_v3::Listener, at: &At<'_>) -> Option<L
         }
         oneof { listener_specifier { internal_listener: Refused "" } }
         refused {
-            fcds_config: "",
             filter_chain_matcher: "use filter_chain_match",
-            per_connection_buffer_high_watermark_timeout: "",
-            socket_options: "",
-            udp_listener_config: "",
-            api_listener: "",
-            enable_mptcp: "",
-            tcp_keepalive: "",
+        }
+        unsupported {
+            fcds_config, per_connection_buffer_high_watermark_timeout, socket_options,
+            udp_listener_config, api_listener, enable_mptcp, tcp_keepalive,
         }
         ignored {
             stats_matcher: "statistics are not filtered",
@@ -101,51 +98,28 @@ pub(crate) fn listener(message: &listener_v3::Listener, at: &At<'_>) -> Option<L
         at.field("freebind").refuse("");
     }
     let address = socket(address.as_ref(), &at.field("address"));
-    let at_chains = &at.field("filter_chains");
-    let chains: Vec<(usize, FilterChain)> = filter_chains
-        .iter()
-        .enumerate()
-        .filter_map(|(index, message)| {
-            Some((index, filter_chain(message, &at_chains.index(index))?))
-        })
-        .collect();
-    let matches: Vec<_> = chains
-        .iter()
-        .map(|(index, chain)| (*index, &chain.matcher))
-        .collect();
-    check_distinct(&matches, at_chains);
-    if filter_chains.is_empty() && default_filter_chain.is_none() {
-        at_chains.problem("must not be empty where there is no default_filter_chain");
-    }
-    let mut disabled_filters = Vec::new();
-    let at_filters = &at.field("listener_filters");
-    let mut listener_filters = at_filters.each(listener_filters, |message, at| {
-        let (filter, disabled) = listener_filter(message, at)?;
-        disabled_filters.extend(disabled.map(|ports| (filter, ports)));
-        Some(filter)
-    });
-    if matches
-        .iter()
-        .any(|(_, matcher)| needs_tls_inspector(matcher))
-        && !listener_filters.contains(&ListenerFilter::TlsInspector)
-    {
-        // As Envoy does.
-        listener_filters.push(ListenerFilter::TlsInspector);
-    }
+    let filter_chains = chains(
+        filter_chains,
+        default_filter_chain.is_some(),
+        &at.field("filter_chains"),
+    );
+    let (listener_filters, disabled_filters) = self::listener_filters(
+        listener_filters,
+        &filter_chains,
+        &at.field("listener_filters"),
+    );
     let bind_to_port = bind_to_port
         .or_else(|| old_bind_to_port(deprecated_v1.as_ref()?, &at.field("deprecated_v1")))
         .unwrap_or(true);
     let default_filter_chain = default_filter_chain
         .as_ref()
         .and_then(|message| filter_chain(message, &at.field("default_filter_chain")));
-    let address = address?;
+    let name = match address {
+        Some(address) if name.is_empty() => address.to_string(),
+        _ => name.clone(),
+    };
     Some(Listener {
-        name: if name.is_empty() {
-            address.to_string()
-        } else {
-            name.clone()
-        },
-        address,
+        name,
         additional_addresses: at
             .field("additional_addresses")
             .each(additional_addresses, additional),
@@ -160,10 +134,7 @@ pub(crate) fn listener(message: &listener_v3::Listener, at: &At<'_>) -> Option<L
             &at.field("listener_filters_timeout"),
         ),
         continue_on_listener_filters_timeout: *continue_on_listener_filters_timeout,
-        filter_chains: chains
-            .into_iter()
-            .map(|(_, chain)| Arc::new(chain))
-            .collect(),
+        filter_chains: filter_chains.into_iter().map(Arc::new).collect(),
         default_filter_chain: default_filter_chain.map(Arc::new),
         per_connection_buffer_limit: per_connection_buffer_limit_bytes.unwrap_or(BUFFER_LIMIT),
         direction: match enumeration(*traffic_direction, &at.field("traffic_direction")) {
@@ -175,7 +146,53 @@ pub(crate) fn listener(message: &listener_v3::Listener, at: &At<'_>) -> Option<L
         metadata: self::metadata(metadata.as_ref(), &at.field("metadata")),
         tcp_backlog: tcp_backlog_size.unwrap_or(BACKLOG),
         stat_prefix: Some(stat_prefix.clone()).filter(|prefix| !prefix.is_empty()),
+        address: address?,
     })
+}
+
+fn chains(
+    messages: &[listener_v3::FilterChain],
+    has_default: bool,
+    at: &At<'_>,
+) -> Vec<FilterChain> {
+    if messages.is_empty() && !has_default {
+        at.problem("must not be empty where there is no default_filter_chain");
+    }
+    let chains: Vec<(usize, FilterChain)> = messages
+        .iter()
+        .enumerate()
+        .filter_map(|(index, message)| Some((index, filter_chain(message, &at.index(index))?)))
+        .collect();
+    let matches: Vec<_> = chains
+        .iter()
+        .map(|(index, chain)| (*index, &chain.matcher))
+        .collect();
+    check_distinct(&matches, at);
+    chains.into_iter().map(|(_, chain)| chain).collect()
+}
+
+type Filters = (Vec<ListenerFilter>, Vec<(ListenerFilter, PortMatch)>);
+
+/// The listener filters, and where they do nothing.
+fn listener_filters(
+    messages: &[listener_v3::ListenerFilter],
+    chains: &[FilterChain],
+    at: &At<'_>,
+) -> Filters {
+    let mut disabled_filters = Vec::new();
+    let mut filters = at.each(messages, |message, at| {
+        let (filter, disabled) = listener_filter(message, at)?;
+        disabled_filters.extend(disabled.map(|ports| (filter, ports)));
+        Some(filter)
+    });
+    let needed = chains
+        .iter()
+        .any(|chain| needs_tls_inspector(&chain.matcher));
+    if needed && !filters.contains(&ListenerFilter::TlsInspector) {
+        // As Envoy does.
+        filters.push(ListenerFilter::TlsInspector);
+    }
+    (filters, disabled_filters)
 }
 
 /// Whether a match asks what only a ClientHello tells.
@@ -193,10 +210,7 @@ fn old_bind_to_port(message: &listener_v3::listener::DeprecatedV1, at: &At<'_>) 
 fn additional(message: &AdditionalAddress, at: &At<'_>) -> Option<std::net::SocketAddr> {
     fields!(at, message, AdditionalAddress {
         honoured { address }
-        refused {
-            socket_options: "",
-            tcp_keepalive: "",
-        }
+        unsupported { socket_options, tcp_keepalive }
     });
     socket(address.as_ref(), &at.field("address"))
 }
@@ -235,7 +249,7 @@ fn tls_inspector(message: &TlsInspector, at: &At<'_>) -> Option<ListenerFilter> 
             enable_ja3_fingerprinting: "false",
             enable_ja4_fingerprinting: "false",
         }
-        refused { close_connection_on_client_hello_parsing_errors: "" }
+        unsupported { close_connection_on_client_hello_parsing_errors }
         ignored {
             initial_read_buffer_size: "it only changes how much is read at a time",
             max_client_hello_size: "16 KiB is the most",

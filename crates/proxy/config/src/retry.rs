@@ -40,11 +40,9 @@ pub(crate) fn retry_policy(message: &route_v3::RetryPolicy, at: &At<'_>) -> Retr
             retry_on: "unknown words are passed over, as Envoy does",
             retry_host_predicate: "previous_hosts",
         }
-        refused {
-            retry_priority: "",
-            retry_options_predicates: "",
-            rate_limited_retry_back_off: "",
-            refresh_cluster_on_retry: "",
+        unsupported {
+            retry_priority, retry_options_predicates, rate_limited_retry_back_off,
+            refresh_cluster_on_retry,
         }
     });
     let (on, _unknown) = RetryOn::parse(retry_on);

@@ -36,12 +36,10 @@ pub(crate) fn route_configuration(
         partly { typed_per_filter_config: "cors; others where they are optional" }
         refused {
             vhds: "virtual hosts come with the route table",
-            internal_only_headers: "",
-            cluster_specifier_plugins: "",
-            request_mirror_policies: "",
-            vhost_header: "",
-            ignore_path_parameters_in_path_matching: "",
-            route_specifiers: "",
+        }
+        unsupported {
+            internal_only_headers, cluster_specifier_plugins, request_mirror_policies,
+            vhost_header, ignore_path_parameters_in_path_matching, route_specifiers,
         }
         ignored {
             validate_clusters: "a cluster that does not exist answers as the route says",
@@ -104,14 +102,12 @@ fn virtual_host(
         }
         refused {
             matcher: "list the routes",
-            rate_limits: "",
             retry_policy_typed_config: "use retry_policy",
-            hedge_policy: "",
-            include_is_timeout_retry_header: "",
-            per_request_buffer_limit_bytes: "",
-            request_body_buffer_limit: "",
-            request_mirror_policies: "",
-            route_specifiers: "",
+        }
+        unsupported {
+            rate_limits, hedge_policy, include_is_timeout_retry_header,
+            per_request_buffer_limit_bytes, request_body_buffer_limit, request_mirror_policies,
+            route_specifiers,
         }
         ignored {
             virtual_clusters: "they only name statistics",
@@ -125,7 +121,7 @@ fn virtual_host(
     let require_tls = match enumeration(*require_tls, &at.field("require_tls")) {
         Some(TlsRequirementType::All) => true,
         Some(TlsRequirementType::ExternalOnly) => {
-            at.field("require_tls").refuse("NONE and ALL are");
+            at.field("require_tls").refuse("only NONE and ALL are");
             true
         }
         Some(TlsRequirementType::None) | None => false,
@@ -167,10 +163,8 @@ fn route(message: &route_v3::Route, scope: &Scope, at: &At<'_>) -> Option<Route>
             non_forwarding_action: Honoured "",
             filter_action: Refused "",
         } }
-        refused {
-            per_request_buffer_limit_bytes: "",
-            request_body_buffer_limit: "",
-            route_specifiers: "",
+        unsupported {
+            per_request_buffer_limit_bytes, request_body_buffer_limit, route_specifiers,
         }
         ignored {
             decorator: "it names spans, and there is no tracing",

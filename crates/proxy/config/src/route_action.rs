@@ -64,16 +64,12 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
         refused {
             path_rewrite_policy: "URI templates",
             path_rewrite: "use prefix_rewrite or regex_rewrite",
-            flush_timeout: "",
-            early_data_policy: "",
             retry_policy_typed_config: "use retry_policy",
-            request_mirror_policies: "",
-            rate_limits: "",
-            hash_policy: "",
             max_grpc_timeout: "use max_stream_duration.grpc_timeout_header_max",
-            grpc_timeout_offset: "",
-            internal_redirect_policy: "",
-            hedge_policy: "",
+        }
+        unsupported {
+            flush_timeout, early_data_policy, request_mirror_policies, rate_limits, hash_policy,
+            grpc_timeout_offset, internal_redirect_policy, hedge_policy,
         }
         ignored { max_internal_redirects: "internal redirects are refused" }
     });
@@ -89,7 +85,6 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
         None => (None, None),
     };
     let target = RouteTarget {
-        clusters: clusters?,
         cluster_not_found: not_found_status(
             *cluster_not_found_response_code,
             &at.field("cluster_not_found_response_code"),
@@ -113,6 +108,7 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
             .and_then(|message| old_cors_policy(message, &at.field("cors"))),
         upgrades: at.field("upgrade_configs").each(upgrade_configs, upgrade),
         priority: routing_priority(*priority, &at.field("priority")),
+        clusters: clusters?,
     };
     Some(target)
 }
@@ -227,9 +223,9 @@ fn cluster_weight(message: &ClusterWeight, at: &At<'_>) -> Option<WeightedCluste
         partly { metadata_match: "empty" }
         oneof { host_rewrite_specifier { host_rewrite_literal: Honoured "" } }
         refused {
-            cluster_header: "",
             typed_per_filter_config: "set it on the route",
         }
+        unsupported { cluster_header }
     });
     refuse_metadata_match(metadata_match.as_ref(), at);
     if weight.is_none() {
@@ -313,7 +309,7 @@ type StreamLimits = (Option<Option<Duration>>, Option<Duration>);
 fn stream_duration(message: &MaxStreamDuration, at: &At<'_>) -> StreamLimits {
     fields!(at, message, MaxStreamDuration {
         honoured { max_stream_duration, grpc_timeout_header_max }
-        refused { grpc_timeout_header_offset: "" }
+        unsupported { grpc_timeout_header_offset }
     });
     (
         override_limit(

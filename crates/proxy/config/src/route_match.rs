@@ -25,10 +25,8 @@ pub(crate) fn route_match(message: &route_v3::RouteMatch, at: &At<'_>) -> Option
         } }
         refused {
             cookies: "match the cookie header",
-            tls_context: "",
-            dynamic_metadata: "",
-            filter_state: "",
         }
+        unsupported { tls_context, dynamic_metadata, filter_state }
     });
     let path = match path_specifier {
         Some(PathSpecifier::Prefix(prefix)) => Some(PathMatch::Prefix(prefix.clone())),

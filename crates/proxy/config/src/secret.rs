@@ -69,10 +69,8 @@ pub(crate) fn certificate(message: &tls_v3::TlsCertificate, at: &At<'_>) -> Opti
             watched_directory: "files are read once; deliver what changes by SDS",
             private_key_provider: "give private_key",
             password: "give the key unencrypted",
-            ocsp_staple: "",
-            signed_certificate_timestamp: "",
-            tls_params: "",
         }
+        unsupported { ocsp_staple, signed_certificate_timestamp, tls_params }
     });
     let chain = required(certificate_chain.as_ref(), &at.field("certificate_chain"));
     let key = required(private_key.as_ref(), &at.field("private_key"));
@@ -120,15 +118,12 @@ pub(crate) fn validation(
             require_signed_certificate_timestamp: "false",
         }
         refused {
-            ca_certificate_provider_instance: "",
             system_root_certs: "give trusted_ca",
             watched_directory: "files are read once; deliver what changes by SDS",
-            verify_certificate_spki: "",
-            verify_certificate_hash: "",
-            crl: "",
-            allow_expired_certificate: "",
-            custom_validator_config: "",
-            max_verify_depth: "",
+        }
+        unsupported {
+            ca_certificate_provider_instance, verify_certificate_spki, verify_certificate_hash,
+            crl, allow_expired_certificate, custom_validator_config, max_verify_depth,
         }
         ignored {
             only_verify_leaf_cert_crl: "revocation lists are refused",

@@ -5,7 +5,7 @@ mod messages;
 
 use crate::FieldState;
 use crate::extension::Known;
-use crate::fields::Declared;
+use crate::fields::{Declared, Row};
 
 /// What is done with one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,13 +40,13 @@ impl SupportedExtension {
 
 /// A row for each field of each message, in the order of the messages' names.
 pub fn rows() -> Vec<SupportRow> {
-    let mut rows = messages::all();
+    let mut rows: Vec<_> = messages::MESSAGES.iter().flat_map(|rows| rows()).collect();
     rows.sort_by(|left, right| left.message.cmp(&right.message));
     rows
 }
 
-fn rows_of<M: Declared + prost::Name>() -> impl Iterator<Item = SupportRow> {
-    M::ROWS.iter().map(|row| SupportRow {
+fn rows_of<M: Declared + prost::Name>() -> Vec<SupportRow> {
+    let row = |row: &Row| SupportRow {
         message: M::full_name(),
         field: match row.field.strip_prefix("r#").unwrap_or(row.field) {
             // What prost makes of a field called `self`.
@@ -55,7 +55,8 @@ fn rows_of<M: Declared + prost::Name>() -> impl Iterator<Item = SupportRow> {
         },
         state: row.state,
         note: row.note,
-    })
+    };
+    M::ROWS.iter().map(row).collect()
 }
 
 /// The extensions that the proxy has, by category.

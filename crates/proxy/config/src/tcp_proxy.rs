@@ -34,18 +34,14 @@ pub(crate) fn tcp_proxy(
             weighted_clusters: Honoured "",
         } }
         refused {
-            on_demand: "",
             downstream_idle_timeout: "use idle_timeout",
             upstream_idle_timeout: "use idle_timeout",
-            backoff_options: "",
-            hash_policy: "",
-            tunneling_config: "",
-            max_downstream_connection_duration_jitter_percentage: "",
-            access_log_flush_interval: "",
-            flush_access_log_on_connected: "",
-            access_log_options: "",
-            proxy_protocol_tlvs: "",
-            max_early_data_bytes: "",
+        }
+        unsupported {
+            on_demand, backoff_options, hash_policy, tunneling_config,
+            max_downstream_connection_duration_jitter_percentage, access_log_flush_interval,
+            flush_access_log_on_connected, access_log_options, proxy_protocol_tlvs,
+            max_early_data_bytes,
         }
         ignored {
             proxy_protocol_tlv_merge_policy: "the TLVs are refused",

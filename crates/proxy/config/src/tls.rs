@@ -182,9 +182,8 @@ fn common(message: Option<&CommonTlsContext>, at: &At<'_>) -> Option<Common> {
     let default = CommonTlsContext::default();
     let message = message.unwrap_or(&default);
     fields!(at, message, CommonTlsContext {
-        honoured {
-            tls_params, tls_certificates, tls_certificate_sds_secret_configs, alpn_protocols,
-        }
+        honoured { tls_params, tls_certificates, tls_certificate_sds_secret_configs }
+        partly { alpn_protocols: "without istio-peer-exchange, as the exchange is not made" }
         oneof { validation_context_type {
             validation_context: Honoured "",
             validation_context_sds_secret_config: Honoured "",
@@ -192,13 +191,10 @@ fn common(message: Option<&CommonTlsContext>, at: &At<'_>) -> Option<Common> {
             validation_context_certificate_provider: Refused "",
             validation_context_certificate_provider_instance: Refused "",
         } }
-        refused {
-            tls_certificate_provider_instance: "",
-            custom_tls_certificate_selector: "",
-            tls_certificate_certificate_provider: "",
-            tls_certificate_certificate_provider_instance: "",
-            custom_handshaker: "",
-            key_log: "",
+        unsupported {
+            tls_certificate_provider_instance, custom_tls_certificate_selector,
+            tls_certificate_certificate_provider, tls_certificate_certificate_provider_instance,
+            custom_handshaker, key_log,
         }
     });
     let mut certificates = at
@@ -219,16 +215,22 @@ fn common(message: Option<&CommonTlsContext>, at: &At<'_>) -> Option<Common> {
         certificates,
         validation,
         san_matchers,
-        alpn: at.field("alpn_protocols").each(alpn_protocols, |name, at| {
-            if name.len() > 255 {
-                at.problem("has more than 255 bytes");
-            }
-            Some(non_empty(name, at).as_bytes().to_vec())
-        }),
+        alpn: at
+            .field("alpn_protocols")
+            .each(alpn_protocols, |name, at| alpn(name, at)),
         min_version,
         max_version,
         cipher_suites,
     })
+}
+
+/// The protocol's name. A peer that agreed on Istio's exchange of metadata would begin with it.
+fn alpn(name: &str, at: &At<'_>) -> Option<Vec<u8>> {
+    if name.len() > 255 {
+        at.problem("has more than 255 bytes");
+    }
+    let name = non_empty(name, at);
+    (name != "istio-peer-exchange").then(|| name.as_bytes().to_vec())
 }
 
 type Validation = (Option<SecretRef<ValidationContext>>, Vec<SanMatch>);
@@ -270,9 +272,9 @@ fn combined(message: &CombinedCertificateValidationContext, at: &At<'_>) -> Vali
     fields!(at, message, CombinedCertificateValidationContext {
         honoured { validation_context_sds_secret_config }
         partly { default_validation_context: "its names; the delivered secret has the trust anchors" }
-        refused {
-            validation_context_certificate_provider: "",
-            validation_context_certificate_provider_instance: "",
+        unsupported {
+            validation_context_certificate_provider,
+            validation_context_certificate_provider_instance,
         }
     });
     let at_default = &at.field("default_validation_context");
@@ -309,10 +311,7 @@ fn parameters(message: &TlsParameters, at: &At<'_>) -> (TlsVersion, TlsVersion, 
             tls_minimum_protocol_version: "TLS_AUTO (which is TLSv1_2), TLSv1_2, TLSv1_3",
             tls_maximum_protocol_version: "TLS_AUTO (which is TLSv1_3), TLSv1_2, TLSv1_3",
         }
-        refused {
-            signature_algorithms: "",
-            compliance_policies: "",
-        }
+        unsupported { signature_algorithms, compliance_policies }
         ignored { ecdh_curves: "every group that is offered is sound" }
     });
     let at_min = &at.field("tls_minimum_protocol_version");

@@ -160,12 +160,7 @@ fn layer(message: &RuntimeLayer, at: &At<'_>) -> Option<()> {
 
 fn overload(message: &OverloadManager, at: &At<'_>) {
     fields!(at, message, OverloadManager {
-        refused {
-            resource_monitors: "",
-            actions: "",
-            loadshed_points: "",
-            buffer_factory_config: "",
-        }
+        unsupported { resource_monitors, actions, loadshed_points, buffer_factory_config }
         ignored { refresh_interval: "there is nothing to refresh" }
     });
 }

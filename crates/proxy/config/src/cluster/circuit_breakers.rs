@@ -14,7 +14,7 @@ pub(super) fn circuit_breakers(
 ) -> CircuitBreakers {
     fields!(at, message, cluster_v3::CircuitBreakers {
         honoured { thresholds }
-        refused { per_host_thresholds: "" }
+        unsupported { per_host_thresholds }
     });
     let mut default = None;
     let mut high = None;
@@ -37,7 +37,7 @@ fn one(
     fields!(at, message, cluster_v3::circuit_breakers::Thresholds {
         honoured { priority, max_connections, max_pending_requests, max_requests, max_retries }
         partly { max_connection_pools: "no limit" }
-        refused { retry_budget: "" }
+        unsupported { retry_budget }
         ignored { track_remaining: "it adds statistics only" }
     });
     if !matches!(max_connection_pools, None | Some(u32::MAX)) {

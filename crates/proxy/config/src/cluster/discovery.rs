@@ -190,7 +190,7 @@ fn eds(message: &EdsClusterConfig, name: &str, at: &At<'_>) -> Option<Discovery>
 fn original_dst(message: &OriginalDstLbConfig, at: &At<'_>) -> Option<Discovery> {
     fields!(at, message, OriginalDstLbConfig {
         honoured { use_http_header, http_header_name, upstream_port_override }
-        refused { metadata_key: "" }
+        unsupported { metadata_key }
     });
     let at_name = &at.field("http_header_name");
     let http_header = match (*use_http_header, http_header_name.as_str()) {
@@ -283,10 +283,7 @@ fn cares(message: &CaresDnsResolverConfig, at: &At<'_>) -> Option<()> {
 
 fn resolver_options(message: &DnsResolverOptions, at: &At<'_>) {
     fields!(at, message, DnsResolverOptions {
-        refused {
-            use_tcp_for_dns_lookups: "",
-            no_default_search_domain: "",
-        }
+        unsupported { use_tcp_for_dns_lookups, no_default_search_domain }
     });
 }
 

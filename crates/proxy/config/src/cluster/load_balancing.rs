@@ -116,10 +116,7 @@ fn lb_config(config: Option<&LbConfig>, at: &At<'_>) -> u32 {
             let at = &at.field("least_request_lb_config");
             fields!(at, message, LeastRequestLbConfig {
                 honoured { choice_count }
-                refused {
-                    active_request_bias: "",
-                    slow_start_config: "",
-                }
+                unsupported { active_request_bias, slow_start_config }
             });
             return within(
                 *choice_count,
@@ -130,7 +127,7 @@ fn lb_config(config: Option<&LbConfig>, at: &At<'_>) -> u32 {
         }
         Some(LbConfig::RoundRobinLbConfig(message)) => {
             let at = &at.field("round_robin_lb_config");
-            fields!(at, message, RoundRobinLbConfig { refused { slow_start_config: "" } });
+            fields!(at, message, RoundRobinLbConfig { unsupported { slow_start_config } });
         }
         Some(LbConfig::RingHashLbConfig(_)) => at.field("ring_hash_lb_config").refuse(""),
         Some(LbConfig::MaglevLbConfig(_)) => at.field("maglev_lb_config").refuse(""),
@@ -163,10 +160,7 @@ pub(super) fn common(message: &CommonLbConfig, at: &At<'_>) -> Common {
             zone_aware_lb_config: Partly "without effect, as it is without a local cluster",
             locality_weighted_lb_config: Honoured "",
         } }
-        refused {
-            close_connections_on_host_set_change: "",
-            override_host_status: "",
-        }
+        unsupported { close_connections_on_host_set_change, override_host_status }
         ignored {
             update_merge_window: "changes apply at once",
             ignore_new_hosts_until_first_hc: "there are no health checks to wait for",
@@ -187,7 +181,7 @@ pub(super) fn common(message: &CommonLbConfig, at: &At<'_>) -> Common {
         Some(LocalityConfigSpecifier::ZoneAwareLbConfig(message)) => {
             let at = &at.field("zone_aware_lb_config");
             fields!(at, message, ZoneAwareLbConfig {
-                refused { fail_traffic_on_panic: "" }
+                unsupported { fail_traffic_on_panic }
                 ignored {
                     routing_enabled: "zone-aware routing needs a local cluster, and there is none",
                     min_cluster_size: "zone-aware routing needs a local cluster, and there is none",
@@ -240,7 +234,7 @@ fn one(message: &Policy, at: &At<'_>) -> Option<Chosen> {
 fn round_robin(message: &RoundRobin, at: &At<'_>) -> Option<Chosen> {
     fields!(at, message, RoundRobin {
         honoured { locality_lb_config }
-        refused { slow_start_config: "" }
+        unsupported { slow_start_config }
     });
     Some(Chosen {
         policy: LbPolicy::RoundRobin,
@@ -255,10 +249,7 @@ fn least_request(message: &LeastRequest, at: &At<'_>) -> Option<Chosen> {
             enable_full_scan: "false",
             selection_method: "N_CHOICES",
         }
-        refused {
-            active_request_bias: "",
-            slow_start_config: "",
-        }
+        unsupported { active_request_bias, slow_start_config }
     });
     if *enable_full_scan == Some(true) {
         at.field("enable_full_scan").refuse("");
@@ -307,10 +298,7 @@ fn locality(message: Option<&common_v3::LocalityLbConfig>, at: &At<'_>) -> bool 
         Some(locality_lb_config::LocalityConfigSpecifier::ZoneAwareLbConfig(message)) => {
             let at = &at.field("zone_aware_lb_config");
             fields!(at, message, locality_lb_config::ZoneAwareLbConfig {
-                refused {
-                    fail_traffic_on_panic: "",
-                    force_local_zone: "",
-                }
+                unsupported { fail_traffic_on_panic, force_local_zone }
                 ignored {
                     routing_enabled: "zone-aware routing needs a local cluster, and there is none",
                     min_cluster_size: "zone-aware routing needs a local cluster, and there is none",

@@ -120,11 +120,10 @@ fn options(message: &HttpProtocolOptions, at: &At<'_>) -> Typed {
         } }
         refused {
             upstream_http_protocol_options: "give sni and match_typed_subject_alt_names",
-            header_validation_config: "",
-            outlier_detection: "",
-            request_mirror_policies: "",
-            hash_policy: "",
             retry_policy: "set it on the route",
+        }
+        unsupported {
+            header_validation_config, outlier_detection, request_mirror_policies, hash_policy,
         }
     });
     at.field("http_filters").each(http_filters, filter);
@@ -199,7 +198,7 @@ fn explicit(message: &ExplicitHttpConfig, at: &At<'_>) -> UpstreamHttp {
 fn use_downstream(message: &UseDownstreamHttpConfig, at: &At<'_>) -> UpstreamHttp {
     fields!(at, message, UseDownstreamHttpConfig {
         honoured { http_protocol_options, http2_protocol_options }
-        refused { http3_protocol_options: "" }
+        unsupported { http3_protocol_options }
     });
     UpstreamHttp {
         protocol: UpstreamProtocol::Downstream,
@@ -217,10 +216,7 @@ fn use_downstream(message: &UseDownstreamHttpConfig, at: &At<'_>) -> UpstreamHtt
 fn auto(message: &AutoHttpConfig, at: &At<'_>) -> UpstreamHttp {
     fields!(at, message, AutoHttpConfig {
         honoured { http_protocol_options, http2_protocol_options }
-        refused {
-            http3_protocol_options: "",
-            alternate_protocols_cache_options: "",
-        }
+        unsupported { http3_protocol_options, alternate_protocols_cache_options }
     });
     UpstreamHttp {
         protocol: UpstreamProtocol::Alpn,

@@ -24,7 +24,11 @@ fn bootstraps_of_chapter_3_convert() {
         eprintln!("SKIPPED: shared/data/book/ch3 is not beside this checkout");
         return;
     };
-    for file in ["simple.yaml", "simple_change_timeout.yaml", "simple_retry.yaml"] {
+    for file in [
+        "simple.yaml",
+        "simple_change_timeout.yaml",
+        "simple_retry.yaml",
+    ] {
         let path = directory.join(file);
         let text = std::fs::read_to_string(&path).unwrap();
         let (_, bootstrap) = bootstrap_from_yaml(&text, file).unwrap();

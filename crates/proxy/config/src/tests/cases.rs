@@ -19,7 +19,11 @@ fn render<T: std::fmt::Debug>(result: Result<T, ConfigErrors>) -> String {
     match result {
         Ok(value) => format!("{value:#?}\n"),
         Err(errors) => {
-            let mut text: String = errors.errors.iter().map(|error| format!("{error}\n")).collect();
+            let mut text: String = errors
+                .errors
+                .iter()
+                .map(|error| format!("{error}\n"))
+                .collect();
             if errors.more > 0 {
                 text.push_str(&format!("and {} more\n", errors.more));
             }

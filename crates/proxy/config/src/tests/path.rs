@@ -6,7 +6,10 @@ use crate::{ConfigErrors, fields::Given as _};
 #[test]
 fn a_path_names_fields_elements_and_keys() {
     let errors = Problems::collect::<()>(|at| {
-        at.field("listeners").index(3).field("r#match").problem("is wrong");
+        at.field("listeners")
+            .index(3)
+            .field("r#match")
+            .problem("is wrong");
         at.field("options").key("a.b").field("x").refuse("");
         at.problem("all of it");
         None
@@ -29,7 +32,11 @@ fn no_more_than_twenty_problems_are_kept() {
     .unwrap_err();
     assert_eq!(errors.errors.len(), ConfigErrors::LIMIT);
     assert_eq!(errors.more, 10);
-    assert!(errors.to_string().ends_with("; [19]: is wrong; and 10 more"));
+    assert!(
+        errors
+            .to_string()
+            .ends_with("; [19]: is wrong; and 10 more")
+    );
 }
 
 #[test]
