@@ -193,10 +193,8 @@ fn a_peer_that_is_not_who_it_should_be_gets_no_request() {
 fn metadata_decides_between_tls_and_plaintext() {
     on_worker(|| async {
         let (certificate, trust) = identity();
-        let tls_mode = |mode: &str| {
-            let fields = BTreeMap::from([("tlsMode".to_owned(), Value::String(mode.to_owned()))]);
-            fields
-        };
+        let tls_mode =
+            |mode: &str| BTreeMap::from([("tlsMode".to_owned(), Value::String(mode.to_owned()))]);
         let mut secure = endpoint(tls_server(certificate, &[]).await);
         secure.metadata = Metadata(BTreeMap::from([(
             "envoy.transport_socket_match".to_owned(),
