@@ -3,6 +3,7 @@
 //! In: the control plane's JSON, in istiod's form. Out: [`SyncStatus`]es in istioctl's words. Called
 //! by `up`, which waits for them, and by `meltemi proxy-status`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
@@ -25,8 +26,10 @@ pub struct SyncStatus {
     pub cluster_id: String,
     /// The control plane it is connected to, where that says so.
     pub istiod: String,
-    /// The proxy's address, where the control plane says it.
-    pub address: String,
+    /// `TYPE~ADDRESS~POD.NAMESPACE~DOMAIN`, where the control plane says it.
+    pub node_id: String,
+    /// By type (`cds`, ...): the proxy's words when it refused what was last sent.
+    pub errors: BTreeMap<String, String>,
     cluster_sent: String,
     cluster_acked: String,
     listener_sent: String,

@@ -1,0 +1,202 @@
+//! `meltemi agent`: what runs beside a workload, or as a gateway.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+use meltemi_agent::{Interception, Options};
+use meltemi_proxy::LogLevel;
+use serde::Deserialize;
+
+use crate::command::discovery::duration;
+use crate::command::proxy::cores;
+use crate::env::AgentEnvironment;
+use crate::{logging, runtime};
+
+/// Run beside a workload or as a gateway: identity, bootstrap and the proxy in one process
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Environment, as Istio's agent has it: POD_NAME, POD_NAMESPACE, INSTANCE_IP, SERVICE_ACCOUNT,
+ISTIO_META_WORKLOAD_NAME, ISTIO_METAJSON_LABELS, ISTIO_META_CLUSTER_ID,
+ISTIO_META_INTERCEPTION_MODE, TRUST_DOMAIN, PROXY_CONFIG (discoveryAddress, concurrency,
+terminationDrainDuration, proxyAdminPort); and MELTEMI_APP_ADDRESS, where the application listens if
+that is not the interception mode's usual address. Flags go before it.
+
+Examples:
+  POD_NAME=web-1 POD_NAMESPACE=shop INSTANCE_IP=10.0.0.7 SERVICE_ACCOUNT=web \\
+    meltemi agent sidecar --discovery 10.0.0.1:15012 --root-cert root-cert.pem --token token
+
+  # Identity for a stock Envoy, over SDS
+  meltemi agent sidecar --no-proxy --sds-socket /run/meltemi/sds.sock")]
+pub(crate) struct Arguments {
+    /// Beside a workload, or as a gateway
+    #[arg(value_enum)]
+    role: Role,
+    /// The control plane's address for xDS and certificates
+    /// [default: PROXY_CONFIG's discoveryAddress, else istiod.istio-system.svc:15012]
+    #[arg(long, value_name = "HOST:PORT")]
+    discovery: Option<String>,
+    /// The roots that the control plane's certificate must lead to, PEM
+    #[arg(long, value_name = "FILE", default_value = "/var/run/secrets/istio/root-cert.pem")]
+    root_cert: PathBuf,
+    /// The token that proves who this is; read anew at each use
+    #[arg(long, value_name = "FILE", default_value = "/var/run/secrets/tokens/istio-token")]
+    token: PathBuf,
+    /// Where administration listens [default: 127.0.0.1:15000]
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
+    /// The DNS domain of the pod [default: POD_NAMESPACE.svc.cluster.local]
+    #[arg(long, value_name = "DOMAIN")]
+    domain: Option<String>,
+    /// Worker threads [default: PROXY_CONFIG's, else one for each core]
+    #[arg(long, value_name = "N")]
+    concurrency: Option<usize>,
+    /// How many seconds connections have to end at shutdown [default: PROXY_CONFIG's, else 5]
+    #[arg(long, value_name = "SECONDS")]
+    drain_time_s: Option<u64>,
+    /// Serve the workload's secrets over SDS on this Unix socket
+    #[arg(long, value_name = "PATH")]
+    sds_socket: Option<PathBuf>,
+    /// No proxy: identity and SDS only, for a stock Envoy
+    #[arg(long)]
+    no_proxy: bool,
+    /// trace, debug, info, warning, error, critical or off
+    #[arg(short, long, value_name = "LEVEL", default_value = "info", value_parser = logging::parse_level)]
+    log_level: LogLevel,
+}
+
+/// What the agent is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Role {
+    /// Beside a workload
+    Sidecar,
+    /// A gateway
+    #[value(alias = "gateway")]
+    Router,
+}
+
+/// Istio's ProxyConfig, as far as the agent goes by it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ProxyConfig {
+    discovery_address: Option<String>,
+    concurrency: Option<usize>,
+    termination_drain_duration: Option<String>,
+    proxy_admin_port: Option<u16>,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: Arguments) -> Result<()> {
+    let logs = logging::to_stderr(arguments.log_level)?;
+    let options = options(arguments, AgentEnvironment::read(), logs)?;
+    let runtime = runtime::multi_threaded(1)?;
+    runtime::until_signal(&runtime, |drain, mut kill| async move {
+        tokio::select! {
+            result = meltemi_agent::run(options, drain) => result,
+            () = kill.draining() => Ok(()),
+        }
+    })
+}
+
+fn options(
+    arguments: Arguments,
+    environment: AgentEnvironment,
+    logs: std::sync::Arc<meltemi_proxy::LogControl>,
+) -> Result<Options> {
+    let Arguments {
+        role,
+        discovery,
+        root_cert,
+        token,
+        admin,
+        domain,
+        concurrency,
+        drain_time_s,
+        sds_socket,
+        no_proxy,
+        log_level: _,
+    } = arguments;
+    let AgentEnvironment {
+        pod_name,
+        pod_namespace,
+        instance_ip,
+        service_account,
+        workload_name,
+        labels,
+        cluster_id,
+        interception,
+        trust_domain,
+        app_address,
+        proxy_config,
+    } = environment;
+    let config: ProxyConfig = match proxy_config {
+        Some(text) => serde_saphyr::from_str(&text).context("PROXY_CONFIG")?,
+        None => ProxyConfig::default(),
+    };
+    let pod = pod_name.context("POD_NAME is not set: which pod is this?")?;
+    let namespace = pod_namespace.context("POD_NAMESPACE is not set: which namespace is this?")?;
+    let ip = instance_ip.context("INSTANCE_IP is not set: which address has this pod?")?;
+    let drain_time = match (drain_time_s, config.termination_drain_duration) {
+        (Some(seconds), _) => Duration::from_secs(seconds),
+        (None, Some(text)) => {
+            duration(&text).map_err(|error| error.context("PROXY_CONFIG: terminationDrainDuration"))?
+        }
+        (None, None) => Duration::from_secs(5),
+    };
+    let labels: BTreeMap<String, String> = match labels {
+        Some(text) => serde_json::from_str(&text).context("ISTIO_METAJSON_LABELS")?,
+        None => BTreeMap::new(),
+    };
+    let admin_port = config.proxy_admin_port.unwrap_or(15000);
+    Ok(Options {
+        role: match role {
+            Role::Sidecar => meltemi_agent::Role::Sidecar,
+            Role::Router => meltemi_agent::Role::Router,
+        },
+        ip: address("INSTANCE_IP", &ip)?,
+        service_account: service_account.unwrap_or_else(|| "default".to_owned()),
+        labels,
+        workload: workload_name.unwrap_or_else(|| pod.clone()),
+        cluster_id: cluster_id.unwrap_or_else(|| "Kubernetes".to_owned()),
+        dns_domain: domain.unwrap_or_else(|| format!("{namespace}.svc.cluster.local")),
+        trust_domain: trust_domain.unwrap_or_else(|| "cluster.local".to_owned()),
+        interception: interception_mode(interception.as_deref())?,
+        app_address: app_address.map(|it| address("MELTEMI_APP_ADDRESS", &it)).transpose()?,
+        discovery: discovery
+            .or(config.discovery_address)
+            .unwrap_or_else(|| "istiod.istio-system.svc:15012".to_owned()),
+        root_cert,
+        token,
+        admin: admin.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, admin_port).into()),
+        concurrency: concurrency
+            .or(config.concurrency)
+            .filter(|it| *it > 0)
+            .unwrap_or_else(cores),
+        sds_socket,
+        run_proxy: !no_proxy,
+        drain_time,
+        logs,
+        pod,
+        namespace,
+    })
+}
+
+fn address(variable: &str, text: &str) -> Result<IpAddr> {
+    text.trim()
+        .parse()
+        .with_context(|| format!("{variable}: {text:?}"))
+}
+
+fn interception_mode(text: Option<&str>) -> Result<Interception> {
+    Ok(match text {
+        None | Some("REDIRECT") => Interception::Redirect,
+        Some("TPROXY") => Interception::Tproxy,
+        Some("NONE") => Interception::None,
+        Some(other) => {
+            bail!("ISTIO_META_INTERCEPTION_MODE: {other:?} is not REDIRECT, TPROXY or NONE")
+        }
+    })
+}

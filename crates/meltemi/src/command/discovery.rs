@@ -1,0 +1,196 @@
+//! `meltemi discovery`: the control plane.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use meltemi_discovery::Options;
+use meltemi_proxy::LogLevel;
+
+use crate::env::DiscoveryEnvironment;
+use crate::{logging, runtime};
+
+/// Run the control plane: xDS, certificates, debug endpoints
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Environment, as istiod has it: PILOT_DEBOUNCE_AFTER, PILOT_DEBOUNCE_MAX, PILOT_PUSH_THROTTLE.
+
+Examples:
+  meltemi discovery --config-dir manifests --ca-dir ca
+  meltemi discovery --config-dir manifests --ca-dir ca --plugged-ca /etc/cacerts")]
+pub(crate) struct Arguments {
+    /// A directory or file of resources, which is watched; may be given several times
+    #[arg(long = "config-dir", alias = "configDir", value_name = "DIR", required = true)]
+    config: Vec<PathBuf>,
+    /// The mesh configuration: Istio's MeshConfig
+    #[arg(long, alias = "meshConfig", value_name = "FILE")]
+    mesh_config: Option<PathBuf>,
+    /// Where the authority's key is kept, made at the first start
+    #[arg(long, value_name = "DIR", default_value = "meltemi-ca")]
+    ca_dir: PathBuf,
+    /// An authority that somebody else made, as Istio's cacerts; never written
+    #[arg(long, value_name = "DIR")]
+    plugged_ca: Option<PathBuf>,
+    /// Where /ready, /metrics and /debug are
+    #[arg(long, alias = "httpAddr", value_name = "ADDRESS", default_value = ":8080", value_parser = listen_address)]
+    http_addr: SocketAddr,
+    /// Where the same are for scraping
+    #[arg(long, alias = "monitoringAddr", value_name = "ADDRESS", default_value = ":15014", value_parser = listen_address)]
+    monitoring_addr: SocketAddr,
+    /// Where xDS is served in plain text; `off` for nowhere
+    #[arg(long, alias = "grpcAddr", value_name = "ADDRESS", default_value = "127.0.0.1:15010")]
+    grpc_addr: String,
+    /// Allow plain text on an address that other machines reach
+    #[arg(long)]
+    expose_grpc: bool,
+    /// Where xDS and certificates are served over TLS
+    #[arg(long, alias = "secureGRPCAddr", value_name = "ADDRESS", default_value = ":15012", value_parser = listen_address)]
+    secure_grpc_addr: SocketAddr,
+    /// Another name or address of this server, for its certificate; may be given several times
+    #[arg(long, value_name = "NAME")]
+    server_name: Vec<String>,
+    /// The trust domain [default: that of the mesh configuration, else cluster.local]
+    #[arg(long, value_name = "DOMAIN")]
+    trust_domain: Option<String>,
+    /// The root namespace
+    #[arg(long, value_name = "NAMESPACE", default_value = "istio-system")]
+    root_namespace: String,
+    /// The DNS domain of services
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    domain: String,
+    /// trace, debug, info, warning, error, critical or off
+    #[arg(short, long, value_name = "LEVEL", default_value = "info", value_parser = logging::parse_level)]
+    log_level: LogLevel,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: Arguments) -> Result<()> {
+    logging::to_stderr(arguments.log_level)?;
+    let options = options(arguments, DiscoveryEnvironment::read())?;
+    let runtime = runtime::multi_threaded(crate::command::proxy::cores())?;
+    runtime::until_signal(&runtime, |drain, mut kill| async move {
+        tokio::select! {
+            result = meltemi_discovery::run(options, drain) => Ok(result?),
+            () = kill.draining() => Ok(()),
+        }
+    })
+}
+
+/// A duration as Go writes it, in as far as Istio's settings use that: `100ms`, `10s`, `1m30s`, `2h`.
+pub(crate) fn duration(text: &str) -> Result<Duration> {
+    let units = [("ms", 1), ("us", 0), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+    let mut rest = text.trim();
+    let mut total = Duration::ZERO;
+    if rest.is_empty() {
+        bail!("an empty text is no duration");
+    }
+    while !rest.is_empty() {
+        let end = rest.find(|it: char| !it.is_ascii_digit() && it != '.');
+        let (number, after) = rest.split_at(end.unwrap_or(rest.len()));
+        let number: f64 = number.parse().with_context(|| format!("{text:?} is no duration"))?;
+        let found = units.iter().find(|(unit, _)| after.starts_with(unit));
+        let Some((unit, milliseconds)) = found else {
+            bail!("{text:?} is no duration such as 100ms, 10s or 1m30s");
+        };
+        let seconds = match milliseconds {
+            0 => number / 1e6,
+            &milliseconds => number * f64::from(milliseconds) / 1000.0,
+        };
+        total += Duration::try_from_secs_f64(seconds)?;
+        rest = &after[unit.len()..];
+    }
+    Ok(total)
+}
+
+fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Options> {
+    let Arguments {
+        config,
+        mesh_config,
+        ca_dir,
+        plugged_ca,
+        http_addr,
+        monitoring_addr,
+        grpc_addr,
+        expose_grpc,
+        secure_grpc_addr,
+        server_name,
+        trust_domain,
+        root_namespace,
+        domain,
+        log_level: _,
+    } = arguments;
+    let DiscoveryEnvironment {
+        debounce_after,
+        debounce_max,
+        push_throttle,
+    } = environment;
+    let mut options = Options::new(ca_dir);
+    options.config = config;
+    options.mesh_config = mesh_config;
+    options.plugged_ca = plugged_ca;
+    options.http = http_addr;
+    options.monitoring = monitoring_addr;
+    options.secure_xds = secure_grpc_addr;
+    options.expose_plaintext_xds = expose_grpc;
+    options.plaintext_xds = match grpc_addr.as_str() {
+        "off" => None,
+        text => Some(listen_address(text).map_err(anyhow::Error::msg).context("--grpc-addr")?),
+    };
+    for name in server_name {
+        match name.parse::<IpAddr>() {
+            Ok(address) => options.server_addresses.push(address),
+            Err(_) => options.server_names.push(name),
+        }
+    }
+    options.trust_domain = match trust_domain {
+        Some(text) => Some(text.parse().with_context(|| format!("--trust-domain: {text:?}"))?),
+        None => None,
+    };
+    options.root_namespace = root_namespace.as_str().into();
+    options.domain = domain;
+    if let Some(text) = debounce_after {
+        options.debounce_quiet = duration(&text).context("PILOT_DEBOUNCE_AFTER")?;
+    }
+    if let Some(text) = debounce_max {
+        options.debounce_maximum = duration(&text).context("PILOT_DEBOUNCE_MAX")?;
+    }
+    if let Some(text) = push_throttle {
+        options.concurrent_pushes = text.parse().context("PILOT_PUSH_THROTTLE")?;
+    }
+    Ok(options)
+}
+
+/// An address to listen on; `:PORT` is every address.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let any = text.strip_prefix(':').map(|port| format!("{}:{port}", Ipv4Addr::UNSPECIFIED));
+    let address = any.as_deref().unwrap_or(text);
+    address.parse().map_err(|_| format!("{text:?} is no address with a port"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
+
+    use super::{duration, listen_address};
+
+    #[test]
+    fn durations_are_read_as_go_writes_them() {
+        let cases = [("100ms", 100), ("10s", 10_000), ("1m30s", 90_000), ("1.5h", 5_400_000)];
+        for (text, milliseconds) in cases {
+            assert_eq!(duration(text).unwrap(), Duration::from_millis(milliseconds), "{text}");
+        }
+        for text in ["", "10", "s", "10x", "-1s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_port_alone_is_every_address() {
+        assert_eq!(listen_address(":8080").unwrap().to_string(), "0.0.0.0:8080");
+        assert_eq!(listen_address("127.0.0.1:1").unwrap().to_string(), "127.0.0.1:1");
+        assert!(listen_address("8080").is_err());
+    }
+}

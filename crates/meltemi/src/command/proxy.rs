@@ -1,0 +1,165 @@
+//! `meltemi proxy`: the bare proxy, from a bootstrap as Envoy reads it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+use meltemi_proxy::{Bootstrap, LogLevel, Options};
+use meltemi_tls::SecretStore;
+use meltemi_xds::json;
+use meltemi_xds::pb::envoy::config::bootstrap::v3::Bootstrap as Message;
+use prost::Message as _;
+use serde_json::Value;
+
+use crate::terminal::Terminal;
+use crate::{logging, runtime};
+
+/// Run the proxy on its own, from an Envoy v3 bootstrap
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  meltemi proxy -c bootstrap.yaml
+  meltemi proxy -c bootstrap.yaml --concurrency 1 -l debug
+  meltemi proxy -c bootstrap.yaml --config-yaml 'admin: {address: {socket_address: {address: 127.0.0.1, port_value: 9901}}}'
+
+  # Is the bootstrap valid?
+  meltemi proxy --mode validate -c bootstrap.yaml")]
+pub(crate) struct Arguments {
+    /// The bootstrap, YAML or JSON
+    #[arg(short, long, value_name = "FILE", required_unless_present = "config_yaml")]
+    config_path: Option<PathBuf>,
+    /// A bootstrap in the argument itself; goes over that of the file, field by field
+    #[arg(long, value_name = "YAML")]
+    config_yaml: Option<String>,
+    /// Worker threads [default: one for each core]
+    #[arg(long, value_name = "N")]
+    concurrency: Option<usize>,
+    /// trace, debug, info, warning, error, critical or off
+    #[arg(short, long, value_name = "LEVEL", default_value = "info", value_parser = logging::parse_level)]
+    log_level: LogLevel,
+    /// Levels of single loggers, such as upstream:debug,http:trace
+    #[arg(long, value_name = "LEVELS")]
+    component_log_level: Option<String>,
+    /// Serve, or only check the bootstrap
+    #[arg(long, value_enum, default_value_t = Mode::Serve)]
+    mode: Mode,
+    /// How many seconds connections have to end at shutdown
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    drain_time_s: u64,
+    /// `node.id`, where the bootstrap has none
+    #[arg(long, value_name = "ID")]
+    service_node: Option<String>,
+    /// `node.cluster`, where the bootstrap has none
+    #[arg(long, value_name = "NAME")]
+    service_cluster: Option<String>,
+    /// Taken for scripts written for Envoy: this proxy never restarts hot
+    #[arg(long, hide = true)]
+    disable_hot_restart: bool,
+}
+
+/// What to do with the bootstrap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    Serve,
+    Validate,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> Result<()> {
+    let bootstrap = bootstrap(&arguments)?;
+    let Arguments {
+        config_path,
+        config_yaml: _,
+        concurrency,
+        log_level,
+        component_log_level,
+        mode,
+        drain_time_s,
+        service_node: _,
+        service_cluster: _,
+        disable_hot_restart: _,
+    } = arguments;
+    let config_path = config_path.map(|it| it.display().to_string()).unwrap_or_default();
+    if mode == Mode::Validate {
+        return Ok(terminal.print(&format!("configuration '{config_path}' OK\n"))?);
+    }
+    let logs = logging::to_stderr(log_level)?;
+    if let Some(levels) = component_log_level {
+        let levels = component_levels(&levels)?;
+        let levels: Vec<_> = levels.iter().map(|(name, level)| (name.as_str(), *level)).collect();
+        let unknown = |name: &str| anyhow::anyhow!("--component-log-level: no logger {name:?}");
+        logs.set(&levels).map_err(unknown)?;
+    }
+    let options = Options {
+        concurrency: concurrency.unwrap_or_else(cores).max(1),
+        drain_time: Duration::from_secs(drain_time_s),
+        secrets: SecretStore::new(),
+        ads_metadata: None,
+        logs,
+        delivered_clusters: Vec::new(),
+        config_path,
+    };
+    let runtime = runtime::multi_threaded(1)?;
+    runtime::until_signal(&runtime, |drain, mut kill| async move {
+        tokio::select! {
+            result = meltemi_proxy::run(bootstrap, options, drain) => result,
+            () = kill.draining() => Ok(()),
+        }
+    })
+}
+
+/// As many workers as the machine has cores for this process.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+fn bootstrap(arguments: &Arguments) -> Result<Bootstrap> {
+    let Arguments {
+        config_path,
+        config_yaml,
+        service_node,
+        service_cluster,
+        ..
+    } = arguments;
+    let plain = service_node.is_none() && service_cluster.is_none();
+    match (config_path, config_yaml) {
+        (Some(path), None) if plain => return Bootstrap::from_file(path),
+        (None, Some(text)) if plain => return Bootstrap::from_yaml(text, "--config-yaml"),
+        _ => {}
+    }
+    let mut merged = Message::default();
+    if let Some(path) = config_path {
+        let text = std::fs::read_to_string(path);
+        let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+        merged = message(&text, &path.display().to_string())?;
+    }
+    if let Some(text) = config_yaml {
+        let over = message(text, "--config-yaml")?;
+        merged.merge(over.encode_to_vec().as_slice())?;
+    }
+    let node = merged.node.get_or_insert_default();
+    for (field, value) in [(&mut node.id, service_node), (&mut node.cluster, service_cluster)] {
+        if let (true, Some(value)) = (field.is_empty(), value) {
+            field.clone_from(value);
+        }
+    }
+    Bootstrap::from_json(json::to_json(&merged))
+}
+
+fn message(text: &str, file: &str) -> Result<Message> {
+    let value: Value = serde_saphyr::from_str(text).with_context(|| file.to_owned())?;
+    json::from_json(value).with_context(|| file.to_owned())
+}
+
+fn component_levels(text: &str) -> Result<Vec<(String, LogLevel)>> {
+    let mut levels = Vec::new();
+    for entry in text.split(',') {
+        let Some((name, level)) = entry.split_once(':') else {
+            bail!("--component-log-level: no level in {entry:?}");
+        };
+        let level = logging::parse_level(level).map_err(anyhow::Error::msg)?;
+        levels.push((name.to_owned(), level));
+    }
+    Ok(levels)
+}

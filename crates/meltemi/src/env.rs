@@ -1,0 +1,129 @@
+//! The environment, read here and nowhere else.
+//!
+//! In: environment variables. Out: [`Environment`], values as meant. Commands let flags go before it.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads environment variables"
+)]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Variables that the processes of `up` inherit: what a program needs to run at all.
+const INHERITED: [&str; 12] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "RUST_BACKTRACE",
+    "XDG_RUNTIME_DIR",
+];
+
+/// The environment of this process.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Environment {
+    /// `NO_COLOR`: no colour, whatever the terminal.
+    pub no_color: bool,
+    /// `MELTEMI_DISCOVERY`: the control plane's debug address.
+    pub discovery: Option<String>,
+    /// `MELTEMI_STATE_DIR`: the directory of the mesh that `up` runs.
+    pub state_dir: Option<PathBuf>,
+    /// `XDG_RUNTIME_DIR`.
+    pub runtime_dir: Option<PathBuf>,
+}
+
+/// What an agent is told by its environment, under the names of Istio's agent.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AgentEnvironment {
+    /// `POD_NAME`.
+    pub pod_name: Option<String>,
+    /// `POD_NAMESPACE`.
+    pub pod_namespace: Option<String>,
+    /// `INSTANCE_IP`; the first, where there are several.
+    pub instance_ip: Option<String>,
+    /// `SERVICE_ACCOUNT`.
+    pub service_account: Option<String>,
+    /// `ISTIO_META_WORKLOAD_NAME`.
+    pub workload_name: Option<String>,
+    /// `ISTIO_METAJSON_LABELS`: a JSON object.
+    pub labels: Option<String>,
+    /// `ISTIO_META_CLUSTER_ID`.
+    pub cluster_id: Option<String>,
+    /// `ISTIO_META_INTERCEPTION_MODE`.
+    pub interception: Option<String>,
+    /// `TRUST_DOMAIN`.
+    pub trust_domain: Option<String>,
+    /// `MELTEMI_APP_ADDRESS`.
+    pub app_address: Option<String>,
+    /// `PROXY_CONFIG`: Istio's ProxyConfig, in YAML or JSON.
+    pub proxy_config: Option<String>,
+}
+
+/// What the control plane is told by its environment, under the names of istiod.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DiscoveryEnvironment {
+    /// `PILOT_DEBOUNCE_AFTER`: a Go duration.
+    pub debounce_after: Option<String>,
+    /// `PILOT_DEBOUNCE_MAX`: a Go duration.
+    pub debounce_max: Option<String>,
+    /// `PILOT_PUSH_THROTTLE`: a number.
+    pub push_throttle: Option<String>,
+}
+
+impl Environment {
+    pub(crate) fn read() -> Self {
+        Self {
+            no_color: variable("NO_COLOR").is_some(),
+            discovery: variable("MELTEMI_DISCOVERY"),
+            state_dir: variable("MELTEMI_STATE_DIR").map(PathBuf::from),
+            runtime_dir: variable("XDG_RUNTIME_DIR").map(PathBuf::from),
+        }
+    }
+}
+
+impl AgentEnvironment {
+    pub(crate) fn read() -> Self {
+        let first = |addresses: String| addresses.split(',').next().map(str::to_owned);
+        Self {
+            pod_name: variable("POD_NAME"),
+            pod_namespace: variable("POD_NAMESPACE"),
+            instance_ip: variable("INSTANCE_IP").and_then(first),
+            service_account: variable("SERVICE_ACCOUNT"),
+            workload_name: variable("ISTIO_META_WORKLOAD_NAME"),
+            labels: variable("ISTIO_METAJSON_LABELS"),
+            cluster_id: variable("ISTIO_META_CLUSTER_ID"),
+            interception: variable("ISTIO_META_INTERCEPTION_MODE"),
+            trust_domain: variable("TRUST_DOMAIN"),
+            app_address: variable("MELTEMI_APP_ADDRESS"),
+            proxy_config: variable("PROXY_CONFIG"),
+        }
+    }
+}
+
+impl DiscoveryEnvironment {
+    pub(crate) fn read() -> Self {
+        Self {
+            debounce_after: variable("PILOT_DEBOUNCE_AFTER"),
+            debounce_max: variable("PILOT_DEBOUNCE_MAX"),
+            push_throttle: variable("PILOT_PUSH_THROTTLE"),
+        }
+    }
+}
+
+/// What the processes of `up` inherit.
+pub(crate) fn inherited() -> BTreeMap<String, String> {
+    let present = INHERITED.iter().filter_map(|name| Some((*name, variable(name)?)));
+    present.map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// A variable by name, for the sample workload, which documents its own.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
