@@ -1,0 +1,98 @@
+//! A bootstrap as written, put on free loopback ports so that two programs can run it at once.
+//!
+//! In: the text of a bootstrap, where its upstreams are. Out: a JSON document, and where it listens.
+//! Called by the interop tests before they start a program.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use meltemi_testkit::free_port;
+use serde_json::{Value, json};
+
+/// A bootstrap with addresses of this machine.
+pub struct Placed {
+    /// The document.
+    pub document: Value,
+    /// Its administration endpoint.
+    pub admin: SocketAddr,
+    /// Its listeners by name.
+    pub listeners: BTreeMap<String, SocketAddr>,
+}
+
+/// Reads YAML.
+pub fn read(path: &Path) -> Value {
+    let text = std::fs::read_to_string(path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The directory of the interop tests' own data.
+pub fn own_data() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop")
+}
+
+/// Gives the administration endpoint and every listener a free port, and every endpoint whose host
+/// name is in `upstreams` the address that stands there.
+pub fn place(mut document: Value, upstreams: &BTreeMap<&str, (&str, u16)>) -> Placed {
+    let admin = loopback();
+    document["admin"]["address"] = socket_address(admin);
+    let mut listeners = BTreeMap::new();
+    let written = document["static_resources"]["listeners"].as_array_mut();
+    for listener in written.into_iter().flatten() {
+        let address = loopback();
+        listener["address"] = socket_address(address);
+        let name = listener["name"].as_str().unwrap_or_default().to_owned();
+        listeners.insert(name, address);
+    }
+    let clusters = document["static_resources"]["clusters"].as_array_mut();
+    for cluster in clusters.into_iter().flatten() {
+        visit(cluster, &mut |object| {
+            let named = object.get("address").and_then(Value::as_str);
+            if let Some((host, port)) = named.and_then(|name| upstreams.get(name)) {
+                object.insert("address".to_owned(), json!(host));
+                object.insert("port_value".to_owned(), json!(port));
+            }
+        });
+    }
+    Placed {
+        document,
+        admin,
+        listeners,
+    }
+}
+
+/// What today's Envoy wants and older ones did not: the type of a filter that is configured by its
+/// name alone.
+pub fn with_filter_types(mut document: Value) -> Value {
+    visit(&mut document, &mut |object| {
+        let router = object.get("name").and_then(Value::as_str) == Some("envoy.filters.http.router");
+        if router && !object.contains_key("typed_config") {
+            let router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
+            object.insert("typed_config".to_owned(), json!({ "@type": router }));
+        }
+    });
+    document
+}
+
+/// A free address for a program that must be told its port.
+pub fn loopback() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, free_port()).into()
+}
+
+/// An address in Envoy's form.
+pub fn socket_address(address: SocketAddr) -> Value {
+    json!({ "socket_address": { "address": address.ip().to_string(), "port_value": address.port() } })
+}
+
+/// Calls `change` on every object of a document, outer ones first.
+fn visit(value: &mut Value, change: &mut impl FnMut(&mut serde_json::Map<String, Value>)) {
+    match value {
+        Value::Object(object) => {
+            change(object);
+            object.values_mut().for_each(|inner| visit(inner, change));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|inner| visit(inner, change)),
+        _ => {}
+    }
+}
