@@ -14,6 +14,7 @@ use meltemi_ca::{
 };
 use meltemi_lifecycle::DrainSignal;
 use meltemi_model::{Config, Defaults, MeshConfig};
+use meltemi_source::SourceError;
 use meltemi_spiffe::TrustDomain;
 use meltemi_xds_server::{AdsService, Debounce, ProxyRegistry, ServiceConfig, XdsMetrics};
 use prometheus_client::registry::Registry;
@@ -26,7 +27,7 @@ use crate::admission::ByIdentity;
 use crate::grpc::accept::connections;
 use crate::grpc::certificate::ServerCertificate;
 use crate::http::Observed;
-use crate::mesh::{Mesh, MeshOptions};
+use crate::mesh::{Mesh, MeshOptions, Views};
 use crate::metrics::MeshMetrics;
 use crate::{DiscoveryError, MeshState, Options, Resources, grpc, http, mesh_file};
 
@@ -54,6 +55,8 @@ pub struct ControlPlane {
     authority: Arc<CertificateAuthority>,
     tokens: TokenIssuer,
     states: watch::Receiver<Arc<MeshState>>,
+    /// Kept until the sessions have said goodbye.
+    views: Arc<Views>,
     resources: Resources,
     proxies: Arc<ProxyRegistry>,
     tasks: Tasks,
@@ -90,6 +93,7 @@ impl ControlPlane {
     /// When an address is taken, the authority's files or the directories cannot be read, or the
     /// drain begins before everything has started.
     pub async fn start(options: Options, drain: DrainSignal) -> Result<Self, DiscoveryError> {
+        check_config(&options)?;
         let (base, trust_domain) = base_mesh(&options)?;
         let authority = open_authority(&options, &trust_domain)?;
         let sockets = Sockets::bind(&options).await?;
@@ -112,7 +116,7 @@ impl ControlPlane {
         ca_metrics.expires(expiry.unwrap_or_default().as_secs());
         let proxies = Arc::new(ProxyRegistry::default());
         let ads = AdsService::new(ServiceConfig {
-            views: mesh.views(),
+            views: mesh.views().subscribe(),
             admission: Arc::new(ByIdentity::new(authority.authenticator.clone())),
             registry: proxies.clone(),
             metrics: XdsMetrics::register(&mut figures),
@@ -150,6 +154,7 @@ impl ControlPlane {
             drain.clone(),
         ));
         let states = mesh.states();
+        let views = mesh.views().clone();
         let resources = spawn_mesh(&mut tasks, mesh, &options, &drain);
         first_configuration(&mut tasks, states.clone(), drain.clone()).await?;
         let incoming = connections(secure, Some(tls), drain.clone());
@@ -182,6 +187,7 @@ impl ControlPlane {
             authority: authority.signer,
             tokens: TokenIssuer::new(authority.key, trust_domain, options.clock),
             states,
+            views,
             resources,
             proxies,
             tasks,
@@ -232,6 +238,7 @@ impl ControlPlane {
         let Self {
             mut tasks,
             mut drain,
+            views: _views,
             ..
         } = self;
         loop {
@@ -302,6 +309,17 @@ async fn bind(address: SocketAddr, purpose: &'static str) -> Result<TcpListener,
             purpose,
             error,
         })
+}
+
+/// A directory that is not there is said at once, by its name.
+fn check_config(options: &Options) -> Result<(), DiscoveryError> {
+    for path in &options.config {
+        std::fs::metadata(path).map_err(|reason| SourceError::Directory {
+            path: path.display().to_string(),
+            reason,
+        })?;
+    }
+    Ok(())
 }
 
 fn defaults(options: &Options) -> Defaults {

@@ -62,8 +62,11 @@ pub(crate) struct Mesh {
     /// What the source has said since its `Init`, until it is `Ready`.
     said: Option<BTreeSet<ResourceId>>,
     states: watch::Sender<Arc<MeshState>>,
-    views: watch::Sender<Arc<dyn View>>,
+    views: Arc<Views>,
 }
+
+/// Where sessions get their views from; they end when it is dropped.
+pub(crate) type Views = watch::Sender<Arc<dyn View>>;
 
 impl Mesh {
     /// Nothing yet; `base` are definitions that hold where nothing else is said.
@@ -89,7 +92,7 @@ impl Mesh {
             bodies,
             said: None,
             states: watch::Sender::new(Arc::new(state)),
-            views: watch::Sender::new(view),
+            views: Arc::new(Views::new(view)),
         };
         let base = base.into_iter().map(|config| (Layer::Base, config));
         let program = program.into_iter().map(|config| (Layer::Program, config));
@@ -105,8 +108,8 @@ impl Mesh {
     }
 
     /// The same for sessions.
-    pub fn views(&self) -> watch::Receiver<Arc<dyn View>> {
-        self.views.subscribe()
+    pub fn views(&self) -> &Arc<Views> {
+        &self.views
     }
 
     /// Takes changes and publishes states until the drain.

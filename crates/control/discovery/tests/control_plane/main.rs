@@ -1,0 +1,10 @@
+//! The whole control plane in this process, on loopback ports, as its clients see it.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod admission;
+mod client;
+mod debug;
+mod harness;
+mod push;
+mod tls;
