@@ -120,3 +120,6 @@ pub(crate) fn config_path(kind: Kind, meta: &Metadata) -> String {
         meta.namespace, meta.name
     )
 }
+
+#[cfg(test)]
+mod tests;

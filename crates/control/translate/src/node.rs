@@ -293,3 +293,6 @@ fn locality(node: &Node) -> Locality {
             subzone: it.sub_zone.clone(),
         })
 }
+
+#[cfg(test)]
+mod tests;

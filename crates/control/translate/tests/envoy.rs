@@ -1,6 +1,6 @@
 //! A stock Envoy takes what proxies get: its own validation judges every case. Skipped, and said so,
 //! where there is no Envoy: set `ENVOY_BIN`, or have `envoy` on the path.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::disallowed_methods)]
 
 #[path = "support/case.rs"]
 mod support;

@@ -1,6 +1,6 @@
 //! What proxies get, compared with files: `cases/*/PROXY.golden.yaml`. Set `UPDATE_GOLDEN=1` to write
 //! them anew.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 #[path = "support/case.rs"]
 mod support;

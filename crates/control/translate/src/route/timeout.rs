@@ -9,13 +9,11 @@ use meltemi_xds::pb::envoy::config::route::v3::{RouteAction, route_action::MaxSt
 use crate::proto::{duration, zero};
 
 /// Sets the limit of the whole request; a gRPC client's own limit is honoured up to it.
+#[allow(deprecated)] // Envoy ignores `timeout` where the successor, `max_stream_duration`, is set
 pub(super) fn apply(action: &mut RouteAction, timeout: Option<Duration>) {
     let limit = duration(timeout.unwrap_or(Duration::ZERO));
-    action.timeout = Some(limit.clone());
-    action.max_stream_duration = Some(MaxStreamDuration {
-        grpc_timeout_header_max: Some(limit),
-        ..Default::default()
-    });
+    action.timeout = Some(limit);
+    action.max_grpc_timeout = Some(limit);
 }
 
 /// Sets that nothing limits the request: that is the client's business.
