@@ -1,5 +1,7 @@
 //! The proxy's bootstrap, in Envoy's form, as Istio's agent would write it.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use crate::{Options, Role};
@@ -77,7 +79,7 @@ fn metadata(options: &Options) -> Value {
         )),
     );
     set("SERVICE_ACCOUNT", json!(options.service_account));
-    set("LABELS", json!(options.labels));
+    set("LABELS", json!(labels(options)));
     set("INSTANCE_IPS", json!(options.ip.to_string()));
     set("CLUSTER_ID", json!(options.cluster_id));
     set("MESH_ID", json!(options.trust_domain));
@@ -90,6 +92,34 @@ fn metadata(options: &Options) -> Value {
         set("UNPRIVILEGED_POD", json!("true"));
     }
     Value::Object(metadata)
+}
+
+/// The pod's labels with the canonical service and revision, as injection would add them.
+fn labels(options: &Options) -> BTreeMap<String, String> {
+    let mut labels = options.labels.clone();
+    let mut derive = |label: &str, sources: [&str; 2], otherwise: &str| {
+        if !labels.contains_key(label) {
+            let found = sources
+                .iter()
+                .find_map(|source| labels.get(*source))
+                .cloned();
+            labels.insert(
+                label.to_owned(),
+                found.unwrap_or_else(|| otherwise.to_owned()),
+            );
+        }
+    };
+    derive(
+        "service.istio.io/canonical-name",
+        ["app.kubernetes.io/name", "app"],
+        &options.workload,
+    );
+    derive(
+        "service.istio.io/canonical-revision",
+        ["app.kubernetes.io/version", "version"],
+        "latest",
+    );
+    labels
 }
 
 fn socket_address(host: &str, port: u16) -> Value {
