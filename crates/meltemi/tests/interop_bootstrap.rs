@@ -108,7 +108,10 @@ async fn check(bootstrap: &Path, suite: &str) {
             None => (&[][..], ""),
         };
         if let Some(text) = difference(&theirs.observation, &ours.observation, may_differ) {
-            problems.push(format!("{}: - Envoy, + meltemi {because}\n{text}", case.name));
+            problems.push(format!(
+                "{}: - Envoy, + meltemi {because}\n{text}",
+                case.name
+            ));
         }
     }
     report(&problems);
@@ -116,12 +119,18 @@ async fn check(bootstrap: &Path, suite: &str) {
 
 fn report(problems: &[String]) {
     let count = problems.len();
-    assert!(problems.is_empty(), "{count} differences\n\n{}", problems.join("\n"));
+    assert!(
+        problems.is_empty(),
+        "{count} differences\n\n{}",
+        problems.join("\n")
+    );
 }
 
 /// What is not as the table says, whoever did it.
 fn unexpected(seen: &[Seen]) -> Vec<String> {
-    seen.iter().flat_map(|seen| seen.unexpected.clone()).collect()
+    seen.iter()
+        .flat_map(|seen| seen.unexpected.clone())
+        .collect()
 }
 
 /// A program with its upstream.
@@ -174,7 +183,11 @@ impl Run {
             (format!(":{port}"), ":(upstream)"),
             (format!(":{closed}"), ":(refusing)"),
         ];
-        masks.extend(listeners.values().map(|it| (format!(":{}", it.port()), ":(listener)")));
+        masks.extend(
+            listeners
+                .values()
+                .map(|it| (format!(":{}", it.port()), ":(listener)")),
+        );
         Self {
             program,
             process,
@@ -197,7 +210,8 @@ impl Run {
         tokio::time::sleep(CLOSING).await;
         for (seen, connection) in seen.iter_mut().zip(connections) {
             if let Some(connection) = connection {
-                seen.observation.say(&format!("connection: {}", connection.state().await));
+                seen.observation
+                    .say(&format!("connection: {}", connection.state().await));
             }
         }
         self.add_logs(suite, &mut seen).await;
@@ -206,7 +220,8 @@ impl Run {
 
     async fn case(&self, case: &Case, number: usize) -> (Seen, Option<Connection>) {
         for (path, replies) in &case.upstream {
-            self.upstream.on_each(path, replies.iter().map(case::Scripted::reply));
+            self.upstream
+                .on_each(path, replies.iter().map(case::Scripted::reply));
         }
         let mut observation = Observation {
             masks: self.masks.clone(),
@@ -215,12 +230,20 @@ impl Run {
         let mut unexpected = Vec::new();
         let listener = match &case.listener {
             Some(name) => self.listeners[name],
-            None => *self.listeners.values().next().expect("a bootstrap has a listener"),
+            None => *self
+                .listeners
+                .values()
+                .next()
+                .expect("a bootstrap has a listener"),
         };
         let mut connection = Connection::open(case.protocol, listener).await.ok();
         for (step, sent) in case.send.iter().enumerate() {
             for _ in 0..sent.times {
-                let what = sent.request.as_ref().or(sent.raw.as_ref()).expect("request or raw");
+                let what = sent
+                    .request
+                    .as_ref()
+                    .or(sent.raw.as_ref())
+                    .expect("request or raw");
                 observation.say(&format!("request {step}: {what:?}"));
                 let response = match &mut connection {
                     Some(connection) => connection.send(sent, number).await,
@@ -269,8 +292,15 @@ impl Run {
         };
         let plain = |case: &&Case| case.send.iter().all(|sent| sent.raw.is_none());
         let cases = suite.cases.iter().filter(plain);
-        let expected: usize = cases.flat_map(|case| &case.send).map(|sent| sent.times).sum();
-        let logs = self.process.lines(Output::Stdout).iter().any(|it| it.starts_with(LOG_LINE));
+        let expected: usize = cases
+            .flat_map(|case| &case.send)
+            .map(|sent| sent.times)
+            .sum();
+        let logs = self
+            .process
+            .lines(Output::Stdout)
+            .iter()
+            .any(|it| it.starts_with(LOG_LINE));
         let mut waited = Duration::ZERO;
         while logs && logged().len() < expected && waited < LOGGING {
             tokio::time::sleep(CLOSING).await;
@@ -292,21 +322,27 @@ impl Connection {
 
     /// Sends a request, marked with the number of its case for the access log.
     async fn send(&mut self, sent: &case::Sent, number: usize) -> Result<Response, ClientError> {
-        let request = sent.request().map(|it| it.header("x-case", &number.to_string()));
+        let request = sent
+            .request()
+            .map(|it| it.header("x-case", &number.to_string()));
         let exchange = async {
             match (self, request) {
                 (Self::Http1(client), Some(request)) => client.exchange(&request).await,
                 (Self::Http1(client), None) => {
                     let raw = sent.raw.as_deref().unwrap_or_default();
                     client.send_bytes(raw.as_bytes()).await?;
-                    client.read_response(raw.split(' ').next().unwrap_or_default()).await
+                    client
+                        .read_response(raw.split(' ').next().unwrap_or_default())
+                        .await
                 }
                 (Self::Http2(client), Some(request)) => client.send(&request).await,
                 (Self::Http2(_), None) => panic!("bytes are for HTTP/1"),
             }
         };
         let late = |_| panic!("no answer within {PATIENCE:?}: {:?}", sent.request);
-        tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(late)
+        tokio::time::timeout(PATIENCE, exchange)
+            .await
+            .unwrap_or_else(late)
     }
 
     async fn state(self) -> &'static str {

@@ -173,7 +173,11 @@ impl Sent {
         let line = self.request.as_ref()?;
         let (method, target) = line.split_once(' ').expect("METHOD TARGET");
         let mut request = Request::new(method, target);
-        if !self.headers.iter().any(|line| field(line).0.eq_ignore_ascii_case("host")) {
+        if !self
+            .headers
+            .iter()
+            .any(|line| field(line).0.eq_ignore_ascii_case("host"))
+        {
             request = request.host("interop.test");
         }
         for line in &self.headers {
@@ -186,7 +190,10 @@ impl Sent {
         if self.chunks.is_empty() {
             return Some(request.body(self.body.clone()));
         }
-        let chunks = self.chunks.iter().map(|chunk| format!("{:x}\r\n{chunk}\r\n", chunk.len()));
+        let chunks = self
+            .chunks
+            .iter()
+            .map(|chunk| format!("{:x}\r\n{chunk}\r\n", chunk.len()));
         let body = chunks.chain(["0\r\n\r\n".to_owned()]).collect::<String>();
         Some(request.header("transfer-encoding", "chunked").body(body))
     }

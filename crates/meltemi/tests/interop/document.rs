@@ -22,8 +22,8 @@ pub struct Placed {
 
 /// Reads YAML.
 pub fn read(path: &Path) -> Value {
-    let text = std::fs::read_to_string(path)
-        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let text =
+        std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -66,7 +66,8 @@ pub fn place(mut document: Value, upstreams: &BTreeMap<&str, (&str, u16)>) -> Pl
 /// name alone.
 pub fn with_filter_types(mut document: Value) -> Value {
     visit(&mut document, &mut |object| {
-        let router = object.get("name").and_then(Value::as_str) == Some("envoy.filters.http.router");
+        let router =
+            object.get("name").and_then(Value::as_str) == Some("envoy.filters.http.router");
         if router && !object.contains_key("typed_config") {
             let router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
             object.insert("typed_config".to_owned(), json!({ "@type": router }));

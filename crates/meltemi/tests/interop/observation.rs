@@ -38,7 +38,10 @@ impl Observation {
             self.say(&format!("response informational: {informational:?}"));
         }
         self.headers("response header", headers);
-        self.say(&format!("response body: {:?}", String::from_utf8_lossy(body)));
+        self.say(&format!(
+            "response body: {:?}",
+            String::from_utf8_lossy(body)
+        ));
         self.headers("response trailer", trailers);
     }
 
@@ -63,16 +66,22 @@ impl Observation {
                 _ => (name, value),
             });
             self.headers("upstream header", &headers.collect());
-            self.say(&format!("upstream body: {:?}", String::from_utf8_lossy(body)));
+            self.say(&format!(
+                "upstream body: {:?}",
+                String::from_utf8_lossy(body)
+            ));
             self.headers("upstream trailer", trailers);
         }
     }
 
     /// Adds a line.
     pub fn say(&mut self, line: &str) {
-        let masked = self.masks.iter().fold(line.to_owned(), |line, (text, stands_for)| {
-            line.replace(text, stands_for)
-        });
+        let masked = self
+            .masks
+            .iter()
+            .fold(line.to_owned(), |line, (text, stands_for)| {
+                line.replace(text, stands_for)
+            });
         self.lines.push(masked);
     }
 
@@ -104,8 +113,16 @@ fn is_uuid(value: &str) -> bool {
 
 /// Both reports side by side where they differ; `None` where they do not, lines that may differ
 /// set aside.
-pub fn difference(left: &Observation, right: &Observation, may_differ: &[String]) -> Option<String> {
-    let counts = |line: &&String| !may_differ.iter().any(|prefix| line.starts_with(prefix.as_str()));
+pub fn difference(
+    left: &Observation,
+    right: &Observation,
+    may_differ: &[String],
+) -> Option<String> {
+    let counts = |line: &&String| {
+        !may_differ
+            .iter()
+            .any(|prefix| line.starts_with(prefix.as_str()))
+    };
     let left: Vec<_> = left.lines.iter().filter(counts).collect();
     let right: Vec<_> = right.lines.iter().filter(counts).collect();
     if left == right {
