@@ -33,7 +33,7 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Why a resource or bootstrap was refused: its problems, in the order of its fields.
+/// Why a resource or bootstrap was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors {
     /// At least one, at most [`ConfigErrors::LIMIT`].

@@ -41,6 +41,7 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
         partly {
             upgrade_configs: "without connect_config",
             max_stream_duration: "",
+            max_grpc_timeout: "the same as timeout",
             metadata_match: "empty",
             include_vh_rate_limits: "without effect, as there are no rate limits",
             internal_redirect_action: "PASS_THROUGH_INTERNAL_REDIRECT",
@@ -65,7 +66,6 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
             path_rewrite_policy: "URI templates",
             path_rewrite: "use prefix_rewrite or regex_rewrite",
             retry_policy_typed_config: "use retry_policy",
-            max_grpc_timeout: "use max_stream_duration.grpc_timeout_header_max",
         }
         unsupported {
             flush_timeout, early_data_policy, request_mirror_policies, rate_limits, hash_policy,
@@ -84,16 +84,21 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
         Some(message) => stream_duration(message, &at.field("max_stream_duration")),
         None => (None, None),
     };
+    let timeout = limit(
+        timeout.as_ref(),
+        Some(Duration::from_secs(15)),
+        &at.field("timeout"),
+    );
+    let grpc_timeout_max = grpc_timeout_max.or_else(|| {
+        let most = max_grpc_timeout.as_ref();
+        older_grpc_timeout(most, timeout, &at.field("max_grpc_timeout"))
+    });
     let target = RouteTarget {
         cluster_not_found: not_found_status(
             *cluster_not_found_response_code,
             &at.field("cluster_not_found_response_code"),
         ),
-        timeout: limit(
-            timeout.as_ref(),
-            Some(Duration::from_secs(15)),
-            &at.field("timeout"),
-        ),
+        timeout,
         idle_timeout: override_limit(idle_timeout.as_ref(), &at.field("idle_timeout")),
         max_stream_duration,
         grpc_timeout_max,
@@ -321,6 +326,20 @@ fn stream_duration(message: &MaxStreamDuration, at: &At<'_>) -> StreamLimits {
             &at.field("grpc_timeout_header_max"),
         ),
     )
+}
+
+/// The older limit of `grpc-timeout`, which takes the place of `timeout` for gRPC requests. Beside
+/// a timeout that is the same it does what `grpc_timeout_header_max` does.
+fn older_grpc_timeout(
+    most: Option<&prost_types::Duration>,
+    timeout: Option<Duration>,
+    at: &At<'_>,
+) -> Option<Duration> {
+    let most = duration(most, at)?;
+    if (!most.is_zero()).then_some(most) != timeout {
+        at.refuse("a limit other than timeout; use max_stream_duration.grpc_timeout_header_max");
+    }
+    Some(most)
 }
 
 fn upgrade(message: &UpgradeConfig, at: &At<'_>) -> Option<(String, bool)> {

@@ -5,3 +5,4 @@ mod book;
 mod cases;
 mod coverage;
 mod path;
+mod secret;
