@@ -39,7 +39,9 @@ pub enum ControlPlaneError {
     #[error("the control plane: {0}")]
     Discovery(#[from] DiscoveryError),
     /// It cannot start because its addresses are taken.
-    #[error("{address} is taken: another mesh runs on {loopback}; choose other addresses with --loopback, such as {alternative}")]
+    #[error(
+        "{address} is taken: another mesh runs on {loopback}; choose other addresses with --loopback, such as {alternative}"
+    )]
     Taken {
         /// The address.
         address: SocketAddr,

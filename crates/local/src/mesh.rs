@@ -23,8 +23,8 @@ use crate::publish::{PublishError, Publisher};
 use crate::report::{Report, Reporter};
 use crate::runner::{PodEvent, RunnerContext, RunningPod};
 use crate::settings::{Settings, SettingsError};
-use crate::state::{MeshState, PodState, StateDirectory, StateError, write_private};
 use crate::startup::Startup;
+use crate::state::{MeshState, PodState, StateDirectory, StateError, write_private};
 
 /// How long a pod that goes is kept after the proxies were told of it.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -110,7 +110,9 @@ pub async fn run(
 ) -> Result<(), UpError> {
     let settings = Settings::load(&options.directories)?;
     let state = StateDirectory::take(options.state_dir.clone(), options.state_dir_named)?;
-    options.reporter.tell(Report::Starting { logs: state.logs() });
+    options
+        .reporter
+        .tell(Report::Starting { logs: state.logs() });
     let (sender, mut source) = mpsc::channel(QUEUE);
     let watching = meltemi_source::watch(options.directories.clone(), Defaults::default(), sender);
     let watching = tokio::spawn(watching);
@@ -129,9 +131,11 @@ pub async fn run(
         }
     }
     if platform.pods().is_empty() {
-        let names = options.directories.iter().map(|it| it.display().to_string());
+        let names = options
+            .directories
+            .iter()
+            .map(|it| it.display().to_string());
         let names: Vec<_> = names.collect();
-        let _ = state.leave();
         return Err(UpError::Nothing(names.join(", ")));
     }
     let control_plane = ControlPlane::start(options.loopback, state.ca(), initial).await?;
@@ -157,7 +161,11 @@ pub async fn run(
             kill,
             events: pod_events,
         },
-        publisher: Publisher::new(options.publish, options.gateway_port, options.reporter.clone()),
+        publisher: Publisher::new(
+            options.publish,
+            options.gateway_port,
+            options.reporter.clone(),
+        ),
         startup: Some(Startup::begin(control_plane.debug())),
         options,
         settings,
@@ -304,7 +312,8 @@ impl Mesh {
         for (name, plan) in wanted {
             if !self.pods.contains_key(&name) {
                 self.write_token(&plan)?;
-                self.pods.insert(name, RunningPod::start(plan, &self.runner));
+                self.pods
+                    .insert(name, RunningPod::start(plan, &self.runner));
             }
         }
         for warning in self.platform.take_warnings() {
@@ -346,7 +355,9 @@ impl Mesh {
             return Ok(());
         }
         let (namespace, account) = (&plan.pod.namespace, &plan.service_account);
-        let token = self.control_plane.token(namespace, account, TOKEN_LIFETIME)?;
+        let token = self
+            .control_plane
+            .token(namespace, account, TOKEN_LIFETIME)?;
         let path = self.proxy.token(namespace, account);
         Ok(write_private(&path, token.as_bytes())?)
     }
@@ -395,7 +406,9 @@ impl Mesh {
         drop(self.publisher);
         self.control_plane.stop().await;
         if let Err(error) = self.state.leave() {
-            self.options.reporter.tell(Report::Warning(error.to_string()));
+            self.options
+                .reporter
+                .tell(Report::Warning(error.to_string()));
         }
     }
 }

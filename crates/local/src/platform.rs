@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meltemi_model::{
-    AccessLog, Config, ConfigMap, Deployment, Kind, MeshConfig, Namespace, NamespaceName,
+    AccessLog, Config, ConfigMap, Deployment, Kind, Labels, MeshConfig, Namespace, NamespaceName,
     ResourceId, Secret, Service, ServiceAddresses, Workload, WorkloadRole,
 };
 use meltemi_snapshot::is_injected;
@@ -54,6 +54,9 @@ pub(crate) struct Platform {
     complete: bool,
     warnings: Vec<String>,
 }
+
+const CANONICAL_NAME: &str = "service.istio.io/canonical-name";
+const CANONICAL_REVISION: &str = "service.istio.io/canonical-revision";
 
 impl Values for Platform {
     fn config_map(&self, namespace: &str, name: &str, key: &str) -> Option<String> {
@@ -130,7 +133,10 @@ impl Platform {
     /// The mesh has started: from now on only pods that are ready get requests.
     pub(crate) fn started(&mut self) -> Vec<Event> {
         self.starting = false;
-        let holders = self.told.iter().filter(|(_, config)| !config.workloads().is_empty());
+        let holders = self
+            .told
+            .iter()
+            .filter(|(_, config)| !config.workloads().is_empty());
         let holders: Vec<_> = holders.map(|(id, _)| id.clone()).collect();
         holders.iter().flat_map(|id| self.tell(id)).collect()
     }
@@ -313,8 +319,8 @@ impl Platform {
 
     fn service(&mut self, written: &Service) -> Result<Service, Exhausted> {
         let mut service = written.clone();
-        let needs_one = service.addresses == ServiceAddresses::Unassigned
-            && service.external_name.is_none();
+        let needs_one =
+            service.addresses == ServiceAddresses::Unassigned && service.external_name.is_none();
         if needs_one {
             let id = ResourceId::of(Kind::Service, &service.meta);
             let ip = self.addresses.service(&id.to_string())?;
@@ -332,7 +338,11 @@ impl Platform {
         if gateway::is_gateway(written) {
             workload.role = WorkloadRole::Gateway;
         }
-        let sidecar = self.proxy_of(&workload) == ProxyKind::Sidecar;
+        let proxy = self.proxy_of(&workload);
+        if proxy != ProxyKind::None {
+            workload.meta.labels = workload.meta.labels.with(&canonical_labels(written));
+        }
+        let sidecar = proxy == ProxyKind::Sidecar;
         workload.application_address = sidecar.then(|| Loopback::application(ip));
         workload.ready = written.ready && (self.starting || self.ready.contains(&name));
         Ok(workload)
@@ -356,6 +366,15 @@ impl Platform {
             Some(_) | None => None,
         }
     }
+}
+
+/// The labels that Istio's injector gives to every pod with a proxy: what it is called in telemetry.
+fn canonical_labels(workload: &Workload) -> Labels {
+    let labels = [
+        (CANONICAL_NAME, workload.canonical_name()),
+        (CANONICAL_REVISION, workload.canonical_revision()),
+    ];
+    labels.into_iter().collect()
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the shape of the field")]

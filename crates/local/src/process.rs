@@ -136,10 +136,20 @@ fn start(plan: &ProcessPlan, context: &ProcessContext) -> io::Result<Child> {
             command.stdout(Stdio::piped()).stderr(Stdio::piped());
             let mut child = command.spawn()?;
             if let Some(stdout) = child.stdout.take() {
-                tokio::spawn(tell_lines(stdout, false, source.clone(), context.reporter.clone()));
+                tokio::spawn(tell_lines(
+                    stdout,
+                    false,
+                    source.clone(),
+                    context.reporter.clone(),
+                ));
             }
             if let Some(stderr) = child.stderr.take() {
-                tokio::spawn(tell_lines(stderr, true, source.clone(), context.reporter.clone()));
+                tokio::spawn(tell_lines(
+                    stderr,
+                    true,
+                    source.clone(),
+                    context.reporter.clone(),
+                ));
             }
             Ok(child)
         }

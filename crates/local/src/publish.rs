@@ -40,7 +40,9 @@ pub(crate) struct Publisher {
 
 /// A port that cannot be published.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot publish port {port} of {service} on {address}: {source}; choose other ports with --gateway-port, or another address with --publish")]
+#[error(
+    "cannot publish port {port} of {service} on {address}: {source}; choose other ports with --gateway-port, or another address with --publish"
+)]
 pub struct PublishError {
     service: String,
     port: u16,
@@ -68,12 +70,20 @@ impl Publisher {
     /// Publishes these ports and no others. The first error is returned when all have been tried.
     pub(crate) async fn set(&mut self, wanted: Vec<GatewayPort>) -> Result<(), PublishError> {
         let is_wanted = |key: &(String, u16)| {
-            wanted.iter().any(|it| (&it.service, it.port) == (&key.0, key.1))
+            wanted
+                .iter()
+                .any(|it| (&it.service, it.port) == (&key.0, key.1))
         };
-        let gone: Vec<_> = self.ports.keys().filter(|it| !is_wanted(it)).cloned().collect();
+        let gone: Vec<_> = self
+            .ports
+            .keys()
+            .filter(|it| !is_wanted(it))
+            .cloned()
+            .collect();
         for key in gone {
             if let Some(port) = self.ports.remove(&key) {
-                self.reporter.tell(Report::Unpublished(port.published.clone()));
+                self.reporter
+                    .tell(Report::Unpublished(port.published.clone()));
             }
         }
         let mut first_error = Ok(());
@@ -245,7 +255,10 @@ mod tests {
             tls: false,
             backends,
         };
-        publisher.set(vec![port(80, vec![gateway.address()])]).await.unwrap();
+        publisher
+            .set(vec![port(80, vec![gateway.address()])])
+            .await
+            .unwrap();
         let published = publisher.published();
         assert_eq!(published[0].address.port(), first);
         let client = Client::new(published[0].address);
@@ -259,7 +272,13 @@ mod tests {
     fn ports_are_shifted_together() {
         let reporter = Reporter::new(|_| {});
         let publisher = Publisher::new(Ipv4Addr::LOCALHOST.into(), 18080, reporter);
-        let cases = [(80, 18080), (443, 18443), (31400, 41400), (15021, 25021), (22, 18022)];
+        let cases = [
+            (80, 18080),
+            (443, 18443),
+            (31400, 41400),
+            (15021, 25021),
+            (22, 18022),
+        ];
         for (port, expected) in cases {
             assert_eq!(publisher.free_port(port), expected, "{port}");
         }

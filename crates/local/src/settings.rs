@@ -10,8 +10,9 @@
 //!     workingDir: ./catalog     # below the file's directory
 //!     env:
 //!       NODE_ENV: development
-//! try:                  # printed when the mesh is ready; {gateway} is its first published address
-//! - curl {gateway}/items
+//! try:                  # printed when the mesh is ready
+//! - curl {gateway}/items                # its first published address
+//! - "{meltemi} proxy-config route web"  # this program, as it was called
 //! ```
 
 use std::collections::BTreeMap;
@@ -138,7 +139,10 @@ try:
         let settings = Settings::parse(Path::new("/mesh/meltemi.yaml"), text).unwrap();
         let run = &settings.images["acme/catalog"];
         assert_eq!(run.command, ["node", "server.js"]);
-        assert_eq!(run.working_dir.as_deref(), Some(Path::new("/mesh/./catalog")));
+        assert_eq!(
+            run.working_dir.as_deref(),
+            Some(Path::new("/mesh/./catalog"))
+        );
         assert_eq!(run.env["NODE_ENV"], "development");
         assert_eq!(settings.r#try, ["curl {gateway}/items"]);
     }
@@ -152,7 +156,9 @@ try:
             ("images: {a: {command: [x], port: 1}}", "port"),
         ];
         for (text, expected) in cases {
-            let error = Settings::parse(Path::new("meltemi.yaml"), text).unwrap_err().to_string();
+            let error = Settings::parse(Path::new("meltemi.yaml"), text)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(expected), "{text}: {error}");
             assert!(error.starts_with("meltemi.yaml: "), "{error}");
         }

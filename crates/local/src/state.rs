@@ -191,7 +191,12 @@ impl StateDirectory {
     }
 
     /// Removes what is of no use without the mesh; of a directory that nobody named, everything.
+    /// Dropping the directory does the same.
     pub(crate) fn leave(self) -> Result<(), StateError> {
+        self.tidy()
+    }
+
+    fn tidy(&self) -> Result<(), StateError> {
         if self.named {
             remove(&self.path.join(STATE))?;
             remove(&self.tokens())?;
@@ -205,6 +210,13 @@ impl StateDirectory {
         remove(&self.path.join(STATE))?;
         remove(&self.tokens())?;
         remove(&self.logs())
+    }
+}
+
+impl Drop for StateDirectory {
+    fn drop(&mut self) {
+        // ignored: whoever wants to know calls `leave`; removing twice is removing once
+        let _ = self.tidy();
     }
 }
 
@@ -285,7 +297,9 @@ mod tests {
         let mesh = StateDirectory::take(path.clone(), true).unwrap();
         std::fs::create_dir(mesh.ca()).unwrap();
         write_private(&mesh.tokens().join("webapp.shop"), b"secret").unwrap();
-        let mode = std::fs::metadata(mesh.tokens().join("webapp.shop")).unwrap().permissions();
+        let mode = std::fs::metadata(mesh.tokens().join("webapp.shop"))
+            .unwrap()
+            .permissions();
         assert_eq!(mode.mode() & 0o777, 0o600);
         let (ca, tokens, logs) = (mesh.ca(), mesh.tokens(), mesh.logs());
         mesh.leave().unwrap();

@@ -50,12 +50,22 @@ Exit codes: 0 success, 1 error, 2 wrong usage.";
 pub(crate) struct Global {
     /// The control plane's debug address, HOST:PORT [env: MELTEMI_DISCOVERY] [default: that of the
     /// mesh that `up` runs, else 127.0.0.1:15014]
-    #[arg(long, global = true, value_name = "ADDRESS", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDRESS",
+        help_heading = "Global options"
+    )]
     pub discovery_address: Option<String>,
 
     /// The directory of the mesh that `up` runs [env: MELTEMI_STATE_DIR] [default:
     /// $XDG_RUNTIME_DIR/meltemi, else /tmp/meltemi-UID]
-    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        help_heading = "Global options"
+    )]
     pub state_dir: Option<PathBuf>,
 }
 

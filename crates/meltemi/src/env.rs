@@ -119,8 +119,12 @@ impl DiscoveryEnvironment {
 
 /// What the processes of `up` inherit.
 pub(crate) fn inherited() -> BTreeMap<String, String> {
-    let present = INHERITED.iter().filter_map(|name| Some((*name, variable(name)?)));
-    present.map(|(name, value)| (name.to_owned(), value)).collect()
+    let present = INHERITED
+        .iter()
+        .filter_map(|name| Some((*name, variable(name)?)));
+    present
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 /// A variable by name, for the sample workload, which documents its own.

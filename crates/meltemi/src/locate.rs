@@ -68,7 +68,11 @@ impl Locator {
         })?;
         if !answer.status.is_success() {
             let body = String::from_utf8_lossy(&answer.body);
-            bail!("http://{address}{SYNC_PATH}: {} {}", answer.status, body.trim());
+            bail!(
+                "http://{address}{SYNC_PATH}: {} {}",
+                answer.status,
+                body.trim()
+            );
         }
         SyncStatus::parse(&answer.body)
             .with_context(|| format!("http://{address}{SYNC_PATH} is not understood"))
@@ -109,7 +113,10 @@ impl Locator {
 
 /// The state directory, and whether somebody named it.
 pub(crate) fn state_dir(global: &Global, environment: &Environment) -> (PathBuf, bool) {
-    let named = global.state_dir.clone().or_else(|| environment.state_dir.clone());
+    let named = global
+        .state_dir
+        .clone()
+        .or_else(|| environment.state_dir.clone());
     match named {
         Some(directory) => (directory, true),
         None => (default_state_dir(environment.runtime_dir.as_deref()), false),
@@ -135,7 +142,10 @@ fn choose<'a>(proxies: &'a [Proxy], name: &str) -> Result<&'a Proxy> {
         Some((kind, _)) => bail!("{kind}/ is not understood: name a pod, or deployment/NAME"),
         None => name,
     };
-    let spellings = [Some((bare, None)), bare.rsplit_once('.').map(|(pod, ns)| (pod, Some(ns)))];
+    let spellings = [
+        Some((bare, None)),
+        bare.rsplit_once('.').map(|(pod, ns)| (pod, Some(ns))),
+    ];
     let mut found = Vec::new();
     for (pod, namespace) in spellings.into_iter().flatten() {
         let inside = |it: &&Proxy| namespace.is_none_or(|namespace| it.namespace == namespace);
@@ -159,7 +169,10 @@ fn choose<'a>(proxies: &'a [Proxy], name: &str) -> Result<&'a Proxy> {
         Some(first) if same => Ok(first),
         Some(_) => bail!("{name} is ambiguous: it may be {}", names(&found)),
         None if proxies.is_empty() => bail!("no proxy is connected to the control plane"),
-        None => bail!("no proxy {name}; there are {}", names(&proxies.iter().collect::<Vec<_>>())),
+        None => bail!(
+            "no proxy {name}; there are {}",
+            names(&proxies.iter().collect::<Vec<_>>())
+        ),
     }
 }
 
@@ -172,7 +185,9 @@ fn deployment(proxy: &Proxy) -> &str {
 }
 
 fn names(proxies: &[&Proxy]) -> String {
-    let names = proxies.iter().map(|it| format!("{}.{}", it.pod, it.namespace));
+    let names = proxies
+        .iter()
+        .map(|it| format!("{}.{}", it.pod, it.namespace));
     names.collect::<Vec<_>>().join(", ")
 }
 

@@ -53,6 +53,9 @@ mod tests {
         let mut table = Table::new(["NAME", "PORT"], 5);
         table.row(["a".to_owned(), "80".to_owned()]);
         table.row(["longer".to_owned(), String::new()]);
-        assert_eq!(table.to_string(), "NAME       PORT\na          80\nlonger\n");
+        assert_eq!(
+            table.to_string(),
+            "NAME       PORT\na          80\nlonger\n"
+        );
     }
 }

@@ -9,7 +9,15 @@ fn a_part_is_written_in_two_ways() {
         assert_eq!(part.to_string(), "127.77.0.0/16", "{text}");
         assert_eq!(part.control_plane().to_string(), "127.77.0.1");
     }
-    for text in ["", "127", "127.", "127.300", "10.0.0.0/16", "127.77.0.0/8", "127.77.1.0/16"] {
+    for text in [
+        "",
+        "127",
+        "127.",
+        "127.300",
+        "10.0.0.0/16",
+        "127.77.0.0/8",
+        "127.77.1.0/16",
+    ] {
         assert!(text.parse::<Loopback>().is_err(), "{text}");
     }
 }

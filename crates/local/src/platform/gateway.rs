@@ -106,14 +106,20 @@ pub(super) fn ports(told: &BTreeMap<ResourceId, Arc<Config>>) -> Vec<GatewayPort
             .filter(|it| it.meta.namespace == service.meta.namespace)
             .filter(|it| selector.selects(&it.meta.labels))
             .collect();
-        let tcp = service.ports.iter().filter(|it| it.protocol != Protocol::Udp);
+        let tcp = service
+            .ports
+            .iter()
+            .filter(|it| it.protocol != Protocol::Udp);
         for port in tcp {
             let target = |pod: &Workload| match &port.target {
                 TargetPort::Number(number) => Some(*number),
                 TargetPort::Name(name) => pod.named_port(name),
             };
             let servers = gateways(told)
-                .filter(|gateway| pods.iter().any(|it| gateway.selector.selects(&it.meta.labels)))
+                .filter(|gateway| {
+                    pods.iter()
+                        .any(|it| gateway.selector.selects(&it.meta.labels))
+                })
                 .flat_map(|gateway| &gateway.servers);
             let numbers: Vec<_> = pods.iter().filter_map(|it| target(it)).collect();
             let mut serving = servers.filter(|server| {

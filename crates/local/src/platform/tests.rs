@@ -54,13 +54,17 @@ spec:
 
 fn configs(yaml: &str) -> Vec<Arc<Config>> {
     let documents = meltemi_api::parse(None, yaml).unwrap();
-    let configs = documents.iter().map(|it| convert(it, &Defaults::default()).unwrap());
+    let configs = documents
+        .iter()
+        .map(|it| convert(it, &Defaults::default()).unwrap());
     configs.map(Arc::new).collect()
 }
 
 fn apply(platform: &mut Platform, yaml: &str) -> Vec<Event> {
     let configs = configs(yaml).into_iter();
-    configs.flat_map(|it| platform.on(Event::Apply(it))).collect()
+    configs
+        .flat_map(|it| platform.on(Event::Apply(it)))
+        .collect()
 }
 
 fn started(yaml: &[&str]) -> Platform {
@@ -73,7 +77,10 @@ fn started(yaml: &[&str]) -> Platform {
     for pod in platform.pods() {
         platform.set_ready(&pod.name(), true);
     }
-    assert!(platform.started().is_empty(), "nothing changes by the start");
+    assert!(
+        platform.started().is_empty(),
+        "nothing changes by the start"
+    );
     platform
 }
 
@@ -93,7 +100,10 @@ fn applied(events: &[Event]) -> Vec<&Config> {
 fn pods_and_services_get_addresses() {
     let mut platform = Platform::new(Loopback::default(), AccessLogging::Configured);
     let events = apply(&mut platform, SHOP);
-    let [Config::Namespace(_), Config::Service(Service { addresses, .. })] = applied(&events)[..]
+    let [
+        Config::Namespace(_),
+        Config::Service(Service { addresses, .. }),
+    ] = applied(&events)[..]
     else {
         panic!("{events:?}");
     };
@@ -116,12 +126,22 @@ fn the_same_resource_is_said_once() {
 fn a_namespace_that_comes_last_gives_sidecars() {
     let mut platform = Platform::new(Loopback::default(), AccessLogging::Configured);
     apply(&mut platform, &deployment(1, "v1"));
-    let [pod] = &platform.pods()[..] else { panic!() };
-    assert_eq!((pod.proxy, pod.ip()), (ProxyKind::None, pod.application_ip()));
+    let [pod] = &platform.pods()[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (pod.proxy, pod.ip()),
+        (ProxyKind::None, pod.application_ip())
+    );
     let events = apply(&mut platform, SHOP);
     let said = applied(&events);
-    assert!(said.iter().any(|it| it.kind() == Kind::Deployment), "{said:?}");
-    let [pod] = &platform.pods()[..] else { panic!() };
+    assert!(
+        said.iter().any(|it| it.kind() == Kind::Deployment),
+        "{said:?}"
+    );
+    let [pod] = &platform.pods()[..] else {
+        panic!()
+    };
     assert_eq!(pod.proxy, ProxyKind::Sidecar);
     assert_ne!(pod.ip(), pod.application_ip());
 }
@@ -173,9 +193,16 @@ fn a_gateway_is_added_where_one_is_wanted() {
     let mut platform = started(&[SHOP, &deployment(1, "v1")]);
     assert!(platform.gateway_ports().is_empty());
     let events = apply(&mut platform, GATEWAY);
-    assert_eq!(applied(&events).len(), 3, "gateway, its service and deployment: {events:?}");
+    assert_eq!(
+        applied(&events).len(),
+        3,
+        "gateway, its service and deployment: {events:?}"
+    );
     let pods = platform.pods();
-    let gateway = pods.iter().find(|it| it.proxy == ProxyKind::Router).unwrap();
+    let gateway = pods
+        .iter()
+        .find(|it| it.proxy == ProxyKind::Router)
+        .unwrap();
     assert_eq!(gateway.workload.workload_name(), "istio-ingressgateway");
     let ports = platform.gateway_ports();
     assert_eq!(ports.len(), 1, "nothing is served on 443: {ports:?}");
@@ -228,10 +255,12 @@ data:
         let mut platform = Platform::new(Loopback::default(), choice);
         let mut events = apply(&mut platform, written);
         events.extend(platform.on(Event::Ready));
-        let mesh = applied(&events).into_iter().find_map(|config| match config {
-            Config::MeshConfig(mesh) => Some(mesh.access_log.is_some()),
-            _ => None,
-        });
+        let mesh = applied(&events)
+            .into_iter()
+            .find_map(|config| match config {
+                Config::MeshConfig(mesh) => Some(mesh.access_log.is_some()),
+                _ => None,
+            });
         assert_eq!(mesh, expected, "{choice:?} {written}");
     }
 }

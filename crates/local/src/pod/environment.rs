@@ -120,7 +120,11 @@ fn field_value(pod: &Pod, field: &str) -> Result<String, String> {
         "status.podIP" | "status.podIPs" => pod.ip().to_string(),
         "status.hostIP" | "status.hostIPs" => "127.0.0.1".to_owned(),
         "spec.serviceAccountName" => pod.workload.service_account.to_string(),
-        "spec.nodeName" => pod.workload.node.clone().unwrap_or_else(|| "localhost".to_owned()),
+        "spec.nodeName" => pod
+            .workload
+            .node
+            .clone()
+            .unwrap_or_else(|| "localhost".to_owned()),
         other => return Err(format!("field {other} is not known on this machine")),
     })
 }

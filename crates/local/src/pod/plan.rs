@@ -65,7 +65,10 @@ pub(crate) fn plan(pod: &Pod, context: &PlanContext<'_>) -> (PodPlan, Vec<String
     if pod.proxy != ProxyKind::Router {
         for container in &pod.workload.containers {
             let it = application(pod, container, context);
-            let named = it.missing.iter().map(|what| format!("{}: {what}", container.name));
+            let named = it
+                .missing
+                .iter()
+                .map(|what| format!("{}: {what}", container.name));
             missing.extend(named);
             let idle = it.listens.is_empty() && it.stands_in;
             if idle && listens.is_empty() && container == last(pod) {
@@ -116,8 +119,14 @@ fn proxy(pod: &Pod, role: &str, context: &PlanContext<'_>) -> ProcessPlan {
             ("POD_NAMESPACE", namespace.clone()),
             ("INSTANCE_IP", pod.ip().to_string()),
             ("SERVICE_ACCOUNT", workload.service_account.to_string()),
-            ("ISTIO_META_WORKLOAD_NAME", workload.workload_name().to_owned()),
-            ("ISTIO_METAJSON_LABELS", labels.expect("a map of texts is JSON")),
+            (
+                "ISTIO_META_WORKLOAD_NAME",
+                workload.workload_name().to_owned(),
+            ),
+            (
+                "ISTIO_METAJSON_LABELS",
+                labels.expect("a map of texts is JSON"),
+            ),
             ("ISTIO_META_INTERCEPTION_MODE", "NONE".to_owned()),
             ("TRUST_DOMAIN", context.proxy.trust_domain.clone()),
         ]
@@ -188,7 +197,10 @@ fn application(pod: &Pod, container: &Container, context: &PlanContext<'_>) -> A
         .then(|| find_program(&words[0], working_dir.as_deref(), env.get("PATH")))
         .flatten();
     if mapped.is_some() && found.is_none() {
-        missing.push(format!("images.{}.command: no program {}", container.image, words[0]));
+        missing.push(format!(
+            "images.{}.command: no program {}",
+            container.image, words[0]
+        ));
     }
     let stands_in = found.is_none();
     let (title, program, args) = match found {
@@ -200,7 +212,10 @@ fn application(pod: &Pod, container: &Container, context: &PlanContext<'_>) -> A
     };
     let listens = if stands_in {
         let listen = env.get("LISTEN_ADDR").map_or("", String::as_str);
-        listen.split(',').filter_map(|it| it.trim().parse().ok()).collect()
+        listen
+            .split(',')
+            .filter_map(|it| it.trim().parse().ok())
+            .collect()
     } else {
         tcp_ports(container, ip).collect()
     };
@@ -278,6 +293,5 @@ fn find_program(name: &str, below: Option<&Path>, path: Option<&String>) -> Opti
 
 fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
-    std::fs::metadata(path)
-        .is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
+    std::fs::metadata(path).is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
 }

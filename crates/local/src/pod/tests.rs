@@ -79,7 +79,10 @@ fn an_image_is_stood_in_for() {
     let (plan, missing) = planned(containers, ProxyKind::Sidecar, &Settings::default());
     assert!(missing.is_empty(), "{missing:?}");
     let app = only_application(&plan);
-    assert_eq!((app.program.as_path(), &app.args[..]), (Path::new("/bin/meltemi"), &["app".to_owned()][..]));
+    assert_eq!(
+        (app.program.as_path(), &app.args[..]),
+        (Path::new("/bin/meltemi"), &["app".to_owned()][..])
+    );
     let expected = [
         ("LISTEN_ADDR", "127.77.129.1:8080"),
         ("NAME", "web"),
@@ -108,13 +111,28 @@ fn a_pod_without_a_sidecar_has_one_address_and_no_proxy() {
 
 #[test]
 fn the_agent_is_told_who_it_is() {
-    let (plan, _) = planned("[{name: web, image: x}]", ProxyKind::Sidecar, &Settings::default());
+    let (plan, _) = planned(
+        "[{name: web, image: x}]",
+        ProxyKind::Sidecar,
+        &Settings::default(),
+    );
     let agent = &plan.processes[0];
     assert_eq!(agent.args[..2], ["agent", "sidecar"]);
-    for flag in ["--discovery=127.77.0.1:15012", "--token=/state/tokens/clerk.shop", "--admin=127.77.1.1:15000"] {
-        assert!(agent.args.iter().any(|it| it == flag), "{flag}: {:?}", agent.args);
+    for flag in [
+        "--discovery=127.77.0.1:15012",
+        "--token=/state/tokens/clerk.shop",
+        "--admin=127.77.1.1:15000",
+    ] {
+        assert!(
+            agent.args.iter().any(|it| it == flag),
+            "{flag}: {:?}",
+            agent.args
+        );
     }
-    assert_eq!(agent.env["ISTIO_METAJSON_LABELS"], r#"{"app":"web","version":"v1"}"#);
+    assert_eq!(
+        agent.env["ISTIO_METAJSON_LABELS"],
+        r#"{"app":"web","version":"v1"}"#
+    );
     assert_eq!(agent.env["MELTEMI_APP_ADDRESS"], "127.77.129.1");
 }
 
@@ -137,7 +155,10 @@ fn a_command_that_is_here_runs_as_it_is() {
     assert_eq!(app.args, ["-c", "serve 127.77.129.1 hello $(NAME)"]);
     assert_eq!(app.env["WHO"], "web");
     assert_eq!(app.env["LISTEN_ADDR"], "127.77.129.1:8080");
-    assert_eq!(missing, ["web: variable PASSWORD: Secret shop/none has no text under none"]);
+    assert_eq!(
+        missing,
+        ["web: variable PASSWORD: Secret shop/none has no text under none"]
+    );
 }
 
 #[test]
@@ -156,27 +177,42 @@ fn an_image_may_have_a_command_here() {
     let containers = "[{name: web, image: acme/web, command: [/web], args: [--fast], ports: [{containerPort: 1}]}]";
     let (plan, missing) = planned(containers, ProxyKind::Sidecar, &settings("env"));
     let app = only_application(&plan);
-    assert_eq!((app.args.join(" "), missing.len()), ("run --fast".to_owned(), 0));
+    assert_eq!(
+        (app.args.join(" "), missing.len()),
+        ("run --fast".to_owned(), 0)
+    );
     assert_eq!(app.env["MODE"], "local");
     let (plan, missing) = planned(containers, ProxyKind::Sidecar, &settings("no-such-program"));
     assert_eq!(only_application(&plan).args, ["app"]);
-    assert_eq!(missing, ["web: images.acme/web.command: no program no-such-program"]);
+    assert_eq!(
+        missing,
+        ["web: images.acme/web.command: no program no-such-program"]
+    );
 }
 
 #[test]
 fn a_stand_in_without_ports_is_left_out() {
-    let containers = "[{name: web, image: a, ports: [{containerPort: 1}]}, {name: helper, image: b}]";
+    let containers =
+        "[{name: web, image: a, ports: [{containerPort: 1}]}, {name: helper, image: b}]";
     let (plan, missing) = planned(containers, ProxyKind::Sidecar, &Settings::default());
     assert_eq!(only_application(&plan).name, "web");
     assert!(missing.is_empty(), "{missing:?}");
-    let (plan, missing) = planned("[{name: helper, image: b}]", ProxyKind::Sidecar, &Settings::default());
+    let (plan, missing) = planned(
+        "[{name: helper, image: b}]",
+        ProxyKind::Sidecar,
+        &Settings::default(),
+    );
     assert_eq!(plan.processes.len(), 1, "the proxy alone");
     assert_eq!(missing, ["helper: it declares no port"]);
 }
 
 #[test]
 fn a_gateway_is_its_proxy() {
-    let (plan, _) = planned("[{name: istio-proxy, image: auto}]", ProxyKind::Router, &Settings::default());
+    let (plan, _) = planned(
+        "[{name: istio-proxy, image: auto}]",
+        ProxyKind::Router,
+        &Settings::default(),
+    );
     assert_eq!(plan.processes.len(), 1);
     assert_eq!(plan.processes[0].args[1], "router");
     assert!(plan.listens.is_empty());

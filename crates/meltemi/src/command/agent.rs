@@ -40,10 +40,18 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "HOST:PORT")]
     discovery: Option<String>,
     /// The roots that the control plane's certificate must lead to, PEM
-    #[arg(long, value_name = "FILE", default_value = "/var/run/secrets/istio/root-cert.pem")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/var/run/secrets/istio/root-cert.pem"
+    )]
     root_cert: PathBuf,
     /// The token that proves who this is; read anew at each use
-    #[arg(long, value_name = "FILE", default_value = "/var/run/secrets/tokens/istio-token")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/var/run/secrets/tokens/istio-token"
+    )]
     token: PathBuf,
     /// Where administration listens [default: 127.0.0.1:15000]
     #[arg(long, value_name = "ADDRESS")]
@@ -141,9 +149,8 @@ fn options(
     let ip = instance_ip.context("INSTANCE_IP is not set: which address has this pod?")?;
     let drain_time = match (drain_time_s, config.termination_drain_duration) {
         (Some(seconds), _) => Duration::from_secs(seconds),
-        (None, Some(text)) => {
-            duration(&text).map_err(|error| error.context("PROXY_CONFIG: terminationDrainDuration"))?
-        }
+        (None, Some(text)) => duration(&text)
+            .map_err(|error| error.context("PROXY_CONFIG: terminationDrainDuration"))?,
         (None, None) => Duration::from_secs(5),
     };
     let labels: BTreeMap<String, String> = match labels {
@@ -164,7 +171,9 @@ fn options(
         dns_domain: domain.unwrap_or_else(|| format!("{namespace}.svc.cluster.local")),
         trust_domain: trust_domain.unwrap_or_else(|| "cluster.local".to_owned()),
         interception: interception_mode(interception.as_deref())?,
-        app_address: app_address.map(|it| address("MELTEMI_APP_ADDRESS", &it)).transpose()?,
+        app_address: app_address
+            .map(|it| address("MELTEMI_APP_ADDRESS", &it))
+            .transpose()?,
         discovery: discovery
             .or(config.discovery_address)
             .unwrap_or_else(|| "istiod.istio-system.svc:15012".to_owned()),

@@ -21,7 +21,12 @@ Examples:
   meltemi discovery --config-dir manifests --ca-dir ca --plugged-ca /etc/cacerts")]
 pub(crate) struct Arguments {
     /// A directory or file of resources, which is watched; may be given several times
-    #[arg(long = "config-dir", alias = "configDir", value_name = "DIR", required = true)]
+    #[arg(
+        long = "config-dir",
+        alias = "configDir",
+        value_name = "DIR",
+        required = true
+    )]
     config: Vec<PathBuf>,
     /// The mesh configuration: Istio's MeshConfig
     #[arg(long, alias = "meshConfig", value_name = "FILE")]
@@ -39,7 +44,12 @@ pub(crate) struct Arguments {
     #[arg(long, alias = "monitoringAddr", value_name = "ADDRESS", default_value = ":15014", value_parser = listen_address)]
     monitoring_addr: SocketAddr,
     /// Where xDS is served in plain text; `off` for nowhere
-    #[arg(long, alias = "grpcAddr", value_name = "ADDRESS", default_value = "127.0.0.1:15010")]
+    #[arg(
+        long,
+        alias = "grpcAddr",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:15010"
+    )]
     grpc_addr: String,
     /// Allow plain text on an address that other machines reach
     #[arg(long)]
@@ -79,7 +89,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
 
 /// A duration as Go writes it, in as far as Istio's settings use that: `100ms`, `10s`, `1m30s`, `2h`.
 pub(crate) fn duration(text: &str) -> Result<Duration> {
-    let units = [("ms", 1), ("us", 0), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+    let units = [
+        ("ms", 1),
+        ("us", 0),
+        ("s", 1000),
+        ("m", 60_000),
+        ("h", 3_600_000),
+    ];
     let mut rest = text.trim();
     let mut total = Duration::ZERO;
     if rest.is_empty() {
@@ -88,7 +104,9 @@ pub(crate) fn duration(text: &str) -> Result<Duration> {
     while !rest.is_empty() {
         let end = rest.find(|it: char| !it.is_ascii_digit() && it != '.');
         let (number, after) = rest.split_at(end.unwrap_or(rest.len()));
-        let number: f64 = number.parse().with_context(|| format!("{text:?} is no duration"))?;
+        let number: f64 = number
+            .parse()
+            .with_context(|| format!("{text:?} is no duration"))?;
         let found = units.iter().find(|(unit, _)| after.starts_with(unit));
         let Some((unit, milliseconds)) = found else {
             bail!("{text:?} is no duration such as 100ms, 10s or 1m30s");
@@ -135,7 +153,11 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
     options.expose_plaintext_xds = expose_grpc;
     options.plaintext_xds = match grpc_addr.as_str() {
         "off" => None,
-        text => Some(listen_address(text).map_err(anyhow::Error::msg).context("--grpc-addr")?),
+        text => Some(
+            listen_address(text)
+                .map_err(anyhow::Error::msg)
+                .context("--grpc-addr")?,
+        ),
     };
     for name in server_name {
         match name.parse::<IpAddr>() {
@@ -144,7 +166,10 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
         }
     }
     options.trust_domain = match trust_domain {
-        Some(text) => Some(text.parse().with_context(|| format!("--trust-domain: {text:?}"))?),
+        Some(text) => Some(
+            text.parse()
+                .with_context(|| format!("--trust-domain: {text:?}"))?,
+        ),
         None => None,
     };
     options.root_namespace = root_namespace.as_str().into();
@@ -163,9 +188,13 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
 
 /// An address to listen on; `:PORT` is every address.
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    let any = text.strip_prefix(':').map(|port| format!("{}:{port}", Ipv4Addr::UNSPECIFIED));
+    let any = text
+        .strip_prefix(':')
+        .map(|port| format!("{}:{port}", Ipv4Addr::UNSPECIFIED));
     let address = any.as_deref().unwrap_or(text);
-    address.parse().map_err(|_| format!("{text:?} is no address with a port"))
+    address
+        .parse()
+        .map_err(|_| format!("{text:?} is no address with a port"))
 }
 
 #[cfg(test)]
@@ -178,9 +207,18 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_go_writes_them() {
-        let cases = [("100ms", 100), ("10s", 10_000), ("1m30s", 90_000), ("1.5h", 5_400_000)];
+        let cases = [
+            ("100ms", 100),
+            ("10s", 10_000),
+            ("1m30s", 90_000),
+            ("1.5h", 5_400_000),
+        ];
         for (text, milliseconds) in cases {
-            assert_eq!(duration(text).unwrap(), Duration::from_millis(milliseconds), "{text}");
+            assert_eq!(
+                duration(text).unwrap(),
+                Duration::from_millis(milliseconds),
+                "{text}"
+            );
         }
         for text in ["", "10", "s", "10x", "-1s"] {
             assert!(duration(text).is_err(), "{text}");
@@ -190,7 +228,10 @@ mod tests {
     #[test]
     fn a_port_alone_is_every_address() {
         assert_eq!(listen_address(":8080").unwrap().to_string(), "0.0.0.0:8080");
-        assert_eq!(listen_address("127.0.0.1:1").unwrap().to_string(), "127.0.0.1:1");
+        assert_eq!(
+            listen_address("127.0.0.1:1").unwrap().to_string(),
+            "127.0.0.1:1"
+        );
         assert!(listen_address("8080").is_err());
     }
 }

@@ -27,7 +27,12 @@ Examples:
   meltemi proxy --mode validate -c bootstrap.yaml")]
 pub(crate) struct Arguments {
     /// The bootstrap, YAML or JSON
-    #[arg(short, long, value_name = "FILE", required_unless_present = "config_yaml")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        required_unless_present = "config_yaml"
+    )]
     config_path: Option<PathBuf>,
     /// A bootstrap in the argument itself; goes over that of the file, field by field
     #[arg(long, value_name = "YAML")]
@@ -80,14 +85,19 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> Result<()> {
         service_cluster: _,
         disable_hot_restart: _,
     } = arguments;
-    let config_path = config_path.map(|it| it.display().to_string()).unwrap_or_default();
+    let config_path = config_path
+        .map(|it| it.display().to_string())
+        .unwrap_or_default();
     if mode == Mode::Validate {
         return Ok(terminal.print(&format!("configuration '{config_path}' OK\n"))?);
     }
     let logs = logging::to_stderr(log_level)?;
     if let Some(levels) = component_log_level {
         let levels = component_levels(&levels)?;
-        let levels: Vec<_> = levels.iter().map(|(name, level)| (name.as_str(), *level)).collect();
+        let levels: Vec<_> = levels
+            .iter()
+            .map(|(name, level)| (name.as_str(), *level))
+            .collect();
         let unknown = |name: &str| anyhow::anyhow!("--component-log-level: no logger {name:?}");
         logs.set(&levels).map_err(unknown)?;
     }
@@ -139,7 +149,10 @@ fn bootstrap(arguments: &Arguments) -> Result<Bootstrap> {
         merged.merge(over.encode_to_vec().as_slice())?;
     }
     let node = merged.node.get_or_insert_default();
-    for (field, value) in [(&mut node.id, service_node), (&mut node.cluster, service_cluster)] {
+    for (field, value) in [
+        (&mut node.id, service_node),
+        (&mut node.cluster, service_cluster),
+    ] {
         if let (true, Some(value)) = (field.is_empty(), value) {
             field.clone_from(value);
         }

@@ -114,7 +114,10 @@ impl Subject {
         let text = self.get(locator, "/config_dump")?;
         let from = match (&self.pod, &self.file) {
             (Some(pod), _) => pod.clone(),
-            (None, file) => file.as_ref().map(|it| it.display().to_string()).unwrap_or_default(),
+            (None, file) => file
+                .as_ref()
+                .map(|it| it.display().to_string())
+                .unwrap_or_default(),
         };
         ConfigDump::parse(&text).context(from)
     }
@@ -134,7 +137,10 @@ impl Subject {
 }
 
 fn unreachable(proxy: &Proxy) -> String {
-    format!("{}.{}: its administration does not answer", proxy.pod, proxy.namespace)
+    format!(
+        "{}.{}: its administration does not answer",
+        proxy.pod, proxy.namespace
+    )
 }
 
 /// The messages; tells of what was left out.

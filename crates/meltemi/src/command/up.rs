@@ -91,8 +91,8 @@ pub(crate) fn run(
         bail!("{}: no such file or directory", missing.display());
     }
     let (state_dir, state_dir_named) = locate::state_dir(global, environment);
-    let state_dir = std::path::absolute(&state_dir)
-        .with_context(|| state_dir.display().to_string())?;
+    let state_dir =
+        std::path::absolute(&state_dir).with_context(|| state_dir.display().to_string())?;
     let executable = std::env::current_exe().context("where this program is")?;
     let mut printer = Printer::new(*terminal, &directories, loopback, &executable, verbose);
     if let Some(directory) = global.state_dir.as_ref().filter(|_| state_dir_named) {

@@ -36,7 +36,8 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> Result<ExitCode>
         namespace: namespace.as_str().into(),
         ..Defaults::default()
     };
-    let (stdin, files): (Vec<_>, Vec<_>) = filenames.into_iter().partition(|it| it.as_os_str() == "-");
+    let (stdin, files): (Vec<_>, Vec<_>) =
+        filenames.into_iter().partition(|it| it.as_os_str() == "-");
     let (configs, mut problems) = meltemi_source::load(&files, defaults.clone())?;
     let mut valid = configs.len();
     if !stdin.is_empty() {

@@ -54,7 +54,8 @@ impl Filter {
             direction,
         } = self;
         let contains = |part: &Option<String>, whole: &str| {
-            part.as_ref().is_none_or(|part| whole.contains(part.as_str()))
+            part.as_ref()
+                .is_none_or(|part| whole.contains(part.as_str()))
         };
         let Some(key) = ClusterKey::parse(name) else {
             return port.is_none()

@@ -2,8 +2,8 @@
 //!
 //! In: Envoy's messages. Out: cells of tables.
 
-use meltemi_xds::pb::envoy::config::core::v3::{Metadata, SocketAddress, address, socket_address};
 use meltemi_xds::pb::envoy::config::core::v3::Address;
+use meltemi_xds::pb::envoy::config::core::v3::{Metadata, SocketAddress, address, socket_address};
 use meltemi_xds::pb::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
 use meltemi_xds::pb::envoy::config::route::v3::query_parameter_matcher::QueryParameterMatchSpecifier;
 use meltemi_xds::pb::envoy::config::route::v3::route::Action;
@@ -78,7 +78,16 @@ pub(super) fn management(metadata: Option<&Metadata>) -> String {
     };
     let pieces: Vec<_> = path.split('/').collect();
     match pieces.as_slice() {
-        ["", "apis", "networking.istio.io", _, "namespaces", namespace, _, name] => {
+        [
+            "",
+            "apis",
+            "networking.istio.io",
+            _,
+            "namespaces",
+            namespace,
+            _,
+            name,
+        ] => {
             format!("{name}.{namespace}")
         }
         _ => "<unknown>".to_owned(),
@@ -98,9 +107,16 @@ pub(super) fn domains(all: &[String]) -> String {
     let plain: Vec<_> = all.iter().filter(without_port).collect();
     let is_longer = |domain: &str| {
         let shorter = [".svc.cluster.local", ".svc"].map(|end| domain.strip_suffix(end));
-        shorter.into_iter().flatten().any(|it| plain.iter().any(|other| *other == it))
+        shorter
+            .into_iter()
+            .flatten()
+            .any(|it| plain.iter().any(|other| *other == it))
     };
-    let shown: Vec<_> = plain.iter().filter(|it| !is_longer(it)).map(|it| it.as_str()).collect();
+    let shown: Vec<_> = plain
+        .iter()
+        .filter(|it| !is_longer(it))
+        .map(|it| it.as_str())
+        .collect();
     if shown.len() > SHOWN_DOMAINS {
         let first = shown[..SHOWN_DOMAINS].join(", ");
         return format!("{first} + {} more...", shown.len() - SHOWN_DOMAINS);
@@ -194,9 +210,11 @@ pub(super) fn referred(route: &Route) -> Vec<&str> {
     match &route.action {
         Some(Action::Route(action)) => match &action.cluster_specifier {
             Some(ClusterSpecifier::Cluster(name)) => vec![name],
-            Some(ClusterSpecifier::WeightedClusters(weighted)) => {
-                weighted.clusters.iter().map(|it| it.name.as_str()).collect()
-            }
+            Some(ClusterSpecifier::WeightedClusters(weighted)) => weighted
+                .clusters
+                .iter()
+                .map(|it| it.name.as_str())
+                .collect(),
             Some(_) | None => Vec::new(),
         },
         Some(_) | None => Vec::new(),
@@ -227,8 +245,10 @@ mod tests {
         let all = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let cases = [
             ("*", "*"),
-            ("catalog.shop.svc.cluster.local catalog.shop.svc.cluster.local:80 catalog catalog:80 catalog.shop catalog.shop.svc 127.77.64.1",
-             "catalog, catalog.shop + 1 more..."),
+            (
+                "catalog.shop.svc.cluster.local catalog.shop.svc.cluster.local:80 catalog catalog:80 catalog.shop catalog.shop.svc 127.77.64.1",
+                "catalog, catalog.shop + 1 more...",
+            ),
             ("[fd00::1] [fd00::1]:80", "[fd00::1]"),
         ];
         for (given, expected) in cases {

@@ -56,7 +56,9 @@ impl Filter {
             status,
         } = self;
         let same = |wanted: &Option<String>, is: &str| {
-            wanted.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(is))
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| wanted.eq_ignore_ascii_case(is))
         };
         let (at, on) = socket(host.address.as_ref());
         same(address, &at)
@@ -112,7 +114,12 @@ fn table(clusters: &[ClusterStatus]) -> Table {
             Some(port) => format!("{address}:{port}"),
             None => address,
         };
-        table.row([endpoint, health.to_owned(), check.to_owned(), cluster.to_owned()]);
+        table.row([
+            endpoint,
+            health.to_owned(),
+            check.to_owned(),
+            cluster.to_owned(),
+        ]);
     }
     table
 }

@@ -84,7 +84,9 @@ impl Filter {
         } = self;
         let (at, on) = socket(listener.address.as_ref());
         let same = |wanted: &Option<String>, is: &str| {
-            wanted.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(is))
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| wanted.eq_ignore_ascii_case(is))
         };
         same(address, &at)
             && port.is_none_or(|port| Some(port) == on)
@@ -136,7 +138,10 @@ fn table(listeners: &[Listener]) -> Table {
 }
 
 fn chains(listener: &Listener) -> impl Iterator<Item = &FilterChain> {
-    listener.filter_chains.iter().chain(&listener.default_filter_chain)
+    listener
+        .filter_chains
+        .iter()
+        .chain(&listener.default_filter_chain)
 }
 
 fn listener_type(listener: &Listener) -> &'static str {
@@ -186,7 +191,9 @@ fn chain_match(chain: &FilterChain) -> String {
         words.push(format!("Trans: {}", it.transport_protocol));
     }
     if !it.application_protocols.is_empty() {
-        let known = PROTOCOLS.iter().find(|(_, set)| it.application_protocols == *set);
+        let known = PROTOCOLS
+            .iter()
+            .find(|(_, set)| it.application_protocols == *set);
         words.push(match known {
             Some((name, _)) => (*name).to_owned(),
             None => format!("App: {}", it.application_protocols.join(",")),
@@ -260,7 +267,10 @@ fn inline_routes(table: &RouteConfiguration) -> String {
         return cluster(&destinations(route));
     }
     let hosts = table.virtual_hosts.iter().map(|host| {
-        let routes = host.routes.iter().map(|it| route_match(it.r#match.as_ref()));
+        let routes = host
+            .routes
+            .iter()
+            .map(|it| route_match(it.r#match.as_ref()));
         let routes = routes.collect::<Vec<_>>().join(", ");
         match domains(&host.domains).as_str() {
             "*" => routes,

@@ -64,11 +64,13 @@ pub(super) fn run(arguments: Arguments, locator: &Locator, terminal: &Terminal) 
 fn path(levels: &str) -> Result<String> {
     for entry in levels.split(',') {
         let level = entry.rsplit(':').next().unwrap_or(entry);
-        logging::parse_level(level).map_err(|choices| {
-            anyhow::anyhow!("--level: {level:?} is no level; {choices}")
-        })?;
+        logging::parse_level(level)
+            .map_err(|choices| anyhow::anyhow!("--level: {level:?} is no level; {choices}"))?;
     }
-    let named = levels.split(',').filter(|entry| entry.contains(':')).count();
+    let named = levels
+        .split(',')
+        .filter(|entry| entry.contains(':'))
+        .count();
     match (named, levels.split(',').count()) {
         (0, 1) => Ok(format!("/logging?level={levels}")),
         (0, _) => bail!("--level: name a logger for each level, LOGGER:LEVEL,LOGGER:LEVEL"),
@@ -86,7 +88,10 @@ mod tests {
     #[test]
     fn levels_become_requests() {
         assert_eq!(path("debug").unwrap(), "/logging?level=debug");
-        assert_eq!(path("http:debug,tls:off").unwrap(), "/logging?paths=http:debug,tls:off");
+        assert_eq!(
+            path("http:debug,tls:off").unwrap(),
+            "/logging?paths=http:debug,tls:off"
+        );
         for wrong in ["loud", "debug,info", "http:loud", "http:debug,info"] {
             assert!(path(wrong).is_err(), "{wrong}");
         }

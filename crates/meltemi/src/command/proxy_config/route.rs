@@ -66,7 +66,13 @@ fn table(tables: &[RouteConfiguration]) -> Table {
     let mut rows = Table::new(headings, 5);
     for table in tables {
         for host in &table.virtual_hosts {
-            let start = || [table.name.clone(), host.name.clone(), domains(&host.domains)];
+            let start = || {
+                [
+                    table.name.clone(),
+                    host.name.clone(),
+                    domains(&host.domains),
+                ]
+            };
             for route in host.routes.iter().filter(|it| !passes_through(it)) {
                 let [name, host, domains] = start();
                 rows.row([
@@ -80,7 +86,14 @@ fn table(tables: &[RouteConfiguration]) -> Table {
             }
             if host.routes.is_empty() {
                 let [name, host, domains] = start();
-                rows.row([name, host, domains, "/*".into(), "404".into(), String::new()]);
+                rows.row([
+                    name,
+                    host,
+                    domains,
+                    "/*".into(),
+                    "404".into(),
+                    String::new(),
+                ]);
             }
         }
     }

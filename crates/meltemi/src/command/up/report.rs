@@ -38,7 +38,10 @@ impl Printer {
         executable: &Path,
         verbose: bool,
     ) -> Self {
-        let directories: Vec<_> = directories.iter().map(|it| it.display().to_string()).collect();
+        let directories: Vec<_> = directories
+            .iter()
+            .map(|it| it.display().to_string())
+            .collect();
         Self {
             terminal,
             directories: directories.join(", "),
@@ -61,7 +64,10 @@ impl Printer {
         match report {
             Report::Starting { logs } => self.starting(&logs),
             Report::ControlPlane { discovery, debug } => {
-                self.line("control plane", &format!("{discovery}, debug and metrics on http://{debug}/debug"));
+                self.line(
+                    "control plane",
+                    &format!("{discovery}, debug and metrics on http://{debug}/debug"),
+                );
             }
             Report::PodStarted(pod) => self.pod(&pod),
             Report::PodReady(pod) => self.out(&format!("{pod} is ready")),
@@ -76,7 +82,12 @@ impl Printer {
                 how,
                 log,
                 restart_in,
-            } => self.exited(&format!("{pod}: {process}"), &how, log.as_deref(), restart_in),
+            } => self.exited(
+                &format!("{pod}: {process}"),
+                &how,
+                log.as_deref(),
+                restart_in,
+            ),
             Report::Output {
                 source,
                 stderr,
@@ -89,9 +100,12 @@ impl Printer {
                     self.out(&format!("{mark} {line}"));
                 }
             }
-            Report::Problem(problem) => self.terminal.say(Style::Red, "error", &problem.to_string()),
+            Report::Problem(problem) => {
+                self.terminal.say(Style::Red, "error", &problem.to_string())
+            }
             Report::Resolved(problem) => {
-                self.terminal.say(Style::Green, "resolved", &problem.to_string());
+                self.terminal
+                    .say(Style::Green, "resolved", &problem.to_string());
             }
             Report::Published(port) => {
                 let text = format!("{} for port {} of {}", url(&port), port.port, port.service);
@@ -122,9 +136,15 @@ impl Printer {
         if let Err(error) = started {
             self.terminal.warning(&format!("{error:#}"));
         }
-        self.out(&format!("A mesh of {} on {}", self.directories, self.loopback));
+        self.out(&format!(
+            "A mesh of {} on {}",
+            self.directories, self.loopback
+        ));
         if !self.verbose {
-            self.line("logs", &format!("{}/POD/{{proxy,CONTAINER}}.log", logs.display()));
+            self.line(
+                "logs",
+                &format!("{}/POD/{{proxy,CONTAINER}}.log", logs.display()),
+            );
         }
     }
 
@@ -164,19 +184,21 @@ impl Printer {
     fn ready(&mut self, commands: &[String], example: Option<&str>) {
         self.ready = true;
         let gateway = self.published.first().map(url);
-        let mut tries: Vec<_> = match &gateway {
-            Some(gateway) if commands.is_empty() => vec![format!("curl {gateway}/")],
-            Some(gateway) => commands.iter().map(|it| it.replace("{gateway}", gateway)).collect(),
-            None => Vec::new(),
-        };
-        let Self { program, flags, .. } = self;
-        tries.push(format!("{program} proxy-status{flags}"));
-        if let Some(example) = example {
-            tries.push(format!("{program} proxy-config route {example}{flags}"));
+        let meltemi = format!("{}{}", self.program, self.flags);
+        let own = commands
+            .iter()
+            .filter(|it| gateway.is_some() || !it.contains("{gateway}"));
+        let mut tries: Vec<_> = own.cloned().collect();
+        if tries.is_empty() {
+            tries.extend(gateway.is_some().then(|| "curl {gateway}/".to_owned()));
+            tries.push("{meltemi} proxy-status".to_owned());
+            tries.extend(example.map(|it| format!("{{meltemi}} proxy-config route {it}")));
         }
         let mut text = self.terminal.paint(Style::Green, "ready");
         text.push_str("\n\nTry:\n");
         for command in tries {
+            let command = command.replace("{gateway}", gateway.as_deref().unwrap_or_default());
+            let command = command.replace("{meltemi}", &meltemi);
             let _ = writeln!(text, "  {}", self.terminal.paint(Style::Bold, &command));
         }
         let _ = write!(
