@@ -18,6 +18,7 @@ use meltemi_source::SourceError;
 use meltemi_spiffe::TrustDomain;
 use meltemi_xds_server::{AdsService, Debounce, ProxyRegistry, ServiceConfig, XdsMetrics};
 use prometheus_client::registry::Registry;
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -78,6 +79,13 @@ struct Authority {
     authenticator: Arc<dyn Authenticator>,
 }
 
+/// What is served over gRPC.
+struct Services {
+    ads: AdsService,
+    csr: CsrService,
+    tls: Arc<ServerConfig>,
+}
+
 /// Runs a control plane until the drain.
 ///
 /// # Errors
@@ -98,6 +106,7 @@ impl ControlPlane {
         let authority = open_authority(&options, &trust_domain)?;
         let sockets = Sockets::bind(&options).await?;
         let addresses = sockets.addresses()?;
+        let (certificate, renewal) = server_certificate(&options, &authority, &addresses)?;
         let mut figures = Registry::default();
         let mesh = Mesh::new(
             MeshOptions {
@@ -110,25 +119,20 @@ impl ControlPlane {
             vec![Config::MeshConfig(Box::new(base))],
             options.resources.clone(),
         );
-        let ca_metrics = CaMetrics::register(&mut figures);
-        let expiry = authority.signer.not_after();
-        let expiry = expiry.duration_since(SystemTime::UNIX_EPOCH);
-        ca_metrics.expires(expiry.unwrap_or_default().as_secs());
         let proxies = Arc::new(ProxyRegistry::default());
-        let ads = AdsService::new(ServiceConfig {
-            views: mesh.views().subscribe(),
-            admission: Arc::new(ByIdentity::new(authority.authenticator.clone())),
-            registry: proxies.clone(),
-            metrics: XdsMetrics::register(&mut figures),
-            concurrent_pushes: options.concurrent_pushes,
-            clock: options.clock,
-            drain: drain.clone(),
-        });
-        let csr = CsrService::new(
-            authority.signer.clone(),
-            authority.authenticator.clone(),
-            ca_metrics,
-        );
+        let services = Services {
+            ads: AdsService::new(ServiceConfig {
+                views: mesh.views().subscribe(),
+                admission: Arc::new(ByIdentity::new(authority.authenticator.clone())),
+                registry: proxies.clone(),
+                metrics: XdsMetrics::register(&mut figures),
+                concurrent_pushes: options.concurrent_pushes,
+                clock: options.clock,
+                drain: drain.clone(),
+            }),
+            csr: csr_service(&authority, &mut figures),
+            tls: certificate.tls()?,
+        };
         let observed = Observed {
             states: mesh.states(),
             proxies: proxies.clone(),
@@ -136,9 +140,6 @@ impl ControlPlane {
             authenticator: authority.authenticator.clone(),
             clock: options.clock,
         };
-        let (certificate, renewal) = server_certificate(&options, &authority, &addresses)?;
-        let tls = certificate.tls()?;
-
         let mut tasks = Tasks::new();
         let Sockets {
             http,
@@ -146,36 +147,15 @@ impl ControlPlane {
             plaintext,
             secure,
         } = sockets;
-        tasks.spawn(http::serve("http", http, observed.clone(), drain.clone()));
-        tasks.spawn(http::serve(
-            "monitoring",
-            monitoring,
-            observed,
-            drain.clone(),
-        ));
+        for (purpose, socket) in [("http", http), ("monitoring", monitoring)] {
+            let serving = http::serve(purpose, socket, observed.clone(), drain.clone());
+            tasks.spawn(serving);
+        }
         let states = mesh.states();
         let views = mesh.views().clone();
         let resources = spawn_mesh(&mut tasks, mesh, &options, &drain);
         first_configuration(&mut tasks, states.clone(), drain.clone()).await?;
-        let incoming = connections(secure, Some(tls), drain.clone());
-        let service = grpc::serve(
-            "secure xDS",
-            incoming,
-            ads.clone(),
-            Some(csr),
-            drain.clone(),
-        );
-        tasks.spawn(service);
-        if let Some(plaintext) = plaintext {
-            let incoming = connections(plaintext, None, drain.clone());
-            tasks.spawn(grpc::serve(
-                "plaintext xDS",
-                incoming,
-                ads,
-                None,
-                drain.clone(),
-            ));
-        }
+        services.spawn(&mut tasks, secure, plaintext, &drain);
         let renewing = certificate.keep_fresh(renewal, drain.clone());
         tasks.spawn(async move {
             renewing.await;
@@ -301,6 +281,38 @@ impl Sockets {
     }
 }
 
+impl Services {
+    /// Everything on the secure port, and xDS on the plain one if there is one.
+    fn spawn(
+        self,
+        tasks: &mut Tasks,
+        secure: TcpListener,
+        plaintext: Option<TcpListener>,
+        drain: &DrainSignal,
+    ) {
+        let Self { ads, csr, tls } = self;
+        if let Some(plaintext) = plaintext {
+            let incoming = connections(plaintext, None, drain.clone());
+            let ads = ads.clone();
+            tasks.spawn(grpc::serve(
+                "plaintext xDS",
+                incoming,
+                ads,
+                None,
+                drain.clone(),
+            ));
+        }
+        let incoming = connections(secure, Some(tls), drain.clone());
+        tasks.spawn(grpc::serve(
+            "secure xDS",
+            incoming,
+            ads,
+            Some(csr),
+            drain.clone(),
+        ));
+    }
+}
+
 async fn bind(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, DiscoveryError> {
     TcpListener::bind(address)
         .await
@@ -365,6 +377,18 @@ fn open_authority(options: &Options, domain: &TrustDomain) -> Result<Authority, 
         key,
         authenticator: Arc::new(authenticator),
     })
+}
+
+fn csr_service(authority: &Authority, figures: &mut Registry) -> CsrService {
+    let metrics = CaMetrics::register(figures);
+    let end = authority.signer.not_after();
+    let end = end.duration_since(SystemTime::UNIX_EPOCH);
+    metrics.expires(end.unwrap_or_default().as_secs());
+    CsrService::new(
+        authority.signer.clone(),
+        authority.authenticator.clone(),
+        metrics,
+    )
 }
 
 fn server_certificate(

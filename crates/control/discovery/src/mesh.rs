@@ -259,6 +259,8 @@ impl Mesh {
         );
         self.bodies.tidy();
         let view = Arc::new(MeshView::new(commit.snapshot.clone(), self.bodies.clone()));
+        // Sessions first: whoever learns of the state may already be served from it.
+        self.views.send_replace(view.clone());
         self.states.send_replace(Arc::new(MeshState {
             snapshot: commit.snapshot,
             configs: Arc::new(self.configs.clone()),
@@ -266,8 +268,7 @@ impl Mesh {
             delta: Arc::new(commit.delta),
             pushed: self.options.clock.wall(),
             ready: true,
-            view: view.clone(),
+            view,
         }));
-        self.views.send_replace(view);
     }
 }
