@@ -2,10 +2,11 @@
 //! waits for the earliest of them; which it was is found out when it fires.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use crate::stream::Stream;
@@ -125,18 +126,33 @@ impl Deadlines {
     }
 
     /// Waits for `work` until a limit is reached.
-    pub(crate) async fn race<T>(
-        &mut self,
-        stream: &Stream,
-        work: impl Future<Output = T>,
-    ) -> Result<T, Expired> {
-        let mut work = pin!(work);
-        std::future::poll_fn(|cx| {
-            if let Poll::Ready(done) = work.as_mut().poll(cx) {
-                return Poll::Ready(Ok(done));
-            }
-            self.poll(stream, cx).map(Err)
-        })
-        .await
+    pub(crate) fn race<'a, F>(&'a mut self, stream: &'a Stream, work: F) -> Race<'a, F> {
+        Race {
+            deadlines: self,
+            stream,
+            work,
+        }
+    }
+}
+
+pin_project! {
+    /// Work, or the limit that it ran into.
+    pub(crate) struct Race<'a, F> {
+        deadlines: &'a mut Deadlines,
+        stream: &'a Stream,
+        #[pin]
+        work: F,
+    }
+}
+
+impl<F: Future> Future for Race<'_, F> {
+    type Output = Result<F::Output, Expired>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        match this.work.poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending => this.deadlines.poll(this.stream, cx).map(Err),
+        }
     }
 }

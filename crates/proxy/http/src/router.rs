@@ -1,7 +1,8 @@
 //! The router: sends a request to a host of the route's cluster, again where the policy asks
 //! for it, and gives back the upstream's response or an answer of the proxy's own.
 //!
-//! The exchange calls [`forward`] with the route and the cluster decided.
+//! The exchange calls [`prepare`] with the route and the cluster decided, and runs what comes
+//! of it.
 
 pub(crate) mod attempt;
 mod finalize;
@@ -23,11 +24,10 @@ use crate::deadline::{Deadlines, Expired};
 use crate::head::RequestHead;
 use crate::headers::{names, number};
 use crate::request_body::RequestBody;
-use crate::route::RouteIndex;
+use crate::route::{RouteIndex, RouteTable, Target};
 use crate::stream::Stream;
 use crate::timer::wait_until;
 
-use attempt::Attempt;
 use reply::LocalReply;
 use retry::{Failure, RetryState};
 
@@ -39,54 +39,58 @@ enum Next {
     Over,
 }
 
+/// What comes after a try, and what the client gets if nothing does.
+type Judged = (Next, Result<Response<ResponseBody>, Box<LocalReply>>);
+
 /// A request on its way to a cluster.
-struct Forwarding<'a> {
-    stream: &'a Rc<Stream>,
-    config: &'a ir::RouteTarget,
-    policy: Option<&'a ir::RetryPolicy>,
+pub(crate) struct Forwarding {
+    stream: Rc<Stream>,
+    index: RouteIndex,
     cluster: Rc<WorkerCluster>,
-    retry: Option<RetryState>,
+    /// What the next try sends.
+    head: Option<RequestHead>,
     body: RequestBody,
+    retry: Option<Box<RetryState>>,
     tried: Vec<u64>,
     guard: Option<RetryGuard>,
     attempts: u32,
     timeouts: timeout::Timeouts,
+    /// Something of the try's request may have gone out.
+    started: bool,
     /// The upstream is told which try it is.
     count_attempts: bool,
     /// The upstream is told how long the answer is waited for.
     expect: bool,
 }
 
-/// Sends a request to the route's cluster. `commands` says whether request headers that
+/// Makes a request ready for the route's cluster. `commands` says whether request headers that
 /// overrule the route can be there.
-pub(crate) async fn forward(
+pub(crate) fn prepare(
     stream: &Rc<Stream>,
     index: RouteIndex,
     mut head: RequestHead,
     incoming: Incoming,
     deadlines: &mut Deadlines,
     commands: bool,
-) -> Result<Response<ResponseBody>, Box<LocalReply>> {
-    let settings = stream.settings.clone();
+) -> Result<Forwarding, Box<LocalReply>> {
+    let settings = &stream.settings;
     let table = settings.routes.as_ref().expect("the route is the table's");
     let host = table.host(index);
     let (config, target) = table
         .entry(index)
         .target()
         .expect("only a forwarding route gets here");
-    let worker = &stream.connection.worker;
-    let stats = settings.manager.stats.shard(worker.worker);
     let Some(cluster) = stream.facts.borrow().cluster.clone() else {
-        stats.no_cluster.inc();
+        let worker = stream.connection.worker.worker;
+        settings.manager.stats.shard(worker).no_cluster.inc();
         stream.note_request(&head);
         return Err(LocalReply::cluster_not_found(config.cluster_not_found));
     };
     let policy = target.retry.as_deref();
     let timeouts = timeout::Timeouts::take(config, policy, &mut head.headers, commands);
     stream.facts.borrow_mut().attempts = 1;
-    if !settings.manager.suppress_envoy_headers
-        && let Some(expected) = timeouts.expected(Duration::ZERO)
-    {
+    let expect = !settings.manager.suppress_envoy_headers;
+    if expect && let Some(expected) = timeouts.expected(Duration::ZERO) {
         head.headers.insert(names::EXPECTED_TIMEOUT, expected);
     }
     let count_attempts = host.config.include_request_attempt_count;
@@ -99,98 +103,53 @@ pub(crate) async fn forward(
     let kept =
         (retry.is_some() && head.upgrade.is_none()).then_some(stream.connection.buffer_limit);
     let drop_trailers = !stream.is_http2() && !settings.manager.config.http1.trailers;
-    let mut forwarding = Forwarding {
-        stream,
-        config,
-        policy,
+    if head.upgrade.is_none() && head.path.is_some() {
+        deadlines.route = timeouts.global;
+    }
+    Ok(Forwarding {
+        stream: stream.clone(),
+        index,
         cluster,
+        head: Some(head),
         body: RequestBody::new(incoming, stream, drop_trailers, kept),
-        retry,
+        retry: retry.map(Box::new),
         tried: Vec::new(),
         guard: None,
         attempts: 0,
         timeouts,
+        started: false,
         count_attempts,
-        expect: !settings.manager.suppress_envoy_headers,
-    };
-    if head.upgrade.is_none() && head.path.is_some() {
-        deadlines.route = timeouts.global;
-    }
-    forwarding.run(head, deadlines).await
+        expect,
+    })
 }
 
-impl Forwarding<'_> {
+impl Forwarding {
     /// Tries until there is a response, or an end to trying.
-    async fn run(
+    pub(crate) async fn run(
         &mut self,
-        head: RequestHead,
         deadlines: &mut Deadlines,
     ) -> Result<Response<ResponseBody>, Box<LocalReply>> {
-        let mut spare = Some(head);
+        let stream = self.stream.clone();
         loop {
-            let Some(host) = self.choose(spare.as_ref()) else {
-                return Err(self.no_host(spare.as_ref()));
+            let Some(host) = self.choose() else {
+                return Err(self.no_host());
             };
-            let mut head = match (&self.retry, &spare) {
-                (Some(_), Some(head)) => head.clone(),
-                _ => spare.take().expect("without retries there is one try"),
-            };
-            self.prepare(&mut head, &host);
+            let spare = self.head_for(&host);
             self.limit(deadlines);
-            let mut attempt = Attempt {
-                stream: self.stream,
-                cluster: &self.cluster,
-                host: &host,
-                priority: self.config.priority,
-                started: false,
-            };
-            let result = deadlines
-                .race(self.stream, attempt.run(head, &mut self.body))
-                .await;
-            let started = attempt.started;
+            let result = deadlines.race(&stream, self.attempt(&host)).await;
             deadlines.per_try = None;
             deadlines.per_try_idle = None;
-            let (next, result) = match result {
-                Ok(Ok(response)) => {
-                    host.record_response(!response.status().is_server_error());
-                    let wanted = self.retry.as_ref().is_some_and(|retry| {
-                        retry.wants_another(self.policy, response.status(), response.headers())
-                    });
-                    (self.decide(wanted), Ok(response))
-                }
-                Ok(Err(failure)) => {
-                    host.record_response(false);
-                    (self.after(&failure, started), Err(self.reply(&failure)))
-                }
-                Err(Expired::PerTry) => {
-                    self.cluster.stats().upstream_rq_per_try_timeout.inc();
-                    host.record_timeout();
-                    let failure = Failure::PerTryTimeout;
-                    (self.after(&failure, started), Err(self.reply(&failure)))
-                }
-                Err(Expired::PerTryIdle) => {
-                    self.cluster.stats().upstream_rq_per_try_idle_timeout.inc();
-                    host.record_timeout();
-                    let failure = Failure::PerTryIdleTimeout;
-                    (self.after(&failure, started), Err(self.reply(&failure)))
-                }
-                Err(expired) => {
-                    if expired == Expired::Route {
-                        host.record_timeout();
-                    }
-                    return Err(self.expired(expired));
-                }
-            };
+            let (next, result) = self.judge(&host, result)?;
             match next {
                 Next::Over => return self.over(result),
                 Next::Again(pause, guard) => {
                     drop(result);
                     self.guard = Some(guard);
-                    let sleeps = self.stream.connection.worker.sleeps.clone();
+                    self.head = spare.map(|spare| *spare);
                     let until = Instant::now() + pause;
                     if !pause.is_zero()
                         && let Err(expired) = deadlines
-                            .race(self.stream, wait_until(&sleeps, until))
+                            .race(&stream, wait_until(&stream.connection.worker.sleeps, until))
                             .await
                     {
                         return Err(self.expired(expired));
@@ -200,18 +159,68 @@ impl Forwarding<'_> {
         }
     }
 
+    fn table(&self) -> &RouteTable {
+        let settings = &self.stream.settings;
+        settings.routes.as_ref().expect("the route is the table's")
+    }
+
+    fn target(&self) -> (&ir::RouteTarget, &Target) {
+        let entry = self.table().entry(self.index);
+        entry.target().expect("only a forwarding route gets here")
+    }
+
+    fn policy(&self) -> Option<&ir::RetryPolicy> {
+        self.target().1.retry.as_deref()
+    }
+
+    /// What comes after a try. An error is the end of the whole.
+    fn judge(
+        &mut self,
+        host: &Rc<WorkerHost>,
+        result: Result<Result<Response<ResponseBody>, Failure>, Expired>,
+    ) -> Result<Judged, Box<LocalReply>> {
+        let failure = match result {
+            Ok(Ok(response)) => {
+                host.record_response(!response.status().is_server_error());
+                let wanted = self.retry.as_ref().is_some_and(|retry| {
+                    retry.wants_another(self.policy(), response.status(), response.headers())
+                });
+                return Ok((self.decide(wanted), Ok(response)));
+            }
+            Ok(Err(failure)) => {
+                host.record_response(false);
+                failure
+            }
+            Err(Expired::PerTry) => {
+                self.cluster.stats().upstream_rq_per_try_timeout.inc();
+                host.record_timeout();
+                Failure::PerTryTimeout
+            }
+            Err(Expired::PerTryIdle) => {
+                self.cluster.stats().upstream_rq_per_try_idle_timeout.inc();
+                host.record_timeout();
+                Failure::PerTryIdleTimeout
+            }
+            Err(expired) => {
+                if expired == Expired::Route {
+                    host.record_timeout();
+                }
+                return Err(self.expired(expired));
+            }
+        };
+        let reply = attempt::failure_reply(&failure, self.attempts > 1);
+        Ok((self.after(&failure), Err(reply)))
+    }
+
     /// A host for the next try.
-    fn choose(&mut self, head: Option<&RequestHead>) -> Option<Rc<WorkerHost>> {
-        let avoid = self
-            .policy
-            .is_some_and(|policy| policy.avoid_previous_hosts);
+    fn choose(&mut self) -> Option<Rc<WorkerHost>> {
+        let policy = self.policy();
+        let avoid = policy.is_some_and(|policy| policy.avoid_previous_hosts);
         let host = self.cluster.choose(&LbContext {
             original_destination: Some(self.stream.connection.info.local),
-            headers: head.map(|head| &head.headers),
+            headers: self.head.as_ref().map(|head| &head.headers),
             avoid: if avoid { &self.tried } else { &[] },
-            max_attempts: self
-                .policy
-                .map_or(1, |policy| policy.host_selection_max_attempts),
+            max_attempts: policy.map_or(1, |policy| policy.host_selection_max_attempts),
         })?;
         self.attempts += 1;
         self.stream.facts.borrow_mut().attempts = self.attempts;
@@ -221,8 +230,11 @@ impl Forwarding<'_> {
         Some(host)
     }
 
-    /// Makes the head what this try sends to this host.
-    fn prepare(&self, head: &mut RequestHead, host: &Rc<WorkerHost>) {
+    /// Makes the head what this try sends to this host. Returns it as it was, where there may
+    /// be another try.
+    fn head_for(&mut self, host: &Rc<WorkerHost>) -> Option<Box<RequestHead>> {
+        let mut head = self.head.take().expect("each try leaves one for the next");
+        let spare = self.retry.as_ref().map(|_| Box::new(head.clone()));
         if self.attempts > 1 {
             if self.count_attempts {
                 head.headers
@@ -238,25 +250,29 @@ impl Forwarding<'_> {
                 head.headers.insert(names::EXPECTED_TIMEOUT, expected);
             }
         }
-        if self.config.host_rewrite == ir::HostRewrite::Endpoint && !host.hostname().is_empty() {
-            finalize::rewrite_host(head, host.hostname(), self.config.append_x_forwarded_host);
+        let (config, _) = self.target();
+        if config.host_rewrite == ir::HostRewrite::Endpoint && !host.hostname().is_empty() {
+            finalize::rewrite_host(&mut head, host.hostname(), config.append_x_forwarded_host);
         }
         if self.attempts == 1 {
-            self.stream.note_request(head);
+            self.stream.note_request(&head);
         }
         let mut facts = self.stream.facts.borrow_mut();
         facts.host = Some(host.clone());
         facts.transport_failure = None;
+        drop(facts);
+        self.head = Some(head);
+        spare
     }
 
     /// Sets the limits of the next try.
     fn limit(&self, deadlines: &mut Deadlines) {
         deadlines.per_try = self.timeouts.per_try.map(|limit| (Instant::now(), limit));
         deadlines.per_try_idle = self.timeouts.per_try_idle;
-        deadlines.changed(self.stream);
+        deadlines.changed(&self.stream);
     }
 
-    fn after(&mut self, failure: &Failure, started: bool) -> Next {
+    fn after(&mut self, failure: &Failure) -> Next {
         if let Failure::Connect(connect) = failure {
             let reason = connect.transport_failure_reason();
             self.stream.facts.borrow_mut().transport_failure =
@@ -265,7 +281,7 @@ impl Forwarding<'_> {
         let wanted = self
             .retry
             .as_ref()
-            .is_some_and(|retry| retry.wants_another_after(failure, started));
+            .is_some_and(|retry| retry.wants_another_after(failure, self.started));
         self.decide(wanted)
     }
 
@@ -285,6 +301,8 @@ impl Forwarding<'_> {
             }
             return Next::Over;
         }
+        let priority = self.target().0.priority;
+        let stats = self.cluster.stats();
         let Some(retry) = &mut self.retry else {
             return Next::Over;
         };
@@ -294,7 +312,7 @@ impl Forwarding<'_> {
                 .flag(ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
             return Next::Over;
         }
-        let Some(guard) = self.cluster.retry(self.config.priority) else {
+        let Some(guard) = self.cluster.retry(priority) else {
             self.stream.flag(ResponseFlags::UPSTREAM_OVERFLOW);
             return Next::Over;
         };
@@ -322,8 +340,8 @@ impl Forwarding<'_> {
             .count_response(status.as_u16(), internal);
     }
 
-    fn no_host(&self, head: Option<&RequestHead>) -> Box<LocalReply> {
-        if let Some(head) = head
+    fn no_host(&self) -> Box<LocalReply> {
+        if let Some(head) = &self.head
             && !self.stream.is_noted()
         {
             self.stream.note_request(head);
@@ -332,10 +350,6 @@ impl Forwarding<'_> {
         let reply = LocalReply::no_healthy_upstream();
         self.count(reply.status);
         reply
-    }
-
-    fn reply(&self, failure: &Failure) -> Box<LocalReply> {
-        attempt::failure_reply(failure, self.attempts > 1)
     }
 
     fn expired(&self, expired: Expired) -> Box<LocalReply> {

@@ -3,53 +3,37 @@
 
 use std::rc::Rc;
 
-use http::{Method, Response, StatusCode};
-use meltemi_ir as ir;
+use http::{Request, Response, StatusCode};
 use meltemi_telemetry::ResponseFlags;
 use meltemi_upstream::{
-    ConnectFailure, HttpLease, HttpVersion, ResetReason, ResponseBody, SendFailure, WorkerCluster,
+    ConnectFailure, HttpLease, HttpVersion, ResetReason, ResponseBody, SendFailure, UpstreamBody,
     WorkerHost,
 };
 
+use super::Forwarding;
 use super::reply::LocalReply;
 use super::retry::Failure;
 use crate::body::reset_flags;
 use crate::deadline::Expired;
 use crate::head::RequestHead;
 use crate::headers::names;
-use crate::request_body::RequestBody;
-use crate::stream::Stream;
-
-/// One try.
-pub(super) struct Attempt<'a> {
-    pub(super) stream: &'a Rc<Stream>,
-    pub(super) cluster: &'a Rc<WorkerCluster>,
-    pub(super) host: &'a Rc<WorkerHost>,
-    pub(super) priority: ir::Priority,
-    /// Something of the request may have gone out.
-    pub(super) started: bool,
-}
 
 /// How often a request is sent again because an idle connection turned out to be closed.
 const STALE_CONNECTIONS: usize = 8;
 
-impl Attempt<'_> {
-    /// Sends the request. A connection that was closed while it lay idle costs nothing: the
-    /// request goes out on another one, whatever the retry policy says.
-    pub(super) async fn run(
+impl Forwarding {
+    /// Sends the request to `host`. A connection that was closed while it lay idle costs
+    /// nothing: the request goes out on another one, whatever the retry policy says.
+    pub(super) async fn attempt(
         &mut self,
-        head: RequestHead,
-        body: &mut RequestBody,
+        host: &Rc<WorkerHost>,
     ) -> Result<Response<ResponseBody>, Failure> {
-        let mut lease = self.lease().await?;
+        self.started = false;
+        let mut lease = self.lease(host).await?;
         let version = lease.version();
-        let mut spare = (lease.is_reused() && body.is_empty() && is_idempotent(&head.method))
-            .then(|| head.clone());
-        let mut request = head
-            .into_request(version, body.next())
-            .ok_or_else(invalid_request)?;
-        self.started = true;
+        let (mut request, mut spare) = self.request(&lease)?;
         for _ in 0..STALE_CONNECTIONS {
+            self.started = true;
             let reused = lease.is_reused();
             let SendFailure {
                 reason,
@@ -63,32 +47,44 @@ impl Attempt<'_> {
                 // Sent, but perhaps into a connection that was closed already.
                 (None, ResetReason::ConnectionTermination) if reused => {
                     let head = spare.take().ok_or(Failure::Reset(reason))?;
-                    head.into_request(version, body.next())
+                    head.into_request(version, self.body.next())
                         .ok_or_else(invalid_request)?
                 }
                 (None, _) => return Err(Failure::Reset(reason)),
             };
             self.started = false;
-            lease = self.lease().await?;
+            lease = self.lease(host).await?;
             if lease.version() != version {
-                return Err(Failure::Reset(ResetReason::ConnectionTermination));
+                break;
             }
-            self.started = true;
         }
         Err(Failure::Reset(ResetReason::ConnectionTermination))
     }
 
-    async fn lease(&self) -> Result<HttpLease, Failure> {
+    /// The request as it goes out, and its head once more where it may be sent again.
+    #[allow(clippy::type_complexity, reason = "named nowhere else")]
+    fn request(
+        &mut self,
+        lease: &HttpLease,
+    ) -> Result<(Request<UpstreamBody>, Option<Box<RequestHead>>), Failure> {
+        let head = self.head.take().ok_or_else(invalid_request)?;
+        let repeatable = lease.is_reused() && self.body.is_empty() && head.method.is_idempotent();
+        let spare = repeatable.then(|| Box::new(head.clone()));
+        let request = head
+            .into_request(lease.version(), self.body.next())
+            .ok_or_else(invalid_request)?;
+        Ok((request, spare))
+    }
+
+    async fn lease(&self, host: &Rc<WorkerHost>) -> Result<HttpLease, Failure> {
         let downstream = if self.stream.is_http2() {
             HttpVersion::Http2
         } else {
             HttpVersion::Http1
         };
-        let lease = self
-            .cluster
-            .http(self.host, downstream, self.priority)
-            .await
-            .map_err(Failure::Connect)?;
+        let priority = self.target().0.priority;
+        let lease = self.cluster.http(host, downstream, priority).await;
+        let lease = lease.map_err(Failure::Connect)?;
         let mut facts = self.stream.facts.borrow_mut();
         facts.upstream_version = Some(lease.version());
         facts.upstream_connection = Some(lease.details().clone());
@@ -98,10 +94,6 @@ impl Attempt<'_> {
 
 fn invalid_request() -> Failure {
     Failure::Reset(ResetReason::InvalidRequest("no such request target".into()))
-}
-
-fn is_idempotent(method: &Method) -> bool {
-    method.is_idempotent()
 }
 
 /// What the client is told of a failure.

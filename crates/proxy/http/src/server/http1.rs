@@ -40,7 +40,7 @@ where
     if config.max_headers_count > 100 {
         builder.max_headers(config.max_headers_count as usize);
     }
-    let service = service_fn(|request| exchange::handle(connection.clone(), request));
+    let service = service_fn(|request| exchange::handle(connection, request));
     let mut codec = builder.serve_connection(TokioIo::new(io), service);
     let mut ending = Ending::Open;
     let result = std::future::poll_fn(|cx| {

@@ -58,7 +58,7 @@ where
     }
     drop(config);
     let streams = connection.clone();
-    let service = service_fn(move |request| exchange::handle(streams.clone(), request));
+    let service = service_fn(move |request| exchange::handle(&streams, request));
     let mut codec = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
     let mut ending = Ending::Open;
     let result = std::future::poll_fn(|cx| {

@@ -1,0 +1,201 @@
+//! The checks on a request that the codec let through, and the one form it gets: framing,
+//! version, method, authority, path.
+
+use std::rc::Rc;
+
+use http::StatusCode;
+use http::header::{self, HeaderMap};
+use meltemi_ir as ir;
+use meltemi_telemetry::{Protocol, ResponseFlags};
+
+use crate::connection::Connection;
+use crate::head::{BadHead, RequestHead, is_standard_method};
+use crate::headers::scan::Seen;
+use crate::path::{NormalPath, normalize};
+use crate::route::{port_of, without_port};
+use crate::router::reply::LocalReply;
+use crate::stream::Stream;
+
+/// A request that is no request, or asks for a path in need of mending.
+pub(super) struct Refusal {
+    pub(super) reply: Box<LocalReply>,
+    pub(super) head: Option<RequestHead>,
+}
+
+/// Checks what the codec let through and puts the head into its one form. An error has the
+/// answer, and the head where there is one.
+pub(super) fn accept(
+    stream: &Rc<Stream>,
+    parts: http::request::Parts,
+    protocol: Protocol,
+    seen: Seen,
+) -> Result<RequestHead, Box<Refusal>> {
+    let config = stream.settings.manager.config.clone();
+    let refuse = |status, body, details, flags| {
+        Box::new(Refusal {
+            reply: LocalReply::new(status, body, details, flags).closing(),
+            head: None,
+        })
+    };
+    const DPE: ResponseFlags = ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR;
+    if protocol == Protocol::Http10 && !config.http1.accept_http_10 {
+        let status = StatusCode::UPGRADE_REQUIRED;
+        return Err(refuse(status, "Upgrade Required", "low_version", DPE));
+    }
+    if protocol != Protocol::Http2 {
+        if seen.any(Seen::TRANSFER_ENCODING.or(Seen::CONTENT_LENGTH))
+            && let Err((status, body, details)) =
+                check_framing(&stream.connection, &parts.headers, seen)
+        {
+            return Err(refuse(status, body, details, DPE));
+        }
+        if !is_standard_method(&parts.method) {
+            let status = StatusCode::BAD_REQUEST;
+            return Err(refuse(status, "Bad Request", "http1.codec_error", DPE));
+        }
+    }
+    stream.connection.head_bytes.borrow_mut().clear();
+    let default_host = (protocol == Protocol::Http10
+        && !config.http1.default_host_for_http_10.is_empty())
+    .then_some(&*config.http1.default_host_for_http_10);
+    if config.max_headers_count > 0 && parts.headers.len() > config.max_headers_count as usize {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        let details = "http1.too_many_headers";
+        return Err(refuse(
+            status,
+            "Request Header Fields Too Large",
+            details,
+            DPE,
+        ));
+    }
+    let mut head = RequestHead::new(parts, default_host).map_err(|bad| match bad {
+        BadHead::MissingHost => refuse(
+            StatusCode::BAD_REQUEST,
+            "",
+            "missing_host_header",
+            ResponseFlags::NONE,
+        ),
+        BadHead::InvalidHost => refuse(
+            StatusCode::BAD_REQUEST,
+            "Bad Request",
+            "http.invalid_authority",
+            DPE,
+        ),
+        BadHead::RelativePath => Box::new(Refusal {
+            reply: LocalReply::new(
+                StatusCode::NOT_FOUND,
+                "",
+                "absolute_path_rejected",
+                ResponseFlags::NONE,
+            ),
+            head: None,
+        }),
+        BadHead::NoPath => refuse(
+            StatusCode::BAD_REQUEST,
+            "Bad Request",
+            "http1.codec_error",
+            DPE,
+        ),
+    })?;
+    strip_port(&config, stream, &mut head);
+    let stats = stream
+        .settings
+        .manager
+        .stats
+        .shard(stream.connection.worker.worker);
+    let details = "path_normalization_failed";
+    match normalize(head.path(), &config.path) {
+        NormalPath::Unchanged => {}
+        NormalPath::Changed(path) => {
+            if !head.set_path(path) {
+                stats.downstream_rq_failed_path_normalization.inc();
+                return Err(refuse(
+                    StatusCode::BAD_REQUEST,
+                    "",
+                    details,
+                    ResponseFlags::NONE,
+                ));
+            }
+        }
+        NormalPath::Reject => {
+            stats.downstream_rq_failed_path_normalization.inc();
+            return Err(refuse(
+                StatusCode::BAD_REQUEST,
+                "",
+                details,
+                ResponseFlags::NONE,
+            ));
+        }
+        NormalPath::Redirect(path) => {
+            stats.downstream_rq_redirected_with_normalized_path.inc();
+            let reply = LocalReply::redirect(StatusCode::TEMPORARY_REDIRECT, &path, details);
+            return Err(Box::new(Refusal {
+                reply,
+                head: Some(head),
+            }));
+        }
+    }
+    Ok(head)
+}
+
+/// Refuses a message whose length is said in more than one way. The codec itself is safe: it
+/// takes one way, forwards that one only, and closes the connection.
+fn check_framing(
+    connection: &Connection,
+    headers: &HeaderMap,
+    seen: Seen,
+) -> Result<(), (StatusCode, &'static str, &'static str)> {
+    if seen.any(Seen::TRANSFER_ENCODING) {
+        let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+        let chunked = codings
+            .next()
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"chunked"));
+        if !chunked || codings.next().is_some() {
+            return Err((
+                StatusCode::NOT_IMPLEMENTED,
+                "Not Implemented",
+                "http1.invalid_transfer_encoding",
+            ));
+        }
+    }
+    let bytes = connection.head_bytes.borrow();
+    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return Ok(());
+    };
+    let mut lengths = 0;
+    let mut codings = 0;
+    for line in bytes[..end].split(|byte| *byte == b'\n').skip(1) {
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        lengths += usize::from(name.eq_ignore_ascii_case(b"content-length"));
+        codings += usize::from(name.eq_ignore_ascii_case(b"transfer-encoding"));
+    }
+    let status = StatusCode::BAD_REQUEST;
+    if codings > 0 && lengths > 0 {
+        let details = "http1.content_length_and_chunked_not_allowed";
+        return Err((status, "Bad Request", details));
+    }
+    if lengths > 1 {
+        return Err((status, "Bad Request", "http1.codec_error"));
+    }
+    Ok(())
+}
+
+fn strip_port(config: &ir::HttpConnectionManager, stream: &Stream, head: &mut RequestHead) {
+    let port = match config.strip_port {
+        ir::StripPort::No => return,
+        ir::StripPort::Matching => Some(stream.connection.info.local.port()),
+        ir::StripPort::Any => None,
+    };
+    if head.path.is_none() {
+        return;
+    }
+    let authority = head.authority();
+    if let Some(named) = port_of(authority)
+        && port.is_none_or(|port| port == named)
+    {
+        let host = without_port(authority).to_owned();
+        if let Ok(host) = http::HeaderValue::from_str(&host) {
+            head.set_authority(host);
+        }
+    }
+}

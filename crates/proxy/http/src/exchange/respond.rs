@@ -1,0 +1,160 @@
+//! Responses on their way downstream: an answer of our own, or the upstream's.
+
+use std::rc::Rc;
+
+use http::header;
+use http::{Response, StatusCode, Version};
+use meltemi_telemetry::ResponseFlags;
+use meltemi_upstream::ResponseBody;
+use tokio::time::Instant;
+
+use super::Caller;
+use crate::body::ProxyBody;
+use crate::deadline::Deadlines;
+use crate::filter::{HttpFilter as _, ResponseContext};
+use crate::head::RequestHead;
+use crate::headers::{names, number, response};
+use crate::mutation::NoPseudo;
+use crate::router::reply::LocalReply;
+use crate::stream::{Stream, StreamEnd};
+use crate::upgrade::Offer;
+
+/// The response for an answer of our own. `head` is the request's where it has not been noted.
+pub(super) fn answer(
+    end: StreamEnd,
+    mut reply: LocalReply,
+    head: Option<&RequestHead>,
+    caller: &Caller,
+) -> Response<ProxyBody> {
+    let stream = end.0.clone();
+    if let Some(head) = head
+        && !stream.is_noted()
+    {
+        stream.note_request(head);
+    }
+    stream.flag(reply.flags);
+    stream.explain(std::mem::take(&mut reply.details));
+    let http1 = !stream.is_http2();
+    reply.close = http1 && (reply.close || caller.unread);
+    let close = reply.close;
+    let (mut parts, body) = reply
+        .into_response(caller.grpc, caller.bodiless)
+        .into_parts();
+    respond(&stream, &mut parts, false, false);
+    if close {
+        parts.headers.insert(header::CONNECTION, names::CLOSE);
+    }
+    stream.note_response(parts.status.as_u16(), &parts.headers);
+    Response::from_parts(parts, ProxyBody::full(body, end))
+}
+
+/// The upstream's response on its way downstream.
+pub(super) fn finish(
+    end: StreamEnd,
+    upstream: Response<ResponseBody>,
+    deadlines: Deadlines,
+    offer: Option<Offer>,
+    caller: &Caller,
+) -> Response<ProxyBody> {
+    let stream = end.0.clone();
+    let now = Instant::now();
+    stream.response_started.set(Some(now));
+    stream.explain("via_upstream");
+    let switched = offer
+        .as_ref()
+        .is_some_and(|offer| offer.is_taken(&upstream));
+    if upstream.status().is_informational() && !switched {
+        stream.flag(ResponseFlags::UPSTREAM_PROTOCOL_ERROR);
+        let reply = LocalReply::new(
+            StatusCode::BAD_GATEWAY,
+            "upstream connect error or disconnect/reset before headers. reset reason: protocol error",
+            "upstream_reset_before_response_started{protocol_error}",
+            ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
+        );
+        return answer(end, *reply, None, caller);
+    }
+    if let (Some(offer), true) = (offer, switched) {
+        let (mut parts, tunnel) = offer.accept(upstream, deadlines, end);
+        respond(&stream, &mut parts, true, true);
+        stream.note_response(parts.status.as_u16(), &parts.headers);
+        tunnel.start(&stream.connection);
+        return Response::from_parts(parts, ProxyBody::nothing());
+    }
+    let (mut parts, body) = upstream.into_parts();
+    parts.version = Version::HTTP_11;
+    if !stream.settings.manager.suppress_envoy_headers {
+        let from = stream.request_done.get().unwrap_or(stream.start);
+        let elapsed = now.saturating_duration_since(from).as_millis() as u64;
+        parts
+            .headers
+            .insert(names::UPSTREAM_SERVICE_TIME, number(elapsed));
+    }
+    respond(&stream, &mut parts, true, false);
+    stream.note_response(parts.status.as_u16(), &parts.headers);
+    let drop_trailers = !stream.is_http2() && !stream.settings.manager.config.http1.trailers;
+    let body = ProxyBody::upstream(body, drop_trailers, deadlines, end);
+    Response::from_parts(parts, body)
+}
+
+/// Makes the response's headers what the client may see.
+fn respond(
+    stream: &Rc<Stream>,
+    parts: &mut http::response::Parts,
+    from_upstream: bool,
+    upgrade: bool,
+) {
+    let settings = &stream.settings;
+    let manager = &settings.manager;
+    let (index, cluster_at, attempts) = {
+        let facts = stream.facts.borrow();
+        (facts.route, facts.cluster_at, facts.attempts)
+    };
+    let mut cors = None;
+    if let (Some(table), Some(index)) = (&settings.routes, index) {
+        for mutation in table.response_mutations(index, cluster_at) {
+            let values = if mutation.needs_record() {
+                stream.facts.borrow_mut().status = Some(parts.status.as_u16());
+                stream.with_record(None, None, Some(&parts.headers), |record| {
+                    mutation.values(record)
+                })
+            } else {
+                Vec::new()
+            };
+            mutation.apply(&mut parts.headers, &mut NoPseudo, values);
+        }
+        if attempts > 0 && table.host(index).config.include_attempt_count_in_response {
+            parts
+                .headers
+                .insert(names::ATTEMPT_COUNT, number(u64::from(attempts)));
+        }
+        cors = table
+            .entry(index)
+            .target()
+            .and_then(|(_, target)| target.cors.as_deref());
+    }
+    if !manager.filters.is_empty() {
+        let facts = &mut *stream.facts.borrow_mut();
+        let mut context = ResponseContext {
+            headers: &mut parts.headers,
+            from_upstream,
+            cors,
+            worker: &stream.connection.worker,
+            notes: &mut facts.notes,
+        };
+        for filter in manager.filters.iter().rev() {
+            filter.on_response(&mut context);
+        }
+    }
+    response::prepare(
+        &mut parts.headers,
+        &manager.config,
+        &manager.server,
+        !from_upstream,
+        upgrade,
+    );
+    if manager.config.always_set_request_id_in_response
+        && let Some(id) = stream.request_id()
+    {
+        parts.headers.insert(names::X_REQUEST_ID, id);
+    }
+}
