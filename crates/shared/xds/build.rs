@@ -1,7 +1,5 @@
 //! Generates the Rust types, clients and servers from the committed descriptor set.
 
-use std::path::PathBuf;
-
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
@@ -10,8 +8,8 @@ const DESCRIPTORS: &str = "descriptors.binpb";
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed={DESCRIPTORS}");
     println!("cargo::rerun-if-changed=build.rs");
-    let path = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join(DESCRIPTORS);
-    let descriptors = FileDescriptorSet::decode(std::fs::read(path)?.as_slice())?;
+    // A build script runs in its package's directory.
+    let descriptors = FileDescriptorSet::decode(std::fs::read(DESCRIPTORS)?.as_slice())?;
 
     let mut prost = prost_build::Config::new();
     // Ordered maps, so that equal messages have equal bytes and can be compared by hash.
