@@ -77,6 +77,8 @@ pub(crate) struct Connection {
     pub(crate) expects_head: Cell<bool>,
     /// The bytes of the head as they came, for what the codec does not tell.
     pub(crate) head_bytes: RefCell<Vec<u8>>,
+    /// HTTP/1, where such bytes are of use.
+    pub(crate) keeps_heads: Cell<bool>,
     /// What an HTTP/1 connection becomes when its codec has ended.
     pub(crate) tunnel: RefCell<Option<Tunnel>>,
     /// Tells the watcher that something is to be waited for.
@@ -109,6 +111,7 @@ impl Connection {
             head_began: Cell::new(None),
             expects_head: Cell::new(true),
             head_bytes: RefCell::new(Vec::new()),
+            keeps_heads: Cell::new(true),
             tunnel: RefCell::new(None),
             watch: Notify::new(),
         });
@@ -157,7 +160,17 @@ impl Connection {
     pub(crate) fn stream_ended(&self, now: Instant) {
         self.active.set(self.active.get().saturating_sub(1));
         self.idle_since.set(now);
-        self.expects_head.set(true);
+        self.expects_head.set(self.keeps_heads.get());
+    }
+
+    /// Forgets the bytes of a head that has been looked at.
+    pub(crate) fn forget_head(&self) {
+        const USUAL: usize = 8 << 10;
+        let mut bytes = self.head_bytes.borrow_mut();
+        bytes.clear();
+        if bytes.capacity() > USUAL {
+            *bytes = Vec::new();
+        }
     }
 
     /// Asks the connection to end.

@@ -87,6 +87,8 @@ impl CountConnection {
 
 impl Drop for CountConnection {
     fn drop(&mut self) {
+        // A tunnel that never began would keep its connection alive.
+        drop(self.0.tunnel.take());
         let busy = self.0.active.get() > 0;
         let length = self.0.opened.elapsed().as_millis() as u64;
         let local = self.0.ending() != Ending::Open;

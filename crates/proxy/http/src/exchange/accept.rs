@@ -54,7 +54,7 @@ pub(super) fn accept(
             return Err(refuse(status, "Bad Request", "http1.codec_error", DPE));
         }
     }
-    stream.connection.head_bytes.borrow_mut().clear();
+    stream.connection.forget_head();
     let default_host = (protocol == Protocol::Http10
         && !config.http1.default_host_for_http_10.is_empty())
     .then_some(&*config.http1.default_host_for_http_10);

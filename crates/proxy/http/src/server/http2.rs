@@ -34,9 +34,10 @@ where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let config = connection.last_settings().manager.config.clone();
+    connection.keeps_heads.set(false);
     connection.expects_head.set(false);
     connection.head_began.set(None);
-    *connection.head_bytes.borrow_mut() = Vec::new();
+    connection.forget_head();
     connection.with_manager(|_, stats| {
         stats.downstream_cx_http2_total.inc();
         stats.downstream_cx_http2_active.inc();

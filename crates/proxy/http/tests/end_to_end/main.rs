@@ -4,6 +4,7 @@
 
 mod codec;
 mod connections;
+mod filters;
 mod fixture;
 mod http2;
 mod replies;

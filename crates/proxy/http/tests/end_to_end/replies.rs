@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use meltemi_ir as ir;
+use meltemi_lifecycle::WorkerId;
 use meltemi_testkit::{Reply, Request, Upstream, free_port};
 
 use crate::fixture::{Proxy, everything, hcm, on_worker, retry, route, to};
@@ -207,6 +208,43 @@ fn each_failure_has_envoys_words_flags_and_details() {
             let line = proxy.last_line(count + 1).await;
             assert_eq!(line, format!("{} peer=127.0.0.1", case.line));
         }
+        let counted = proxy.stats.http("test");
+        let counted = counted.shard(WorkerId(0));
+        for (name, count, expected) in [
+            (
+                "downstream_rq_total",
+                &counted.downstream_rq_total,
+                CASES.len(),
+            ),
+            ("rq_total", &counted.rq_total, CASES.len()),
+            ("no_route", &counted.no_route, 1),
+            ("no_cluster", &counted.no_cluster, 2),
+            ("rq_direct_response", &counted.rq_direct_response, 1),
+            ("rq_redirect", &counted.rq_redirect, 1),
+            ("downstream_rq_2xx", &counted.downstream_rq_2xx, 1),
+        ] {
+            assert_eq!(count.get(), expected as u64, "{name}");
+        }
+        assert_eq!(counted.downstream_rq_active.get(), 0);
+        let counted = proxy.stats.cluster("up");
+        let counted = counted.shard(WorkerId(0));
+        for (name, count, expected) in [
+            ("upstream_rq_timeout", &counted.upstream_rq_timeout, 1),
+            (
+                "upstream_rq_per_try_timeout",
+                &counted.upstream_rq_per_try_timeout,
+                2,
+            ),
+            ("upstream_rq_retry", &counted.upstream_rq_retry, 3),
+            (
+                "upstream_rq_retry_limit_exceeded",
+                &counted.upstream_rq_retry_limit_exceeded,
+                2,
+            ),
+        ] {
+            assert_eq!(count.get(), expected, "{name}");
+        }
+        assert_eq!(counted.upstream_rq_active.get(), 0);
         let moved = proxy.get("/moved?q=1").await;
         let authority = proxy.address.to_string();
         assert_eq!(

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use meltemi_ir as ir;
 use meltemi_testkit::{RawClient, Reply, Request, Upstream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use crate::fixture::{Proxy, everything, hcm, on_worker, to};
 
@@ -140,6 +142,45 @@ fn an_idle_tunnel_ends() {
         assert!(
             line.starts_with("GET /ws 101 SI stream_idle_timeout"),
             "{line}"
+        );
+    });
+}
+
+#[test]
+fn connect_is_passed_on_where_it_is_allowed() {
+    on_worker(async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = tokio::task::spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                stream.read_buf(&mut head).await.unwrap();
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            let (mut from, mut to) = stream.split();
+            tokio::io::copy(&mut from, &mut to).await.unwrap();
+            String::from_utf8(head).unwrap()
+        });
+        let mut connect = to("/", "up", |target| {
+            target.upgrades = vec![("connect".to_owned(), true)];
+        });
+        connect.matcher.path = ir::PathMatch::Connect;
+        let proxy = Proxy::start(hcm(vec![connect])).await;
+        proxy.cluster("up", &[address]);
+        let mut client = RawClient::connect(proxy.address).await.unwrap();
+        client
+            .send_bytes(b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n")
+            .await
+            .unwrap();
+        assert_eq!(client.read_head().await.unwrap().status, 200);
+        client.send_bytes(b"through").await.unwrap();
+        assert_eq!(client.read_some().await.unwrap(), "through");
+        drop(client);
+        let head = asked.await.unwrap();
+        assert!(
+            head.starts_with("CONNECT a.example:443 HTTP/1.1\r\n"),
+            "{head}"
         );
     });
 }
