@@ -7,6 +7,8 @@
 //! of attempts are still held against `meltemi proxy`.
 #![allow(clippy::unwrap_used)]
 
+#[path = "interop/admin.rs"]
+mod admin;
 #[path = "interop/case.rs"]
 mod case;
 #[path = "interop/document.rs"]

@@ -1,17 +1,15 @@
-//! The two programs that a bootstrap is run in, and their administration endpoints.
+//! The two programs that a bootstrap is run in.
 //!
-//! In: a JSON bootstrap. Out: a running process that is ready. Called by the interop tests.
+//! In: a JSON bootstrap. Out: a running process that is ready. Called by `interop_bootstrap`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
-use meltemi_testkit::{Client, Process};
+use meltemi_testkit::Process;
 use serde_json::Value;
 
-/// How long a program may take to be ready; Envoy's first start on a cold machine is slow.
-pub const STARTUP: Duration = Duration::from_secs(30);
+use crate::admin::STARTUP;
 
 /// A program that runs a bootstrap.
 pub enum Program {
@@ -64,12 +62,4 @@ impl Program {
         process.wait_for_http(STARTUP, admin, "/ready").unwrap();
         process
     }
-}
-
-/// What an administration endpoint answers, as text.
-pub async fn ask(admin: SocketAddr, path: &str) -> String {
-    let response = Client::new(admin).get(path).await;
-    let response = response.unwrap_or_else(|error| panic!("{admin}{path}: {error}"));
-    assert_eq!(response.status, 200, "{admin}{path}: {}", response.text());
-    response.text()
 }
