@@ -68,74 +68,63 @@ pub(super) fn accept(
             DPE,
         ));
     }
-    let mut head = RequestHead::new(parts, default_host).map_err(|bad| match bad {
-        BadHead::MissingHost => refuse(
-            StatusCode::BAD_REQUEST,
-            "",
-            "missing_host_header",
-            ResponseFlags::NONE,
-        ),
-        BadHead::InvalidHost => refuse(
-            StatusCode::BAD_REQUEST,
-            "Bad Request",
-            "http.invalid_authority",
-            DPE,
-        ),
-        BadHead::RelativePath => Box::new(Refusal {
-            reply: LocalReply::new(
-                StatusCode::NOT_FOUND,
-                "",
-                "absolute_path_rejected",
-                ResponseFlags::NONE,
-            ),
-            head: None,
-        }),
-        BadHead::NoPath => refuse(
-            StatusCode::BAD_REQUEST,
-            "Bad Request",
-            "http1.codec_error",
-            DPE,
-        ),
-    })?;
+    let mut head = RequestHead::new(parts, default_host).map_err(refuse_head)?;
     strip_port(&config, stream, &mut head);
-    let stats = stream
-        .settings
-        .manager
-        .stats
-        .shard(stream.connection.worker.worker);
-    let details = "path_normalization_failed";
-    match normalize(head.path(), &config.path) {
-        NormalPath::Unchanged => {}
-        NormalPath::Changed(path) => {
-            if !head.set_path(path) {
-                stats.downstream_rq_failed_path_normalization.inc();
-                return Err(refuse(
-                    StatusCode::BAD_REQUEST,
-                    "",
-                    details,
-                    ResponseFlags::NONE,
-                ));
-            }
+    mend_path(stream, &config, head)
+}
+
+/// The answer to a head that is none.
+fn refuse_head(bad: BadHead) -> Box<Refusal> {
+    const DPE: ResponseFlags = ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR;
+    const NONE: ResponseFlags = ResponseFlags::NONE;
+    let (status, body, details, flags) = match bad {
+        BadHead::MissingHost => (StatusCode::BAD_REQUEST, "", "missing_host_header", NONE),
+        BadHead::InvalidHost => {
+            let details = "http.invalid_authority";
+            (StatusCode::BAD_REQUEST, "Bad Request", details, DPE)
         }
-        NormalPath::Reject => {
-            stats.downstream_rq_failed_path_normalization.inc();
-            return Err(refuse(
-                StatusCode::BAD_REQUEST,
-                "",
-                details,
-                ResponseFlags::NONE,
-            ));
+        BadHead::RelativePath => (StatusCode::NOT_FOUND, "", "absolute_path_rejected", NONE),
+        BadHead::NoPath => {
+            let details = "http1.codec_error";
+            (StatusCode::BAD_REQUEST, "Bad Request", details, DPE)
         }
+    };
+    let mut reply = LocalReply::new(status, body, details, flags);
+    reply.close = bad != BadHead::RelativePath;
+    Box::new(Refusal { reply, head: None })
+}
+
+/// Normalizes the path.
+fn mend_path(
+    stream: &Rc<Stream>,
+    config: &ir::HttpConnectionManager,
+    mut head: RequestHead,
+) -> Result<RequestHead, Box<Refusal>> {
+    const DETAILS: &str = "path_normalization_failed";
+    let worker = stream.connection.worker.worker;
+    let stats = stream.settings.manager.stats.shard(worker);
+    let usable = match normalize(head.path(), &config.path) {
+        NormalPath::Unchanged => true,
+        NormalPath::Changed(path) => head.set_path(path),
+        NormalPath::Reject => false,
         NormalPath::Redirect(path) => {
             stats.downstream_rq_redirected_with_normalized_path.inc();
-            let reply = LocalReply::redirect(StatusCode::TEMPORARY_REDIRECT, &path, details);
+            let reply = LocalReply::redirect(StatusCode::TEMPORARY_REDIRECT, &path, DETAILS);
             return Err(Box::new(Refusal {
                 reply,
                 head: Some(head),
             }));
         }
+    };
+    if usable {
+        return Ok(head);
     }
-    Ok(head)
+    stats.downstream_rq_failed_path_normalization.inc();
+    let reply = LocalReply::new(StatusCode::BAD_REQUEST, "", DETAILS, ResponseFlags::NONE);
+    Err(Box::new(Refusal {
+        reply: reply.closing(),
+        head: Some(head),
+    }))
 }
 
 /// Refuses a message whose length is said in more than one way. The codec itself is safe: it
