@@ -19,11 +19,11 @@ const REDACTED: &str = "[redacted]";
 
 /// The full names of the fields that carry `(udpa.annotations.sensitive) = true`.
 static SENSITIVE: LazyLock<HashSet<String>> = LazyLock::new(|| {
-    let extension = crate::pool()
+    let pool = crate::pool();
+    let extension = pool
         .get_extension_by_name("udpa.annotations.sensitive")
         .expect("the descriptor set holds udpa's annotations");
-    let messages = crate::pool().all_messages();
-    messages
+    pool.all_messages()
         .flat_map(|message| message.fields().collect::<Vec<_>>())
         .filter(|field| field.options().get_extension(&extension).as_bool() == Some(true))
         .map(|field| field.full_name().to_owned())
