@@ -167,7 +167,8 @@ fn every_service_has_a_client_and_a_server() {
             open_rca_service_server
         ),
     ]);
-    let described = pool()
+    let pool = pool();
+    let described = pool
         .services()
         .map(|service| service.full_name().to_owned());
     let generated: Vec<String> = generated.into_iter().map(str::to_owned).collect();
