@@ -68,6 +68,8 @@ pub(crate) struct StateDirectory {
     _lock: File,
     /// Somebody named the directory: keys and logs stay in it.
     named: bool,
+    /// It has been left: what is there now is somebody else's.
+    left: bool,
 }
 
 /// Why a directory cannot be had.
@@ -161,6 +163,7 @@ impl StateDirectory {
             path,
             _lock: lock,
             named,
+            left: false,
         };
         directory.clean()?;
         make(&directory.tokens())?;
@@ -192,7 +195,8 @@ impl StateDirectory {
 
     /// Removes what is of no use without the mesh; of a directory that nobody named, everything.
     /// Dropping the directory does the same.
-    pub(crate) fn leave(self) -> Result<(), StateError> {
+    pub(crate) fn leave(mut self) -> Result<(), StateError> {
+        self.left = true;
         self.tidy()
     }
 
@@ -215,8 +219,10 @@ impl StateDirectory {
 
 impl Drop for StateDirectory {
     fn drop(&mut self) {
-        // ignored: whoever wants to know calls `leave`; removing twice is removing once
-        let _ = self.tidy();
+        if !self.left {
+            // ignored: whoever wants to know calls `leave`
+            let _ = self.tidy();
+        }
     }
 }
 

@@ -32,8 +32,20 @@ fn main() -> ExitCode {
     match command::run(arguments, &environment, &terminal) {
         Ok(code) => code,
         Err(error) => {
-            terminal.error(&format!("{error:#}"));
+            terminal.error(&explain(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes in one line; a cause that an error has in its own words is told once.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }

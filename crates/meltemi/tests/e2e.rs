@@ -282,6 +282,7 @@ fn a_missing_subset_is_no_cluster_and_said_so() {
         (call["code"] == 503).then_some(())
     });
     eventually("the access log has the flag", || {
+        mesh.send(&catalog());
         let mut lines = mesh.access_log("webapp").into_iter();
         lines.find(|line| line.contains("\"GET /items HTTP/1.1\" 503 NC "))
     });

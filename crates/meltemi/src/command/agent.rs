@@ -125,6 +125,7 @@ fn options(
         drain_time_s,
         sds_socket,
         no_proxy,
+        // ignored: the log was set up with it
         log_level: _,
     } = arguments;
     let AgentEnvironment {

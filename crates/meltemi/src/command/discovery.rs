@@ -136,6 +136,7 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
         trust_domain,
         root_namespace,
         domain,
+        // ignored: the log was set up with it
         log_level: _,
     } = arguments;
     let DiscoveryEnvironment {

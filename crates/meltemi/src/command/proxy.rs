@@ -75,14 +75,17 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> Result<()> {
     let bootstrap = bootstrap(&arguments)?;
     let Arguments {
         config_path,
+        // ignored: the bootstrap was read with it
         config_yaml: _,
         concurrency,
         log_level,
         component_log_level,
         mode,
         drain_time_s,
+        // ignored: the bootstrap was completed with both
         service_node: _,
         service_cluster: _,
+        // ignored: this proxy never restarts hot
         disable_hot_restart: _,
     } = arguments;
     let config_path = config_path

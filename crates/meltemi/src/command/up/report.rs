@@ -151,6 +151,7 @@ impl Printer {
     fn pod(&self, pod: &PodReport) {
         let PodReport {
             name,
+            // ignored: the pod's name begins with it
             workload: _,
             proxy,
             ip,
