@@ -148,7 +148,9 @@ impl Applier {
     fn remove(&self, kind: ResourceType, name: &str) {
         match kind {
             ResourceType::Cluster => self.clusters.remove(name),
-            ResourceType::Endpoint => self.clusters.remove_endpoints(name),
+            // Endpoints go with their cluster: a removal that came before the cluster's own would
+            // leave a cluster without hosts. Envoy ignores it too.
+            ResourceType::Endpoint => {}
             ResourceType::Listener => self.listeners.remove(name),
             ResourceType::Route => self.routes.remove(name),
             ResourceType::Secret => self.secrets.remove(name),
