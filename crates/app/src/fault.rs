@@ -74,6 +74,7 @@ impl FaultInjector {
             error_type,
             error_code,
             error_delay,
+            // ignored: `admits` goes by it
             rate_limit: _,
             rate_limit_code,
         } = self.config;
