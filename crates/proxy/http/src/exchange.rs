@@ -27,7 +27,8 @@ use crate::headers::forwarded::{self, Surroundings};
 use crate::headers::names;
 use crate::headers::scan::Seen;
 use crate::route::{Action, Route, RouteIndex, RouteMatch, location};
-use crate::router::{self, Forwarding, reply::LocalReply, timeout::stream_duration};
+use crate::router::reply::{Author, LocalReply};
+use crate::router::{self, Forwarding, timeout::stream_duration};
 use crate::stream::{Stream, StreamEnd};
 use crate::upgrade::{self, Offer};
 
@@ -237,7 +238,8 @@ fn decide(
         let status = StatusCode::MOVED_PERMANENTLY;
         return Err(LocalReply::redirect(status, &location, "direct_response"));
     }
-    if !upgrade::is_allowed(head, config, target.map(|(config, _)| config)) {
+    let nowhere = head.path.is_none() && route.is_none();
+    if !nowhere && !upgrade::is_allowed(head, config, target.map(|(config, _)| config)) {
         let stats = manager.stats.shard(stream.connection.worker.worker);
         stats.downstream_rq_ws_on_non_ws_route.inc();
         let reply = LocalReply::new(
@@ -316,6 +318,7 @@ fn ask_filters(
             let mut reply = LocalReply::new(answer.status, "", answer.details, ResponseFlags::NONE);
             reply.headers = answer.headers;
             reply.body = answer.body;
+            reply.by = Author::Filter;
             return Err(reply);
         }
     }

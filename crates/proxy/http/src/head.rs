@@ -4,6 +4,7 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Extensions, Method, Request, Version};
+use http_body::Body as _;
 use meltemi_ir as ir;
 use meltemi_upstream::{HttpVersion, UpstreamBody};
 
@@ -51,10 +52,13 @@ impl RequestHead {
             method,
             uri,
             version,
-            headers,
+            mut headers,
             extensions,
             ..
         } = parts;
+        if version == Version::HTTP_2 {
+            join_cookies(&mut headers);
+        }
         let mut host_in_headers = false;
         let authority = match uri.authority() {
             Some(authority) => {
@@ -176,6 +180,16 @@ impl RequestHead {
             HttpVersion::Http2 => Version::HTTP_2,
         };
         *request.headers_mut() = self.headers;
+        if version == HttpVersion::Http1
+            && request.body().is_end_stream()
+            && expects_content(request.method())
+        {
+            let none = HeaderValue::from_static("0");
+            request
+                .headers_mut()
+                .entry(header::CONTENT_LENGTH)
+                .or_insert(none);
+        }
         *request.extensions_mut() = self.extensions;
         Some(request)
     }
@@ -262,6 +276,31 @@ fn upgrade_of(headers: &HeaderMap, version: Version) -> Option<HeaderValue> {
             .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
     });
     (connection && !protocol.as_bytes().eq_ignore_ascii_case(b"h2c")).then(|| protocol.clone())
+}
+
+/// Whether a request of this method says that it has no content (RFC 9110, section 8.6); Envoy says
+/// so for all but these.
+fn expects_content(method: &Method) -> bool {
+    !matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::DELETE | Method::TRACE | Method::CONNECT
+    )
+}
+
+/// Several `cookie` fields, which HTTP/2 allows, as the one that HTTP/1 wants (RFC 9113, section
+/// 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut cookies = headers.get_all(header::COOKIE).iter();
+    if let (Some(first), Some(_)) = (cookies.next(), cookies.next()) {
+        let mut joined = first.as_bytes().to_vec();
+        for more in headers.get_all(header::COOKIE).iter().skip(1) {
+            joined.extend_from_slice(b"; ");
+            joined.extend_from_slice(more.as_bytes());
+        }
+        if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+            headers.insert(header::COOKIE, joined);
+        }
+    }
 }
 
 fn is_authority(authority: &[u8]) -> bool {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method};
+use meltemi_ir::Address;
 use meltemi_telemetry::{Protocol, RequestRecord, ResponseFlags, StreamRecord, UpstreamRecord};
 use meltemi_upstream::{ConnectionDetails, HttpVersion, WorkerCluster, WorkerHost};
 use tokio::time::Instant;
@@ -274,13 +275,20 @@ impl Stream {
             record.route_metadata = Some(&route.metadata);
         }
         let host_metadata = facts.host.as_ref().map(|host| host.metadata());
+        // the host of a name is recorded by the address that the name stands for
+        let reached = facts.host.as_ref().and_then(|host| match host.address() {
+            Address::Name { .. } => host.socket_address().map(Address::Socket),
+            Address::Socket(_) | Address::Pipe(_) => None,
+        });
         if let Some(cluster) = &facts.cluster {
             let config = cluster.config();
             record.upstream = Some(UpstreamRecord {
                 cluster: &config.name,
                 alt_stat_name: config.alt_stat_name.as_deref(),
                 cluster_metadata: Some(&config.metadata),
-                address: facts.host.as_ref().map(|host| host.address()),
+                address: reached
+                    .as_ref()
+                    .or_else(|| facts.host.as_ref().map(|host| host.address())),
                 host_name: facts.host.as_ref().map(|host| host.hostname()),
                 host_metadata: host_metadata.as_deref(),
                 local_address: facts

@@ -81,7 +81,10 @@ where
         } => {
             let local_address = stream.local_address();
             let host_metadata = host.metadata();
+            // the host of a name is recorded by the address that the name stands for
+            let reached = host.socket_address().map(ir::Address::Socket);
             let mut upstream = upstream_record(tcp, Some(&cluster), Some(&host));
+            upstream.address = reached.as_ref().or(upstream.address);
             upstream.host_metadata = Some(&host_metadata);
             upstream.local_address = local_address;
             record.upstream = Some(upstream);

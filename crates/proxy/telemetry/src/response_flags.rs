@@ -125,9 +125,14 @@ impl ResponseFlags {
         }
     }
 
+    /// In the order in which Envoy sets them: that retries are used up before why the last one
+    /// failed, the others as listed.
     fn set(self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        Self::ALL
-            .iter()
+        let is_first = |flag: &Self| *flag == Self::UPSTREAM_RETRY_LIMIT_EXCEEDED;
+        let first = Self::ALL.iter().filter(move |(flag, _, _)| is_first(flag));
+        let others = Self::ALL.iter().filter(move |(flag, _, _)| !is_first(flag));
+        first
+            .chain(others)
             .filter(move |(flag, _, _)| self.contains(*flag))
             .map(|(_, short, long)| (*short, *long))
     }

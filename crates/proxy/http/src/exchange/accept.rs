@@ -110,6 +110,7 @@ fn mend_path(
         NormalPath::Redirect(path) => {
             stats.downstream_rq_redirected_with_normalized_path.inc();
             let reply = LocalReply::redirect(StatusCode::TEMPORARY_REDIRECT, &path, DETAILS);
+            head.set_path(path);
             return Err(Box::new(Refusal {
                 reply,
                 head: Some(head),

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use http::header;
 use http::{Response, StatusCode, Version};
 use meltemi_telemetry::ResponseFlags;
-use meltemi_upstream::ResponseBody;
+use meltemi_upstream::{HttpVersion, ResponseBody};
 use tokio::time::Instant;
 
 use super::Caller;
@@ -15,7 +15,7 @@ use crate::filter::{HttpFilter as _, ResponseContext};
 use crate::head::RequestHead;
 use crate::headers::{names, number, response};
 use crate::mutation::NoPseudo;
-use crate::router::reply::LocalReply;
+use crate::router::reply::{Author, LocalReply};
 use crate::stream::{Stream, StreamEnd};
 use crate::upgrade::Offer;
 
@@ -37,10 +37,11 @@ pub(super) fn answer(
     let http1 = !stream.is_http2();
     reply.close = http1 && (reply.close || caller.unread);
     let close = reply.close;
+    let by = Some(reply.by);
     let (mut parts, body) = reply
         .into_response(caller.grpc, caller.bodiless)
         .into_parts();
-    respond(&stream, &mut parts, false, false);
+    respond(&stream, &mut parts, by, false);
     if close {
         parts.headers.insert(header::CONNECTION, names::CLOSE);
     }
@@ -75,7 +76,7 @@ pub(super) fn finish(
     }
     if let (Some(offer), true) = (offer, switched) {
         let (mut parts, tunnel) = offer.accept(upstream, deadlines, end);
-        respond(&stream, &mut parts, true, true);
+        respond(&stream, &mut parts, None, true);
         stream.note_response(parts.status.as_u16(), &parts.headers);
         tunnel.start(&stream.connection);
         return Response::from_parts(parts, ProxyBody::nothing());
@@ -89,20 +90,37 @@ pub(super) fn finish(
             .headers
             .insert(names::UPSTREAM_SERVICE_TIME, number(elapsed));
     }
-    respond(&stream, &mut parts, true, false);
+    respond(&stream, &mut parts, None, false);
     stream.note_response(parts.status.as_u16(), &parts.headers);
-    let drop_trailers = !stream.is_http2() && !stream.settings.manager.config.http1.trailers;
+    if caller.bodiless {
+        // nobody reads what there is not
+        stream.response_ended();
+    }
+    let drop_trailers = !takes_trailers(&stream);
     let body = ProxyBody::upstream(body, drop_trailers, deadlines, end);
     Response::from_parts(parts, body)
 }
 
-/// Makes the response's headers what the client may see.
+/// Whether trailers go from the upstream to the client: HTTP/1 has them where they are enabled, on
+/// either side.
+fn takes_trailers(stream: &Stream) -> bool {
+    let facts = stream.facts.borrow();
+    let sent = match (facts.upstream_version, &facts.cluster) {
+        (Some(HttpVersion::Http1), Some(cluster)) => cluster.config().http.http1.trailers,
+        _ => true,
+    };
+    sent && (stream.is_http2() || stream.settings.manager.config.http1.trailers)
+}
+
+/// Makes the response's headers what the client may see; `by` is who gives it where it is not the
+/// upstream.
 fn respond(
     stream: &Rc<Stream>,
     parts: &mut http::response::Parts,
-    from_upstream: bool,
+    by: Option<Author>,
     upgrade: bool,
 ) {
+    let from_upstream = by.is_none();
     let settings = &stream.settings;
     let manager = &settings.manager;
     let (index, cluster_at, attempts) = {
@@ -111,7 +129,8 @@ fn respond(
     };
     let mut cors = None;
     if let (Some(table), Some(index)) = (&settings.routes, index) {
-        for mutation in table.response_mutations(index, cluster_at) {
+        let mutations = table.response_mutations(index, cluster_at);
+        for mutation in mutations.filter(|_| by != Some(Author::Filter)) {
             let values = if mutation.needs_record() {
                 stream.facts.borrow_mut().status = Some(parts.status.as_u16());
                 stream.with_record(None, None, Some(&parts.headers), |record| {
@@ -122,7 +141,8 @@ fn respond(
             };
             mutation.apply(&mut parts.headers, &mut NoPseudo, values);
         }
-        if attempts > 0 && table.host(index).config.include_attempt_count_in_response {
+        let tried = attempts > 0 && by != Some(Author::Manager);
+        if tried && table.host(index).config.include_attempt_count_in_response {
             parts
                 .headers
                 .insert(names::ATTEMPT_COUNT, number(u64::from(attempts)));

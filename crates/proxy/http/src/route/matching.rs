@@ -106,68 +106,49 @@ pub(crate) enum Source<'a> {
 }
 
 impl Source<'_> {
-    fn with<R>(&self, name: &ir::MatchedHeader, look: impl FnOnce(Option<&[u8]>) -> R) -> R {
-        match (self, name) {
-            (Self::Request(view), ir::MatchedHeader::Name(name)) => {
-                joined(view.headers, name, look)
-            }
-            (Self::Request(view), ir::MatchedHeader::Authority) => {
-                look(Some(view.authority.as_bytes()))
-            }
-            (Self::Request(view), ir::MatchedHeader::Method) => look(Some(view.method.as_bytes())),
-            (Self::Request(view), ir::MatchedHeader::Path) => look(Some(view.path.as_bytes())),
-            (Self::Request(view), ir::MatchedHeader::Scheme) => look(Some(view.scheme.as_bytes())),
-            (Self::Response(headers), ir::MatchedHeader::Name(name)) => joined(headers, name, look),
-            (Self::Response(_), _) => look(None),
-        }
+    /// Whether any of the header's values fits; none where there is no such header. Several values
+    /// are looked at one by one, as Envoy does since 1.39.
+    fn any(&self, name: &ir::MatchedHeader, fits: impl Fn(&[u8]) -> bool) -> Option<bool> {
+        let pseudo = |text: &str| Some(fits(text.as_bytes()));
+        let headers = match (self, name) {
+            (Self::Request(view), ir::MatchedHeader::Authority) => return pseudo(view.authority),
+            (Self::Request(view), ir::MatchedHeader::Method) => return pseudo(view.method),
+            (Self::Request(view), ir::MatchedHeader::Path) => return pseudo(view.path),
+            (Self::Request(view), ir::MatchedHeader::Scheme) => return pseudo(view.scheme),
+            (Self::Request(view), ir::MatchedHeader::Name(_)) => view.headers,
+            (Self::Response(headers), _) => *headers,
+        };
+        let ir::MatchedHeader::Name(name) = name else {
+            return None;
+        };
+        let mut values = headers.get_all(name).iter().peekable();
+        values.peek()?;
+        Some(values.any(|value| fits(value.as_bytes())))
     }
-}
-
-/// All values of a header as one, joined by commas, allocated only where there are several.
-fn joined<R>(
-    headers: &HeaderMap,
-    name: &http::HeaderName,
-    look: impl FnOnce(Option<&[u8]>) -> R,
-) -> R {
-    let mut values = headers.get_all(name).iter();
-    let Some(first) = values.next() else {
-        return look(None);
-    };
-    let Some(second) = values.next() else {
-        return look(Some(first.as_bytes()));
-    };
-    let mut all = first.as_bytes().to_vec();
-    for value in std::iter::once(second).chain(values) {
-        all.push(b',');
-        all.extend_from_slice(value.as_bytes());
-    }
-    look(Some(&all))
 }
 
 /// Whether a header fits. A missing header fits no question about its value, turned round or
 /// not, unless it is to be taken as empty.
 pub(crate) fn header_matches(matcher: &ir::HeaderMatch, source: &Source<'_>) -> bool {
-    source.with(&matcher.name, |value| {
-        let value = match (value, matcher.treat_missing_as_empty) {
-            (Some(value), _) => value,
-            (None, true) => b"",
-            (None, false) => {
-                return match matcher.kind {
-                    ir::HeaderMatchKind::Present(wanted) => wanted == matcher.invert,
-                    ir::HeaderMatchKind::Value(_) | ir::HeaderMatchKind::Range { .. } => false,
-                };
-            }
-        };
-        let fits = match &matcher.kind {
-            ir::HeaderMatchKind::Present(wanted) => *wanted,
-            ir::HeaderMatchKind::Value(text) => text.matches_bytes(value),
-            ir::HeaderMatchKind::Range { start, end } => std::str::from_utf8(value)
-                .ok()
-                .and_then(|text| text.parse::<i64>().ok())
-                .is_some_and(|number| (*start..*end).contains(&number)),
-        };
-        fits != matcher.invert
-    })
+    let fits = |value: &[u8]| match &matcher.kind {
+        ir::HeaderMatchKind::Present(wanted) => *wanted,
+        ir::HeaderMatchKind::Value(text) => text.matches_bytes(value),
+        ir::HeaderMatchKind::Range { start, end } => std::str::from_utf8(value)
+            .ok()
+            .and_then(|text| text.parse::<i64>().ok())
+            .is_some_and(|number| (*start..*end).contains(&number)),
+    };
+    match (
+        source.any(&matcher.name, fits),
+        matcher.treat_missing_as_empty,
+    ) {
+        (Some(fit), _) => fit != matcher.invert,
+        (None, true) => fits(b"") != matcher.invert,
+        (None, false) => match matcher.kind {
+            ir::HeaderMatchKind::Present(wanted) => wanted == matcher.invert,
+            ir::HeaderMatchKind::Value(_) | ir::HeaderMatchKind::Range { .. } => false,
+        },
+    }
 }
 
 fn query_matches(matcher: &ir::QueryMatch, query: &str) -> bool {

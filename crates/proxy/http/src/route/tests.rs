@@ -188,8 +188,10 @@ fn headers_match_by_what_is_asked() {
         (
             header_match(value("v,w"), false, false),
             vec!["v", "w"],
-            true,
+            false,
         ),
+        (header_match(value("w"), false, false), vec!["v", "w"], true),
+        (header_match(value("w"), true, false), vec!["v", "w"], false),
         (header_match(value("v"), true, false), vec!["w"], true),
         // Nothing is asked of a header that is not there, whichever way round.
         (header_match(value("v"), true, false), vec![], false),

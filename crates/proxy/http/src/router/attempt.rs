@@ -11,7 +11,7 @@ use meltemi_upstream::{
 };
 
 use super::Forwarding;
-use super::reply::LocalReply;
+use super::reply::{Author, LocalReply};
 use super::retry::Failure;
 use crate::body::reset_flags;
 use crate::deadline::Expired;
@@ -187,14 +187,14 @@ pub(super) fn expired_reply(
     } else {
         StatusCode::REQUEST_TIMEOUT
     };
-    match expired {
+    let mut reply = match expired {
         Expired::Route | Expired::PerTry | Expired::PerTryIdle => {
             let mut reply = timeout_reply("response_timeout");
             if alternative {
                 reply.status = StatusCode::NO_CONTENT;
                 reply.body = bytes::Bytes::new();
             }
-            reply
+            return reply;
         }
         Expired::Idle => LocalReply::new(
             status,
@@ -214,5 +214,7 @@ pub(super) fn expired_reply(
             "request_overall_timeout",
             ResponseFlags::NONE,
         ),
-    }
+    };
+    reply.by = Author::Manager;
+    reply
 }

@@ -20,6 +20,19 @@ pub(crate) struct LocalReply {
     pub(crate) flags: ResponseFlags,
     /// The connection is of no more use.
     pub(crate) close: bool,
+    /// Who gives it.
+    pub(crate) by: Author,
+}
+
+/// Who gives an answer; what else is said in its headers depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Author {
+    /// The router, which says how often it tried.
+    Router,
+    /// A limit of the connection manager.
+    Manager,
+    /// A filter, whose answer gets none of the route's headers.
+    Filter,
 }
 
 impl LocalReply {
@@ -37,6 +50,7 @@ impl LocalReply {
             details: Cow::Borrowed(details),
             flags,
             close: false,
+            by: Author::Router,
         })
     }
 

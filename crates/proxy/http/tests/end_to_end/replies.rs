@@ -109,7 +109,7 @@ const CASES: &[Case] = &[
         status: 503,
         body: "upstream connect error or disconnect/reset before headers. \
                retried and the latest reset reason: remote connection failure",
-        line: "GET /dead-again 503 UF,URX upstream_reset_before_response_started\
+        line: "GET /dead-again 503 URX,UF upstream_reset_before_response_started\
                {remote_connection_failure|delayed_connect_error:_Connection_refused} \
                rx=0 tx=121 try=3 route=dead-again",
     },
@@ -129,7 +129,7 @@ const CASES: &[Case] = &[
         target: "/try-slow",
         status: 504,
         body: "upstream request timeout",
-        line: "GET /try-slow 504 UT,URX upstream_per_try_timeout rx=0 tx=24 try=2 route=try-slow",
+        line: "GET /try-slow 504 URX,UT upstream_per_try_timeout rx=0 tx=24 try=2 route=try-slow",
     },
     Case {
         target: "/idle",
@@ -156,7 +156,7 @@ const CASES: &[Case] = &[
         status: 503,
         body: "upstream connect error or disconnect/reset before headers. \
                retried and the latest reset reason: connection termination",
-        line: "GET /broken-again 503 UC,URX upstream_reset_before_response_started\
+        line: "GET /broken-again 503 URX,UC upstream_reset_before_response_started\
                {connection_termination} rx=0 tx=118 try=3 route=broken-again",
     },
     Case {

@@ -4,10 +4,10 @@ use super::*;
 fn names_are_joined_in_envoys_order() {
     let flags =
         ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED | ResponseFlags::UPSTREAM_CONNECTION_FAILURE;
-    assert_eq!(flags.to_string(), "UF,URX");
+    assert_eq!(flags.to_string(), "URX,UF");
     assert_eq!(
         flags.long(),
-        "UpstreamConnectionFailure,UpstreamRetryLimitExceeded"
+        "UpstreamRetryLimitExceeded,UpstreamConnectionFailure"
     );
     assert_eq!(ResponseFlags::NONE.to_string(), "-");
     assert_eq!(ResponseFlags::NONE.long(), "-");
