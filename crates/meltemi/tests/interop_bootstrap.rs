@@ -247,26 +247,32 @@ impl Run {
                     .or(sent.raw.as_ref())
                     .expect("request or raw");
                 observation.say(&format!("request {step}: {what:?}"));
-                let response = match &mut connection {
+                let mut response = match &mut connection {
                     Some(connection) => connection.send(sent, number).await,
                     None => Err(ClientError::Closed { address: listener }),
                 };
+                for _ in 1..sent.responses {
+                    observation.response(&response);
+                    response = match &mut connection {
+                        Some(Connection::Http1(client)) => client.read_response("GET").await,
+                        _ => Err(ClientError::Closed { address: listener }),
+                    };
+                }
                 let received = self.upstream.take_received();
                 observation.response(&response);
                 observation.received(&received);
                 let status = response.as_ref().map_or(0, |response| response.status);
-                let wrong_attempts = sent.attempts.is_some_and(|wanted| wanted != received.len());
-                if status != sent.status || wrong_attempts {
-                    let program = self.program.name();
-                    let attempts = received.len();
-                    let Case { name, .. } = case;
+                let ours = matches!(self.program, Program::Meltemi);
+                let expected = sent.expected(ours);
+                let wanted = expected.attempts.unwrap_or(received.len());
+                if (status, received.len()) != (expected.status, wanted) {
                     let mut text = format!(
-                        "{name}: {program}: {what:?}: status {status}, {attempts} attempts; expected {}",
-                        sent.status
+                        "{}: {}: {what:?}: status {status}, {} attempts; expected {}, {wanted}",
+                        case.name,
+                        self.program.name(),
+                        received.len(),
+                        expected.status,
                     );
-                    if let Some(wanted) = sent.attempts {
-                        write!(text, ", {wanted} attempts").unwrap();
-                    }
                     if let Err(error) = response {
                         write!(text, " ({error})").unwrap();
                     }

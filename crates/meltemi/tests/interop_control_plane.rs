@@ -87,13 +87,26 @@ async fn requests_are_routed(world: &World) {
     let gateway = world.address(GATEWAY, 8080);
     let catalog = Request::get("/api/catalog").host("shop.example");
     let ok = |response: &Response| response.status == 200;
-    let response = world.until(gateway, &catalog, "through three proxies", ok).await;
+    let response = world
+        .until(gateway, &catalog, "through three proxies", ok)
+        .await;
     assert_eq!(response.json()["name"], "webapp");
-    assert_eq!(catalog_version(&response), Some("v1".to_owned()), "{}", response.text());
+    assert_eq!(
+        catalog_version(&response),
+        Some("v1".to_owned()),
+        "{}",
+        response.text()
+    );
     // the default policy tries twice more
-    let flaky = Client::new(gateway).get("/api/flaky/2?key=a").await.unwrap();
+    let flaky = Client::new(gateway)
+        .get("/api/flaky/2?key=a")
+        .await
+        .unwrap();
     assert_eq!(flaky.status, 200, "{}", flaky.text());
-    let too_flaky = Client::new(gateway).get("/api/flaky/3?key=b").await.unwrap();
+    let too_flaky = Client::new(gateway)
+        .get("/api/flaky/3?key=b")
+        .await
+        .unwrap();
     assert_ne!(too_flaky.status, 200, "{}", too_flaky.text());
     let counts = versions(world, &[]).await;
     assert_eq!(counts, BTreeMap::from([("v1".to_owned(), VERSIONS)]));
@@ -103,12 +116,25 @@ async fn requests_are_routed(world: &World) {
 async fn peers_are_known(world: &World, sidecar: &Envoy, gateway: &Envoy) {
     let calls = gateway.stats("cluster.outbound|80||webapp").await;
     let completed = |(name, value): &(String, u64)| name.ends_with("upstream_rq_200") && *value > 0;
-    assert!(calls.iter().any(completed), "the gateway calls webapp's cluster: {calls:?}");
+    assert!(
+        calls.iter().any(completed),
+        "the gateway calls webapp's cluster: {calls:?}"
+    );
     let handshakes = |envoy| async move { Envoy::stat(envoy, ".ssl.handshake").await };
-    assert!(handshakes(gateway).await > 0, "the gateway speaks TLS to webapp");
+    assert!(
+        handshakes(gateway).await > 0,
+        "the gateway speaks TLS to webapp"
+    );
     let inbound = format!("{}_8080.ssl.handshake", world.address(WEBAPP, 0).ip());
-    assert!(sidecar.stat(&format!("listener.{inbound}")).await > 0, "webapp's sidecar takes TLS");
-    for failure in [".ssl.connection_error", ".ssl.fail_verify_error", ".ssl.fail_verify_san"] {
+    assert!(
+        sidecar.stat(&format!("listener.{inbound}")).await > 0,
+        "webapp's sidecar takes TLS"
+    );
+    for failure in [
+        ".ssl.connection_error",
+        ".ssl.fail_verify_error",
+        ".ssl.fail_verify_san",
+    ] {
         for envoy in [sidecar, gateway] {
             let stats = envoy.stats(failure).await;
             assert!(stats.iter().all(|(_, value)| *value == 0), "{stats:?}");
@@ -157,7 +183,10 @@ async fn changes_are_followed(world: &World, sidecar: &Envoy) {
         move |it: &Response| it.status == 200 && catalog_version(it).as_deref() == Some(version)
     };
     world.until(gateway, &dark, "a dark launch", is("v2")).await;
-    assert_eq!(versions(world, &[]).await.keys().collect::<Vec<_>>(), ["v1"]);
+    assert_eq!(
+        versions(world, &[]).await.keys().collect::<Vec<_>>(),
+        ["v1"]
+    );
     let told = versions(world, &[("x-dark-launch", "v2")]).await;
     assert_eq!(told.keys().collect::<Vec<_>>(), ["v2"]);
 
@@ -176,7 +205,10 @@ async fn changes_are_followed(world: &World, sidecar: &Envoy) {
     world.until(gateway, &plain, "a canary", is("v2")).await;
     let counts = versions(world, &[]).await;
     // fewer than a fifth has a chance of one in ten million
-    assert!(counts.values().all(|count| *count >= VERSIONS / 5), "{counts:?}");
+    assert!(
+        counts.values().all(|count| *count >= VERSIONS / 5),
+        "{counts:?}"
+    );
     assert_eq!(counts.len(), 2, "{counts:?}");
 
     world.route(|text| text.replace("  - name: version-v2\n    labels:\n      version: v2\n", ""));
@@ -184,7 +216,9 @@ async fn changes_are_followed(world: &World, sidecar: &Envoy) {
     loop {
         let response = Client::new(gateway).send(&plain).await.unwrap();
         let clusterless = sidecar.stats("http.outbound_").await;
-        let mut clusterless = clusterless.iter().filter(|(name, _)| name.ends_with(".no_cluster"));
+        let mut clusterless = clusterless
+            .iter()
+            .filter(|(name, _)| name.ends_with(".no_cluster"));
         // what `NC` is in an access log
         if clusterless.any(|(_, count)| *count > 0) && upstream_code(&response) == Some(503) {
             break;
@@ -211,9 +245,17 @@ async fn nothing_refused(world: &World, envoy: &Envoy, pod: Pod, form: Form) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let rejected = envoy.stats("update_rejected").await;
-    for part in ["listener_manager.lds.", "cluster_manager.cds.", ".rds.", "cluster.outbound|80||"] {
+    for part in [
+        "listener_manager.lds.",
+        "cluster_manager.cds.",
+        ".rds.",
+        "cluster.outbound|80||",
+    ] {
         let here = |(name, _): &&(String, u64)| name.contains(part);
-        assert!(rejected.iter().any(|it| here(&it)), "{part} in {rejected:?}");
+        assert!(
+            rejected.iter().any(|it| here(&it)),
+            "{part} in {rejected:?}"
+        );
     }
     let refused: Vec<_> = rejected.iter().filter(|(_, value)| *value > 0).collect();
     assert!(refused.is_empty(), "{}, {form:?}: {refused:?}", pod.name);
@@ -221,7 +263,13 @@ async fn nothing_refused(world: &World, envoy: &Envoy, pod: Pod, form: Form) {
     let warming = envoy.stat("total_listeners_warming").await;
     let clusters = envoy.stat("cluster_manager.warming_clusters").await;
     let counts = (failed, warming, clusters);
-    assert_eq!(counts, (0, 0, 0), "{}: {}", pod.name, envoy.process.output());
+    assert_eq!(
+        counts,
+        (0, 0, 0),
+        "{}: {}",
+        pod.name,
+        envoy.process.output()
+    );
 }
 
 const VERSIONS: usize = 60;
@@ -229,9 +277,11 @@ const VERSIONS: usize = 60;
 /// Which versions of the catalog answer, and how often.
 async fn versions(world: &World, headers: &[(&str, &str)]) -> BTreeMap<String, usize> {
     let client = Client::new(world.address(GATEWAY, 8080));
-    let request = headers.iter().fold(Request::get("/api/catalog"), |request, (name, value)| {
-        request.header(name, value)
-    });
+    let request = headers
+        .iter()
+        .fold(Request::get("/api/catalog"), |request, (name, value)| {
+            request.header(name, value)
+        });
     let mut counts = BTreeMap::new();
     for _ in 0..VERSIONS {
         let response = client.send(&request).await.unwrap();

@@ -85,9 +85,24 @@ pub struct Sent {
     pub status: u16,
     /// How many requests the upstream must see.
     pub attempts: Option<usize>,
+    /// The same of our proxy where it differs; the case says why.
+    pub meltemi: Option<Expected>,
+    /// How many responses come of it, where `raw` has several requests; the last has the status.
+    #[serde(default = "once")]
+    pub responses: usize,
     /// How often it is sent; once unless given.
     #[serde(default = "once")]
     pub times: usize,
+}
+
+/// What must come of a request.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    /// The status; 0 for none.
+    pub status: u16,
+    /// How many requests the upstream must see.
+    pub attempts: Option<usize>,
 }
 
 /// A reply of the upstream.
@@ -168,6 +183,15 @@ impl Scripted {
 }
 
 impl Sent {
+    /// What must come of it, under our proxy or under Envoy.
+    pub fn expected(&self, ours: bool) -> Expected {
+        let usual = Expected {
+            status: self.status,
+            attempts: self.attempts,
+        };
+        self.meltemi.filter(|_| ours).unwrap_or(usual)
+    }
+
     /// The request; none where bytes stand in its place.
     pub fn request(&self) -> Option<Request> {
         let line = self.request.as_ref()?;

@@ -63,6 +63,8 @@ impl Observation {
             let headers = headers.iter().map(|(name, value)| match name {
                 // what is left of the time
                 "x-envoy-expected-rq-timeout-ms" if attempt > 0 => (name, "(less)"),
+                // Envoy names the host that its own first attempt put there
+                "x-envoy-original-host" if attempt > 0 => (name, "(the one before)"),
                 _ => (name, value),
             });
             self.headers("upstream header", &headers.collect());

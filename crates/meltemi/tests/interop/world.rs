@@ -127,8 +127,18 @@ impl World {
         command.arg("--config-dir").arg(at("store"));
         command.arg("--mesh-config").arg(at("mesh.json"));
         command.arg("--ca-dir").arg(at("ca"));
-        command.args(["--http-addr", &address(8080), "--monitoring-addr", &address(15014)]);
-        command.args(["--grpc-addr", &address(15010), "--secure-grpc-addr", &address(15012)]);
+        command.args([
+            "--http-addr",
+            &address(8080),
+            "--monitoring-addr",
+            &address(15014),
+        ]);
+        command.args([
+            "--grpc-addr",
+            &address(15010),
+            "--secure-grpc-addr",
+            &address(15012),
+        ]);
         let mut discovery = Process::start(&mut command).unwrap();
         let http = control_plane(network, 8080);
         discovery.wait_for_http(STARTUP, http, "/ready").unwrap();
@@ -144,7 +154,9 @@ impl World {
     pub fn application(&mut self, pod: Pod, environment: &[(&str, &str)]) {
         let listen = self.application_address(pod);
         let mut command = meltemi("app");
-        command.env("LISTEN_ADDR", listen.to_string()).env("POD_NAME", pod.name);
+        command
+            .env("LISTEN_ADDR", listen.to_string())
+            .env("POD_NAME", pod.name);
         command.env("http_proxy", format!("http://{}", self.address(pod, 15080)));
         command.envs(environment.iter().copied());
         self.processes.push(Process::start(&mut command).unwrap());
@@ -154,7 +166,9 @@ impl World {
     pub fn sidecar(&mut self, pod: Pod) {
         let admin = self.address(pod, 15000);
         let mut command = self.agent(pod);
-        command.arg(format!("--admin={admin}")).args(["--concurrency", "1"]);
+        command
+            .arg(format!("--admin={admin}"))
+            .args(["--concurrency", "1"]);
         let mut process = Process::start(&mut command).unwrap();
         process.wait_for_http(STARTUP, admin, "/ready").unwrap();
         self.processes.push(process);
@@ -172,7 +186,13 @@ impl World {
         std::fs::write(&file, serde_json::to_string_pretty(&bootstrap).unwrap()).unwrap();
         let mut command = Command::new(binary);
         command.arg("-c").arg(&file);
-        command.args(["--disable-hot-restart", "--concurrency", "1", "-l", "warning"]);
+        command.args([
+            "--disable-hot-restart",
+            "--concurrency",
+            "1",
+            "-l",
+            "warning",
+        ]);
         let mut process = Process::start(&mut command).unwrap();
         process.wait_for_http(STARTUP, admin, "/ready").unwrap();
         Envoy {
@@ -189,10 +209,14 @@ impl World {
 
     /// The control plane's rows of `/debug/syncz` for a pod.
     pub async fn syncz(&self, pod: Pod) -> Vec<Value> {
-        let rows = Client::new(control_plane(self.network, 8080)).get("/debug/syncz").await;
+        let rows = Client::new(control_plane(self.network, 8080))
+            .get("/debug/syncz")
+            .await;
         let rows: Vec<Value> = serde_json::from_value(rows.unwrap().json()).unwrap();
         let name = format!("{}.{}", pod.name, pod.namespace);
-        rows.into_iter().filter(|row| row["proxy"] == name.as_str()).collect()
+        rows.into_iter()
+            .filter(|row| row["proxy"] == name.as_str())
+            .collect()
     }
 
     /// Changes the file that says who is routed where.
@@ -218,7 +242,10 @@ impl World {
             match response {
                 Ok(response) if wanted(&response) => return response,
                 other if tokio::time::Instant::now() > by => {
-                    panic!("{what}: {other:#?}\ncontrol plane:\n{}", self.discovery.output())
+                    panic!(
+                        "{what}: {other:#?}\ncontrol plane:\n{}",
+                        self.discovery.output()
+                    )
                 }
                 _ => tokio::time::sleep(Duration::from_millis(20)).await,
             }
@@ -236,12 +263,18 @@ impl World {
 
     /// An agent with all that it has to know of a pod.
     fn agent(&self, pod: Pod) -> Command {
-        let role = if pod.port.is_some() { "sidecar" } else { "router" };
+        let role = if pod.port.is_some() {
+            "sidecar"
+        } else {
+            "router"
+        };
         let mut command = meltemi("agent");
         command.arg(role);
         let discovery = control_plane(self.network, 15012);
         command.arg(format!("--discovery={discovery}"));
-        command.arg("--root-cert").arg(self.path("ca/root-cert.pem"));
+        command
+            .arg("--root-cert")
+            .arg(self.path("ca/root-cert.pem"));
         command.arg("--token").arg(self.token(pod));
         command.args(["--drain-time-s", "1"]);
         let labels: serde_json::Map<_, _> = labels(pod);
@@ -266,7 +299,9 @@ impl World {
         let key = CaDirectory::new(self.path("ca")).token_key().unwrap();
         let issuer = TokenIssuer::new(key, "cluster.local".parse().unwrap(), Clock::system());
         let hour = Duration::from_secs(3600);
-        let token = issuer.issue(pod.namespace, pod.service_account, hour).unwrap();
+        let token = issuer
+            .issue(pod.namespace, pod.service_account, hour)
+            .unwrap();
         let file = self.path(&format!("{}.token", pod.name));
         std::fs::write(&file, token).unwrap();
         file
@@ -275,7 +310,11 @@ impl World {
     /// What Envoy is told: who it is, where the control plane is, where its secrets are.
     fn bootstrap(&self, pod: Pod, form: Form, interception: Interception, sds: &Path) -> Value {
         let ip = pod_ip(self.network, pod);
-        let role = if pod.port.is_some() { "sidecar" } else { "router" };
+        let role = if pod.port.is_some() {
+            "sidecar"
+        } else {
+            "router"
+        };
         let mut metadata = json!({
             "NAME": pod.name,
             "NAMESPACE": pod.namespace,

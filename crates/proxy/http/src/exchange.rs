@@ -261,7 +261,8 @@ fn decide(
     stats.rq_total.inc();
     let Some((index, route)) = route else {
         stats.no_route.inc();
-        return Err(LocalReply::route_not_found());
+        let reply = LocalReply::route_not_found();
+        return Err(if nowhere { reply.closing() } else { reply });
     };
     match own_answer(stream, head, route) {
         None => Ok(index),
