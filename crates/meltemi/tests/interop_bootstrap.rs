@@ -101,8 +101,13 @@ async fn check(bootstrap: &Path, suite: &str) {
         return report(&unexpected(&seen));
     };
     let mut theirs = Run::start(Program::Envoy(envoy), document, &suite, directory.path());
-    let (theirs, ours) = tokio::join!(theirs.all(&suite), ours.all(&suite));
+    let (theirs_seen, ours_seen) = tokio::join!(theirs.all(&suite), ours.all(&suite));
+    let statistics = [theirs.statistics(&suite).await, ours.statistics(&suite).await];
+    let (theirs, ours) = (theirs_seen, ours_seen);
     let mut problems = unexpected(&theirs);
+    if let Some(text) = difference(&statistics[0], &statistics[1], &[]) {
+        problems.push(format!("statistics: - Envoy, + meltemi\n{text}"));
+    }
     problems.extend(unexpected(&ours));
     for ((case, theirs), ours) in suite.cases.iter().zip(&theirs).zip(&ours) {
         let (may_differ, because) = match &case.differs {
@@ -139,8 +144,8 @@ fn unexpected(seen: &[Seen]) -> Vec<String> {
 struct Run {
     program: Program,
     process: Process,
+    admin: SocketAddr,
     upstream: Upstream,
-    /// Speaks HTTP/2 only, for clusters that do.
     listeners: BTreeMap<String, SocketAddr>,
     masks: Vec<(String, &'static str)>,
 }
@@ -193,6 +198,7 @@ impl Run {
         Self {
             program,
             process,
+            admin,
             upstream,
             listeners,
             masks,
@@ -285,6 +291,26 @@ impl Run {
             unexpected,
         };
         (seen, connection)
+    }
+
+    /// The statistics that the suite names.
+    async fn statistics(&self, suite: &Suite) -> Observation {
+        let mut observation = Observation::default();
+        let text = admin::ask(self.admin, "/stats").await;
+        for line in text.lines() {
+            let Some((name, value)) = line.split_once(": ") else {
+                continue;
+            };
+            let wanted = suite.statistics.iter().any(|(begin, ends)| {
+                let rest = name.strip_prefix(begin.as_str());
+                rest.is_some_and(|rest| ends.iter().any(|end| end == rest))
+            });
+            if wanted {
+                observation.say(&format!("{name}: {value}"));
+            }
+        }
+        observation.lines.sort();
+        observation
     }
 
     /// Adds what the access log says of each case, if the bootstrap has one.

@@ -16,6 +16,9 @@ pub struct Suite {
     /// What the upstream answers by path, unless a case says otherwise.
     #[serde(default)]
     pub upstream: BTreeMap<String, Scripted>,
+    /// Statistics that must be the same in the end, by what their names begin and end with.
+    #[serde(default)]
+    pub statistics: Vec<(String, Vec<String>)>,
     /// The cases, run in order.
     pub cases: Vec<Case>,
 }

@@ -233,14 +233,16 @@ fn decide(
         .unwrap_or(config.stream_idle_timeout);
     deadlines.duration = stream_duration(config, target.map(|(config, _)| config), &head.headers);
     deadlines.request = config.request_timeout;
+    let stats = manager.stats.shard(stream.connection.worker.worker);
     if matches!(matched, RouteMatch::RequireTls { .. }) {
+        stats.rq_total.inc();
+        stats.rq_direct_response.inc();
         let location = format!("https://{}{}", head.authority(), head.path());
         let status = StatusCode::MOVED_PERMANENTLY;
         return Err(LocalReply::redirect(status, &location, "direct_response"));
     }
     let nowhere = head.path.is_none() && route.is_none();
     if !nowhere && !upgrade::is_allowed(head, config, target.map(|(config, _)| config)) {
-        let stats = manager.stats.shard(stream.connection.worker.worker);
         stats.downstream_rq_ws_on_non_ws_route.inc();
         let reply = LocalReply::new(
             StatusCode::FORBIDDEN,
@@ -257,7 +259,6 @@ fn decide(
             target.and_then(|(_, target)| target.cors.as_deref()),
         )?;
     }
-    let stats = manager.stats.shard(stream.connection.worker.worker);
     stats.rq_total.inc();
     let Some((index, route)) = route else {
         stats.no_route.inc();
@@ -276,7 +277,7 @@ fn own_answer(stream: &Rc<Stream>, head: &RequestHead, route: &Route) -> Option<
     let stats = stream.settings.manager.stats.shard(worker);
     Some(match (&route.config.action, &route.action) {
         (ir::RouteAction::Redirect(redirect), Action::Redirect(plan)) => {
-            stats.rq_redirect.inc();
+            stats.rq_direct_response.inc();
             let view = head.view(stream.random);
             let location = location(redirect, plan, &route.config.matcher.path, &view);
             LocalReply::redirect(redirect.status, &location, "direct_response")

@@ -17,7 +17,9 @@ use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use meltemi_ir as ir;
 use meltemi_telemetry::ResponseFlags;
-use meltemi_upstream::{LbContext, ResponseBody, RetryGuard, WorkerCluster, WorkerHost};
+use meltemi_upstream::{
+    LbContext, ResetReason, ResponseBody, RetryGuard, WorkerCluster, WorkerHost,
+};
 use tokio::time::Instant;
 
 use crate::deadline::{Deadlines, Expired};
@@ -189,6 +191,11 @@ impl Forwarding {
             }
             Ok(Err(failure)) => {
                 host.record_response(false);
+                if let Failure::Reset(ResetReason::RemoteReset | ResetReason::RemoteRefused) =
+                    failure
+                {
+                    self.cluster.stats().upstream_rq_rx_reset.inc();
+                }
                 failure
             }
             Err(Expired::PerTry) => {
@@ -325,11 +332,12 @@ impl Forwarding {
         &self,
         result: Result<Response<ResponseBody>, Box<LocalReply>>,
     ) -> Result<Response<ResponseBody>, Box<LocalReply>> {
-        let status = match &result {
-            Ok(response) => response.status(),
-            Err(reply) => reply.status,
-        };
-        self.count(status);
+        match &result {
+            Ok(response) => self.count(response.status()),
+            // a request that broke off is no fault of the cluster's
+            Err(reply) if reply.flags == ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR => {}
+            Err(reply) => self.count(reply.status),
+        }
         result
     }
 
@@ -365,7 +373,9 @@ impl Forwarding {
             Expired::Duration => stats.downstream_rq_max_duration_reached.inc(),
             Expired::Request => stats.downstream_rq_timeout.inc(),
         }
-        self.count(reply.status);
+        if reply.by == reply::Author::Router {
+            self.count(reply.status);
+        }
         reply
     }
 }
