@@ -37,6 +37,9 @@ pub struct Arguments {
     /// Bytes in each response's body.
     #[arg(long, default_value_t = 1024)]
     body: usize,
+    /// Measure the release programs as they are, without building them first.
+    #[arg(long)]
+    no_build: bool,
     /// Measure only this proxy: meltemi, envoy or haproxy.
     #[arg(long)]
     only: Option<String>,
@@ -92,7 +95,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let Some(work) = arguments.work else {
         bail!("name what to measure: http1 or http2")
     };
-    let programs = build()?;
+    if !arguments.no_build {
+        build()?;
+    }
+    let programs = programs()?;
     let plan = measure::Plan {
         work,
         round: Duration::from_secs(arguments.seconds.max(1)),
@@ -114,7 +120,7 @@ pub struct Programs {
     pub bench: PathBuf,
 }
 
-fn build() -> Result<Programs> {
+fn build() -> Result<()> {
     eprintln!("building the release programs");
     let status = Command::new(env!("CARGO"))
         .args([
@@ -131,12 +137,13 @@ fn build() -> Result<Programs> {
     if !status.success() {
         bail!("the release build failed");
     }
+    Ok(())
+}
+
+fn programs() -> Result<Programs> {
     let here = std::env::current_exe()?;
-    let target = here
-        .parent()
-        .and_then(|debug| debug.parent())
-        .context("the target directory")?;
-    let release = target.join("release");
+    let target = here.parent().and_then(|profile| profile.parent());
+    let release = target.context("the target directory")?.join("release");
     Ok(Programs {
         meltemi: release.join("meltemi"),
         bench: release.join("xtask"),
