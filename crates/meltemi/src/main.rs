@@ -22,9 +22,6 @@ use crate::cli::Arguments;
 use crate::env::Environment;
 use crate::terminal::Terminal;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let environment = Environment::read();
     let terminal = Terminal::new(environment.no_color);
