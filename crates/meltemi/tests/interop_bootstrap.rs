@@ -102,7 +102,10 @@ async fn check(bootstrap: &Path, suite: &str) {
     };
     let mut theirs = Run::start(Program::Envoy(envoy), document, &suite, directory.path());
     let (theirs_seen, ours_seen) = tokio::join!(theirs.all(&suite), ours.all(&suite));
-    let statistics = [theirs.statistics(&suite).await, ours.statistics(&suite).await];
+    let statistics = [
+        theirs.statistics(&suite).await,
+        ours.statistics(&suite).await,
+    ];
     let (theirs, ours) = (theirs_seen, ours_seen);
     let mut problems = unexpected(&theirs);
     if let Some(text) = difference(&statistics[0], &statistics[1], &[]) {

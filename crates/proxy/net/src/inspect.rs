@@ -193,6 +193,6 @@ mod tests {
                 String::from_utf8_lossy(bytes)
             );
         }
-        assert_eq!(inspect_http(&vec![b'A'; 64]), Inspection::No);
+        assert_eq!(inspect_http(&[b'A'; 64]), Inspection::No);
     }
 }
