@@ -4,7 +4,7 @@
 //! this process, and for each pod the processes of its proxy and its applications on loopback
 //! addresses; reports of what happens, which the command line prints.
 //!
-//! A change goes: source → [`platform`](platform::Platform) (which adds what a cluster would: addresses,
+//! A change goes: source → `platform` (which adds what a cluster would: addresses,
 //! readiness, a gateway) → control plane; and from the platform to the pods that are to run → plans →
 //! processes. What a resource means to a proxy is none of this crate's business.
 

@@ -4,7 +4,7 @@
 //! [`ControlPlane`]: xDS and certificates over gRPC, state and figures over HTTP. Called by
 //! `meltemi discovery` and `meltemi up`.
 //!
-//! A change goes: source → [`layers`] → snapshot → debounce → view → sessions. What a resource means
+//! A change goes: source → `layers` → snapshot → debounce → view → sessions. What a resource means
 //! is decided in `translate`, what is sent and when in `xds-server`; here they are only put together.
 
 mod admission;
