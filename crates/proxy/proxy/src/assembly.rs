@@ -137,12 +137,11 @@ impl Proxy {
             stop_workers,
             clock,
         };
-        proxy.serve_static_resources()?;
+        proxy.apply_static_clusters()?;
         Ok(proxy)
     }
 
-    fn serve_static_resources(&self) -> Result<()> {
-        let at = |kind: &str, index: usize| format!("static_resources.{kind}[{index}]");
+    fn apply_static_clusters(&self) -> Result<()> {
         let config = &self.bootstrap.config;
         for secret in &config.secrets {
             self.applier
@@ -150,15 +149,22 @@ impl Proxy {
                 .set(&secret.name, secret.secret.clone());
         }
         for (index, cluster) in config.clusters.iter().enumerate() {
-            let refused = |reason: String| anyhow!("{}: {reason}", at("clusters", index));
+            let refused = |reason: String| anyhow!("static_resources.clusters[{index}]: {reason}");
             self.applier.check_cluster(cluster).map_err(refused)?;
             self.applier
                 .clusters
                 .apply(cluster.clone(), false)
                 .map_err(|error| refused(error.to_string()))?;
         }
-        for (index, listener) in config.listeners.iter().enumerate() {
-            let refused = |reason: String| anyhow!("{}.{reason}", at("listeners", index));
+        Ok(())
+    }
+
+    /// Serves the bootstrap's listeners, as Envoy does when all clusters that it knows have their
+    /// hosts, or have waited for them for too long.
+    async fn serve_static_listeners(&self) -> Result<()> {
+        self.applier.clusters.warmed().await;
+        for (index, listener) in self.bootstrap.config.listeners.iter().enumerate() {
+            let refused = |reason: String| anyhow!("static_resources.listeners[{index}].{reason}");
             self.applier.check_listener(listener).map_err(refused)?;
             self.applier
                 .listeners
@@ -188,13 +194,16 @@ impl Proxy {
             }
         };
         self.status.set_phase(ServerPhase::Initializing);
-        let status = Arc::clone(&self.status);
-        let live = tokio::spawn(follow(became, status));
+        let serving = async {
+            self.serve_static_listeners().await?;
+            follow(became, Arc::clone(&self.status)).await;
+            std::future::pending::<Result<()>>().await
+        };
         tokio::select! {
+            result = serving => result?,
             () = shutdown.draining() => {}
             () = quit.notified() => {}
         }
-        live.abort();
         self.status.set_phase(ServerPhase::Draining);
         if let Some(discovery) = discovery {
             discovery.abort();
