@@ -143,15 +143,15 @@ impl RouteTables {
         Ok(())
     }
 
-    /// Forgets the table of this name: its requests get 404.
+    /// Forgets the table of this name unless somebody serves it: a table lives as long as a
+    /// listener that names it, and Envoy too ignores a removal before that.
     pub fn remove(&self, name: &str) {
         let mut tables = self.lock();
-        if let Some(slot) = tables.get(name) {
-            slot.store(None);
-            // Whoever still serves it would miss the next table if the slot went away.
-            if Arc::strong_count(slot) == 1 {
-                tables.remove(name);
-            }
+        if tables
+            .get(name)
+            .is_some_and(|slot| Arc::strong_count(slot) == 1)
+        {
+            tables.remove(name);
         }
     }
 

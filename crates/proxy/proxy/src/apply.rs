@@ -151,11 +151,18 @@ impl Applier {
             // Endpoints go with their cluster: a removal that came before the cluster's own would
             // leave a cluster without hosts. Envoy ignores it too.
             ResourceType::Endpoint => {}
+            // The same of a route table that a listener still names.
+            ResourceType::Route if self.is_named(name) => return,
             ResourceType::Listener => self.listeners.remove(name),
             ResourceType::Route => self.routes.remove(name),
             ResourceType::Secret => self.secrets.remove(name),
         }
         self.store.remove(kind_of(kind), name);
+    }
+
+    fn is_named(&self, route_table: &str) -> bool {
+        let wanted = self.listeners.wanted_routes();
+        wanted.iter().any(|name| name == route_table)
     }
 
     fn record(&self, kind: ResourceType, name: &str, received: &Received, error: Option<&String>) {
