@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::message::{Request, Response};
@@ -25,9 +26,9 @@ pub struct Client {
     timeout: Duration,
 }
 
-/// One HTTP/1.1 connection under the test's full control.
-pub struct RawClient {
-    wire: Wire<TcpStream>,
+/// One HTTP/1.1 connection under the test's full control, over TCP unless told otherwise.
+pub struct RawClient<S = TcpStream> {
+    wire: Wire<S>,
     address: SocketAddr,
 }
 
@@ -133,10 +134,18 @@ impl RawClient {
         let failed = |source| ClientError::Io { address, source };
         let stream = TcpStream::connect(address).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
-        Ok(Self {
+        Ok(Self::over(stream, address))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> RawClient<S> {
+    /// A client on a connection that is there already, to the peer that errors name.
+    #[must_use]
+    pub fn over(stream: S, address: SocketAddr) -> Self {
+        Self {
             wire: Wire::new(stream),
             address,
-        })
+        }
     }
 
     /// Writes bytes as they are.
@@ -235,7 +244,7 @@ impl RawClient {
 
     /// The stream, and bytes that were read from it and not used.
     #[must_use]
-    pub fn into_parts(self) -> (TcpStream, Bytes) {
+    pub fn into_parts(self) -> (S, Bytes) {
         self.wire.into_parts()
     }
 
@@ -265,12 +274,30 @@ fn encode(request: &Request, peer: SocketAddr) -> Vec<u8> {
     }
     let framed =
         request.headers.contains("content-length") || request.headers.contains("transfer-encoding");
-    if !request.body.is_empty() && !framed {
+    let chunked = !request.trailers.is_empty() && !framed;
+    if chunked {
+        field("transfer-encoding", "chunked");
+    } else if !request.body.is_empty() && !framed {
         field("content-length", &request.body.len().to_string());
     }
     head.push_str("\r\n");
+    if chunked && !request.body.is_empty() {
+        head.push_str(&format!("{:x}\r\n", request.body.len()));
+    }
     let mut bytes = head.into_bytes();
     bytes.extend_from_slice(&request.body);
+    if chunked {
+        let end = if request.body.is_empty() {
+            "0\r\n"
+        } else {
+            "\r\n0\r\n"
+        };
+        bytes.extend_from_slice(end.as_bytes());
+        for (name, value) in request.trailers.iter() {
+            bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        }
+        bytes.extend_from_slice(b"\r\n");
+    }
     bytes
 }
 

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The Envoy to test against: `$ENVOY_BIN` when set, otherwise `envoy` on the path.
 ///
@@ -44,16 +45,27 @@ pub fn skip(reason: &str) {
     let _ = writeln!(std::io::stderr(), "\nSKIPPED: {test}: {reason}\n");
 }
 
-/// A TCP port on 127.0.0.1 that was free a moment ago.
+/// A TCP port on 127.0.0.1 that was free a moment ago, and that no client is given as its own.
 ///
 /// For programs that must be told their port; whatever can bind port 0 itself should do so.
+///
+/// # Panics
+/// When nothing is free.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
-    listener
-        .local_addr()
-        .expect("a bound socket has an address")
-        .port()
+    // below those that the system gives to clients, which come and go at any time
+    const PORTS: std::ops::Range<u32> = 10_000..30_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let process = std::process::id().wrapping_mul(7919);
+    for _ in PORTS {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(process);
+        let port = PORTS.start + next % (PORTS.end - PORTS.start);
+        let port = u16::try_from(port).expect("ports are below 30000");
+        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free");
 }
 
 /// The directory `shared/data` beside the repository, when this checkout has one.

@@ -2,6 +2,7 @@
 //!
 //! - [`Upstream`] is a scripted HTTP/1.1 and h2c server that records what it was asked.
 //! - [`Client`], [`RawClient`] and [`Http2Client`] send requests and report all they saw.
+//! - [`ByteServer`] follows a script of bytes, for what is not HTTP; [`Pki`] signs certificates.
 //! - [`Load`] keeps requests flowing while a test changes something, and counts what failed.
 //! - [`Process`] runs a binary, keeps its output, waits on it and ends it.
 //! - [`envoy_binary`], [`skip`], [`free_port`], [`shared_data`] find what a test may lean on.
@@ -9,18 +10,22 @@
 //! `Upstream`, `Load` and `Process` run on threads of their own, so they serve a plain `#[test]`
 //! and any kind of tokio test alike.
 
+mod byte_server;
 mod client;
 mod environment;
 mod load;
 mod message;
+mod pki;
 mod process;
 mod upstream;
 mod wire;
 
+pub use byte_server::{Action, ByteServer, End, Transcript};
 pub use client::{Client, ClientError, Http2Client, RawClient};
 pub use environment::{envoy_binary, find_program, free_port, shared_data, skip};
 pub use load::{Load, LoadReport};
 pub use message::{Headers, Request, Response};
 pub use nix::sys::signal::Signal;
+pub use pki::Pki;
 pub use process::{Output, Process, ProcessError};
 pub use upstream::{Received, Reply, Upstream};

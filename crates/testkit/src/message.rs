@@ -19,6 +19,8 @@ pub struct Request {
     pub headers: Headers,
     /// The whole body; framed by `content-length` when not empty.
     pub body: Bytes,
+    /// Fields after the body, which is chunked on HTTP/1.1 when there are any.
+    pub trailers: Headers,
 }
 
 /// A response as received.
@@ -140,6 +142,7 @@ impl Request {
             target: target.to_owned(),
             headers: Headers::new(),
             body: Bytes::new(),
+            trailers: Headers::new(),
         }
     }
 
@@ -159,6 +162,13 @@ impl Request {
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push(name, value);
+        self
+    }
+
+    /// Adds a trailer.
+    #[must_use]
+    pub fn trailer(mut self, name: &str, value: &str) -> Self {
+        self.trailers.push(name, value);
         self
     }
 

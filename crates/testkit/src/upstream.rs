@@ -13,6 +13,8 @@ use std::{collections::VecDeque, io};
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 use crate::message::Headers;
 
@@ -81,6 +83,16 @@ impl Upstream {
     /// When the address cannot be bound.
     #[must_use]
     pub fn start_on(address: SocketAddr) -> Self {
+        Self::start_with(address, None)
+    }
+
+    /// Starts on a free port of 127.0.0.1 behind TLS; ALPN says which protocol is spoken.
+    #[must_use]
+    pub fn start_tls(tls: Arc<ServerConfig>) -> Self {
+        Self::start_with((Ipv4Addr::LOCALHOST, 0).into(), Some(tls))
+    }
+
+    fn start_with(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = std::net::TcpListener::bind(address)
             .unwrap_or_else(|error| panic!("the scripted upstream cannot bind {address}: {error}"));
         listener
@@ -100,7 +112,7 @@ impl Upstream {
         let served = Arc::clone(&state);
         let thread = std::thread::Builder::new()
             .name(format!("upstream {address}"))
-            .spawn(move || serve(listener, served, stopped))
+            .spawn(move || serve(listener, served, tls, stopped))
             .expect("a thread can be started");
         Self {
             address,
@@ -261,7 +273,12 @@ impl Script {
     }
 }
 
-fn serve(listener: std::net::TcpListener, state: Arc<State>, stopped: oneshot::Receiver<()>) {
+fn serve(
+    listener: std::net::TcpListener,
+    state: Arc<State>,
+    tls: Option<Arc<ServerConfig>>,
+    stopped: oneshot::Receiver<()>,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -270,7 +287,7 @@ fn serve(listener: std::net::TcpListener, state: Arc<State>, stopped: oneshot::R
         let listener = TcpListener::from_std(listener).expect("the listener is non-blocking");
         let accepting = async {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(connection(stream, Arc::clone(&state)));
+                tokio::spawn(connection(stream, Arc::clone(&state), tls.clone()));
             }
         };
         tokio::select! {
@@ -280,17 +297,34 @@ fn serve(listener: std::net::TcpListener, state: Arc<State>, stopped: oneshot::R
     });
 }
 
-async fn connection(stream: TcpStream, state: Arc<State>) {
+async fn connection(stream: TcpStream, state: Arc<State>, tls: Option<Arc<ServerConfig>>) {
     let number = state.accepted.fetch_add(1, Ordering::SeqCst);
     state.open.fetch_add(1, Ordering::SeqCst);
     // ignored: without TCP_NODELAY, and after a peer's reset, the test sees all that matters
     let _ = stream.set_nodelay(true);
-    let _ = match http2::starts_with_preface(&stream).await {
-        Ok(true) => http2::serve(stream, &state, number).await,
-        Ok(false) => http1::serve(stream, &state, number).await,
-        Err(error) => Err(error),
+    let _ = match tls {
+        Some(tls) => secured(stream, &state, number, tls).await,
+        None => match http2::starts_with_preface(&stream).await {
+            Ok(true) => http2::serve(stream, &state, number).await,
+            Ok(false) => http1::serve(stream, &state, number).await,
+            Err(error) => Err(error),
+        },
     };
     state.open.fetch_sub(1, Ordering::SeqCst);
+}
+
+async fn secured(
+    stream: TcpStream,
+    state: &Arc<State>,
+    number: usize,
+    tls: Arc<ServerConfig>,
+) -> io::Result<()> {
+    let stream = TlsAcceptor::from(tls).accept(stream).await?;
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        http2::serve(stream, state, number).await
+    } else {
+        http1::serve(stream, state, number).await
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -133,7 +133,10 @@ fn typed_struct(config: &Any, at: &At<'_>) -> Result<Option<Json>, any::UnpackEr
 macro_rules! empty_message {
     ($name:ident, $type:path) => {
         /// Checks the configuration of an extension that has no settings.
-        fn $name(config: Option<&prost_types::Any>, at: &$crate::path::At<'_>) -> Option<()> {
+        pub(crate) fn $name(
+            config: Option<&prost_types::Any>,
+            at: &$crate::path::At<'_>,
+        ) -> Option<()> {
             let message: $type = $crate::extension::unpack(config, at)?;
             $crate::fields::fields!(at, &message, $type {});
             Some(())

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use meltemi_ir::{ConnectionFilter, FilterChain, FilterChainMatch, IstioStats, Prefix, SourceType};
+use meltemi_ir::{
+    ConnectionFilter, FilterChain, FilterChainMatch, IstioStats, NetworkGate, Prefix, SourceType,
+};
 use meltemi_xds::pb::envoy::config::listener::v3 as listener_v3;
 use meltemi_xds::pb::envoy::config::listener::v3::filter::ConfigType;
 use meltemi_xds::pb::envoy::config::listener::v3::filter_chain_match::ConnectionSourceType;
@@ -17,6 +19,9 @@ use crate::fields::fields;
 use crate::hcm::connection_manager;
 use crate::istio_stats::istio_stats;
 use crate::metadata::metadata;
+use crate::network_filter::{
+    connection_limit, connection_rate_limit, direct_response, echo, sni_cluster,
+};
 use crate::path::At;
 use crate::scalar::{enumeration, limit, non_empty, port};
 use crate::tcp_proxy::tcp_proxy;
@@ -28,7 +33,7 @@ pub(crate) static NETWORK_FILTERS: &[Known<Convert>] = &[
         name: "envoy.filters.network.http_connection_manager",
         type_name: "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         convert: |config, before, at| {
-            if before.is_some() {
+            if before.istio_stats.is_some() {
                 at.refuse("istio.stats before it; make it an HTTP filter");
             }
             let manager = connection_manager(&unpack(config, at)?, at)?;
@@ -39,7 +44,7 @@ pub(crate) static NETWORK_FILTERS: &[Known<Convert>] = &[
         name: "envoy.filters.network.tcp_proxy",
         type_name: "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
         convert: |config, before, at| {
-            let proxy = tcp_proxy(&unpack(config, at)?, before, at)?;
+            let proxy = tcp_proxy(&unpack(config, at)?, before.istio_stats, at)?;
             Some(Step::End(ConnectionFilter::Tcp(Arc::new(proxy))))
         },
     },
@@ -53,21 +58,72 @@ pub(crate) static NETWORK_FILTERS: &[Known<Convert>] = &[
     Known {
         name: "istio.stats",
         type_name: "stats.PluginConfig",
-        convert: |config, _, at| {
-            istio_stats(&unpack(config, at)?, at).map(|stats| Step::Next(Some(stats)))
+        convert: |config, before, at| {
+            let istio_stats = Some(istio_stats(&unpack(config, at)?, at)?);
+            Some(Step::Next(Before {
+                istio_stats,
+                ..before
+            }))
         },
+    },
+    Known {
+        name: "envoy.filters.network.connection_limit",
+        type_name: "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit",
+        convert: |config, before, at| {
+            let limit = connection_limit(&unpack(config, at)?, at);
+            Some(before.and(NetworkGate::ConnectionLimit(limit)))
+        },
+    },
+    Known {
+        name: "envoy.filters.network.local_ratelimit",
+        type_name: "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit",
+        convert: |config, before, at| {
+            let limit = connection_rate_limit(&unpack(config, at)?, at);
+            Some(before.and(NetworkGate::LocalRateLimit(limit)))
+        },
+    },
+    Known {
+        name: "envoy.filters.network.sni_cluster",
+        type_name: "envoy.extensions.filters.network.sni_cluster.v3.SniCluster",
+        convert: |config, before, at| {
+            sni_cluster(config, at).map(|()| before.and(NetworkGate::SniCluster))
+        },
+    },
+    Known {
+        name: "envoy.filters.network.direct_response",
+        type_name: "envoy.extensions.filters.network.direct_response.v3.Config",
+        convert: |config, _, at| direct_response(&unpack(config, at)?, at).map(Step::End),
+    },
+    Known {
+        name: "envoy.filters.network.echo",
+        type_name: "envoy.extensions.filters.network.echo.v3.Echo",
+        convert: |config, _, at| echo(config, at).map(|()| Step::End(ConnectionFilter::Echo)),
     },
 ];
 
-/// Converts the configuration of a filter, given the metrics filter before it.
-pub(crate) type Convert = fn(Option<&Any>, Option<IstioStats>, &At<'_>) -> Option<Step>;
+/// Converts the configuration of a filter, given those before it.
+pub(crate) type Convert = fn(Option<&Any>, Before, &At<'_>) -> Option<Step>;
+
+/// The filters of a chain so far.
+#[derive(Default)]
+pub(crate) struct Before {
+    istio_stats: Option<IstioStats>,
+    gates: Vec<NetworkGate>,
+}
 
 /// What comes of one network filter.
 pub(crate) enum Step {
-    /// More must follow; this is the metrics filter so far.
-    Next(Option<IstioStats>),
+    /// More must follow; these are the filters so far.
+    Next(Before),
     /// It ends the chain.
     End(ConnectionFilter),
+}
+
+impl Before {
+    fn and(mut self, gate: NetworkGate) -> Step {
+        self.gates.push(gate);
+        Step::Next(self)
+    }
 }
 
 /// A filter chain.
@@ -93,12 +149,13 @@ pub(crate) fn filter_chain(message: &listener_v3::FilterChain, at: &At<'_>) -> O
         DOWNSTREAM,
         &at.field("transport_socket"),
     );
-    let filter = network_filters(filters, &at.field("filters"));
+    let (gates, filter) = network_filters(filters, &at.field("filters"))?;
     Some(FilterChain {
         name: name.clone(),
         matcher,
         tls,
-        filter: filter?,
+        gates,
+        filter,
         transport_socket_connect_timeout: limit(
             transport_socket_connect_timeout.as_ref(),
             None,
@@ -108,29 +165,29 @@ pub(crate) fn filter_chain(message: &listener_v3::FilterChain, at: &At<'_>) -> O
     })
 }
 
-fn network_filters(messages: &[listener_v3::Filter], at: &At<'_>) -> Option<ConnectionFilter> {
-    let mut stats = None;
+fn network_filters(
+    messages: &[listener_v3::Filter],
+    at: &At<'_>,
+) -> Option<(Vec<NetworkGate>, ConnectionFilter)> {
+    let mut before = Before::default();
     for (index, message) in messages.iter().enumerate() {
         let at = &at.index(index);
-        match network_filter(message, stats.take(), at)? {
-            Step::Next(next) => stats = next,
+        let gates = before.gates.clone();
+        match network_filter(message, std::mem::take(&mut before), at)? {
+            Step::Next(next) => before = next,
             Step::End(filter) => {
                 if index + 1 < messages.len() {
                     at.problem("must be the last filter of its chain");
                 }
-                return Some(filter);
+                return Some((gates, filter));
             }
         }
     }
-    at.problem("must end in the HTTP connection manager or the TCP proxy");
+    at.problem("must end in a filter that serves the connection, such as the TCP proxy");
     None
 }
 
-fn network_filter(
-    message: &listener_v3::Filter,
-    before: Option<IstioStats>,
-    at: &At<'_>,
-) -> Option<Step> {
+fn network_filter(message: &listener_v3::Filter, before: Before, at: &At<'_>) -> Option<Step> {
     fields!(at, message, listener_v3::Filter {
         honoured { name }
         oneof { config_type {

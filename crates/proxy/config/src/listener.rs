@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meltemi_ir::{
-    FilterChain, FilterChainMatch, Listener, ListenerFilter, PortMatch, TrafficDirection,
+    FilterChain, FilterChainMatch, Listener, ListenerFilter, PortMatch, ProxyProtocol,
+    TrafficDirection,
 };
 use meltemi_xds::pb::envoy::config::core::v3::TrafficDirection as Direction;
 use meltemi_xds::pb::envoy::config::listener::v3 as listener_v3;
@@ -28,6 +29,7 @@ use crate::fields::fields;
 use crate::filter_chain::{check_distinct, filter_chain};
 use crate::metadata::metadata;
 use crate::path::At;
+use crate::proxy_protocol::proxy_protocol;
 use crate::scalar::{enumeration, limit, non_empty};
 
 /// The listener filters.
@@ -35,7 +37,17 @@ pub(crate) static LISTENER_FILTERS: &[Known<Convert>] = &[
     Known {
         name: "envoy.filters.listener.original_dst",
         type_name: "envoy.extensions.filters.listener.original_dst.v3.OriginalDst",
-        convert: |config, at| original_dst(config, at).map(|()| ListenerFilter::OriginalDst),
+        convert: |config, at| {
+            original_dst(config, at).map(|()| Looks::Plainly(ListenerFilter::OriginalDst))
+        },
+    },
+    Known {
+        name: "envoy.filters.listener.proxy_protocol",
+        type_name: "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol",
+        convert: |config, at| {
+            let settings = proxy_protocol(&unpack(config, at)?, at);
+            Some(Looks::ForProxyProtocol(settings))
+        },
     },
     Known {
         name: "envoy.filters.listener.tls_inspector",
@@ -45,12 +57,22 @@ pub(crate) static LISTENER_FILTERS: &[Known<Convert>] = &[
     Known {
         name: "envoy.filters.listener.http_inspector",
         type_name: "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector",
-        convert: |config, at| http_inspector(config, at).map(|()| ListenerFilter::HttpInspector),
+        convert: |config, at| {
+            http_inspector(config, at).map(|()| Looks::Plainly(ListenerFilter::HttpInspector))
+        },
     },
 ];
 
 /// Converts the configuration of a listener filter.
-pub(crate) type Convert = fn(Option<&Any>, &At<'_>) -> Option<ListenerFilter>;
+pub(crate) type Convert = fn(Option<&Any>, &At<'_>) -> Option<Looks>;
+
+/// A listener filter with its settings.
+pub(crate) enum Looks {
+    /// One without settings.
+    Plainly(ListenerFilter),
+    /// The PROXY protocol's.
+    ForProxyProtocol(ProxyProtocol),
+}
 
 empty_message!(original_dst, OriginalDst);
 empty_message!(http_inspector, HttpInspector);
@@ -103,7 +125,7 @@ pub(crate) fn listener(message: &listener_v3::Listener, at: &At<'_>) -> Option<L
         default_filter_chain.is_some(),
         &at.field("filter_chains"),
     );
-    let (listener_filters, disabled_filters) = self::listener_filters(
+    let looking = self::listener_filters(
         listener_filters,
         &filter_chains,
         &at.field("listener_filters"),
@@ -126,8 +148,9 @@ pub(crate) fn listener(message: &listener_v3::Listener, at: &At<'_>) -> Option<L
         bind_to_port,
         use_original_dst: use_original_dst.unwrap_or(false),
         transparent: transparent.unwrap_or(false),
-        listener_filters,
-        disabled_filters,
+        listener_filters: looking.filters,
+        disabled_filters: looking.disabled,
+        proxy_protocol: looking.proxy_protocol,
         listener_filters_timeout: limit(
             listener_filters_timeout.as_ref(),
             Some(Duration::from_secs(15)),
@@ -171,28 +194,55 @@ fn chains(
     chains.into_iter().map(|(_, chain)| chain).collect()
 }
 
-type Filters = (Vec<ListenerFilter>, Vec<(ListenerFilter, PortMatch)>);
-
 /// The listener filters, and where they do nothing.
+#[derive(Default)]
+struct Filters {
+    filters: Vec<ListenerFilter>,
+    disabled: Vec<(ListenerFilter, PortMatch)>,
+    proxy_protocol: Option<Arc<ProxyProtocol>>,
+}
+
 fn listener_filters(
     messages: &[listener_v3::ListenerFilter],
     chains: &[FilterChain],
     at: &At<'_>,
 ) -> Filters {
-    let mut disabled_filters = Vec::new();
-    let mut filters = at.each(messages, |message, at| {
-        let (filter, disabled) = listener_filter(message, at)?;
-        disabled_filters.extend(disabled.map(|ports| (filter, ports)));
-        Some(filter)
-    });
+    let mut found = Filters::default();
+    for (index, message) in messages.iter().enumerate() {
+        let at = &at.index(index);
+        let Some((looks, disabled)) = listener_filter(message, at) else {
+            continue;
+        };
+        let filter = match looks {
+            Looks::Plainly(filter) => filter,
+            Looks::ForProxyProtocol(settings) => {
+                let inspects = |filter: &ListenerFilter| {
+                    matches!(
+                        filter,
+                        ListenerFilter::TlsInspector | ListenerFilter::HttpInspector
+                    )
+                };
+                if found.filters.iter().any(inspects) {
+                    at.problem("must come before filters that look at what follows its header");
+                }
+                found.proxy_protocol = Some(Arc::new(settings));
+                ListenerFilter::ProxyProtocol
+            }
+        };
+        if found.filters.contains(&filter) {
+            at.problem("is there twice");
+        }
+        found.disabled.extend(disabled.map(|ports| (filter, ports)));
+        found.filters.push(filter);
+    }
     let needed = chains
         .iter()
         .any(|chain| needs_tls_inspector(&chain.matcher));
-    if needed && !filters.contains(&ListenerFilter::TlsInspector) {
+    if needed && !found.filters.contains(&ListenerFilter::TlsInspector) {
         // As Envoy does.
-        filters.push(ListenerFilter::TlsInspector);
+        found.filters.push(ListenerFilter::TlsInspector);
     }
-    (filters, disabled_filters)
+    found
 }
 
 /// Whether a match asks what only a ClientHello tells.
@@ -218,7 +268,7 @@ fn additional(message: &AdditionalAddress, at: &At<'_>) -> Option<std::net::Sock
 fn listener_filter(
     message: &listener_v3::ListenerFilter,
     at: &At<'_>,
-) -> Option<(ListenerFilter, Option<PortMatch>)> {
+) -> Option<(Looks, Option<PortMatch>)> {
     fields!(at, message, listener_v3::ListenerFilter {
         honoured { name, filter_disabled }
         oneof { config_type {
@@ -243,7 +293,7 @@ fn listener_filter(
     Some((filter, disabled))
 }
 
-fn tls_inspector(message: &TlsInspector, at: &At<'_>) -> Option<ListenerFilter> {
+fn tls_inspector(message: &TlsInspector, at: &At<'_>) -> Option<Looks> {
     fields!(at, message, TlsInspector {
         partly {
             enable_ja3_fingerprinting: "false",
@@ -263,7 +313,7 @@ fn tls_inspector(message: &TlsInspector, at: &At<'_>) -> Option<ListenerFilter> 
             at.field(field).refuse("");
         }
     }
-    Some(ListenerFilter::TlsInspector)
+    Some(Looks::Plainly(ListenerFilter::TlsInspector))
 }
 
 /// The ports on which a listener filter does nothing.

@@ -6,13 +6,16 @@ use meltemi_ir::{IstioStats, TcpCluster, TcpProxy};
 use meltemi_xds::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_v3;
 use meltemi_xds::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::weighted_cluster::ClusterWeight;
 use meltemi_xds::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::{
-    ClusterSpecifier, WeightedCluster,
+    ClusterSpecifier, TcpAccessLogOptions, WeightedCluster,
 };
 
 use crate::access_log::access_log;
 use crate::fields::fields;
 use crate::path::At;
 use crate::scalar::{limit, non_empty, within};
+
+/// The least time between two lines of one connection.
+const LEAST_LOG_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The filter, with the metrics filter that stands before it.
 pub(crate) fn tcp_proxy(
@@ -23,7 +26,8 @@ pub(crate) fn tcp_proxy(
     fields!(at, message, tcp_v3::TcpProxy {
         honoured {
             stat_prefix, idle_timeout, access_log, max_connect_attempts,
-            max_downstream_connection_duration,
+            max_downstream_connection_duration, access_log_flush_interval,
+            flush_access_log_on_connected, access_log_options,
         }
         partly {
             metadata_match: "empty",
@@ -39,8 +43,7 @@ pub(crate) fn tcp_proxy(
         }
         unsupported {
             on_demand, backoff_options, hash_policy, tunneling_config,
-            max_downstream_connection_duration_jitter_percentage, access_log_flush_interval,
-            flush_access_log_on_connected, access_log_options, proxy_protocol_tlvs,
+            max_downstream_connection_duration_jitter_percentage, proxy_protocol_tlvs,
             max_early_data_bytes,
         }
         ignored {
@@ -75,6 +78,18 @@ pub(crate) fn tcp_proxy(
         }
     };
     let hour = Duration::from_secs(3600);
+    let mut log_on_connected = *flush_access_log_on_connected;
+    let mut log_interval = self::log_interval(
+        access_log_flush_interval.as_ref(),
+        &at.field("access_log_flush_interval"),
+    );
+    if let Some(message) = access_log_options {
+        let at = &at.field("access_log_options");
+        if log_on_connected || log_interval.is_some() {
+            at.problem("excludes access_log_flush_interval and flush_access_log_on_connected");
+        }
+        (log_on_connected, log_interval) = log_options(message, at);
+    }
     Some(TcpProxy {
         stat_prefix: non_empty(stat_prefix, &at.field("stat_prefix")).to_owned(),
         clusters,
@@ -91,8 +106,30 @@ pub(crate) fn tcp_proxy(
             &at.field("max_connect_attempts"),
         ),
         access_log: at.field("access_log").each(access_log, self::access_log),
+        log_on_connected,
+        log_interval,
         istio_stats,
     })
+}
+
+fn log_options(message: &TcpAccessLogOptions, at: &At<'_>) -> (bool, Option<Duration>) {
+    fields!(at, message, TcpAccessLogOptions {
+        honoured { access_log_flush_interval, flush_access_log_on_connected }
+        unsupported { flush_access_log_on_start }
+    });
+    let interval = log_interval(
+        access_log_flush_interval.as_ref(),
+        &at.field("access_log_flush_interval"),
+    );
+    (*flush_access_log_on_connected, interval)
+}
+
+fn log_interval(value: Option<&prost_types::Duration>, at: &At<'_>) -> Option<Duration> {
+    let interval = limit(value, None, at)?;
+    if interval < LEAST_LOG_INTERVAL {
+        at.problem("must be at least 1ms");
+    }
+    Some(interval)
 }
 
 fn weighted(message: &WeightedCluster, at: &At<'_>) -> Vec<TcpCluster> {

@@ -37,7 +37,8 @@ pub use hcm::{
 };
 pub use header::{AppendAction, HeaderAppend, HeaderMutation, HeaderTarget, LocalReplyBody};
 pub use listener::{
-    ConnectionFilter, FilterChain, FilterChainMatch, Listener, ListenerFilter, PortMatch, Prefix,
+    ConnectionFilter, ConnectionLimit, ConnectionRateLimit, FilterChain, FilterChainMatch,
+    Listener, ListenerFilter, NetworkGate, PortMatch, Prefix, ProxyEntryRule, ProxyProtocol,
     SourceType, TcpCluster, TcpProxy, TrafficDirection,
 };
 pub use matcher::{

@@ -26,6 +26,8 @@ pub struct Listener {
     /// Connections to these ports (after `OriginalDst` has restored them) skip that filter
     /// (`filter_disabled`); a filter may be named once at most.
     pub disabled_filters: Vec<(ListenerFilter, PortMatch)>,
+    /// The settings of `ListenerFilter::ProxyProtocol`, where it is among the filters.
+    pub proxy_protocol: Option<Arc<ProxyProtocol>>,
     /// How long those may take; 15 s unless set, none when off.
     pub listener_filters_timeout: Option<Duration>,
     /// Go on without the answer when that time is over.
@@ -53,10 +55,38 @@ pub struct Listener {
 pub enum ListenerFilter {
     /// Reads the destination before interception (`SO_ORIGINAL_DST`).
     OriginalDst,
+    /// Reads the PROXY protocol's header; comes before the inspectors.
+    ProxyProtocol,
     /// Reads server name and ALPN from a TLS ClientHello.
     TlsInspector,
     /// Tells HTTP from anything else by the first bytes.
     HttpInspector,
+}
+
+/// `envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProxyProtocol {
+    /// A connection may do without a header.
+    pub optional: bool,
+    /// Which entries of a header become metadata.
+    pub rules: Vec<ProxyEntryRule>,
+    /// Version 1 is refused.
+    pub refuse_v1: bool,
+    /// Version 2 is refused.
+    pub refuse_v2: bool,
+    /// The prefix of its statistics, perhaps empty.
+    pub stat_prefix: String,
+}
+
+/// An entry of a PROXY protocol header that becomes metadata.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyEntryRule {
+    /// The entry's type.
+    pub kind: u8,
+    /// The namespace of the metadata.
+    pub namespace: String,
+    /// The key.
+    pub key: String,
 }
 
 /// A condition on a destination port (`ListenerFilterChainMatchPredicate`).
@@ -113,6 +143,8 @@ pub struct FilterChain {
     pub matcher: FilterChainMatch,
     /// TLS, or plaintext.
     pub tls: Option<DownstreamTls>,
+    /// The network filters before the last, in order.
+    pub gates: Vec<NetworkGate>,
     /// The network filter that ends the chain.
     pub filter: ConnectionFilter,
     /// The limit for the TLS handshake (`transport_socket_connect_timeout`), none unless set.
@@ -191,6 +223,51 @@ pub enum ConnectionFilter {
     Http(Arc<HttpConnectionManager>),
     /// Bytes.
     Tcp(Arc<TcpProxy>),
+    /// Sends these bytes and closes (`envoy.filters.network.direct_response`).
+    DirectResponse(Arc<[u8]>),
+    /// Sends back what it gets (`envoy.filters.network.echo`).
+    Echo,
+}
+
+/// A network filter that looks at a connection before the last filter serves it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NetworkGate {
+    /// `envoy.filters.network.connection_limit`.
+    ConnectionLimit(ConnectionLimit),
+    /// `envoy.filters.network.local_ratelimit`.
+    LocalRateLimit(ConnectionRateLimit),
+    /// `envoy.filters.network.sni_cluster`: the server name is the cluster's name.
+    SniCluster,
+}
+
+/// How many connections a chain has at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionLimit {
+    /// The prefix of its statistics.
+    pub stat_prefix: String,
+    /// The most at a time.
+    pub max_connections: u64,
+    /// How long a connection too many is held before it is closed.
+    pub delay: Option<Duration>,
+    /// It does something at all.
+    pub enabled: bool,
+}
+
+/// How many connections a chain takes in a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionRateLimit {
+    /// The prefix of its statistics.
+    pub stat_prefix: String,
+    /// Chains of one listener with the same key, unless it is empty, share their tokens.
+    pub share_key: String,
+    /// The most tokens there are.
+    pub max_tokens: u32,
+    /// How many are added in each interval.
+    pub tokens_per_fill: u32,
+    /// The interval.
+    pub fill_interval: Duration,
+    /// It does something at all.
+    pub enabled: bool,
 }
 
 /// `envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy`.
@@ -208,6 +285,10 @@ pub struct TcpProxy {
     pub max_connect_attempts: u32,
     /// Where connections are logged.
     pub access_log: Vec<AccessLog>,
+    /// They are logged once connected, too.
+    pub log_on_connected: bool,
+    /// They are logged again after each such time.
+    pub log_interval: Option<Duration>,
     /// `istio.stats` stands before it, so that TCP metrics are reported.
     pub istio_stats: Option<crate::IstioStats>,
 }

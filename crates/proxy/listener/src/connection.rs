@@ -4,21 +4,23 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use meltemi_http::ConnectionContext;
 use meltemi_ir::{self as ir, ListenerFilter};
-use meltemi_net::{HttpVersion, Prefixed, original_destination};
+use meltemi_net::{Prefixed, original_destination};
 use meltemi_telemetry::{ConnectionInfo, ListenerStats, ResponseFlags, StreamRecord, TlsInfo};
 use meltemi_tls::{ServerContext, SessionInfo};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 use crate::accept::Acceptor;
+use crate::gate::{self, Gate, Passage};
+use crate::looks::{self, Looked};
 use crate::runtime::{ChainFilter, ChainRuntime, ListenerRuntime};
-use crate::sniff::{Inspectors, Sniffed, sniff};
 use crate::{ActiveListener, ConnectionView, choose_chain, tcp};
 
 /// Serves a connection to its end, whatever it turns out to be.
@@ -50,21 +52,65 @@ pub(crate) async fn serve(
         local: redirected.unwrap_or(local),
         peer,
     };
-    let worker = acceptor.worker.worker;
-    let shard = listener.stats().shard(worker);
-    shard.downstream_cx_total.inc();
-    shard.downstream_cx_active.inc();
-    let start = Instant::now();
+    let shard = listener.stats().shard(acceptor.worker.worker);
     let mut end = listener.end_signal();
     tokio::select! {
         () = dispatch(&acceptor, &runtime, shard, stream, arrival) => {}
         () = end.draining() => {}
     }
-    shard.downstream_cx_active.dec();
-    shard.downstream_cx_destroy.inc();
-    shard
-        .downstream_cx_length_ms
-        .record(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX));
+}
+
+/// Counts a connection that a chain has taken, until it ends.
+struct CountConnection<'a> {
+    stats: &'a ListenerStats,
+    since: Instant,
+}
+
+impl<'a> CountConnection<'a> {
+    fn new(stats: &'a ListenerStats) -> Self {
+        stats.downstream_cx_total.inc();
+        stats.downstream_cx_active.inc();
+        Self {
+            stats,
+            since: Instant::now(),
+        }
+    }
+}
+
+impl Drop for CountConnection<'_> {
+    fn drop(&mut self) {
+        self.stats.downstream_cx_active.dec();
+        self.stats.downstream_cx_destroy.inc();
+        let length = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.stats.downstream_cx_length_ms.record(length);
+    }
+}
+
+/// Counts a connection at which listener filters look.
+struct CountLook<'a>(&'a ListenerStats);
+
+impl Drop for CountLook<'_> {
+    fn drop(&mut self) {
+        self.0.downstream_pre_cx_active.dec();
+    }
+}
+
+/// A stream over a TCP connection.
+pub(crate) trait Socket {
+    /// The connection.
+    fn socket(&self) -> &TcpStream;
+}
+
+impl Socket for Prefixed<TcpStream> {
+    fn socket(&self) -> &TcpStream {
+        self.get_ref()
+    }
+}
+
+impl<S: Socket> Socket for TlsStream<S> {
+    fn socket(&self) -> &TcpStream {
+        self.get_ref().0.socket()
+    }
 }
 
 /// How a connection arrived.
@@ -98,15 +144,30 @@ async fn dispatch(
     mut stream: TcpStream,
     arrival: Arrival,
 ) {
-    let Some(sniffed) = inspect(runtime, stats, &mut stream, arrival.local.port()).await else {
+    let worker = acceptor.worker.worker;
+    stats.downstream_pre_cx_active.inc();
+    let looking = CountLook(stats);
+    let looked = looks::look(runtime, worker, stats, &mut stream, arrival.local.port()).await;
+    drop(looking);
+    let Some(Looked {
+        sniffed,
+        addresses,
+        metadata,
+    }) = looked
+    else {
         return;
     };
-    let protocols = application_protocols(&sniffed);
+    let direct_source = arrival.peer;
+    let arrival = match addresses {
+        None => arrival,
+        Some((peer, local)) => Arrival { local, peer },
+    };
+    let protocols = looks::application_protocols(&sniffed);
     let hello = sniffed.tls.as_ref();
     let server_name = hello.and_then(|hello| hello.server_name.clone());
     let view = ConnectionView {
         destination: arrival.local,
-        direct_source: arrival.peer,
+        direct_source,
         source: arrival.peer,
         server_name: server_name.as_deref().unwrap_or_default(),
         transport_protocol: if hello.is_some() { "tls" } else { "raw_buffer" },
@@ -123,7 +184,8 @@ async fn dispatch(
         id: acceptor.next_connection(),
         local: arrival.local,
         remote: arrival.peer,
-        direct_remote: arrival.peer,
+        direct_remote: direct_source,
+        metadata,
         direction: runtime.config.direction,
         requested_server_name: server_name,
         tls: None,
@@ -132,6 +194,11 @@ async fn dispatch(
         stats.no_filter_chain_match.inc();
         log_no_chain(acceptor, runtime, &info);
         return;
+    };
+    let _connection = CountConnection::new(stats);
+    let _counted = match gate::pass(&chain.gates, worker) {
+        Passage::Open(counted) => counted,
+        Passage::Closed(delay) => return tokio::time::sleep(delay.unwrap_or_default()).await,
     };
     let stream = Prefixed::new(sniffed.bytes, stream);
     match &chain.tls {
@@ -145,77 +212,36 @@ async fn dispatch(
                 info.requested_server_name = state.server_name().map(str::to_ascii_lowercase);
             }
             info.tls = Some(tls_info(tls.session(state)));
-            run(acceptor, runtime, chain, stream, info).await;
+            Box::pin(run(acceptor, runtime, chain, stream, info)).await;
         }
     }
-}
-
-/// Reads what the listener's filters ask for; none where the connection is to be closed.
-async fn inspect(
-    runtime: &ListenerRuntime,
-    stats: &ListenerStats,
-    stream: &mut TcpStream,
-    port: u16,
-) -> Option<Sniffed> {
-    let config = &runtime.config;
-    let runs = |filter| {
-        let disabled = config
-            .disabled_filters
-            .iter()
-            .any(|(one, rule)| *one == filter && rule.matches(port));
-        has(config, filter) && !disabled
-    };
-    let inspectors = Inspectors {
-        tls: runs(ListenerFilter::TlsInspector),
-        http: runs(ListenerFilter::HttpInspector),
-    };
-    let mut sniffed = Sniffed::default();
-    let done = sniff(stream, inspectors, &mut sniffed);
-    let outcome = match config.listener_filters_timeout {
-        None => Some(done.await),
-        Some(limit) => tokio::time::timeout(limit, done).await.ok(),
-    };
-    match outcome {
-        Some(Ok(())) if sniffed.closed => {
-            stats.downstream_listener_filter_remote_close.inc();
-            None
-        }
-        Some(Ok(())) => Some(sniffed),
-        Some(Err(error)) => {
-            debug!("listener filter: {error}");
-            stats.downstream_listener_filter_error.inc();
-            None
-        }
-        None => {
-            stats.downstream_pre_cx_timeout.inc();
-            config
-                .continue_on_listener_filters_timeout
-                .then_some(sniffed)
-        }
-    }
-}
-
-fn application_protocols(sniffed: &Sniffed) -> Vec<String> {
-    if let Some(hello) = &sniffed.tls {
-        return hello
-            .alpn
-            .iter()
-            .map(|name| String::from_utf8_lossy(name).into_owned())
-            .collect();
-    }
-    let found = match sniffed.http {
-        None => return Vec::new(),
-        Some(HttpVersion::Http10) => "http/1.0",
-        Some(HttpVersion::Http11) => "http/1.1",
-        Some(HttpVersion::H2c) => "h2c",
-    };
-    vec![found.to_owned()]
 }
 
 fn log_no_chain(acceptor: &Acceptor, runtime: &ListenerRuntime, info: &ConnectionInfo) {
     let mut record = StreamRecord::new(info, acceptor.worker.clock.since_epoch());
     record.flags = ResponseFlags::NO_ROUTE_FOUND;
-    record.termination_details = Some("filter_chain_not_found");
+    record.response_code_details = Some("filter_chain_not_found");
+    for logger in &runtime.loggers {
+        logger.log(&acceptor.worker.logs, &record);
+    }
+}
+
+/// Writes what the listener's own log says of a connection that has ended.
+fn log_end(
+    acceptor: &Acceptor,
+    runtime: &ListenerRuntime,
+    chain: &ChainRuntime,
+    info: &ConnectionInfo,
+    (wall, start): (Duration, Instant),
+    details: Option<&'static str>,
+) {
+    if runtime.loggers.is_empty() {
+        return;
+    }
+    let mut record = StreamRecord::new(info, wall);
+    record.duration = Some(start.elapsed());
+    record.response_code_details = details;
+    record.filter_chain = Some(chain.config.name.as_str()).filter(|name| !name.is_empty());
     for logger in &runtime.loggers {
         logger.log(&acceptor.worker.logs, &record);
     }
@@ -257,31 +283,55 @@ async fn run<IO>(
     acceptor: &Acceptor,
     runtime: &ListenerRuntime,
     chain: &Arc<ChainRuntime>,
-    stream: IO,
+    mut stream: IO,
     info: ConnectionInfo,
 ) where
-    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    IO: Socket + AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let drain = chain.drain.signal();
+    let (wall, start) = (acceptor.worker.clock.since_epoch(), Instant::now());
     match &chain.filter {
         ChainFilter::Http(slot) => {
+            let info = Rc::new(info);
             let context = ConnectionContext {
                 slot: Arc::clone(slot),
                 worker: Rc::clone(&acceptor.worker),
-                info: Rc::new(info),
+                info: Rc::clone(&info),
                 drain,
                 buffer_limit: usize::try_from(runtime.config.per_connection_buffer_limit)
                     .unwrap_or(usize::MAX),
             };
             meltemi_http::serve(stream, context).await;
+            log_end(acceptor, runtime, chain, &info, (wall, start), None);
         }
         ChainFilter::Tcp(tcp) => {
+            let by_name = chain
+                .gates
+                .iter()
+                .any(|gate| matches!(gate, Gate::SniCluster));
+            let named = info.requested_server_name.as_deref().filter(|_| by_name);
             let context = tcp::TcpContext {
                 worker: Rc::clone(&acceptor.worker),
+                cluster: named.map(str::to_owned),
                 info: Rc::new(info),
                 chain: &chain.config.name,
+                listener_loggers: &runtime.loggers,
             };
             tcp::serve(stream, tcp, &context).await;
+        }
+        ChainFilter::DirectResponse(bytes) => {
+            // ignored: a client that is gone wants no answer
+            let _ = stream.write_all(bytes).await;
+            let _ = stream.shutdown().await;
+            let details = Some("direct_response");
+            log_end(acceptor, runtime, chain, &info, (wall, start), details);
+        }
+        ChainFilter::Echo => {
+            let (mut reader, mut writer) = tokio::io::split(stream);
+            // ignored: however it ends, it is over
+            let _ = tokio::io::copy(&mut reader, &mut writer).await;
+            let _ = writer.shutdown().await;
+            log_end(acceptor, runtime, chain, &info, (wall, start), None);
         }
     }
 }

@@ -8,6 +8,8 @@
 mod accept;
 mod active;
 mod connection;
+mod gate;
+mod looks;
 mod manager;
 mod matcher;
 mod runtime;

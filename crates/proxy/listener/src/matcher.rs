@@ -4,7 +4,7 @@
 //! step the chains with the most specific match go on, and if none of them fits the next
 //! step the listener's default chain takes the connection.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use meltemi_ir::{FilterChainMatch, Prefix, SourceType};
 
@@ -110,7 +110,10 @@ fn direct_source(chain: &FilterChainMatch, connection: &ConnectionView<'_>) -> O
 
 fn source_type(chain: &FilterChainMatch, connection: &ConnectionView<'_>) -> Option<u32> {
     let source = connection.source.ip();
-    let local = source.is_loopback() || source == connection.destination.ip();
+    // the loopback address itself, as Envoy has it, not its whole range
+    let loopback =
+        source == IpAddr::V4(Ipv4Addr::LOCALHOST) || source == IpAddr::V6(Ipv6Addr::LOCALHOST);
+    let local = loopback || source == connection.destination.ip();
     match chain.source_type {
         SourceType::Any => Some(0),
         SourceType::SameIpOrLoopback => local.then_some(1),

@@ -6,10 +6,14 @@ use arc_swap::ArcSwap;
 use meltemi_http::{ConnectionManager, HttpShared};
 use meltemi_ir as ir;
 use meltemi_lifecycle::Drain;
-use meltemi_telemetry::{AccessLogger, Sharded, StatsRegistry, TcpStats};
+use meltemi_telemetry::{
+    AccessLogger, HttpInspectorStats, ProxyProtocolStats, Sharded, StatsRegistry, TcpStats,
+    TlsInspectorStats,
+};
 use meltemi_tls::{SecretStore, ServerContext};
 
 use crate::ListenerError;
+use crate::gate::{Gate, SharedTokens};
 
 /// What listeners are built with. Shared by all threads.
 pub struct ListenerShared {
@@ -26,12 +30,42 @@ pub(crate) struct ListenerRuntime {
     pub default_chain: Option<Arc<ChainRuntime>>,
     /// For connections that no chain takes.
     pub loggers: Vec<AccessLogger>,
+    /// What the listener filters count.
+    pub looks: LooksStats,
+}
+
+/// What listener filters count; of those that the listener has.
+pub(crate) struct LooksStats {
+    pub proxy_protocol: Option<Arc<Sharded<ProxyProtocolStats>>>,
+    pub tls: Option<Arc<Sharded<TlsInspectorStats>>>,
+    pub http: Option<Arc<Sharded<HttpInspectorStats>>>,
+}
+
+impl LooksStats {
+    fn new(config: &ir::Listener, stats: &StatsRegistry) -> Self {
+        let has = |filter| config.listener_filters.contains(&filter);
+        Self {
+            proxy_protocol: config.proxy_protocol.as_ref().map(|settings| {
+                stats.extension(
+                    "proxy_proto",
+                    "envoy_proxy_protocol_prefix",
+                    &settings.stat_prefix,
+                )
+            }),
+            tls: has(ir::ListenerFilter::TlsInspector)
+                .then(|| stats.extension("tls_inspector", "", "")),
+            http: has(ir::ListenerFilter::HttpInspector)
+                .then(|| stats.extension("http_inspector", "", "")),
+        }
+    }
 }
 
 /// A filter chain's settings of the moment.
 pub(crate) struct ChainRuntime {
     pub config: Arc<ir::FilterChain>,
     pub tls: Option<Arc<ServerContext>>,
+    /// What a connection passes before the filter.
+    pub gates: Vec<Gate>,
     pub filter: ChainFilter,
     /// Started when the chain is removed while its listener stays.
     pub drain: Arc<Drain>,
@@ -43,6 +77,10 @@ pub(crate) enum ChainFilter {
     Http(Arc<ArcSwap<ConnectionManager>>),
     /// Bytes.
     Tcp(Arc<TcpRuntime>),
+    /// An answer, and the end.
+    DirectResponse(Arc<[u8]>),
+    /// The same bytes back.
+    Echo,
 }
 
 /// A TCP proxy with its loggers and statistics.
@@ -60,10 +98,15 @@ impl ListenerRuntime {
         shared: &ListenerShared,
     ) -> Result<Built, ListenerError> {
         let mut swaps = Vec::new();
+        let mut tokens = SharedTokens::new();
         let listener = StatsRegistry::listener_name(&config);
         let mut chain = |config: &Arc<ir::FilterChain>, path: String| {
             let old = before.and_then(|before| before.successor_of(config));
-            ChainRuntime::build(Arc::clone(config), &listener, old, shared, &mut swaps)
+            let changes = &mut Changes {
+                swaps: &mut swaps,
+                tokens: &mut tokens,
+            };
+            ChainRuntime::build(Arc::clone(config), &listener, old, shared, changes)
                 .map_err(|problem| ListenerError::Chain { path, problem })
         };
         let mut chains = Vec::with_capacity(config.filter_chains.len());
@@ -79,7 +122,9 @@ impl ListenerRuntime {
                 path: "access_log".to_owned(),
                 problem,
             })?;
+        let looks = LooksStats::new(&config, &shared.http.stats);
         let runtime = Arc::new(Self {
+            looks,
             config,
             chains,
             default_chain,
@@ -122,10 +167,18 @@ impl ListenerRuntime {
                 ir::RouteSource::Rds(name) => Some(name.clone()),
                 ir::RouteSource::Inline(_) => None,
             },
-            ir::ConnectionFilter::Tcp(_) => None,
+            ir::ConnectionFilter::Tcp(_)
+            | ir::ConnectionFilter::DirectResponse(_)
+            | ir::ConnectionFilter::Echo => None,
         };
         self.all_chains().filter_map(name).collect()
     }
+}
+
+/// What the chains of a listener do together while they are built.
+struct Changes<'a> {
+    swaps: &'a mut Vec<(Arc<ArcSwap<ConnectionManager>>, Arc<ConnectionManager>)>,
+    tokens: &'a mut SharedTokens,
 }
 
 /// Settings that are ready to go into service.
@@ -151,7 +204,7 @@ impl ChainRuntime {
         listener: &str,
         old: Option<&Arc<Self>>,
         shared: &ListenerShared,
-        swaps: &mut Vec<(Arc<ArcSwap<ConnectionManager>>, Arc<ConnectionManager>)>,
+        changes: &mut Changes<'_>,
     ) -> Result<Arc<Self>, String> {
         if let Some(old) = old
             && old.config == config
@@ -171,12 +224,10 @@ impl ChainRuntime {
                     .map_err(|error| format!("http_connection_manager.{error}"))?;
                 match old {
                     Some(ChainFilter::Http(slot)) => {
-                        swaps.push((Arc::clone(slot), manager));
+                        changes.swaps.push((Arc::clone(slot), manager));
                         ChainFilter::Http(Arc::clone(slot))
                     }
-                    Some(ChainFilter::Tcp(_)) | None => {
-                        ChainFilter::Http(Arc::new(ArcSwap::new(manager)))
-                    }
+                    _ => ChainFilter::Http(Arc::new(ArcSwap::new(manager))),
                 }
             }
             (ir::ConnectionFilter::Tcp(tcp), _) => ChainFilter::Tcp(Arc::new(TcpRuntime {
@@ -184,7 +235,13 @@ impl ChainRuntime {
                 stats: shared.http.stats.tcp(&tcp.stat_prefix),
                 config: Arc::clone(tcp),
             })),
+            (ir::ConnectionFilter::DirectResponse(bytes), _) => {
+                ChainFilter::DirectResponse(Arc::clone(bytes))
+            }
+            (ir::ConnectionFilter::Echo, _) => ChainFilter::Echo,
         };
+        let gates = config.gates.iter();
+        let gates = gates.map(|gate| Gate::new(gate, &shared.http.stats, changes.tokens));
         // A chain that turns from bytes to HTTP or back keeps nobody it had.
         let same = |old: &&Arc<Self>| {
             matches!(
@@ -193,12 +250,14 @@ impl ChainRuntime {
                     | (ChainFilter::Tcp(_), ChainFilter::Tcp(_))
             )
         };
+        let gates = gates.collect();
         let drain = old
             .filter(same)
             .map_or_else(|| Arc::new(Drain::new().0), |old| Arc::clone(&old.drain));
         Ok(Arc::new(Self {
             config,
             tls,
+            gates,
             filter,
             drain,
         }))

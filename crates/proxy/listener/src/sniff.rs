@@ -60,6 +60,9 @@ pub(crate) async fn sniff(
     if !inspectors.tls && !inspectors.http {
         return Ok(());
     }
+    if !sniffed.bytes.is_empty() && decide(inspectors, sniffed) {
+        return Ok(());
+    }
     let mut part = [0u8; 2048];
     loop {
         let count = stream.read(&mut part).await?;

@@ -1,11 +1,14 @@
 //! TCP proxying: a connection is relayed to a host of a cluster.
 
+use std::cell::Cell;
+use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use meltemi_http::WorkerContext;
 use meltemi_ir as ir;
-use meltemi_net::{RelayEnd, RelayOutcome, relay};
+use meltemi_net::{RelayEnd, RelayOutcome, relay, reset_when_dropped};
 use meltemi_telemetry::{
     AccessLogger, ConnectionInfo, ResponseFlags, StreamRecord, TcpDelta, UpstreamRecord,
 };
@@ -13,13 +16,18 @@ use meltemi_upstream::{ConnectFailure, LbContext, UpstreamStream, WorkerCluster,
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use crate::connection::Socket;
 use crate::runtime::TcpRuntime;
 
 /// What a relayed connection knows of itself.
 pub(crate) struct TcpContext<'a> {
     pub worker: Rc<WorkerContext>,
     pub info: Rc<ConnectionInfo>,
+    /// The cluster that a filter before named.
+    pub cluster: Option<String>,
     pub chain: &'a str,
+    /// The listener's own log, in which a connection is written at its end.
+    pub listener_loggers: &'a [AccessLogger],
 }
 
 /// Where a connection went, or why it went nowhere.
@@ -40,7 +48,7 @@ enum Target {
 /// Relays a connection to its end.
 pub(crate) async fn serve<IO>(mut downstream: IO, tcp: &TcpRuntime, context: &TcpContext<'_>)
 where
-    IO: AsyncRead + AsyncWrite + Unpin,
+    IO: Socket + AsyncRead + AsyncWrite + Unpin,
 {
     let stats = tcp.stats.shard(context.worker.worker);
     stats.downstream_cx_total.inc();
@@ -48,7 +56,11 @@ where
     let start = Instant::now();
     let mut record = StreamRecord::new(&context.info, wall);
     record.filter_chain = Some(context.chain).filter(|name| !name.is_empty());
-    match connect(tcp, context).await {
+    record.dynamic_metadata = Some(&context.info.metadata).filter(|it| !it.is_empty());
+    let mut attempts = 0;
+    let target = connect(tcp, context, &mut attempts).await;
+    record.attempts = attempts;
+    match target {
         Target::Failed {
             cluster,
             host,
@@ -60,7 +72,7 @@ where
             }
             record.flags = flags;
             record.duration = Some(start.elapsed());
-            let mut upstream = upstream_record(tcp, cluster.as_ref(), host.as_ref());
+            let mut upstream = upstream_record(cluster.as_ref(), host.as_ref());
             upstream.transport_failure = Some(reason.as_str()).filter(|reason| !reason.is_empty());
             record.upstream = Some(upstream);
             report(
@@ -83,7 +95,7 @@ where
             let host_metadata = host.metadata();
             // the host of a name is recorded by the address that the name stands for
             let reached = host.socket_address().map(ir::Address::Socket);
-            let mut upstream = upstream_record(tcp, Some(&cluster), Some(&host));
+            let mut upstream = upstream_record(Some(&cluster), Some(&host));
             upstream.address = reached.as_ref().or(upstream.address);
             upstream.host_metadata = Some(&host_metadata);
             upstream.local_address = local_address;
@@ -98,27 +110,27 @@ where
                     },
                 );
             }
-            let deadline = tcp
-                .config
-                .max_downstream_connection_duration
-                .map(|limit| start + limit);
-            let outcome = relay(
+            if tcp.config.log_on_connected {
+                record.log_type = Some("TcpUpstreamConnected");
+                record.duration = Some(start.elapsed());
+                log(tcp, context, &record);
+            }
+            let outcome = pump(
                 &mut downstream,
                 &mut stream,
-                tcp.config.idle_timeout,
-                deadline,
-                |received, sent| {
-                    stats.downstream_cx_rx_bytes_total.add(received);
-                    stats.downstream_cx_tx_bytes_total.add(sent);
-                    cluster.stats().upstream_cx_tx_bytes_total.add(received);
-                    cluster.stats().upstream_cx_rx_bytes_total.add(sent);
-                },
+                tcp,
+                context,
+                &mut record,
+                start,
             )
             .await;
             match outcome.end {
                 RelayEnd::Idle => stats.idle_timeout.inc(),
                 RelayEnd::Expired => stats.max_downstream_connection_duration.inc(),
                 RelayEnd::Finished | RelayEnd::Downstream(_) | RelayEnd::Upstream(_) => {}
+            }
+            if matches!(&outcome.end, RelayEnd::Upstream(error) if is_reset(error)) {
+                reset_when_dropped(downstream.socket());
             }
             finish(&mut record, &outcome, start.elapsed());
             let delta = TcpDelta {
@@ -132,19 +144,57 @@ where
     }
 }
 
+/// Relays, and writes the log of the time in between.
+async fn pump<IO>(
+    downstream: &mut IO,
+    upstream: &mut UpstreamStream,
+    tcp: &TcpRuntime,
+    context: &TcpContext<'_>,
+    record: &mut StreamRecord<'_>,
+    start: Instant,
+) -> RelayOutcome
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let stats = tcp.stats.shard(context.worker.worker);
+    let moved = Cell::new((0, 0));
+    let longest = tcp.config.max_downstream_connection_duration;
+    let deadline = longest.map(|limit| start + limit);
+    let idle = tcp.config.idle_timeout;
+    let relaying = relay(downstream, upstream, idle, deadline, |received, sent| {
+        let (before_received, before_sent) = moved.get();
+        moved.set((before_received + received, before_sent + sent));
+        stats.downstream_cx_rx_bytes_total.add(received);
+        stats.downstream_cx_tx_bytes_total.add(sent);
+    });
+    let Some(every) = tcp.config.log_interval else {
+        let outcome = relaying.await;
+        record.log_type = None;
+        return outcome;
+    };
+    let mut relaying = pin!(relaying);
+    loop {
+        tokio::select! {
+            outcome = &mut relaying => {
+                record.log_type = None;
+                return outcome;
+            }
+            () = tokio::time::sleep(every) => {
+                record.log_type = Some("TcpPeriodic");
+                count(record, moved.get(), start.elapsed());
+                log(tcp, context, record);
+            }
+        }
+    }
+}
+
 fn upstream_record<'a>(
-    tcp: &'a TcpRuntime,
     cluster: Option<&'a Rc<WorkerCluster>>,
     host: Option<&'a Rc<WorkerHost>>,
 ) -> UpstreamRecord<'a> {
     let config = cluster.map(|cluster| cluster.config());
-    let first = tcp
-        .config
-        .clusters
-        .first()
-        .map_or("", |cluster| &*cluster.name);
     UpstreamRecord {
-        cluster: config.map_or(first, |config| config.name.as_str()),
+        cluster: config.map_or("", |config| config.name.as_str()),
         alt_stat_name: config.and_then(|config| config.alt_stat_name.as_deref()),
         cluster_metadata: config.map(|config| &config.metadata),
         address: host.map(|host| host.address()),
@@ -156,19 +206,29 @@ fn upstream_record<'a>(
 }
 
 fn finish(record: &mut StreamRecord<'_>, outcome: &RelayOutcome, duration: Duration) {
-    record.bytes_received = outcome.received;
-    record.bytes_sent = outcome.sent;
+    count(record, (outcome.received, outcome.sent), duration);
+    match &outcome.end {
+        RelayEnd::Expired => record.flags |= ResponseFlags::DURATION_TIMEOUT,
+        RelayEnd::Upstream(error) if is_reset(error) => {
+            record.flags |= ResponseFlags::UPSTREAM_REMOTE_RESET;
+        }
+        RelayEnd::Upstream(_) => record.flags |= ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
+        // Envoy has no flag for an idle connection, nor for one that its client breaks
+        RelayEnd::Idle | RelayEnd::Downstream(_) | RelayEnd::Finished => {}
+    }
+}
+
+fn is_reset(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ConnectionReset
+}
+
+fn count(record: &mut StreamRecord<'_>, (received, sent): (u64, u64), duration: Duration) {
+    record.bytes_received = received;
+    record.bytes_sent = sent;
     record.duration = Some(duration);
     if let Some(upstream) = &mut record.upstream {
-        upstream.bytes_sent = outcome.received;
-        upstream.bytes_received = outcome.sent;
-    }
-    match outcome.end {
-        RelayEnd::Idle => record.flags |= ResponseFlags::STREAM_IDLE_TIMEOUT,
-        RelayEnd::Expired => record.flags |= ResponseFlags::DURATION_TIMEOUT,
-        RelayEnd::Downstream(_) => record.flags |= ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION,
-        RelayEnd::Upstream(_) => record.flags |= ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
-        RelayEnd::Finished => {}
+        upstream.bytes_sent = received;
+        upstream.bytes_received = sent;
     }
 }
 
@@ -176,14 +236,25 @@ fn report(tcp: &TcpRuntime, context: &TcpContext<'_>, record: &StreamRecord<'_>,
     if let Some(istio) = &tcp.config.istio_stats {
         context.worker.recorder.tcp(istio, record, delta);
     }
+    for logger in context.listener_loggers {
+        AccessLogger::log(logger, &context.worker.logs, record);
+    }
+    log(tcp, context, record);
+}
+
+fn log(tcp: &TcpRuntime, context: &TcpContext<'_>, record: &StreamRecord<'_>) {
     for logger in &tcp.loggers {
         AccessLogger::log(logger, &context.worker.logs, record);
     }
 }
 
 /// Chooses a cluster and a host and connects, as often as the configuration allows.
-async fn connect(tcp: &TcpRuntime, context: &TcpContext<'_>) -> Target {
-    let Some(name) = choose_cluster(&tcp.config.clusters, context) else {
+async fn connect(tcp: &TcpRuntime, context: &TcpContext<'_>, attempts: &mut u32) -> Target {
+    let name = context
+        .cluster
+        .as_deref()
+        .or_else(|| choose_cluster(&tcp.config.clusters, context));
+    let Some(name) = name else {
         return failed(None, None, ResponseFlags::NO_ROUTE_FOUND, String::new());
     };
     let Some(cluster) = context.worker.pools.cluster(name) else {
@@ -196,6 +267,7 @@ async fn connect(tcp: &TcpRuntime, context: &TcpContext<'_>) -> Target {
             ..LbContext::default()
         };
         let Some(host) = cluster.choose(&lb) else {
+            cluster.stats().upstream_cx_none_healthy.inc();
             return failed(
                 Some(cluster),
                 None,
@@ -203,7 +275,12 @@ async fn connect(tcp: &TcpRuntime, context: &TcpContext<'_>) -> Target {
                 String::new(),
             );
         };
-        match cluster.tcp(&host).await {
+        let connected = cluster.tcp(&host).await;
+        if !matches!(connected, Err(ConnectFailure::Overflow(_))) {
+            *attempts += 1;
+            cluster.stats().upstream_rq_pending_total.inc();
+        }
+        match connected {
             Ok(stream) => {
                 return Target::Reached {
                     cluster,
@@ -211,9 +288,17 @@ async fn connect(tcp: &TcpRuntime, context: &TcpContext<'_>) -> Target {
                     stream,
                 };
             }
-            Err(failure) => last = Some((host, failure)),
+            Err(ConnectFailure::Overflow(_)) => {
+                let flags = ResponseFlags::UPSTREAM_OVERFLOW;
+                return failed(Some(cluster), None, flags, String::new());
+            }
+            Err(failure) => {
+                cluster.stats().upstream_rq_pending_failure_eject.inc();
+                last = Some((host, failure));
+            }
         }
     }
+    cluster.stats().upstream_cx_connect_attempts_exceeded.inc();
     let Some((host, failure)) = last else {
         return failed(
             Some(cluster),
@@ -222,15 +307,8 @@ async fn connect(tcp: &TcpRuntime, context: &TcpContext<'_>) -> Target {
             String::new(),
         );
     };
-    let mut flags = match failure {
-        ConnectFailure::Overflow(_) => ResponseFlags::UPSTREAM_OVERFLOW,
-        ConnectFailure::Timeout | ConnectFailure::Transport(_) | ConnectFailure::Tls(_) => {
-            ResponseFlags::UPSTREAM_CONNECTION_FAILURE
-        }
-    };
-    if tcp.config.max_connect_attempts > 1 {
-        flags |= ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED;
-    }
+    let flags = ResponseFlags::UPSTREAM_CONNECTION_FAILURE
+        | ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED.with_retries_last();
     let reason = failure.transport_failure_reason().to_owned();
     failed(Some(cluster), Some(host), flags, reason)
 }

@@ -5,10 +5,12 @@
 
 mod inspect;
 mod prefixed;
+mod proxy_protocol;
 mod relay;
 mod socket;
 
 pub use inspect::{ClientHello, HttpVersion, Inspection, inspect_http, inspect_tls};
 pub use prefixed::Prefixed;
+pub use proxy_protocol::{MalformedHeader, ProxyHeader, ProxyVersion, inspect_proxy};
 pub use relay::{RelayEnd, RelayOutcome, relay};
-pub use socket::{BindOptions, bind, original_destination};
+pub use socket::{BindOptions, bind, original_destination, reset_when_dropped};

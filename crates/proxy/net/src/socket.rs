@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpStream;
@@ -65,6 +66,12 @@ fn socket(address: SocketAddr, options: BindOptions) -> io::Result<Socket> {
         }
     }
     Ok(socket)
+}
+
+/// Makes the connection end in a reset when it is dropped.
+pub fn reset_when_dropped(stream: &TcpStream) {
+    // ignored: without it the peer sees an end in order
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 /// Where the connection was going before the kernel redirected it here

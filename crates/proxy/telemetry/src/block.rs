@@ -4,12 +4,17 @@
 mod cluster;
 mod http;
 mod listener;
+mod network;
 mod server;
 mod tcp;
 
 pub use cluster::{BreakerStats, CircuitBreakerStats, ClusterStats, SslStats, TrafficStats};
 pub use http::{HttpStats, ListenerHttpStats};
 pub use listener::{ListenerManagerStats, ListenerStats};
+pub use network::{
+    ConnectionLimitStats, HttpInspectorStats, NetworkRateLimitStats, ProxyProtocolStats,
+    ProxyVersionStats, TlsInspectorStats,
+};
 pub use server::{ClusterManagerStats, ControlPlaneStats, DiscoveryStats, ServerStats};
 pub use tcp::TcpStats;
 

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use meltemi_ir::TrafficDirection;
+use meltemi_ir::{Metadata, TrafficDirection};
 
 /// A downstream connection.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct ConnectionInfo {
     pub direction: TrafficDirection,
     /// The server name that the TLS inspector or the TLS handshake read.
     pub requested_server_name: Option<String>,
+    /// What listener filters noted of it.
+    pub metadata: Metadata,
     /// TLS, where this side terminates it.
     pub tls: Option<TlsInfo>,
 }

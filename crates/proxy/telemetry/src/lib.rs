@@ -21,9 +21,10 @@ pub use access_log::{
     AccessLogError, AccessLogger, FormatError, Formatter, LogBuffers, LogFiles, RecordFields,
 };
 pub use block::{
-    BreakerStats, CircuitBreakerStats, ClusterManagerStats, ClusterStats, ControlPlaneStats,
-    DiscoveryStats, HttpStats, ListenerHttpStats, ListenerManagerStats, ListenerStats, ServerStats,
-    SslStats, StatBlock, TcpStats, TrafficStats,
+    BreakerStats, CircuitBreakerStats, ClusterManagerStats, ClusterStats, ConnectionLimitStats,
+    ControlPlaneStats, DiscoveryStats, HttpInspectorStats, HttpStats, ListenerHttpStats,
+    ListenerManagerStats, ListenerStats, NetworkRateLimitStats, ProxyProtocolStats,
+    ProxyVersionStats, ServerStats, SslStats, StatBlock, TcpStats, TlsInspectorStats, TrafficStats,
 };
 pub use connection::{ConnectionInfo, TlsInfo};
 pub use grpc::GrpcStatus;

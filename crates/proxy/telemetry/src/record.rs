@@ -76,6 +76,8 @@ pub struct StreamRecord<'a> {
     pub upstream_peer: Option<&'a Arc<PeerInfo>>,
     /// The request was a health check.
     pub health_check: bool,
+    /// What the line is written for, as `%ACCESS_LOG_TYPE%` shows it, where it is not the end.
+    pub log_type: Option<&'static str>,
 }
 
 /// The request as the proxy sees it after its own changes.
@@ -180,6 +182,7 @@ impl<'a> StreamRecord<'a> {
             downstream_peer: None,
             upstream_peer: None,
             health_check: false,
+            log_type: None,
         }
     }
 }

@@ -7,12 +7,14 @@ mod text;
 
 pub(crate) use prometheus::{Exposition, Kind, Series};
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
     ClusterManagerStats, ClusterStats, ControlPlaneStats, DiscoveryStats, HttpStats, IstioMetrics,
-    ListenerHttpStats, ListenerManagerStats, ListenerStats, ServerStats, Sharded, TcpStats,
+    ListenerHttpStats, ListenerManagerStats, ListenerStats, ServerStats, Sharded, StatBlock,
+    TcpStats,
 };
 use collect::Value;
 
@@ -40,6 +42,19 @@ struct Blocks {
     listener_http: BTreeMap<(String, String), Arc<Sharded<ListenerHttpStats>>>,
     /// By prefix and route table.
     rds: BTreeMap<(String, String), Arc<Sharded<DiscoveryStats>>>,
+    /// Of extensions, by what their names begin with.
+    extensions: BTreeMap<String, Extension>,
+}
+
+/// The statistics of one use of an extension.
+#[derive(Clone, Debug)]
+struct Extension {
+    metric: &'static str,
+    label: Option<(&'static str, String)>,
+    /// The block as its own type, for whoever asks for it again.
+    block: Arc<dyn Any + Send + Sync>,
+    /// The same block, for whoever prints it.
+    shards: Arc<dyn collect::Shards>,
 }
 
 type Named<T> = BTreeMap<String, Arc<Sharded<T>>>;
@@ -202,6 +217,37 @@ impl StatsRegistry {
     /// `http.<stat_prefix>.rds.<route table>.*`.
     pub fn rds(&self, prefix: &str, routes: &str) -> Arc<Sharded<DiscoveryStats>> {
         self.pair(prefix, routes, |blocks| &mut blocks.rds)
+    }
+
+    /// `<metric>.<name>.*`, or `<metric>.*` where the name is empty: what an extension counts.
+    /// `label` is the name of the tag whose value is the name.
+    pub fn extension<T>(
+        &self,
+        metric: &'static str,
+        label: &'static str,
+        name: &str,
+    ) -> Arc<Sharded<T>>
+    where
+        T: StatBlock + Default + std::fmt::Debug + 'static,
+    {
+        let prefix = match name {
+            "" => format!("{metric}."),
+            _ => format!("{metric}.{name}."),
+        };
+        let mut blocks = self.lock();
+        let known = blocks.extensions.get(&prefix);
+        if let Some(Ok(block)) = known.map(|it| Arc::clone(&it.block).downcast()) {
+            return block;
+        }
+        let block = Arc::new(Sharded::<T>::new(self.workers));
+        let extension = Extension {
+            metric,
+            label: Some((label, name.to_owned())).filter(|_| !name.is_empty()),
+            block: block.clone(),
+            shards: block.clone(),
+        };
+        blocks.extensions.insert(prefix, extension);
+        block
     }
 
     /// `server.*`.

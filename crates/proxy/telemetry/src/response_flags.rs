@@ -97,6 +97,9 @@ impl ResponseFlags {
         self.0 & other.0 != 0
     }
 
+    /// No flag, but how they are written.
+    const RETRIES_LAST: u32 = 1 << (u32::BITS - 1);
+
     /// Sets the flags of `other`.
     pub fn insert(&mut self, other: Self) {
         self.0 |= other.0;
@@ -125,10 +128,17 @@ impl ResponseFlags {
         }
     }
 
+    /// The same flags, with that retries are used up after why the last one failed, as for TCP.
+    pub fn with_retries_last(self) -> Self {
+        Self(self.0 | Self::RETRIES_LAST)
+    }
+
     /// In the order in which Envoy sets them: that retries are used up before why the last one
-    /// failed, the others as listed.
+    /// failed unless told otherwise, the others as listed.
     fn set(self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        let is_first = |flag: &Self| *flag == Self::UPSTREAM_RETRY_LIMIT_EXCEEDED;
+        let retries_last = self.0 & Self::RETRIES_LAST != 0;
+        let is_first =
+            move |flag: &Self| *flag == Self::UPSTREAM_RETRY_LIMIT_EXCEEDED && !retries_last;
         let first = Self::ALL.iter().filter(move |(flag, _, _)| is_first(flag));
         let others = Self::ALL.iter().filter(move |(flag, _, _)| !is_first(flag));
         first

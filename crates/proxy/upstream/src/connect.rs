@@ -47,6 +47,11 @@ pub(crate) async fn connect(
         Err(failure) => {
             stats.upstream_cx_connect_fail.inc();
             host.stats(worker).cx_connect_fail.inc();
+            stats.upstream_cx_destroy.inc();
+            match failure {
+                ConnectFailure::Timeout => stats.upstream_cx_destroy_local.inc(),
+                _ => stats.upstream_cx_destroy_remote.inc(),
+            }
             Err(failure)
         }
     }

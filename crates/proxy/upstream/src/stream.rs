@@ -147,10 +147,23 @@ impl Drop for CountedConnection {
         }
         if self.made {
             stats.upstream_cx_destroy.inc();
-            if self.by_them {
-                stats.upstream_cx_destroy_remote.inc();
+            if self.is_request {
+                stats.upstream_cx_destroy_with_active_rq.inc();
+            }
+            let (all, busy) = if self.by_them {
+                (
+                    &stats.upstream_cx_destroy_remote,
+                    &stats.upstream_cx_destroy_remote_with_active_rq,
+                )
             } else {
-                stats.upstream_cx_destroy_local.inc();
+                (
+                    &stats.upstream_cx_destroy_local,
+                    &stats.upstream_cx_destroy_local_with_active_rq,
+                )
+            };
+            all.inc();
+            if self.is_request {
+                busy.inc();
             }
             let length = self.since.elapsed().as_millis();
             stats

@@ -2,19 +2,25 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::ClientError;
 use crate::message::{Headers, Request, Response};
 use crate::upstream::header_map;
 
-/// One HTTP/2 connection without TLS; clones share it.
+/// A whole body, with trailers where the request has some.
+type RequestBody = UnsyncBoxBody<Bytes, std::convert::Infallible>;
+
+/// One HTTP/2 connection, without TLS unless told otherwise; clones share it.
 #[derive(Clone)]
 pub struct Http2Client {
-    sender: SendRequest<Full<bytes::Bytes>>,
+    sender: SendRequest<RequestBody>,
     address: SocketAddr,
 }
 
@@ -27,6 +33,17 @@ impl Http2Client {
         let io_error = |source| ClientError::Io { address, source };
         let stream = TcpStream::connect(address).await.map_err(io_error)?;
         stream.set_nodelay(true).map_err(io_error)?;
+        Self::over(stream, address).await
+    }
+
+    /// A client on a connection that is there already, to the peer that errors name.
+    ///
+    /// # Errors
+    /// When the peer does not speak HTTP/2.
+    pub async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        address: SocketAddr,
+    ) -> Result<Self, ClientError> {
         let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
             .map_err(|source| ClientError::Http2 { address, source })?;
@@ -77,10 +94,7 @@ impl Http2Client {
     }
 }
 
-fn convert(
-    request: &Request,
-    peer: SocketAddr,
-) -> std::io::Result<http::Request<Full<bytes::Bytes>>> {
+fn convert(request: &Request, peer: SocketAddr) -> std::io::Result<http::Request<RequestBody>> {
     let authority = request
         .headers
         .get("host")
@@ -90,10 +104,18 @@ fn convert(
     } else {
         format!("http://{authority}{}", request.target)
     };
+    let body = Full::new(request.body.clone());
+    let body = if request.trailers.is_empty() {
+        body.boxed_unsync()
+    } else {
+        let trailers = header_map(&request.trailers)?;
+        body.with_trailers(async { Some(Ok(trailers)) })
+            .boxed_unsync()
+    };
     let mut converted = http::Request::builder()
         .method(request.method.as_str())
         .uri(uri)
-        .body(Full::new(request.body.clone()))
+        .body(body)
         .map_err(std::io::Error::other)?;
     let fields = request
         .headers

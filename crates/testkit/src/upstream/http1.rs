@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::reply::{Content, Ending};
 use super::{Received, Reply, State, on_purpose};
@@ -18,7 +18,11 @@ enum Next {
     Close,
 }
 
-pub(super) async fn serve(stream: TcpStream, state: &State, number: usize) -> io::Result<()> {
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    state: &State,
+    number: usize,
+) -> io::Result<()> {
     let mut wire = Wire::new(stream);
     while let Some(head) = wire.read_head().await? {
         let request = receive(&mut wire, head, number).await?;
@@ -32,8 +36,8 @@ pub(super) async fn serve(stream: TcpStream, state: &State, number: usize) -> io
     wire.shutdown().await
 }
 
-async fn receive(
-    wire: &mut Wire<TcpStream>,
+async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
+    wire: &mut Wire<S>,
     head: Head,
     connection: usize,
 ) -> io::Result<Received> {
@@ -54,8 +58,8 @@ async fn receive(
     })
 }
 
-async fn respond(
-    wire: &mut Wire<TcpStream>,
+async fn respond<S: AsyncRead + AsyncWrite + Unpin>(
+    wire: &mut Wire<S>,
     request: &Received,
     mut reply: Reply,
 ) -> io::Result<Next> {
@@ -101,8 +105,8 @@ async fn respond(
     })
 }
 
-async fn write_body(
-    wire: &mut Wire<TcpStream>,
+async fn write_body<S: AsyncRead + AsyncWrite + Unpin>(
+    wire: &mut Wire<S>,
     reply: &Reply,
     pieces: &[Bytes],
     pause: Duration,
@@ -154,7 +158,7 @@ fn head(reply: &Reply, framing: Option<Option<usize>>) -> String {
     head
 }
 
-async fn echo_bytes(wire: &mut Wire<TcpStream>) -> io::Result<Next> {
+async fn echo_bytes<S: AsyncRead + AsyncWrite + Unpin>(wire: &mut Wire<S>) -> io::Result<Next> {
     loop {
         let bytes = wire.read_some().await?;
         if bytes.is_empty() {

@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
@@ -40,7 +41,11 @@ pub(super) async fn starts_with_preface(stream: &TcpStream) -> io::Result<bool> 
     }
 }
 
-pub(super) async fn serve(stream: TcpStream, state: &Arc<State>, number: usize) -> io::Result<()> {
+pub(super) async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    state: &Arc<State>,
+    number: usize,
+) -> io::Result<()> {
     let service = service_fn(move |request| respond(request, Arc::clone(state), number));
     hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .serve_connection(TokioIo::new(stream), service)

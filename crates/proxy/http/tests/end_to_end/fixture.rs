@@ -189,6 +189,7 @@ async fn accept(
                     direct_remote: remote,
                     direction: ir::TrafficDirection::Outbound,
                     requested_server_name: None,
+                    metadata: meltemi_ir::Metadata::default(),
                     tls: None,
                 }),
                 drain: drain.borrow().signal(),

@@ -106,10 +106,10 @@ const STREAM: Table = &[
     (
         "ACCESS_LOG_TYPE",
         Text(|r| {
-            Some(if r.protocol.is_some() {
-                "DownstreamEnd"
-            } else {
-                "TcpConnectionEnd"
+            Some(match r.log_type {
+                Some(name) => name,
+                None if r.protocol.is_some() => "DownstreamEnd",
+                None => "TcpConnectionEnd",
             })
         }),
     ),

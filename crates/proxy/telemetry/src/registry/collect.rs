@@ -71,6 +71,12 @@ impl StatsRegistry {
         let blocks = self.lock().clone();
         named(&mut scopes, &blocks);
         paired(&mut scopes, &blocks);
+        scopes.extend(blocks.extensions.iter().map(|(prefix, extension)| Scope {
+            prefix: prefix.clone(),
+            metric: extension.metric,
+            labels: extension.label.iter().cloned().collect(),
+            stats: extension.shards.sum(),
+        }));
         scopes
     }
 
@@ -97,6 +103,28 @@ impl StatsRegistry {
             .values()
             .for_each(|block| all(block, visit));
         blocks.rds.values().for_each(|block| all(block, visit));
+        for extension in blocks.extensions.values() {
+            extension.shards.each(visit);
+        }
+    }
+}
+
+/// A block of any type.
+pub(super) trait Shards: Send + Sync + std::fmt::Debug {
+    /// The sum over its shards.
+    fn sum(&self) -> Vec<(String, Value)>;
+
+    /// Calls `visit` with each shard.
+    fn each(&self, visit: &mut dyn FnMut(&dyn StatBlock));
+}
+
+impl<T: StatBlock + std::fmt::Debug> Shards for Sharded<T> {
+    fn sum(&self) -> Vec<(String, Value)> {
+        sum(self)
+    }
+
+    fn each(&self, visit: &mut dyn FnMut(&dyn StatBlock)) {
+        self.iter().for_each(|shard| visit(shard));
     }
 }
 

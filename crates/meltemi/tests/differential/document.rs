@@ -1,7 +1,7 @@
 //! A bootstrap as written, put on free loopback ports so that two programs can run it at once.
 //!
 //! In: the text of a bootstrap, where its upstreams are. Out: a JSON document, and where it listens.
-//! Called by the interop tests before they start a program.
+//! Called before a program is started.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -27,34 +27,63 @@ pub fn read(path: &Path) -> Value {
     serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The directory of the interop tests' own data.
+/// The directory of the cases.
 pub fn own_data() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/differential")
 }
 
-/// Gives the administration endpoint and every listener a free port, and every endpoint whose host
-/// name is in `upstreams` the address that stands there.
-pub fn place(mut document: Value, upstreams: &BTreeMap<&str, (&str, u16)>) -> Placed {
+/// Gives the administration endpoint and every listener that is bound a free port, every endpoint
+/// whose host name is in `upstreams` the address that stands there, and replaces in every text
+/// `${dir}` by `directory` and `${port:NAME}` by the port of the listener of that name.
+pub fn place(mut document: Value, upstreams: &BTreeMap<String, u16>, directory: &Path) -> Placed {
     let admin = loopback();
     document["admin"]["address"] = socket_address(admin);
     let mut listeners = BTreeMap::new();
     let written = document["static_resources"]["listeners"].as_array_mut();
     for listener in written.into_iter().flatten() {
-        let address = loopback();
-        listener["address"] = socket_address(address);
         let name = listener["name"].as_str().unwrap_or_default().to_owned();
-        listeners.insert(name, address);
+        if listener["bind_to_port"] == false {
+            continue;
+        }
+        let wanted = listener["address"]["socket_address"]["address"].as_str();
+        let wanted = wanted.and_then(|it| it.parse().ok());
+        let ip = wanted.unwrap_or(Ipv4Addr::LOCALHOST);
+        let address = loopback();
+        listener["address"] = socket_address((ip, address.port()).into());
+        listeners.insert(name.clone(), address);
+        let more = listener["additional_addresses"].as_array_mut();
+        for (number, additional) in more.into_iter().flatten().enumerate() {
+            let address = loopback();
+            additional["address"] = socket_address(address);
+            listeners.insert(format!("{name}+{}", number + 1), address);
+        }
     }
     let clusters = document["static_resources"]["clusters"].as_array_mut();
     for cluster in clusters.into_iter().flatten() {
+        let kind = cluster["type"].as_str().unwrap_or_default();
+        let host = match kind {
+            "LOGICAL_DNS" | "STRICT_DNS" => "localhost",
+            _ => "127.0.0.1",
+        };
         visit(cluster, &mut |object| {
             let named = object.get("address").and_then(Value::as_str);
-            if let Some((host, port)) = named.and_then(|name| upstreams.get(name)) {
+            if let Some(port) = named.and_then(|name| upstreams.get(name)) {
                 object.insert("address".to_owned(), json!(host));
                 object.insert("port_value".to_owned(), json!(port));
             }
         });
     }
+    fill(&mut document, &|text| {
+        let mut filled = text.replace("${dir}", &directory.display().to_string());
+        for (name, address) in &listeners {
+            let place = format!("${{port:{name}}}");
+            if filled == place {
+                return json!(address.port());
+            }
+            filled = filled.replace(&place, &address.port().to_string());
+        }
+        json!(filled)
+    });
     Placed {
         document,
         admin,
@@ -94,6 +123,16 @@ fn visit(value: &mut Value, change: &mut impl FnMut(&mut serde_json::Map<String,
             object.values_mut().for_each(|inner| visit(inner, change));
         }
         Value::Array(items) => items.iter_mut().for_each(|inner| visit(inner, change)),
+        _ => {}
+    }
+}
+
+/// Replaces every text of a document that has a place to fill.
+fn fill(value: &mut Value, with: &impl Fn(&str) -> Value) {
+    match value {
+        Value::String(text) if text.contains("${") => *value = with(text),
+        Value::Object(object) => object.values_mut().for_each(|inner| fill(inner, with)),
+        Value::Array(items) => items.iter_mut().for_each(|inner| fill(inner, with)),
         _ => {}
     }
 }

@@ -1,6 +1,6 @@
 //! The two programs that a bootstrap is run in.
 //!
-//! In: a JSON bootstrap. Out: a running process that is ready. Called by `interop_bootstrap`.
+//! In: a JSON bootstrap. Out: a running process that is ready. Called by `run`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::admin::STARTUP;
 
 /// A program that runs a bootstrap.
+#[derive(Clone)]
 pub enum Program {
     /// The real Envoy, at this path.
     Envoy(PathBuf),

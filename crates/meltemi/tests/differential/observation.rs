@@ -1,7 +1,7 @@
 //! What a client and an upstream saw of a case, in lines that can be compared.
 //!
 //! In: responses and received requests. Out: a report in which whatever differs between any two
-//! runs (times, random ids, ports) is masked. Made by `interop_bootstrap` for each program.
+//! runs (times, random ids, ports) is masked. Made by `run` for each program.
 
 use meltemi_testkit::{ClientError, Headers, Received, Response};
 
@@ -12,6 +12,8 @@ pub struct Observation {
     pub lines: Vec<String>,
     /// Text that stands for something else in this run, and what for.
     pub masks: Vec<(String, &'static str)>,
+    /// Whether the order of headers counts.
+    pub ordered: bool,
 }
 
 impl Observation {
@@ -38,16 +40,13 @@ impl Observation {
             self.say(&format!("response informational: {informational:?}"));
         }
         self.headers("response header", headers);
-        self.say(&format!(
-            "response body: {:?}",
-            String::from_utf8_lossy(body)
-        ));
+        self.say(&format!("response body: {}", shown(body)));
         self.headers("response trailer", trailers);
     }
 
-    /// Adds what the upstream was sent.
-    pub fn received(&mut self, requests: &[Received]) {
-        self.say(&format!("upstream requests: {}", requests.len()));
+    /// Adds what an upstream was sent.
+    pub fn received(&mut self, upstream: &str, requests: &[Received]) {
+        self.say(&format!("{upstream} requests: {}", requests.len()));
         for (attempt, request) in requests.iter().enumerate() {
             let Received {
                 method,
@@ -59,7 +58,7 @@ impl Observation {
                 // ignored: pools may spread requests as they like
                 connection: _,
             } = request;
-            self.say(&format!("upstream: {method} {target} {version}"));
+            self.say(&format!("{upstream}: {method} {target} {version}"));
             let headers = headers.iter().map(|(name, value)| match name {
                 // what is left of the time
                 "x-envoy-expected-rq-timeout-ms" if attempt > 0 => (name, "(less)"),
@@ -67,12 +66,9 @@ impl Observation {
                 "x-envoy-original-host" if attempt > 0 => (name, "(the one before)"),
                 _ => (name, value),
             });
-            self.headers("upstream header", &headers.collect());
-            self.say(&format!(
-                "upstream body: {:?}",
-                String::from_utf8_lossy(body)
-            ));
-            self.headers("upstream trailer", trailers);
+            self.headers(&format!("{upstream} header"), &headers.collect());
+            self.say(&format!("{upstream} body: {}", shown(body)));
+            self.headers(&format!("{upstream} trailer"), trailers);
         }
     }
 
@@ -87,20 +83,42 @@ impl Observation {
         self.lines.push(masked);
     }
 
+    /// Replaces what expressions match.
+    pub fn mask(&mut self, masks: &[(regex::Regex, String)]) {
+        for line in &mut self.lines {
+            for (pattern, with) in masks {
+                if pattern.is_match(line) {
+                    *line = pattern.replace_all(line, with.as_str()).into_owned();
+                }
+            }
+        }
+    }
+
     /// Fields by name; those of one name keep their order, which is all that a header block promises.
     fn headers(&mut self, what: &str, headers: &Headers) {
         let mut fields: Vec<_> = headers.iter().collect();
-        fields.sort_by_key(|(name, _)| *name);
+        if !self.ordered {
+            fields.sort_by_key(|(name, _)| *name);
+        }
         for (name, value) in fields {
             self.say(&format!("{what}: {name}: {}", masked(name, value)));
         }
     }
 }
 
+/// Bytes as a text; of many, how many, and their beginning.
+pub fn shown(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    match text.char_indices().nth(300) {
+        None => format!("{text:?}"),
+        Some((end, _)) => format!("{:?} and so on, {} in all", &text[..end], bytes.len()),
+    }
+}
+
 /// A value, unless it is another one each time.
 fn masked<'a>(name: &str, value: &'a str) -> &'a str {
     match name.to_ascii_lowercase().as_str() {
-        "date" => "(a date)",
+        "date" if value.ends_with(" GMT") => "(a date)",
         "x-envoy-upstream-service-time" if value.parse::<u64>().is_ok() => "(milliseconds)",
         "x-request-id" if is_uuid(value) => "(a UUID)",
         _ => value,

@@ -1,0 +1,211 @@
+//! A client's connection: HTTP/1, HTTP/2 or bytes, with or without TLS.
+//!
+//! In: how a case wants it, where to. Out: responses, bytes, and how it stands in the end. Called
+//! by `run`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use meltemi_testkit::{ClientError, Http2Client, Pki, RawClient, Response};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use crate::case::{Case, Protocol, Sent};
+use crate::observation::{Observation, shown};
+
+/// How long a response may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long nothing may come before a step that reads bytes gives up.
+const QUIET: Duration = Duration::from_millis(1500);
+
+/// Bytes both ways, whatever carries them.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// A connection to one of the programs.
+pub struct Connection {
+    speaks: Speaks,
+    socket: Arc<std::net::TcpStream>,
+}
+
+enum Speaks {
+    Http1(Box<RawClient<Box<dyn Stream>>>),
+    Http2(Http2Client),
+}
+
+impl Connection {
+    /// Opens a connection as a case wants it; the address is the client's own.
+    pub async fn open(
+        case: &Case,
+        pki: &Pki,
+        listener: SocketAddr,
+    ) -> (SocketAddr, Result<Self, String>) {
+        let listener = SocketAddr::new(case.to.unwrap_or(listener.ip()), listener.port());
+        let socket = TcpSocket::new_v4().unwrap();
+        if let Some(from) = case.from {
+            socket.bind((from, 0).into()).unwrap();
+        }
+        let stream = match socket.connect(listener).await {
+            Ok(stream) => stream,
+            Err(error) => return (listener, Err(format!("refused ({error})"))),
+        };
+        let own = stream.local_addr().unwrap_or(listener);
+        let opening = tokio::time::timeout(PATIENCE, Self::begin(stream, case, pki, listener));
+        let opened = opening
+            .await
+            .unwrap_or_else(|_| Err("nothing in time".to_owned()));
+        (own, opened)
+    }
+
+    async fn begin(
+        mut stream: TcpStream,
+        case: &Case,
+        pki: &Pki,
+        listener: SocketAddr,
+    ) -> Result<Self, String> {
+        stream.set_nodelay(true).unwrap();
+        let socket = Arc::new(duplicate(&stream));
+        let first = case.first_bytes();
+        // ignored: what follows sees it
+        let _ = stream.write_all(&first).await;
+        let mut http2 = case.protocol == Protocol::Http2;
+        let stream: Box<dyn Stream> = match &case.tls {
+            None => Box::new(stream),
+            Some(tls) => {
+                let alpn: Vec<_> = tls.alpn.iter().map(String::as_str).collect();
+                let config = pki.client(tls.certificate.as_deref(), &alpn);
+                let name = ServerName::try_from(tls.sni.clone()).unwrap();
+                let connecting = TlsConnector::from(config).connect(name, stream);
+                let stream = connecting.await.map_err(|error| match error.kind() {
+                    std::io::ErrorKind::UnexpectedEof => "TLS: closed".to_owned(),
+                    std::io::ErrorKind::ConnectionReset => "TLS: reset".to_owned(),
+                    _ => format!("TLS: {error}"),
+                })?;
+                http2 |= stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                Box::new(stream)
+            }
+        };
+        let speaks = if http2 {
+            let client = Http2Client::over(stream, listener).await;
+            Speaks::Http2(client.map_err(|error| error.to_string())?)
+        } else {
+            Speaks::Http1(Box::new(RawClient::over(stream, listener)))
+        };
+        Ok(Self { speaks, socket })
+    }
+
+    /// Sends a request and reads what is answered.
+    pub async fn exchange(&mut self, sent: &Sent, observation: &mut Observation) -> u16 {
+        let mut status = 0;
+        for number in 0..sent.responses {
+            let response = match tokio::time::timeout(PATIENCE, self.response(sent, number)).await {
+                Ok(response) => response,
+                Err(_) => {
+                    observation.say("response: none in time");
+                    return 0;
+                }
+            };
+            observation.response(&response);
+            status = response.map_or(0, |response| response.status);
+        }
+        status
+    }
+
+    async fn response(&mut self, sent: &Sent, number: usize) -> Result<Response, ClientError> {
+        match (&mut self.speaks, sent.request()) {
+            (Speaks::Http1(client), Some(request)) => {
+                if number == 0 {
+                    client.send(&request).await?;
+                }
+                client.read_response(&request.method).await
+            }
+            (Speaks::Http1(client), None) => {
+                let raw = sent.raw.as_deref().unwrap_or_default();
+                if number == 0 {
+                    let mut bytes = raw.as_bytes().to_vec();
+                    bytes.resize(bytes.len() + sent.fill, b'x');
+                    client.send_bytes(&bytes).await?;
+                }
+                let method = raw.split(' ').next().unwrap_or_default();
+                client.read_response(method).await
+            }
+            (Speaks::Http2(client), Some(request)) => client.send(&request).await,
+            (Speaks::Http2(_), None) => panic!("bytes are for HTTP/1"),
+        }
+    }
+
+    /// Does what a step does with bytes.
+    pub async fn bytes(&mut self, sent: &Sent, observation: &mut Observation) {
+        let Speaks::Http1(client) = &mut self.speaks else {
+            return;
+        };
+        if sent.write.is_some() || sent.fill > 0 {
+            let mut bytes = sent.write.clone().unwrap_or_default().into_bytes();
+            bytes.resize(bytes.len() + sent.fill, b'x');
+            // ignored: what is read tells
+            let _ = client.send_bytes(&bytes).await;
+        }
+        if sent.finish {
+            // ignored: what is read tells
+            let _ = client.finish_sending().await;
+        }
+        if sent.reset {
+            let linger = socket2::SockRef::from(&*self.socket).set_linger(Some(Duration::ZERO));
+            linger.unwrap();
+        }
+        if let Some(wanted) = &sent.read {
+            let mut got = Vec::new();
+            let mut end = "";
+            while !String::from_utf8_lossy(&got).contains(wanted.as_str()) {
+                match tokio::time::timeout(QUIET, client.read_some()).await {
+                    Err(_) => end = " and no more",
+                    Ok(Err(_)) => end = " and a reset",
+                    Ok(Ok(bytes)) if bytes.is_empty() => end = " and the end",
+                    Ok(Ok(bytes)) => {
+                        got.extend_from_slice(&bytes);
+                        continue;
+                    }
+                }
+                break;
+            }
+            observation.say(&format!("read: {}{end}", shown(&got)));
+        }
+        if sent.read_end {
+            let mut got = Vec::new();
+            let end = loop {
+                match tokio::time::timeout(PATIENCE, client.read_some()).await {
+                    Err(_) => break "no end in time",
+                    Ok(Err(_)) => break "a reset",
+                    Ok(Ok(bytes)) if bytes.is_empty() => break "the end",
+                    Ok(Ok(bytes)) => got.extend_from_slice(&bytes),
+                }
+            };
+            observation.say(&format!("read: {} and {end}", shown(&got)));
+        }
+    }
+
+    /// How it stands.
+    pub async fn state(&mut self) -> &'static str {
+        match &mut self.speaks {
+            Speaks::Http1(client) => {
+                let read = client.read_some();
+                match tokio::time::timeout(Duration::from_millis(1), read).await {
+                    Err(_) => "open",
+                    Ok(Ok(bytes)) if bytes.is_empty() => "closed",
+                    Ok(Ok(_)) => "open, with more to read",
+                    Ok(Err(_)) => "closed",
+                }
+            }
+            Speaks::Http2(client) if client.is_closed() => "closed",
+            Speaks::Http2(_) => "open",
+        }
+    }
+}
+
+fn duplicate(stream: &TcpStream) -> std::net::TcpStream {
+    socket2::SockRef::from(stream).try_clone().unwrap().into()
+}
