@@ -81,6 +81,7 @@ macro_rules! suites {
 suites! {
     chains,
     matching,
+    network_filters,
     proxy_protocol,
     retry,
     routing,

@@ -79,16 +79,16 @@ pub(crate) fn tcp_proxy(
     };
     let hour = Duration::from_secs(3600);
     let mut log_on_connected = *flush_access_log_on_connected;
-    let mut log_interval = self::log_interval(
+    let mut every = log_interval(
         access_log_flush_interval.as_ref(),
         &at.field("access_log_flush_interval"),
     );
     if let Some(message) = access_log_options {
         let at = &at.field("access_log_options");
-        if log_on_connected || log_interval.is_some() {
+        if log_on_connected || every.is_some() {
             at.problem("excludes access_log_flush_interval and flush_access_log_on_connected");
         }
-        (log_on_connected, log_interval) = log_options(message, at);
+        (log_on_connected, every) = log_options(message, at);
     }
     Some(TcpProxy {
         stat_prefix: non_empty(stat_prefix, &at.field("stat_prefix")).to_owned(),
@@ -107,7 +107,7 @@ pub(crate) fn tcp_proxy(
         ),
         access_log: at.field("access_log").each(access_log, self::access_log),
         log_on_connected,
-        log_interval,
+        log_interval: every,
         istio_stats,
     })
 }

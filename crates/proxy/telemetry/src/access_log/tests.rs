@@ -49,7 +49,7 @@ impl Stream {
                 direct_remote: socket("[2001:db8::1]:6000"),
                 direction: TrafficDirection::Inbound,
                 requested_server_name: Some("x.example".to_owned()),
-                metadata: meltemi_ir::Metadata::default(),
+                metadata: Metadata::default(),
                 tls: Some(TlsInfo {
                     version: "TLSv1.3",
                     peer_uri_sans: vec!["spiffe://a".to_owned(), "spiffe://b".to_owned()],

@@ -32,7 +32,7 @@ fn connection(direction: TrafficDirection, tls: Option<TlsInfo>) -> ConnectionIn
         direct_remote: address,
         direction,
         requested_server_name: None,
-        metadata: meltemi_ir::Metadata::default(),
+        metadata: Metadata::default(),
         tls,
     }
 }

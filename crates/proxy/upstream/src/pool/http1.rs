@@ -5,9 +5,10 @@ use std::error::Error as _;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{HOST, HeaderValue};
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Request, Response, Version};
+use hyper::body::Body as _;
 use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -130,6 +131,12 @@ impl Http1Lease {
         connection.left = connection.left.saturating_sub(1);
         connection.reused = true;
         match connection.sender.try_send_request(request).await {
+            Ok(response) if is_ambiguous(response.headers()) => Err(SendFailure {
+                reason: ResetReason::ProtocolError(Arc::from(
+                    "a response with content-length and transfer-encoding",
+                )),
+                request: None,
+            }),
             Ok(response) => {
                 self.connection = Some(connection);
                 let is_upgrade = response.extensions().get::<OnUpgrade>().is_some();
@@ -175,9 +182,28 @@ impl Drop for Http1Lease {
     }
 }
 
+/// Whether a response says in two ways where its body ends, which two readers may take differently.
+fn is_ambiguous(headers: &http::HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH)
+}
+
+/// Makes sure that a body is framed: the codec leaves out one of a method that seldom has any.
+fn frame(request: &mut Request<UpstreamBody>) {
+    let seldom = matches!(*request.method(), Method::GET | Method::HEAD);
+    if seldom
+        && !request.body().is_end_stream()
+        && request.body().size_hint().exact().is_none()
+        && !request.headers().contains_key(CONTENT_LENGTH)
+    {
+        let chunked = HeaderValue::from_static("chunked");
+        request.headers_mut().insert(TRANSFER_ENCODING, chunked);
+    }
+}
+
 /// Makes sure of the origin form and a `host` header.
 fn to_http1(request: &mut Request<UpstreamBody>) -> Result<(), ResetReason> {
     *request.version_mut() = Version::HTTP_11;
+    frame(request);
     if request.method() == Method::CONNECT || request.uri().scheme().is_none() {
         return Ok(());
     }
