@@ -1,63 +1,19 @@
-//! CORS policies and the other settings that a route has for one filter.
+//! CORS policies.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use meltemi_ir::Cors;
-use meltemi_xds::any;
 use meltemi_xds::pb::envoy::config::core::v3::RuntimeFractionalPercent;
 use meltemi_xds::pb::envoy::config::route::v3 as route_v3;
 use meltemi_xds::pb::envoy::config::route::v3::cors_policy::EnabledSpecifier;
 use meltemi_xds::pb::envoy::extensions::filters::http::cors::v3 as filter_v3;
-use prost_types::Any;
 
-use crate::extension::{inner_type, unpack};
 use crate::fields::fields;
 use crate::matcher::string_match;
 use crate::path::At;
 use crate::scalar::runtime_per_million;
 
-/// The one type of per-filter setting that routes may have.
-pub(crate) const CORS_POLICY: &str = "envoy.extensions.filters.http.cors.v3.CorsPolicy";
-
 const ALL: u32 = 1_000_000;
-
-/// `typed_per_filter_config` of a route, virtual host or route table.
-pub(crate) fn per_filter(configs: &BTreeMap<String, Any>, at: &At<'_>) -> Option<Arc<Cors>> {
-    let at = &at.field("typed_per_filter_config");
-    let mut cors = None;
-    for (filter, config) in configs {
-        if let Some(found) = per_filter_config(config, &at.key(filter), false) {
-            cors = Some(found);
-        }
-    }
-    cors
-}
-
-fn per_filter_config(config: &Any, at: &At<'_>, optional: bool) -> Option<Arc<Cors>> {
-    if any::is::<route_v3::FilterConfig>(config) {
-        let message: route_v3::FilterConfig = unpack(Some(config), at)?;
-        return filter_config(&message, at);
-    }
-    let name = inner_type(config);
-    if name == CORS_POLICY {
-        let message = unpack(Some(config), at)?;
-        return cors_policy(&message, at).map(Arc::new);
-    }
-    if !optional {
-        at.problem(format_args!("type {name} is not supported"));
-    }
-    None
-}
-
-fn filter_config(message: &route_v3::FilterConfig, at: &At<'_>) -> Option<Arc<Cors>> {
-    fields!(at, message, route_v3::FilterConfig {
-        honoured { config, is_optional }
-        refused { disabled: "filters cannot be turned off by a route" }
-    });
-    let config = config.as_ref()?;
-    per_filter_config(config, &at.field("config"), *is_optional)
-}
 
 /// Whether a switch is on; one that is on for some requests only is refused.
 fn switch(message: Option<&RuntimeFractionalPercent>, default: bool, at: &At<'_>) -> bool {
@@ -73,7 +29,8 @@ fn switch(message: Option<&RuntimeFractionalPercent>, default: bool, at: &At<'_>
     }
 }
 
-fn cors_policy(message: &filter_v3::CorsPolicy, at: &At<'_>) -> Option<Cors> {
+/// A policy; none where it is turned off.
+pub(crate) fn cors_policy(message: &filter_v3::CorsPolicy, at: &At<'_>) -> Option<Option<Cors>> {
     fields!(at, message, filter_v3::CorsPolicy {
         honoured {
             allow_origin_string_match, allow_methods, allow_headers, expose_headers, max_age,
@@ -104,7 +61,7 @@ fn cors_policy(message: &filter_v3::CorsPolicy, at: &At<'_>) -> Option<Cors> {
         allow_credentials: allow_credentials.unwrap_or(false),
         forward_not_matching_preflights: forward_not_matching_preflights.unwrap_or(true),
     };
-    enabled.then_some(policy)
+    Some(enabled.then_some(policy))
 }
 
 /// The older `cors` field of routes and virtual hosts.
@@ -135,5 +92,5 @@ pub(crate) fn old_cors_policy(message: &route_v3::CorsPolicy, at: &At<'_>) -> Op
         allow_private_network_access: *allow_private_network_access,
         forward_not_matching_preflights: *forward_not_matching_preflights,
     };
-    cors_policy(&message, at).map(Arc::new)
+    cors_policy(&message, at)?.map(Arc::new)
 }

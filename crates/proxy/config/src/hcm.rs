@@ -22,6 +22,7 @@ use crate::address::prefix;
 use crate::config_source::ads_only;
 use crate::extension::{Extension, Known, unpack};
 use crate::fields::fields;
+use crate::hcm_extension::{early_mutations, local_reply, original_ip, scheme};
 use crate::header::header_value;
 use crate::http_filter::http_filters;
 use crate::http_options::{common, http1, http2};
@@ -55,14 +56,16 @@ pub(crate) fn connection_manager(
             via, generate_request_id, preserve_external_request_id,
             always_set_request_id_in_response, forward_client_cert_details,
             set_current_client_cert_details, upgrade_configs, normalize_path, merge_slashes,
-            path_with_escaped_slashes_action, strip_matching_host_port,
+            path_with_escaped_slashes_action, strip_matching_host_port, local_reply_config,
+            original_ip_detection_extensions, early_header_mutation_extensions,
+            strip_trailing_host_dot,
         }
         partly {
             codec_type: "AUTO, HTTP1 and HTTP2",
             tracing: "without a provider, which means no tracing",
             request_id_extension: "UUIDs",
             add_user_agent: "false",
-            local_reply_config: "empty",
+            scheme_header_transformation: "without match_upstream",
         }
         oneof {
             route_specifier {
@@ -76,11 +79,10 @@ pub(crate) fn connection_manager(
             path_normalization_options: "use normalize_path and merge_slashes",
         }
         unsupported {
-            http1_safe_max_connection_duration, scheme_header_transformation, stream_flush_timeout,
+            http1_safe_max_connection_duration, stream_flush_timeout,
             drain_timeout_jitter, access_log_flush_interval, flush_access_log_on_new_request,
-            access_log_options, original_ip_detection_extensions, early_header_mutation_extensions,
-            forward_client_cert_matcher, represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
-            strip_trailing_host_dot, proxy_status_config, typed_header_validation_config,
+            access_log_options, forward_client_cert_matcher, represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
+            proxy_status_config, typed_header_validation_config,
             append_x_forwarded_port, forward_proto_config,
         }
         ignored {
@@ -93,9 +95,6 @@ pub(crate) fn connection_manager(
     });
     if *add_user_agent == Some(true) {
         at.field("add_user_agent").refuse("");
-    }
-    if let Some(message) = local_reply_config {
-        check_local_reply(message, &at.field("local_reply_config"));
     }
     if let Some(message) = tracing {
         check_tracing(message, &at.field("tracing"));
@@ -119,6 +118,11 @@ pub(crate) fn connection_manager(
     );
     let five_minutes = Duration::from_secs(300);
     let routes = routes(route_specifier.as_ref(), at);
+    let original_ip = original_ip(original_ip_detection_extensions, at);
+    if !original_ip.is_empty() && (*use_remote_address == Some(true) || *xff_num_trusted_hops > 0) {
+        at.field("original_ip_detection_extensions")
+            .problem("cannot be set together with use_remote_address or xff_num_trusted_hops");
+    }
     Some(HttpConnectionManager {
         stat_prefix: non_empty(stat_prefix, &at.field("stat_prefix")).to_owned(),
         codec: codec(*codec_type, &at.field("codec_type")),
@@ -188,6 +192,17 @@ pub(crate) fn connection_manager(
             http2_protocol_options.as_ref(),
             &at.field("http2_protocol_options"),
         ),
+        underscores: common.underscores,
+        strip_trailing_host_dot: *strip_trailing_host_dot,
+        scheme: scheme_header_transformation
+            .as_ref()
+            .map(|message| scheme(message, &at.field("scheme_header_transformation")))
+            .unwrap_or_default(),
+        original_ip,
+        early_mutations: early_mutations(early_header_mutation_extensions, at),
+        local_reply: local_reply_config.as_ref().and_then(|message| {
+            local_reply(message, &at.field("local_reply_config")).map(Arc::new)
+        }),
         routes: routes?,
     })
 }
@@ -323,12 +338,6 @@ fn strip_port(matching: bool, mode: Option<&StripPortMode>, at: &At<'_>) -> Stri
         (true, _) => StripPort::Matching,
         (false, _) => StripPort::No,
     }
-}
-
-fn check_local_reply(message: &hcm_v3::LocalReplyConfig, at: &At<'_>) {
-    fields!(at, message, hcm_v3::LocalReplyConfig {
-        unsupported { mappers, body_format }
-    });
 }
 
 fn check_tracing(message: &Tracing, at: &At<'_>) {

@@ -1,12 +1,17 @@
 //! Header names, values and the changes that routes make to headers.
 
 use http::{HeaderName, HeaderValue};
-use meltemi_ir::{AppendAction, HeaderAppend, HeaderMutation, HeaderTarget};
+use meltemi_ir::{AppendAction, HeaderAppend, HeaderEdit, HeaderMutation, HeaderTarget};
+use meltemi_xds::pb::envoy::config::common::mutation_rules::v3 as mutation_v3;
+use meltemi_xds::pb::envoy::config::common::mutation_rules::v3::header_mutation::{
+    Action, RemoveOnMatch,
+};
 use meltemi_xds::pb::envoy::config::core::v3 as core_v3;
 use meltemi_xds::pb::envoy::config::core::v3::HeaderValueOption;
 use meltemi_xds::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 
 use crate::fields::fields;
+use crate::matcher::string_match;
 use crate::path::At;
 use crate::scalar::enumeration;
 
@@ -48,6 +53,8 @@ pub(crate) enum Side {
     Request,
     /// The response's.
     Response,
+    /// Trailers, on either way.
+    Trailers,
 }
 
 impl Changes<'_> {
@@ -55,12 +62,11 @@ impl Changes<'_> {
     pub(crate) fn convert(&self, at: &At<'_>) -> HeaderMutation {
         let (add, remove) = match self.of {
             Side::Request => ("request_headers_to_add", "request_headers_to_remove"),
-            Side::Response => ("response_headers_to_add", "response_headers_to_remove"),
+            Side::Response | Side::Trailers => {
+                ("response_headers_to_add", "response_headers_to_remove")
+            }
         };
-        let at_add = &at.field(add);
-        if self.add.len() > MOST {
-            at_add.problem(format_args!("has more than {MOST} elements"));
-        }
+        let additions = self.additions(&at.field(add));
         HeaderMutation {
             remove: at.field(remove).each(self.remove, |name, at| {
                 if name.starts_with(':') || name.eq_ignore_ascii_case("host") {
@@ -69,9 +75,57 @@ impl Changes<'_> {
                 }
                 header_name(name, at)
             }),
-            add: at_add.each(self.add, |option, at| append(option, self.of, at)),
+            ..additions
         }
     }
+
+    /// Converts the additions alone; `at` is their list.
+    pub(crate) fn additions(&self, at: &At<'_>) -> HeaderMutation {
+        if self.add.len() > MOST {
+            at.problem(format_args!("has more than {MOST} elements"));
+        }
+        HeaderMutation {
+            remove: Vec::new(),
+            add: at.each(self.add, |option, at| append(option, self.of, at)),
+        }
+    }
+}
+
+/// Changes that are made one after the other; `at` is their list.
+pub(crate) fn edits(
+    list: &[mutation_v3::HeaderMutation],
+    side: Side,
+    at: &At<'_>,
+) -> Vec<HeaderEdit> {
+    at.each(list, |message, at| {
+        fields!(at, message, mutation_v3::HeaderMutation {
+            oneof { action { remove: Honoured "", append: Honoured "", remove_on_match: Honoured "" } }
+        });
+        match action {
+            Some(Action::Remove(name)) => {
+                header_name(name, &at.field("remove")).map(HeaderEdit::Remove)
+            }
+            Some(Action::Append(option)) => {
+                append(option, side, &at.field("append")).map(HeaderEdit::Append)
+            }
+            Some(Action::RemoveOnMatch(message)) => {
+                let at = &at.field("remove_on_match");
+                fields!(at, message, RemoveOnMatch { honoured { key_matcher } });
+                let at = &at.field("key_matcher");
+                match key_matcher {
+                    Some(matcher) => string_match(matcher, at).map(HeaderEdit::RemoveMatching),
+                    None => {
+                        at.problem("is required");
+                        None
+                    }
+                }
+            }
+            None => {
+                at.problem("needs an action");
+                None
+            }
+        }
+    })
 }
 
 /// The changes to a request's headers.

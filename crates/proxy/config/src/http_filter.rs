@@ -1,9 +1,23 @@
 //! HTTP filters.
 
-use meltemi_ir::{HttpFilter, HttpFilterKind, PeerMetadata};
+pub(crate) mod compression;
+pub(crate) mod fault;
+pub(crate) mod header_mutation;
+pub(crate) mod local_ratelimit;
+pub(crate) mod metadata;
+
+use std::sync::Arc;
+
+use meltemi_ir::{
+    GrpcMethods, GrpcStats, HealthCheckFilter, HttpFilter, HttpFilterKind, PeerMetadata,
+};
+use meltemi_xds::pb::envoy::config::core::v3::{GrpcMethodList, grpc_method_list};
+use meltemi_xds::pb::envoy::extensions::filters::http::buffer::v3::Buffer;
 use meltemi_xds::pb::envoy::extensions::filters::http::cors::v3::Cors;
-use meltemi_xds::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
 use meltemi_xds::pb::envoy::extensions::filters::http::grpc_stats::v3 as grpc_stats_v3;
+use meltemi_xds::pb::envoy::extensions::filters::http::grpc_stats::v3::filter_config::PerMethodStatSpecifier;
+use meltemi_xds::pb::envoy::extensions::filters::http::grpc_web::v3::GrpcWeb;
+use meltemi_xds::pb::envoy::extensions::filters::http::health_check::v3::HealthCheck;
 use meltemi_xds::pb::envoy::extensions::filters::http::router::v3::Router;
 use meltemi_xds::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm_v3;
 use meltemi_xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType;
@@ -17,8 +31,9 @@ use prost_types::Any;
 use crate::extension::{Extension, Known, empty_message, unpack};
 use crate::fields::fields;
 use crate::istio_stats::istio_stats;
+use crate::matcher::header_match;
 use crate::path::At;
-use crate::scalar::non_empty;
+use crate::scalar::{duration, non_empty, percent};
 
 /// The HTTP filters.
 pub(crate) static HTTP_FILTERS: &[Known<Convert>] = &[
@@ -35,7 +50,86 @@ pub(crate) static HTTP_FILTERS: &[Known<Convert>] = &[
     Known {
         name: "envoy.filters.http.fault",
         type_name: "envoy.extensions.filters.http.fault.v3.HTTPFault",
-        convert: |config, at| fault(&unpack(config, at)?, at),
+        convert: |config, at| {
+            let settings = fault::fault(&unpack(config, at)?, at)?;
+            Some(HttpFilterKind::Fault(Arc::new(settings)))
+        },
+    },
+    Known {
+        name: "envoy.filters.http.header_mutation",
+        type_name: "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+        convert: |config, at| {
+            let (mutations, most_specific_wins) =
+                header_mutation::header_mutation(&unpack(config, at)?, at)?;
+            Some(HttpFilterKind::HeaderMutation {
+                mutations: Arc::new(mutations),
+                most_specific_wins,
+            })
+        },
+    },
+    Known {
+        name: "envoy.filters.http.local_ratelimit",
+        type_name: "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+        convert: |config, at| {
+            let message = unpack(config, at)?;
+            let settings = local_ratelimit::local_rate_limit(&message, false, at)?;
+            Some(HttpFilterKind::LocalRateLimit(Arc::new(settings)))
+        },
+    },
+    Known {
+        name: "envoy.filters.http.buffer",
+        type_name: "envoy.extensions.filters.http.buffer.v3.Buffer",
+        convert: |config, at| buffer(&unpack(config, at)?, at).map(HttpFilterKind::Buffer),
+    },
+    Known {
+        name: "envoy.filters.http.header_to_metadata",
+        type_name: "envoy.extensions.filters.http.header_to_metadata.v3.Config",
+        convert: |config, at| {
+            let settings = metadata::header_to_metadata(&unpack(config, at)?, at)?;
+            Some(HttpFilterKind::HeaderToMetadata(Arc::new(settings)))
+        },
+    },
+    Known {
+        name: "envoy.filters.http.set_filter_state",
+        type_name: "envoy.extensions.filters.http.set_filter_state.v3.Config",
+        convert: |config, at| {
+            let settings = metadata::set_filter_state(&unpack(config, at)?, at)?;
+            Some(HttpFilterKind::SetFilterState(Arc::new(settings)))
+        },
+    },
+    Known {
+        name: "envoy.filters.http.set_metadata",
+        type_name: "envoy.extensions.filters.http.set_metadata.v3.Config",
+        convert: |config, at| {
+            let settings = metadata::set_metadata(&unpack(config, at)?, at)?;
+            Some(HttpFilterKind::SetMetadata(Arc::new(settings)))
+        },
+    },
+    Known {
+        name: "envoy.filters.http.health_check",
+        type_name: "envoy.extensions.filters.http.health_check.v3.HealthCheck",
+        convert: |config, at| health_check(&unpack(config, at)?, at),
+    },
+    Known {
+        name: "envoy.filters.http.compressor",
+        type_name: "envoy.extensions.filters.http.compressor.v3.Compressor",
+        convert: |config, at| {
+            let settings = compression::compressor(&unpack(config, at)?, at)?;
+            Some(HttpFilterKind::Compressor(Arc::new(settings)))
+        },
+    },
+    Known {
+        name: "envoy.filters.http.decompressor",
+        type_name: "envoy.extensions.filters.http.decompressor.v3.Decompressor",
+        convert: |config, at| {
+            let settings = compression::decompressor(&unpack(config, at)?, at)?;
+            Some(HttpFilterKind::Decompressor(Arc::new(settings)))
+        },
+    },
+    Known {
+        name: "envoy.filters.http.grpc_web",
+        type_name: "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb",
+        convert: |config, at| grpc_web(config, at).map(|()| HttpFilterKind::GrpcWeb),
     },
     Known {
         name: "envoy.filters.http.grpc_stats",
@@ -63,6 +157,7 @@ pub(crate) static HTTP_FILTERS: &[Known<Convert>] = &[
 pub(crate) type Convert = fn(Option<&Any>, &At<'_>) -> Option<HttpFilterKind>;
 
 empty_message!(cors, Cors);
+empty_message!(grpc_web, GrpcWeb);
 
 /// The filters of a connection manager; the router must be the last.
 pub(crate) fn http_filters(messages: &[hcm_v3::HttpFilter], at: &At<'_>) -> Vec<HttpFilter> {
@@ -84,12 +179,11 @@ pub(crate) fn http_filters(messages: &[hcm_v3::HttpFilter], at: &At<'_>) -> Vec<
 /// One filter; an unknown one that is optional is left out.
 fn http_filter(message: &hcm_v3::HttpFilter, at: &At<'_>) -> Option<HttpFilter> {
     fields!(at, message, hcm_v3::HttpFilter {
-        honoured { name, is_optional }
+        honoured { name, is_optional, disabled }
         oneof { config_type {
             typed_config: Partly "the extensions listed below",
             config_discovery: Refused "",
         } }
-        refused { disabled: "leave the filter out" }
     });
     let config = match config_type {
         Some(ConfigType::TypedConfig(config)) => Some(config),
@@ -104,14 +198,22 @@ fn http_filter(message: &hcm_v3::HttpFilter, at: &At<'_>) -> Option<HttpFilter> 
     let inert = || HttpFilter {
         name: name.to_owned(),
         kind: HttpFilterKind::Inert,
+        disabled: *disabled,
     };
     if *is_optional && !extension.is_among(HTTP_FILTERS) {
         return Some(inert());
     }
     let known = extension.find(HTTP_FILTERS, at)?;
     let kind = (known.convert)(config, &at.field("typed_config"))?;
-    let name = name.to_owned();
-    Some(HttpFilter { name, kind })
+    if *disabled && matches!(kind, HttpFilterKind::Router { .. }) {
+        at.field("disabled")
+            .problem("the router cannot be disabled");
+    }
+    Some(HttpFilter {
+        name: name.to_owned(),
+        kind,
+        disabled: *disabled,
+    })
 }
 
 fn router(message: &Router, at: &At<'_>) -> Option<HttpFilterKind> {
@@ -136,47 +238,85 @@ fn router(message: &Router, at: &At<'_>) -> Option<HttpFilterKind> {
     })
 }
 
-fn fault(message: &HttpFault, at: &At<'_>) -> Option<HttpFilterKind> {
-    fields!(at, message, HttpFault {
-        refused {
-            delay: "fault injection",
-            abort: "fault injection",
-            response_rate_limit: "fault injection",
+/// Most bytes of a request that is forwarded whole.
+pub(crate) fn buffer(message: &Buffer, at: &At<'_>) -> Option<u32> {
+    fields!(at, message, Buffer { honoured { max_request_bytes } });
+    let at = &at.field("max_request_bytes");
+    match max_request_bytes {
+        Some(most) if *most > 0 => Some(*most),
+        _ => {
+            at.problem("must be at least 1");
+            None
         }
-        ignored {
-            upstream_cluster: "faults are refused",
-            headers: "faults are refused",
-            downstream_nodes: "faults are refused",
-            max_active_faults: "faults are refused",
-            delay_percent_runtime: "faults are refused",
-            abort_percent_runtime: "faults are refused",
-            delay_duration_runtime: "faults are refused",
-            abort_http_status_runtime: "faults are refused",
-            max_active_faults_runtime: "faults are refused",
-            response_rate_limit_percent_runtime: "faults are refused",
-            abort_grpc_status_runtime: "faults are refused",
-            disable_downstream_cluster_stats: "it removes statistics only",
-            filter_metadata: "faults are refused",
-        }
+    }
+}
+
+fn health_check(message: &HealthCheck, at: &At<'_>) -> Option<HttpFilterKind> {
+    fields!(at, message, HealthCheck {
+        honoured { pass_through_mode, cache_time, cluster_min_healthy_percentages, headers }
     });
-    Some(HttpFilterKind::Inert)
+    let at_mode = &at.field("pass_through_mode");
+    let Some(pass_through) = *pass_through_mode else {
+        at_mode.problem("is required");
+        return None;
+    };
+    let cache = duration(cache_time.as_ref(), &at.field("cache_time"));
+    if !pass_through && cache.is_some_and(|cache| !cache.is_zero()) {
+        at.field("cache_time")
+            .problem("must not be set without pass_through_mode");
+    }
+    if pass_through && !cluster_min_healthy_percentages.is_empty() {
+        at.field("cluster_min_healthy_percentages")
+            .problem("must not be set with pass_through_mode");
+    }
+    let at_clusters = &at.field("cluster_min_healthy_percentages");
+    let clusters = cluster_min_healthy_percentages
+        .iter()
+        .filter_map(|(name, share)| Some((name.clone(), percent(share, &at_clusters.key(name))?)))
+        .collect();
+    Some(HttpFilterKind::HealthCheck(Arc::new(HealthCheckFilter {
+        pass_through,
+        cache: cache.filter(|cache| !cache.is_zero()),
+        clusters,
+        headers: at.field("headers").each(headers, header_match),
+    })))
 }
 
 fn grpc_stats(message: &grpc_stats_v3::FilterConfig, at: &At<'_>) -> Option<HttpFilterKind> {
     fields!(at, message, grpc_stats_v3::FilterConfig {
+        honoured { emit_filter_state, enable_upstream_stats, replace_dots_in_grpc_service_name }
         oneof { per_method_stat_specifier {
-            individual_method_stats_allowlist: Ignored "it adds statistics only",
-            stats_for_all_methods: Ignored "it adds statistics only",
+            individual_method_stats_allowlist: Honoured "",
+            stats_for_all_methods: Honoured "",
         } }
-        ignored {
-            emit_filter_state: "it adds statistics only",
-            enable_upstream_stats: "it adds statistics only",
-            replace_dots_in_grpc_service_name: "it adds statistics only",
-        }
     });
-    // ignored: statistics by gRPC method, which the proxy does not keep.
-    let _ = per_method_stat_specifier;
-    Some(HttpFilterKind::Inert)
+    let methods = match per_method_stat_specifier {
+        Some(PerMethodStatSpecifier::StatsForAllMethods(true)) => GrpcMethods::All,
+        Some(PerMethodStatSpecifier::StatsForAllMethods(false)) | None => GrpcMethods::None,
+        Some(PerMethodStatSpecifier::IndividualMethodStatsAllowlist(message)) => {
+            let at = &at.field("individual_method_stats_allowlist");
+            GrpcMethods::Listed(grpc_methods(message, at))
+        }
+    };
+    Some(HttpFilterKind::GrpcStats(GrpcStats {
+        methods,
+        emit_filter_state: *emit_filter_state,
+        upstream_stats: *enable_upstream_stats,
+        replace_dots: *replace_dots_in_grpc_service_name,
+    }))
+}
+
+fn grpc_methods(message: &GrpcMethodList, at: &At<'_>) -> Vec<(String, String)> {
+    fields!(at, message, GrpcMethodList { honoured { services } });
+    let mut all = Vec::new();
+    at.field("services").each(services, |message, at| {
+        fields!(at, message, grpc_method_list::Service { honoured { name, method_names } });
+        let service = non_empty(name, &at.field("name"));
+        let pair = |method: &String| (service.to_owned(), method.clone());
+        all.extend(method_names.iter().map(pair));
+        Some(())
+    });
+    all
 }
 
 fn alpn(message: &AlpnConfig, at: &At<'_>) -> Option<HttpFilterKind> {

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use meltemi_ir::{Http1Options, Http2Keepalive, Http2Options};
+use meltemi_ir::{Http1Options, Http2Keepalive, Http2Options, Underscores};
 use meltemi_xds::pb::envoy::config::core::v3::http_protocol_options::HeadersWithUnderscoresAction;
 use meltemi_xds::pb::envoy::config::core::v3::http1_protocol_options::HeaderKeyFormat;
-use meltemi_xds::pb::envoy::config::core::v3::http1_protocol_options::header_key_format::HeaderFormat;
+use meltemi_xds::pb::envoy::config::core::v3::http1_protocol_options::header_key_format::{
+    HeaderFormat, ProperCaseWords,
+};
 use meltemi_xds::pb::envoy::config::core::v3::{
     Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions, KeepaliveSettings,
     TypedExtensionConfig,
@@ -41,6 +43,8 @@ pub(crate) struct CommonHttp {
     pub(crate) max_headers_count: u32,
     /// None unless set.
     pub(crate) max_requests_per_connection: Option<u32>,
+    /// Allowed unless set.
+    pub(crate) underscores: Underscores,
 }
 
 /// Settings of every HTTP version; `None` gives the defaults.
@@ -53,16 +57,10 @@ pub(crate) fn common(message: Option<&HttpProtocolOptions>, at: &At<'_>) -> Comm
             max_connection_duration: "downstream",
             max_headers_count: "downstream",
             max_stream_duration: "downstream",
-            headers_with_underscores_action: "ALLOW",
+            headers_with_underscores_action: "downstream",
         }
         unsupported { max_connection_duration_jitter, max_response_headers_kb }
     });
-    let at_action = &at.field("headers_with_underscores_action");
-    if enumeration(*headers_with_underscores_action, at_action)
-        != Some(HeadersWithUnderscoresAction::Allow)
-    {
-        at_action.refuse("only ALLOW is");
-    }
     CommonHttp {
         idle_timeout: limit(
             idle_timeout.as_ref(),
@@ -86,6 +84,14 @@ pub(crate) fn common(message: Option<&HttpProtocolOptions>, at: &At<'_>) -> Comm
             &at.field("max_headers_count"),
         ),
         max_requests_per_connection: *max_requests_per_connection,
+        underscores: match enumeration(
+            *headers_with_underscores_action,
+            &at.field("headers_with_underscores_action"),
+        ) {
+            Some(HeadersWithUnderscoresAction::RejectRequest) => Underscores::Reject,
+            Some(HeadersWithUnderscoresAction::DropHeader) => Underscores::Drop,
+            Some(HeadersWithUnderscoresAction::Allow) | None => Underscores::Allow,
+        },
     }
 }
 
@@ -99,6 +105,10 @@ pub(crate) fn refuse_downstream_only(message: Option<&HttpProtocolOptions>, at: 
         ),
         ("max_headers_count", message.max_headers_count.is_some()),
         ("max_stream_duration", message.max_stream_duration.is_some()),
+        (
+            "headers_with_underscores_action",
+            message.headers_with_underscores_action != 0,
+        ),
     ] {
         if set {
             at.field(field).refuse("for upstream connections");
@@ -114,7 +124,7 @@ pub(crate) fn http1(message: Option<&Http1ProtocolOptions>, at: &At<'_>) -> Http
         honoured { accept_http_10, default_host_for_http_10, enable_trailers }
         partly {
             allow_absolute_url: "true",
-            header_key_format: "stateful_formatter with preserve_case",
+            header_key_format: "proper_case_words, and stateful_formatter with preserve_case",
         }
         refused {
             allow_chunked_length: "it opens the door to request smuggling",
@@ -129,38 +139,41 @@ pub(crate) fn http1(message: Option<&Http1ProtocolOptions>, at: &At<'_>) -> Http
     if *allow_absolute_url == Some(false) {
         at.field("allow_absolute_url").refuse("only true is");
     }
-    let preserve_case = header_key_format
-        .as_ref()
-        .is_some_and(|message| key_format(message, &at.field("header_key_format")));
+    let (preserve_case, proper_case) = match header_key_format {
+        Some(message) => key_format(message, &at.field("header_key_format")),
+        None => (false, false),
+    };
     Http1Options {
         accept_http_10: *accept_http_10,
         default_host_for_http_10: default_host_for_http_10.clone(),
         trailers: *enable_trailers,
         preserve_case,
+        proper_case,
     }
 }
 
-fn key_format(message: &HeaderKeyFormat, at: &At<'_>) -> bool {
+/// Whether names keep their case, and whether their words begin with capitals.
+fn key_format(message: &HeaderKeyFormat, at: &At<'_>) -> (bool, bool) {
     fields!(at, message, HeaderKeyFormat {
         oneof { header_format {
             stateful_formatter: Partly "preserve_case",
-            proper_case_words: Refused "",
+            proper_case_words: Honoured "",
         } }
     });
     match header_format {
         Some(HeaderFormat::StatefulFormatter(message)) => {
             let at = &at.field("stateful_formatter");
-            typed_extension(message, HEADER_FORMATTERS, at)
-                .and_then(|(known, config)| (known.convert)(config, &at.field("typed_config")))
-                .is_some()
+            let found = typed_extension(message, HEADER_FORMATTERS, at)
+                .and_then(|(known, config)| (known.convert)(config, &at.field("typed_config")));
+            (found.is_some(), false)
         }
-        Some(HeaderFormat::ProperCaseWords(_)) => {
-            at.field("proper_case_words").refuse("");
-            false
+        Some(HeaderFormat::ProperCaseWords(message)) => {
+            fields!(at, message, ProperCaseWords {});
+            (false, true)
         }
         None => {
-            at.problem("needs a stateful_formatter");
-            false
+            at.problem("needs a stateful_formatter or proper_case_words");
+            (false, false)
         }
     }
 }

@@ -1,17 +1,25 @@
 //! String, regular-expression, header and query matchers.
 
 use meltemi_ir::{
-    HeaderMatch, HeaderMatchKind, MatchedHeader, QueryMatch, QueryMatchKind, RegexMatch,
-    StringMatch,
+    HeaderMatch, HeaderMatchKind, MatchedHeader, MetadataMatch, QueryMatch, QueryMatchKind,
+    RegexMatch, StringMatch, ValueMatch,
 };
 use meltemi_xds::pb::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
 use meltemi_xds::pb::envoy::config::route::v3::query_parameter_matcher::QueryParameterMatchSpecifier;
 use meltemi_xds::pb::envoy::config::route::v3::{HeaderMatcher, QueryParameterMatcher};
+use meltemi_xds::pb::envoy::r#type::matcher::v3::double_matcher::MatchPattern as DoublePattern;
+use meltemi_xds::pb::envoy::r#type::matcher::v3::list_matcher::MatchPattern as ListPattern;
+use meltemi_xds::pb::envoy::r#type::matcher::v3::metadata_matcher::PathSegment;
+use meltemi_xds::pb::envoy::r#type::matcher::v3::metadata_matcher::path_segment::Segment;
 use meltemi_xds::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
-use meltemi_xds::pb::envoy::r#type::matcher::v3::{
-    RegexMatchAndSubstitute, RegexMatcher, StringMatcher,
+use meltemi_xds::pb::envoy::r#type::matcher::v3::value_matcher::{
+    MatchPattern as ValuePattern, NullMatch,
 };
-use meltemi_xds::pb::envoy::r#type::v3::Int64Range;
+use meltemi_xds::pb::envoy::r#type::matcher::v3::{
+    DoubleMatcher, ListMatcher, MetadataMatcher, OrMatcher, RegexMatchAndSubstitute, RegexMatcher,
+    StringMatcher, ValueMatcher,
+};
+use meltemi_xds::pb::envoy::r#type::v3::{DoubleRange, Int64Range};
 use regex::Regex;
 
 use crate::fields::fields;
@@ -248,5 +256,92 @@ pub(crate) fn query_match(message: &QueryParameterMatcher, at: &At<'_>) -> Optio
     Some(QueryMatch {
         name: name.clone(),
         kind,
+    })
+}
+
+/// A metadata matcher.
+pub(crate) fn metadata_match(message: &MetadataMatcher, at: &At<'_>) -> Option<MetadataMatch> {
+    fields!(at, message, MetadataMatcher { honoured { filter, path, value, invert } });
+    let mut whole = vec![non_empty(filter, &at.field("filter")).to_owned()];
+    whole.extend(at.field("path").each(path, |message, at| {
+        fields!(at, message, PathSegment { oneof { segment { key: Honoured "" } } });
+        segment.as_ref().map(|Segment::Key(key)| key.clone())
+    }));
+    let at_value = &at.field("value");
+    let Some(value) = value else {
+        at_value.problem("is required");
+        return None;
+    };
+    Some(MetadataMatch {
+        path: whole,
+        value: value_match(value, at_value)?,
+        invert: *invert,
+    })
+}
+
+fn value_match(message: &ValueMatcher, at: &At<'_>) -> Option<ValueMatch> {
+    fields!(at, message, ValueMatcher {
+        oneof { match_pattern {
+            null_match: Honoured "",
+            double_match: Honoured "",
+            string_match: Honoured "",
+            bool_match: Honoured "",
+            present_match: Honoured "",
+            list_match: Honoured "",
+            or_match: Honoured "",
+        } }
+    });
+    Some(match match_pattern {
+        Some(ValuePattern::NullMatch(message)) => {
+            fields!(at, message, NullMatch {});
+            ValueMatch::Null
+        }
+        Some(ValuePattern::DoubleMatch(message)) => {
+            let at = &at.field("double_match");
+            fields!(at, message, DoubleMatcher {
+                oneof { match_pattern { range: Honoured "", exact: Honoured "" } }
+            });
+            match match_pattern {
+                Some(DoublePattern::Exact(number)) => ValueMatch::Number(*number),
+                Some(DoublePattern::Range(message)) => {
+                    fields!(at, message, DoubleRange { honoured { start, end } });
+                    ValueMatch::Range {
+                        start: *start,
+                        end: *end,
+                    }
+                }
+                None => {
+                    at.problem("needs a range or exact");
+                    return None;
+                }
+            }
+        }
+        Some(ValuePattern::StringMatch(matcher)) => {
+            ValueMatch::Text(string_match(matcher, &at.field("string_match"))?)
+        }
+        Some(ValuePattern::BoolMatch(truth)) => ValueMatch::Bool(*truth),
+        Some(ValuePattern::PresentMatch(present)) => ValueMatch::Present(*present),
+        Some(ValuePattern::ListMatch(message)) => {
+            let at = &at.field("list_match");
+            fields!(at, &**message, ListMatcher { oneof { match_pattern { one_of: Honoured "" } } });
+            match match_pattern {
+                Some(ListPattern::OneOf(one)) => {
+                    ValueMatch::OneOf(Box::new(value_match(one, &at.field("one_of"))?))
+                }
+                None => {
+                    at.problem("needs one_of");
+                    return None;
+                }
+            }
+        }
+        Some(ValuePattern::OrMatch(message)) => {
+            let at = &at.field("or_match");
+            fields!(at, message, OrMatcher { honoured { value_matchers } });
+            ValueMatch::Any(at.field("value_matchers").each(value_matchers, value_match))
+        }
+        None => {
+            at.problem("needs a match_pattern");
+            return None;
+        }
     })
 }

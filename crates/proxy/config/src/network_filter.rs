@@ -69,7 +69,8 @@ pub(crate) fn connection_rate_limit(
     }
 }
 
-fn token_bucket(message: &TokenBucket, at: &At<'_>) -> (u32, u32, Duration) {
+/// A bucket of tokens: what it holds, how many are added at a time, how often.
+pub(crate) fn token_bucket(message: &TokenBucket, at: &At<'_>) -> (u32, u32, Duration) {
     fields!(at, message, TokenBucket { honoured { max_tokens, tokens_per_fill, fill_interval } });
     if *max_tokens == 0 {
         at.field("max_tokens").problem("must be at least 1");
@@ -95,7 +96,8 @@ pub(crate) fn direct_response(
     Some(ConnectionFilter::DirectResponse(Arc::from(bytes)))
 }
 
-fn enabled(message: Option<&RuntimeFeatureFlag>, at: &At<'_>) -> bool {
+/// A switch; on where nothing is said.
+pub(crate) fn enabled(message: Option<&RuntimeFeatureFlag>, at: &At<'_>) -> bool {
     let Some(message) = message else { return true };
     fields!(at, message, RuntimeFeatureFlag {
         honoured { default_value }

@@ -3,18 +3,25 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use meltemi_ir::{Cors, Route, RouteAction, RouteConfiguration, VirtualHost};
+use meltemi_ir::{
+    Mirror, RequireTls, Route, RouteAction, RouteConfiguration, VirtualCluster, VirtualHost,
+};
 use meltemi_xds::pb::envoy::config::route::v3 as route_v3;
 use meltemi_xds::pb::envoy::config::route::v3::route::Action;
+use meltemi_xds::pb::envoy::config::route::v3::route_action::RequestMirrorPolicy;
 use meltemi_xds::pb::envoy::config::route::v3::virtual_host::TlsRequirementType;
 
-use crate::cors::{old_cors_policy, per_filter};
+use crate::cors::old_cors_policy;
 use crate::fields::fields;
 use crate::header::{request_changes, response_changes};
+use crate::http_filter::local_ratelimit::rate_limit;
+use crate::matcher::header_match;
 use crate::metadata::metadata;
 use crate::path::At;
+use crate::per_filter::per_filter;
 use crate::retry::retry_policy;
 use crate::route_action::{direct, non_forwarding, redirect, target};
+use crate::route_balance::mirror;
 use crate::route_match::route_match;
 use crate::scalar::{enumeration, non_empty};
 
@@ -31,15 +38,14 @@ pub(crate) fn route_configuration(
             name, virtual_hosts, response_headers_to_add, response_headers_to_remove,
             request_headers_to_add, request_headers_to_remove,
             most_specific_header_mutations_wins, max_direct_response_body_size_bytes,
-            ignore_port_in_host_matching,
+            ignore_port_in_host_matching, request_mirror_policies,
         }
-        partly { typed_per_filter_config: "cors; others where they are optional" }
+        partly { typed_per_filter_config: "the extensions listed below" }
         refused {
             vhds: "virtual hosts come with the route table",
         }
         unsupported {
-            internal_only_headers, cluster_specifier_plugins, request_mirror_policies,
-            vhost_header, ignore_path_parameters_in_path_matching, route_specifiers,
+            internal_only_headers, cluster_specifier_plugins, vhost_header, ignore_path_parameters_in_path_matching, route_specifiers,
         }
         ignored {
             validate_clusters: "a cluster that does not exist answers as the route says",
@@ -48,7 +54,7 @@ pub(crate) fn route_configuration(
     });
     let scope = Scope {
         direct_body: max_direct_response_body_size_bytes.unwrap_or(DIRECT_BODY) as usize,
-        cors: per_filter(typed_per_filter_config, at),
+        mirrors: mirrors(request_mirror_policies, at),
     };
     let at_hosts = &at.field("virtual_hosts");
     check_domains(virtual_hosts, at_hosts);
@@ -61,13 +67,15 @@ pub(crate) fn route_configuration(
         response_headers: response_changes(response_headers_to_add, response_headers_to_remove, at),
         ignore_port_in_host_matching: *ignore_port_in_host_matching,
         most_specific_header_mutations_wins: *most_specific_header_mutations_wins,
+        filters: per_filter(typed_per_filter_config, at),
     })
 }
 
 /// What the routes of a table share.
 struct Scope {
     direct_body: usize,
-    cors: Option<Arc<Cors>>,
+    /// Where copies go of requests whose route says nothing of copies.
+    mirrors: Vec<Mirror>,
 }
 
 /// A domain may stand in one virtual host only.
@@ -95,40 +103,40 @@ fn virtual_host(
             name, domains, routes, request_headers_to_add, request_headers_to_remove,
             response_headers_to_add, response_headers_to_remove, cors,
             include_request_attempt_count, include_attempt_count_in_response, retry_policy,
+            require_tls, request_mirror_policies, rate_limits, virtual_clusters,
+            per_request_buffer_limit_bytes, request_body_buffer_limit,
         }
-        partly {
-            require_tls: "NONE and ALL",
-            typed_per_filter_config: "cors; others where they are optional",
-        }
+        partly { typed_per_filter_config: "the extensions listed below" }
         refused {
             matcher: "list the routes",
             retry_policy_typed_config: "use retry_policy",
         }
         unsupported {
-            rate_limits, hedge_policy, include_is_timeout_retry_header,
-            per_request_buffer_limit_bytes, request_body_buffer_limit, request_mirror_policies,
-            route_specifiers,
+            hedge_policy, include_is_timeout_retry_header, route_specifiers,
         }
-        ignored {
-            virtual_clusters: "they only name statistics",
-            metadata: "no filter of the proxy reads it",
-        }
+        ignored { metadata: "no filter of the proxy reads it" }
     });
     let at_domains = &at.field("domains");
     if domains.is_empty() {
         at_domains.problem("must not be empty");
     }
     let require_tls = match enumeration(*require_tls, &at.field("require_tls")) {
-        Some(TlsRequirementType::All) => true,
-        Some(TlsRequirementType::ExternalOnly) => {
-            at.field("require_tls").refuse("only NONE and ALL are");
-            true
-        }
-        Some(TlsRequirementType::None) | None => false,
+        Some(TlsRequirementType::All) => RequireTls::All,
+        Some(TlsRequirementType::ExternalOnly) => RequireTls::External,
+        Some(TlsRequirementType::None) | None => RequireTls::None,
     };
-    let cors = per_filter(typed_per_filter_config, at)
-        .or_else(|| old_cors_policy(cors.as_ref()?, &at.field("cors")))
-        .or_else(|| scope.cors.clone());
+    let cors = cors
+        .as_ref()
+        .and_then(|message| old_cors_policy(message, &at.field("cors")));
+    let own_mirrors = mirrors(request_mirror_policies, at);
+    let scope = &Scope {
+        direct_body: scope.direct_body,
+        mirrors: if own_mirrors.is_empty() {
+            scope.mirrors.clone()
+        } else {
+            own_mirrors
+        },
+    };
     Some(VirtualHost {
         name: non_empty(name, &at.field("name")).to_owned(),
         domains: at_domains.each(domains, |domain, at| {
@@ -146,6 +154,41 @@ fn virtual_host(
         cors,
         include_request_attempt_count: *include_request_attempt_count,
         include_attempt_count_in_response: *include_attempt_count_in_response,
+        filters: per_filter(typed_per_filter_config, at),
+        rate_limits: at.field("rate_limits").each(rate_limits, rate_limit),
+        virtual_clusters: at
+            .field("virtual_clusters")
+            .each(virtual_clusters, virtual_cluster),
+        body_buffer_limit: body_limit(
+            *request_body_buffer_limit,
+            *per_request_buffer_limit_bytes,
+            at,
+        ),
+    })
+}
+
+fn mirrors(messages: &[RequestMirrorPolicy], at: &At<'_>) -> Vec<Mirror> {
+    at.field("request_mirror_policies").each(messages, mirror)
+}
+
+/// How much of a request is kept for a retry, by the newer field or the older.
+fn body_limit(newer: Option<u64>, older: Option<u32>, at: &At<'_>) -> Option<u64> {
+    if newer.is_some() && older.is_some() {
+        at.field("request_body_buffer_limit")
+            .problem("cannot be set together with per_request_buffer_limit_bytes");
+    }
+    newer.or(older.map(u64::from))
+}
+
+fn virtual_cluster(message: &route_v3::VirtualCluster, at: &At<'_>) -> Option<VirtualCluster> {
+    fields!(at, message, route_v3::VirtualCluster { honoured { headers, name } });
+    let at_headers = &at.field("headers");
+    if headers.is_empty() {
+        at_headers.problem("must not be empty");
+    }
+    Some(VirtualCluster {
+        name: non_empty(name, &at.field("name")).to_owned(),
+        headers: at_headers.each(headers, header_match),
     })
 }
 
@@ -153,9 +196,10 @@ fn route(message: &route_v3::Route, scope: &Scope, at: &At<'_>) -> Option<Route>
     fields!(at, message, route_v3::Route {
         honoured {
             name, r#match, metadata, request_headers_to_add, request_headers_to_remove,
-            response_headers_to_add, response_headers_to_remove,
+            response_headers_to_add, response_headers_to_remove, stat_prefix,
+            per_request_buffer_limit_bytes, request_body_buffer_limit,
         }
-        partly { typed_per_filter_config: "cors where it forwards; others where they are optional" }
+        partly { typed_per_filter_config: "the extensions listed below" }
         oneof { action {
             route: Honoured "",
             redirect: Honoured "",
@@ -163,13 +207,10 @@ fn route(message: &route_v3::Route, scope: &Scope, at: &At<'_>) -> Option<Route>
             non_forwarding_action: Honoured "",
             filter_action: Refused "",
         } }
-        unsupported {
-            per_request_buffer_limit_bytes, request_body_buffer_limit, route_specifiers,
-        }
+        unsupported { route_specifiers }
         ignored {
             decorator: "it names spans, and there is no tracing",
             tracing: "there is no tracing",
-            stat_prefix: "routes have no statistics of their own",
         }
     });
     let at_match = &at.field("match");
@@ -180,20 +221,7 @@ fn route(message: &route_v3::Route, scope: &Scope, at: &At<'_>) -> Option<Route>
             None
         }
     };
-    let cors = per_filter(typed_per_filter_config, at);
     let action = route_action(action.as_ref(), scope, at);
-    let action = match (action, cors) {
-        (Some(RouteAction::Forward(mut target)), Some(cors)) => {
-            target.cors = Some(cors);
-            Some(RouteAction::Forward(target))
-        }
-        (action, None) => action,
-        (action, Some(_)) => {
-            at.field("typed_per_filter_config")
-                .refuse("cors, where the route does not forward");
-            action
-        }
-    };
     Some(Route {
         name: name.clone(),
         matcher: matcher?,
@@ -201,13 +229,24 @@ fn route(message: &route_v3::Route, scope: &Scope, at: &At<'_>) -> Option<Route>
         request_headers: request_changes(request_headers_to_add, request_headers_to_remove, at),
         response_headers: response_changes(response_headers_to_add, response_headers_to_remove, at),
         metadata: self::metadata(metadata.as_ref(), &at.field("metadata")),
+        filters: per_filter(typed_per_filter_config, at),
+        body_buffer_limit: body_limit(
+            *request_body_buffer_limit,
+            *per_request_buffer_limit_bytes,
+            at,
+        ),
+        stat_prefix: stat_prefix.clone(),
     })
 }
 
 fn route_action(action: Option<&Action>, scope: &Scope, at: &At<'_>) -> Option<RouteAction> {
     match action {
         Some(Action::Route(message)) => {
-            target(message, &at.field("route")).map(|target| RouteAction::Forward(Box::new(target)))
+            let mut target = target(message, &at.field("route"))?;
+            if target.mirrors.is_empty() {
+                target.mirrors.clone_from(&scope.mirrors);
+            }
+            Some(RouteAction::Forward(Box::new(target)))
         }
         Some(Action::Redirect(message)) => Some(RouteAction::Redirect(redirect(
             message,

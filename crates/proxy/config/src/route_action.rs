@@ -1,12 +1,13 @@
 //! What a route does: forwards to a cluster, redirects, or answers at once.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 use meltemi_ir::{
-    DirectResponse, HeaderMutation, HostRewrite, LocalReplyBody, PathRewrite, Priority, Redirect,
-    RedirectPath, RouteTarget, WeightedCluster,
+    ClusterName, DirectResponse, HeaderMutation, HostRewrite, LocalReplyBody, PathRewrite,
+    Priority, Redirect, RedirectPath, RouteTarget, WeightedBy, WeightedCluster,
 };
 use meltemi_xds::pb::envoy::config::core::v3::RoutingPriority;
 use meltemi_xds::pb::envoy::config::route::v3 as route_v3;
@@ -26,9 +27,13 @@ use crate::cors::old_cors_policy;
 use crate::data_source;
 use crate::fields::fields;
 use crate::header::{header_name, header_value, request_changes, response_changes};
+use crate::http_filter::local_ratelimit::rate_limit;
 use crate::matcher::substitution;
 use crate::path::At;
+use crate::per_filter::per_filter;
 use crate::retry::retry_policy;
+use crate::route_balance::{hash_policy, mirror};
+use crate::route_redirect::internal_redirect;
 use crate::scalar::{duration, enumeration, limit, non_empty, override_limit, port, status};
 
 /// Forwards to a cluster.
@@ -37,20 +42,21 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
         honoured {
             cluster_not_found_response_code, prefix_rewrite, regex_rewrite,
             append_x_forwarded_host, timeout, idle_timeout, retry_policy, priority, cors,
+            request_mirror_policies, rate_limits, hash_policy, internal_redirect_policy,
+            include_vh_rate_limits, grpc_timeout_offset,
         }
         partly {
             upgrade_configs: "without connect_config",
             max_stream_duration: "",
             max_grpc_timeout: "the same as timeout",
             metadata_match: "empty",
-            include_vh_rate_limits: "without effect, as there are no rate limits",
             internal_redirect_action: "PASS_THROUGH_INTERNAL_REDIRECT",
         }
         oneof {
             cluster_specifier {
                 cluster: Honoured "",
                 weighted_clusters: Honoured "",
-                cluster_header: Refused "",
+                cluster_header: Honoured "",
                 cluster_specifier_plugin: Refused "",
                 inline_cluster_specifier_plugin: Refused "",
             },
@@ -66,24 +72,24 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
             path_rewrite_policy: "URI templates",
             path_rewrite: "use prefix_rewrite or regex_rewrite",
             retry_policy_typed_config: "use retry_policy",
+            max_internal_redirects: "use internal_redirect_policy",
         }
-        unsupported {
-            flush_timeout, early_data_policy, request_mirror_policies, rate_limits, hash_policy,
-            grpc_timeout_offset, internal_redirect_policy, hedge_policy,
-        }
-        ignored { max_internal_redirects: "internal redirects are refused" }
+        unsupported { flush_timeout, early_data_policy, hedge_policy }
     });
-    // ignored: there are no rate limits to include.
-    let _ = include_vh_rate_limits;
     refuse_metadata_match(metadata_match.as_ref(), at);
     if *internal_redirect_action != 0 {
         at.field("internal_redirect_action").refuse("");
     }
     let clusters = clusters(cluster_specifier.as_ref(), at);
-    let (max_stream_duration, grpc_timeout_max) = match max_stream_duration {
+    let (max_stream_duration, grpc_timeout_max, offset) = match max_stream_duration {
         Some(message) => stream_duration(message, &at.field("max_stream_duration")),
-        None => (None, None),
+        None => (None, None, None),
     };
+    let older_offset = duration(
+        grpc_timeout_offset.as_ref(),
+        &at.field("grpc_timeout_offset"),
+    );
+    let (clusters, weighted_by) = clusters.unzip();
     let timeout = limit(
         timeout.as_ref(),
         Some(Duration::from_secs(15)),
@@ -113,6 +119,19 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
             .and_then(|message| old_cors_policy(message, &at.field("cors"))),
         upgrades: at.field("upgrade_configs").each(upgrade_configs, upgrade),
         priority: routing_priority(*priority, &at.field("priority")),
+        mirrors: at
+            .field("request_mirror_policies")
+            .each(request_mirror_policies, mirror),
+        hash: at.field("hash_policy").each(hash_policy, self::hash_policy),
+        internal_redirect: internal_redirect_policy.as_ref().map(|message| {
+            let at = &at.field("internal_redirect_policy");
+            Arc::new(internal_redirect(message, at))
+        }),
+        rate_limits: at.field("rate_limits").each(rate_limits, rate_limit),
+        include_virtual_host_rate_limits: include_vh_rate_limits.unwrap_or(false),
+        metadata_match: BTreeMap::new(),
+        grpc_timeout_offset: offset.or(older_offset),
+        weighted_by: weighted_by?,
         clusters: clusters?,
     };
     Some(target)
@@ -151,21 +170,34 @@ fn not_found_status(value: i32, at: &At<'_>) -> StatusCode {
     }
 }
 
-fn clusters(specifier: Option<&ClusterSpecifier>, at: &At<'_>) -> Option<Vec<WeightedCluster>> {
+fn clusters(
+    specifier: Option<&ClusterSpecifier>,
+    at: &At<'_>,
+) -> Option<(Vec<WeightedCluster>, WeightedBy)> {
+    let one = |name| {
+        let cluster = WeightedCluster {
+            name,
+            weight: 1,
+            request_headers: HeaderMutation::default(),
+            response_headers: HeaderMutation::default(),
+            host_rewrite: None,
+            filters: Vec::new(),
+            metadata_match: BTreeMap::new(),
+        };
+        Some((vec![cluster], WeightedBy::Random))
+    };
     let refused = match specifier {
         Some(ClusterSpecifier::Cluster(name)) => {
-            return Some(vec![WeightedCluster {
-                name: non_empty(name, &at.field("cluster")).into(),
-                weight: 1,
-                request_headers: HeaderMutation::default(),
-                response_headers: HeaderMutation::default(),
-                host_rewrite: None,
-            }]);
+            let name = non_empty(name, &at.field("cluster"));
+            return one(ClusterName::Named(name.into()));
+        }
+        Some(ClusterSpecifier::ClusterHeader(name)) => {
+            let name = header_name(name, &at.field("cluster_header"))?;
+            return one(ClusterName::Header(name));
         }
         Some(ClusterSpecifier::WeightedClusters(message)) => {
             return Some(weighted(message, &at.field("weighted_clusters")));
         }
-        Some(ClusterSpecifier::ClusterHeader(_)) => "cluster_header",
         Some(ClusterSpecifier::ClusterSpecifierPlugin(_)) => "cluster_specifier_plugin",
         Some(ClusterSpecifier::InlineClusterSpecifierPlugin(_)) => {
             "inline_cluster_specifier_plugin"
@@ -179,25 +211,24 @@ fn clusters(specifier: Option<&ClusterSpecifier>, at: &At<'_>) -> Option<Vec<Wei
     None
 }
 
-fn weighted(message: &route_v3::WeightedCluster, at: &At<'_>) -> Vec<WeightedCluster> {
+fn weighted(
+    message: &route_v3::WeightedCluster,
+    at: &At<'_>,
+) -> (Vec<WeightedCluster>, WeightedBy) {
     fields!(at, message, route_v3::WeightedCluster {
         honoured { clusters, total_weight }
         oneof { random_value_specifier {
-            header_name: Refused "the choice is random",
-            use_hash_policy: Refused "there are no hash policies",
+            header_name: Honoured "",
+            use_hash_policy: Honoured "",
         } }
         ignored { runtime_key_prefix: "no runtime overrides the weights" }
     });
-    match random_value_specifier {
-        Some(RandomValueSpecifier::HeaderName(_)) => {
-            at.field("header_name").refuse("the choice is random");
-        }
-        Some(RandomValueSpecifier::UseHashPolicy(true)) => {
-            at.field("use_hash_policy")
-                .refuse("there are no hash policies");
-        }
-        Some(RandomValueSpecifier::UseHashPolicy(false)) | None => {}
-    }
+    let by = match random_value_specifier {
+        Some(RandomValueSpecifier::HeaderName(name)) => header_name(name, &at.field("header_name"))
+            .map_or(WeightedBy::Random, WeightedBy::Header),
+        Some(RandomValueSpecifier::UseHashPolicy(true)) => WeightedBy::Hash,
+        Some(RandomValueSpecifier::UseHashPolicy(false)) | None => WeightedBy::Random,
+    };
     let at_clusters = &at.field("clusters");
     let converted = at_clusters.each(clusters, cluster_weight);
     let sum: u64 = clusters
@@ -216,21 +247,20 @@ fn weighted(message: &route_v3::WeightedCluster, at: &At<'_>) -> Vec<WeightedClu
         )),
         _ => {}
     }
-    converted
+    (converted, by)
 }
 
 fn cluster_weight(message: &ClusterWeight, at: &At<'_>) -> Option<WeightedCluster> {
     fields!(at, message, ClusterWeight {
         honoured {
             name, weight, request_headers_to_add, request_headers_to_remove,
-            response_headers_to_add, response_headers_to_remove,
+            response_headers_to_add, response_headers_to_remove, cluster_header,
         }
-        partly { metadata_match: "empty" }
+        partly {
+            metadata_match: "empty",
+            typed_per_filter_config: "the extensions listed below",
+        }
         oneof { host_rewrite_specifier { host_rewrite_literal: Honoured "" } }
-        refused {
-            typed_per_filter_config: "set it on the route",
-        }
-        unsupported { cluster_header }
     });
     refuse_metadata_match(metadata_match.as_ref(), at);
     if weight.is_none() {
@@ -243,8 +273,19 @@ fn cluster_weight(message: &ClusterWeight, at: &At<'_>) -> Option<WeightedCluste
         }
         None => None,
     };
+    let name = match (name.as_str(), cluster_header.as_str()) {
+        (name, "") => ClusterName::Named(non_empty(name, &at.field("name")).into()),
+        ("", name) => ClusterName::Header(header_name(name, &at.field("cluster_header"))?),
+        _ => {
+            at.field("cluster_header")
+                .problem("cannot be set together with name");
+            return None;
+        }
+    };
     Some(WeightedCluster {
-        name: non_empty(name, &at.field("name")).into(),
+        name,
+        filters: per_filter(typed_per_filter_config, at),
+        metadata_match: BTreeMap::new(),
         weight: weight.unwrap_or(0),
         request_headers: request_changes(request_headers_to_add, request_headers_to_remove, at),
         response_headers: response_changes(response_headers_to_add, response_headers_to_remove, at),
@@ -309,12 +350,11 @@ fn rewrite(
     }
 }
 
-type StreamLimits = (Option<Option<Duration>>, Option<Duration>);
+type StreamLimits = (Option<Option<Duration>>, Option<Duration>, Option<Duration>);
 
 fn stream_duration(message: &MaxStreamDuration, at: &At<'_>) -> StreamLimits {
     fields!(at, message, MaxStreamDuration {
-        honoured { max_stream_duration, grpc_timeout_header_max }
-        unsupported { grpc_timeout_header_offset }
+        honoured { max_stream_duration, grpc_timeout_header_max, grpc_timeout_header_offset }
     });
     (
         override_limit(
@@ -324,6 +364,10 @@ fn stream_duration(message: &MaxStreamDuration, at: &At<'_>) -> StreamLimits {
         duration(
             grpc_timeout_header_max.as_ref(),
             &at.field("grpc_timeout_header_max"),
+        ),
+        duration(
+            grpc_timeout_header_offset.as_ref(),
+            &at.field("grpc_timeout_header_offset"),
         ),
     )
 }

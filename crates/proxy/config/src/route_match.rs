@@ -3,18 +3,21 @@
 use meltemi_ir::{PathMatch, RegexMatch, RouteMatch};
 use meltemi_xds::pb::envoy::config::route::v3 as route_v3;
 use meltemi_xds::pb::envoy::config::route::v3::route_match::{
-    ConnectMatcher, GrpcRouteMatchOptions, PathSpecifier,
+    ConnectMatcher, GrpcRouteMatchOptions, PathSpecifier, TlsContextMatchOptions,
 };
 
 use crate::fields::fields;
-use crate::matcher::{full_match, header_match, query_match};
+use crate::matcher::{full_match, header_match, metadata_match, query_match};
 use crate::path::At;
 use crate::scalar::runtime_per_million;
 
 /// A route's match.
 pub(crate) fn route_match(message: &route_v3::RouteMatch, at: &At<'_>) -> Option<RouteMatch> {
     fields!(at, message, route_v3::RouteMatch {
-        honoured { case_sensitive, runtime_fraction, headers, query_parameters, grpc }
+        honoured {
+            case_sensitive, runtime_fraction, headers, query_parameters, grpc, tls_context,
+            dynamic_metadata,
+        }
         oneof { path_specifier {
             prefix: Honoured "",
             path: Honoured "",
@@ -26,7 +29,7 @@ pub(crate) fn route_match(message: &route_v3::RouteMatch, at: &At<'_>) -> Option
         refused {
             cookies: "match the cookie header",
         }
-        unsupported { tls_context, dynamic_metadata, filter_state }
+        unsupported { filter_state }
     });
     let path = match path_specifier {
         Some(PathSpecifier::Prefix(prefix)) => Some(PathMatch::Prefix(prefix.clone())),
@@ -59,7 +62,20 @@ pub(crate) fn route_match(message: &route_v3::RouteMatch, at: &At<'_>) -> Option
     let query = at
         .field("query_parameters")
         .each(query_parameters, query_match);
+    let (tls_presented, tls_validated) = match tls_context {
+        Some(message) => {
+            let at = &at.field("tls_context");
+            fields!(at, message, TlsContextMatchOptions { honoured { presented, validated } });
+            (*presented, *validated)
+        }
+        None => (None, None),
+    };
     Some(RouteMatch {
+        tls_presented,
+        tls_validated,
+        metadata: at
+            .field("dynamic_metadata")
+            .each(dynamic_metadata, metadata_match),
         path: path?,
         case_sensitive: case_sensitive.unwrap_or(true),
         headers,

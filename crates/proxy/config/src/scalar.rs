@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use meltemi_xds::pb::envoy::config::core::v3::RuntimeFractionalPercent;
 use meltemi_xds::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
-use meltemi_xds::pb::envoy::r#type::v3::{FractionalPercent, Percent};
+use meltemi_xds::pb::envoy::r#type::v3::{FractionalPercent, HttpStatus, Percent};
 
 use crate::fields::fields;
 use crate::path::At;
@@ -110,6 +110,16 @@ pub(crate) fn status(value: u32, least: u16, at: &At<'_>) -> Option<StatusCode> 
         at.problem(format_args!("{value} is not a status from {least} to 599"));
     }
     status
+}
+
+/// The status of an error; what is none gives `default`.
+pub(crate) fn error_status(message: &HttpStatus, default: StatusCode, at: &At<'_>) -> StatusCode {
+    fields!(at, message, HttpStatus { honoured { code } });
+    u16::try_from(*code)
+        .ok()
+        .filter(|code| (400..600).contains(code))
+        .and_then(|code| StatusCode::from_u16(code).ok())
+        .unwrap_or(default)
 }
 
 /// A percentage from 0 to 100.

@@ -140,12 +140,42 @@ pub fn supported_extensions() -> Vec<SupportedExtension> {
         name: crate::cluster::HTTP_PROTOCOL_OPTIONS,
         type_name: crate::cluster::HTTP_PROTOCOL_OPTIONS,
     });
-    all.push(SupportedExtension {
-        category: "envoy.filters.http",
-        name: "envoy.filters.http.cors",
-        type_name: crate::cors::CORS_POLICY,
-    });
+    add(
+        &mut all,
+        "envoy.filters.http",
+        crate::per_filter::ROUTE_FILTERS,
+    );
+    add_http_extensions(&mut all);
     all
+}
+
+/// Those of HTTP connection managers and routes.
+fn add_http_extensions(all: &mut Vec<SupportedExtension>) {
+    add(
+        all,
+        "envoy.compression.compressor",
+        crate::http_filter::compression::COMPRESSORS,
+    );
+    add(
+        all,
+        "envoy.compression.decompressor",
+        crate::http_filter::compression::DECOMPRESSORS,
+    );
+    add(
+        all,
+        "envoy.internal_redirect_predicates",
+        crate::route_redirect::PREDICATES,
+    );
+    add(
+        all,
+        "envoy.http.original_ip_detection",
+        crate::hcm_extension::ORIGINAL_IP,
+    );
+    add(
+        all,
+        "envoy.http.early_header_mutation",
+        crate::hcm_extension::EARLY_MUTATIONS,
+    );
 }
 
 fn add<F>(all: &mut Vec<SupportedExtension>, category: &'static str, known: &[Known<F>]) {

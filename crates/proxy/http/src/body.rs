@@ -1,15 +1,18 @@
 //! The body of a response on its way downstream. It counts what passes, keeps the stream's
 //! limits while it lasts, and ends the stream when it is done or dropped.
 
+use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use meltemi_telemetry::ResponseFlags;
 use meltemi_upstream::{BodyError, ResetReason, ResponseBody};
 
 use crate::deadline::{Deadlines, Expired};
+use crate::filter::transform::Pipeline;
 use crate::stream::StreamEnd;
 
 /// A response's body.
@@ -19,6 +22,18 @@ pub struct ProxyBody {
     drop_trailers: bool,
     deadlines: Deadlines,
     end: Option<StreamEnd>,
+    /// What filters make of it.
+    pipeline: Option<Box<Pipeline>>,
+    /// What holds it back.
+    pace: Option<Box<Pace>>,
+}
+
+/// Holds a body back to so many bytes a second.
+struct Pace {
+    per_second: u64,
+    /// What waits for its turn.
+    waiting: Option<Frame<Bytes>>,
+    sleep: Pin<Box<tokio::time::Sleep>>,
 }
 
 enum Source {
@@ -36,6 +51,9 @@ pub enum BrokenOff {
     /// Because it took too long.
     #[error("a limit on the stream's time was reached")]
     Limit,
+    /// By a filter.
+    #[error("a filter could not make of it what it should")]
+    Filter,
 }
 
 impl ProxyBody {
@@ -52,6 +70,8 @@ impl ProxyBody {
             drop_trailers: false,
             deadlines: Deadlines::default(),
             end: Some(end),
+            pipeline: None,
+            pace: None,
         }
     }
 
@@ -62,6 +82,8 @@ impl ProxyBody {
             drop_trailers: false,
             deadlines: Deadlines::default(),
             end: None,
+            pipeline: None,
+            pace: None,
         }
     }
 
@@ -70,16 +92,20 @@ impl ProxyBody {
         body: ResponseBody,
         drop_trailers: bool,
         deadlines: Deadlines,
+        pipeline: Option<Box<Pipeline>>,
         end: StreamEnd,
     ) -> Self {
         if body.is_end_stream() {
             end.0.response_ended();
         }
+        let pace = end.0.speed().map(Pace::new);
         Self {
             source: Source::Upstream(body),
             drop_trailers,
             deadlines,
             end: Some(end),
+            pipeline,
+            pace,
         }
     }
 
@@ -134,6 +160,43 @@ impl ProxyBody {
     }
 }
 
+impl Pace {
+    fn new(per_second: u64) -> Box<Self> {
+        Box::new(Self {
+            per_second,
+            waiting: None,
+            sleep: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)),
+        })
+    }
+
+    /// Some of what waits, as soon as it may go.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
+        use std::time::Duration;
+        if self.waiting.is_none() {
+            return Poll::Ready(None);
+        }
+        std::task::ready!(self.sleep.as_mut().poll(cx));
+        let slice = (self.per_second / 20).max(1);
+        let Some(frame) = self.waiting.take() else {
+            return Poll::Ready(None);
+        };
+        let Ok(mut data) = frame.into_data() else {
+            return Poll::Ready(None);
+        };
+        let size = usize::try_from(slice).unwrap_or(usize::MAX).min(data.len());
+        let first = data.split_to(size);
+        if !data.is_empty() {
+            self.waiting = Some(Frame::data(data));
+        }
+        let share = first.len() as u64 * 1000 / self.per_second.max(1);
+        let pause = Duration::from_millis(share);
+        self.sleep
+            .as_mut()
+            .reset(tokio::time::Instant::now() + pause);
+        Poll::Ready(Some(Frame::data(first)))
+    }
+}
+
 /// The flag that a reset sets.
 pub(crate) fn reset_flags(reason: &ResetReason) -> ResponseFlags {
     match reason {
@@ -146,6 +209,85 @@ pub(crate) fn reset_flags(reason: &ResetReason) -> ResponseFlags {
     }
 }
 
+type Polled = Option<Result<Frame<Bytes>, BrokenOff>>;
+
+impl ProxyBody {
+    /// The next frame of the source, or of what filters make of it.
+    fn poll_source(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Frame<Bytes>>, BrokenOff>> {
+        loop {
+            let body = match &mut self.source {
+                Source::Done => return Poll::Ready(Ok(None)),
+                Source::Full(bytes) => {
+                    let bytes = std::mem::take(bytes);
+                    self.source = Source::Done;
+                    return Poll::Ready(Ok(Some(Frame::data(bytes))));
+                }
+                Source::Upstream(body) => body,
+            };
+            let next = match std::task::ready!(Pin::new(&mut *body).poll_frame(cx)) {
+                Some(Err(error)) => {
+                    self.failed(&error);
+                    return Poll::Ready(Err(error.into()));
+                }
+                Some(Ok(frame)) => Some(frame),
+                None => None,
+            };
+            if let Some(end) = &self.end {
+                end.0.touch();
+            }
+            let Some(pipeline) = &mut self.pipeline else {
+                return Poll::Ready(Ok(next));
+            };
+            if pipeline.has_ended() {
+                return Poll::Ready(Ok(None));
+            }
+            if pipeline.push(next).is_err() {
+                self.abort(ResponseFlags::LOCAL_RESET, "filter_reset".to_owned());
+                return Poll::Ready(Err(BrokenOff::Filter));
+            }
+            if let Some(frame) = pipeline.pop() {
+                return Poll::Ready(Ok(Some(frame)));
+            }
+            if pipeline.is_done() {
+                return Poll::Ready(Ok(None));
+            }
+        }
+    }
+
+    /// Waits, unless a limit on the stream has been reached.
+    fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
+        if let Some(end) = &self.end
+            && let Poll::Ready(expired) = self.deadlines.poll(&end.0, cx)
+        {
+            self.expired(expired);
+            return Poll::Ready(Some(Err(BrokenOff::Limit)));
+        }
+        Poll::Pending
+    }
+
+    /// Lets a frame go to the client.
+    fn pass(&mut self, frame: Frame<Bytes>) -> Poll<Polled> {
+        if let (Some(end), Some(data)) = (&self.end, frame.data_ref()) {
+            let sent = &end.0.bytes_sent;
+            sent.set(sent.get() + data.len() as u64);
+        }
+        if self.is_end_stream() {
+            match self.source {
+                Source::Done => self.finish(),
+                _ => {
+                    if let Some(end) = &self.end {
+                        end.0.response_ended();
+                    }
+                }
+            }
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
+
 impl Body for ProxyBody {
     type Data = Bytes;
     type Error = BrokenOff;
@@ -155,71 +297,69 @@ impl Body for ProxyBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let this = self.get_mut();
-        let body = match &mut this.source {
-            Source::Done => return Poll::Ready(None),
-            Source::Full(bytes) => {
-                let bytes = std::mem::take(bytes);
-                if let Some(end) = &this.end {
-                    end.0.bytes_sent.set(bytes.len() as u64);
-                }
-                this.finish();
-                return Poll::Ready(Some(Ok(Frame::data(bytes))));
-            }
-            Source::Upstream(body) => body,
-        };
         loop {
-            match Pin::new(&mut *body).poll_frame(cx) {
-                Poll::Pending => {
-                    if let Some(end) = &this.end
-                        && let Poll::Ready(expired) = this.deadlines.poll(&end.0, cx)
-                    {
-                        this.expired(expired);
-                        return Poll::Ready(Some(Err(BrokenOff::Limit)));
-                    }
-                    return Poll::Pending;
-                }
-                Poll::Ready(None) => {
-                    this.finish();
-                    return Poll::Ready(None);
-                }
-                Poll::Ready(Some(Err(error))) => {
-                    this.failed(&error);
-                    return Poll::Ready(Some(Err(error.into())));
-                }
-                Poll::Ready(Some(Ok(frame))) => {
-                    let Some(end) = &this.end else {
-                        return Poll::Ready(Some(Ok(frame)));
-                    };
-                    let stream = &end.0;
-                    stream.touch();
-                    if let Some(data) = frame.data_ref() {
-                        stream
-                            .bytes_sent
-                            .set(stream.bytes_sent.get() + data.len() as u64);
-                    } else if let Some(trailers) = frame.trailers_ref() {
-                        stream.note_trailers(trailers);
-                        if this.drop_trailers {
-                            continue;
-                        }
-                    }
-                    if body.is_end_stream() {
-                        stream.response_ended();
-                    }
-                    return Poll::Ready(Some(Ok(frame)));
-                }
+            if let Some(pace) = &mut this.pace
+                && pace.waiting.is_some()
+            {
+                return match pace.poll(cx) {
+                    Poll::Pending => this.poll_limits(cx),
+                    Poll::Ready(Some(frame)) => this.pass(frame),
+                    Poll::Ready(None) => continue,
+                };
             }
+            let frame = match &mut this.pipeline {
+                None => None,
+                Some(pipeline) => pipeline.pop(),
+            };
+            let frame = match frame {
+                Some(frame) => frame,
+                None => match this.poll_source(cx) {
+                    Poll::Pending => return this.poll_limits(cx),
+                    Poll::Ready(Ok(Some(frame))) => frame,
+                    Poll::Ready(Ok(None)) => {
+                        this.finish();
+                        return Poll::Ready(None);
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+                },
+            };
+            if frame.is_trailers() {
+                if let Some(end) = &this.end {
+                    end.0
+                        .note_trailers(frame.trailers_ref().unwrap_or(&HeaderMap::new()));
+                }
+                if this.drop_trailers {
+                    continue;
+                }
+            } else if let Some(pace) = &mut this.pace {
+                pace.waiting = Some(frame);
+                continue;
+            }
+            return this.pass(frame);
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Done => true,
-            Source::Full(bytes) => bytes.is_empty(),
-            Source::Upstream(body) => body.is_end_stream(),
+        if self
+            .pace
+            .as_ref()
+            .is_some_and(|pace| pace.waiting.is_some())
+        {
+            return false;
+        }
+        match (&self.source, &self.pipeline) {
+            (Source::Done, None) => true,
+            (Source::Done, Some(pipeline)) => self.end.is_none() || pipeline.is_done(),
+            (Source::Full(bytes), _) => bytes.is_empty(),
+            (Source::Upstream(body), None) => body.is_end_stream(),
+            (Source::Upstream(_), Some(pipeline)) => pipeline.is_done(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.pipeline.is_some() {
+            return SizeHint::default();
+        }
         match &self.source {
             Source::Done => SizeHint::with_exact(0),
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),

@@ -83,6 +83,8 @@ pub(crate) struct Connection {
     pub(crate) tunnel: RefCell<Option<Tunnel>>,
     /// Tells the watcher that something is to be waited for.
     pub(crate) watch: Notify,
+    /// What filters keep for as long as the connection lasts.
+    kept: RefCell<Vec<(usize, Rc<dyn std::any::Any>)>>,
 }
 
 impl Connection {
@@ -114,6 +116,7 @@ impl Connection {
             keeps_heads: Cell::new(true),
             tunnel: RefCell::new(None),
             watch: Notify::new(),
+            kept: RefCell::default(),
         });
         (connection, drain)
     }
@@ -173,6 +176,18 @@ impl Connection {
         }
     }
 
+    /// What is kept with the connection under this key, made where it is not there.
+    pub(crate) fn kept<T: 'static>(&self, key: usize, make: impl FnOnce() -> T) -> Rc<T> {
+        let mut kept = self.kept.borrow_mut();
+        let known = kept.iter().find(|(known, _)| *known == key);
+        if let Some(Ok(value)) = known.map(|(_, value)| value.clone().downcast()) {
+            return value;
+        }
+        let value = Rc::new(make());
+        kept.push((key, value.clone()));
+        value
+    }
+
     /// Asks the connection to end.
     pub(crate) fn end(&self, how: Ending) {
         self.ending.set(how);
@@ -207,7 +222,7 @@ impl Settings {
             info.tls.as_ref(),
         );
         let mut request_fields = manager.fields.request_headers.clone();
-        let mut keeps_headers = manager.recorded;
+        let mut keeps_headers = manager.recorded || manager.local_reply.is_some();
         if let Some(table) = &routes {
             keeps_headers |= table.has_response_formats();
             crate::manager::merge(&mut request_fields, table.response_format_fields());

@@ -3,6 +3,7 @@
 //! [`handle`]; `docs/life-of-a-request.md` follows it.
 
 mod accept;
+mod redirect;
 mod respond;
 
 use std::future::Future;
@@ -20,19 +21,22 @@ use meltemi_upstream::ResponseBody;
 
 use crate::body::ProxyBody;
 use crate::connection::Connection;
-use crate::deadline::Deadlines;
-use crate::filter::{Decision, HttpFilter as _, RequestContext};
+use crate::deadline::{Deadlines, Expired};
+use crate::filter::chain::{self, Continue, Outcome, Pause};
 use crate::head::RequestHead;
 use crate::headers::forwarded::{self, Surroundings};
-use crate::headers::names;
 use crate::headers::scan::Seen;
-use crate::route::{Action, Route, RouteIndex, RouteMatch, location};
-use crate::router::reply::{Author, LocalReply};
+use crate::headers::{names, parse_number};
+use crate::request_body::{GatherError, RequestSource};
+use crate::route::{Action, RequestView, Route, RouteIndex, RouteMatch, location};
+use crate::router::hash::{self, Hashed};
+use crate::router::reply::LocalReply;
 use crate::router::{self, Forwarding, timeout::stream_duration};
 use crate::stream::{Stream, StreamEnd};
 use crate::upgrade::{self, Offer};
 
 use accept::{Refusal, accept};
+use redirect::{Original, Redirects};
 use respond::{answer, finish};
 
 /// A stream that gets no response but a reset.
@@ -48,11 +52,32 @@ struct Caller {
     unread: bool,
 }
 
-/// A request being served: answered at once, or on its way upstream. Small, because codecs
-/// move it about.
+/// A request being served: answered at once, on its way upstream, or waiting for a filter first.
+/// Small, because codecs move it about.
 pub(crate) enum Exchange<F> {
     Answered(Option<Box<Response<ProxyBody>>>),
     Forwarded(Pin<Box<F>>),
+    Paused(Paused),
+}
+
+/// A request that waits for a filter, and all that follows.
+type Paused = Pin<Box<dyn Future<Output = Response<ProxyBody>>>>;
+
+/// A request on its way through the filters.
+struct Pass {
+    end: StreamEnd,
+    head: RequestHead,
+    body: RequestSource,
+    /// Whose turn it is.
+    at: usize,
+    matched: RouteMatch,
+    deadlines: Deadlines,
+    caller: Caller,
+    protocol: Protocol,
+    /// Headers that overrule the route may be there.
+    commands: bool,
+    /// Redirections of upstreams that were followed.
+    redirects: Redirects,
 }
 
 /// A request that goes upstream.
@@ -62,6 +87,14 @@ struct Pending {
     deadlines: Deadlines,
     offer: Option<Offer>,
     caller: Caller,
+    /// The head before the router changed it, where a redirection may be followed.
+    original: Option<Box<Original>>,
+}
+
+/// What is known before somebody is waited for.
+enum Begun {
+    Ready(Pending),
+    Paused(Box<Pass>, Pause),
 }
 
 impl<F> Future for Exchange<F>
@@ -76,6 +109,7 @@ where
                 Poll::Ready(response.take().map(|response| *response).ok_or(Reset))
             }
             Self::Forwarded(forwarded) => forwarded.as_mut().poll(cx).map(Ok),
+            Self::Paused(paused) => paused.as_mut().poll(cx).map(Ok),
         }
     }
 }
@@ -87,27 +121,108 @@ pub(crate) fn handle(
 ) -> Exchange<impl Future<Output = Response<ProxyBody>> + use<>> {
     match begin(connection, request) {
         Err(response) => Exchange::Answered(Some(response)),
-        Ok(mut pending) => Exchange::Forwarded(Box::pin(async move {
-            let result = pending.forwarding.run(&mut pending.deadlines).await;
-            match result {
-                Ok(response) => pending.finish(response),
-                Err(reply) => {
-                    let Pending {
-                        end, mut caller, ..
-                    } = pending;
-                    caller.unread = end.0.request_done.get().is_none();
-                    answer(end, *reply, None, &caller)
-                }
-            }
-        })),
+        Ok(Begun::Ready(pending)) => Exchange::Forwarded(Box::pin(forward(pending))),
+        Ok(Begun::Paused(pass, pause)) => Exchange::Paused(wait(pass, pause)),
     }
+}
+
+/// Sends a request upstream and gives what comes back.
+async fn forward(mut pending: Pending) -> Response<ProxyBody> {
+    let result = pending.forwarding.run(&mut pending.deadlines).await;
+    match result {
+        Ok(response) if pending.original.is_some() => match redirect::follow(pending, response) {
+            Ok(again) => again.await,
+            Err((pending, response)) => pending.finish(response),
+        },
+        Ok(response) => pending.finish(response),
+        Err(reply) => {
+            let Pending {
+                end, mut caller, ..
+            } = pending;
+            caller.unread = end.0.request_done.get().is_none();
+            answer(end, *reply, None, &caller)
+        }
+    }
+}
+
+/// Waits for a filter, lets the others look, and so on.
+fn wait(mut pass: Box<Pass>, mut pause: Pause) -> Paused {
+    Box::pin(async move {
+        loop {
+            let stream = pass.end.0.clone();
+            let Pass {
+                deadlines, body, ..
+            } = &mut *pass;
+            deadlines.changed(&stream);
+            let how = match pause {
+                Pause::Body(limit) => match deadlines.race(&stream, body.gather(limit)).await {
+                    Ok(Ok(())) => Ok(Continue::WholeBody),
+                    Ok(Err(error)) => Err(not_gathered(&stream, &error)),
+                    Err(expired) => Err(too_late(&stream, expired)),
+                },
+                Pause::Filter(waiting) => match deadlines.race(&stream, waiting).await {
+                    Ok(resume) => Ok(Continue::Resume(resume)),
+                    Err(expired) => Err(too_late(&stream, expired)),
+                },
+            };
+            let outcome = match how {
+                Ok(how) => pass.advance(how),
+                Err(reply) => Outcome::Reply(reply),
+            };
+            match outcome {
+                Outcome::Pause(next) => pause = next,
+                Outcome::Reply(reply) => return pass.answer(*reply),
+                Outcome::Done => match pass.conclude() {
+                    Ok(pending) => return forward(pending).await,
+                    Err(response) => return *response,
+                },
+            }
+        }
+    })
+}
+
+/// The answer to a request whose body was not to be had as a whole.
+fn not_gathered(stream: &Stream, error: &GatherError) -> Box<LocalReply> {
+    match error {
+        GatherError::TooLarge => {
+            let worker = stream.connection.worker.worker;
+            let stats = stream.settings.manager.stats.shard(worker);
+            stats.downstream_rq_too_large.inc();
+            LocalReply::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "Payload Too Large",
+                "request_payload_too_large",
+                ResponseFlags::NONE,
+            )
+        }
+        GatherError::Broken => LocalReply::new(
+            StatusCode::BAD_REQUEST,
+            "Bad Request",
+            "http1.codec_error",
+            ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR,
+        ),
+    }
+    .closing()
+}
+
+/// The answer to a request that ran into a limit while it waited.
+fn too_late(stream: &Stream, expired: Expired) -> Box<LocalReply> {
+    let worker = stream.connection.worker.worker;
+    let stats = stream.settings.manager.stats.shard(worker);
+    match expired {
+        Expired::Idle => stats.downstream_rq_idle_timeout.inc(),
+        Expired::Duration => stats.downstream_rq_max_duration_reached.inc(),
+        Expired::Request => stats.downstream_rq_timeout.inc(),
+        Expired::Route | Expired::PerTry | Expired::PerTryIdle => {}
+    }
+    router::expired_reply(expired, stream.request_done.get().is_some(), false)
 }
 
 /// Everything up to the point where somebody is waited for. An error is the response.
 fn begin(
     connection: &Rc<Connection>,
     request: Request<Incoming>,
-) -> Result<Pending, Box<Response<ProxyBody>>> {
+) -> Result<Begun, Box<Response<ProxyBody>>> {
     let protocol = match request.version() {
         Version::HTTP_2 => Protocol::Http2,
         Version::HTTP_10 | Version::HTTP_09 => Protocol::Http10,
@@ -127,6 +242,7 @@ fn begin(
         bodiless: parts.method == Method::HEAD,
         unread: !body.is_end_stream(),
     };
+    stream.set_grpc(caller.grpc);
     let mut head = match accept(&stream, parts, protocol, seen) {
         Ok(head) => head,
         Err(refused) => {
@@ -134,26 +250,118 @@ fn begin(
             return Err(Box::new(answer(end, *reply, head.as_ref(), &caller)));
         }
     };
-    let commands = prepare(&stream, &mut head, seen);
-    let mut deadlines = Deadlines::default();
-    let index = match decide(&stream, &mut head, &mut deadlines) {
-        Ok(index) => index,
+    let commands = match prepare(&stream, &mut head, seen) {
+        Ok(commands) => commands,
         Err(reply) => return Err(Box::new(answer(end, *reply, Some(&head), &caller))),
     };
-    let offer = head
-        .extensions
-        .remove::<OnUpgrade>()
-        .filter(|_| head.upgrade.is_some() || head.path.is_none())
-        .map(|on_upgrade| Offer::new(on_upgrade, &head, protocol));
-    match router::prepare(&stream, index, head, body, &mut deadlines, commands) {
-        Ok(forwarding) => Ok(Pending {
+    let mut deadlines = Deadlines::default();
+    let matched = find_route(&stream, &head, &mut deadlines);
+    let mut pass = Pass {
+        body: RequestSource::new(body, &stream),
+        end,
+        head,
+        at: 0,
+        matched,
+        deadlines,
+        caller,
+        protocol,
+        commands,
+        redirects: Redirects::default(),
+    };
+    if let Err(reply) = pass.check_upgrade() {
+        return Err(Box::new(pass.answer(*reply)));
+    }
+    if stream.settings.manager.filters.is_empty() {
+        return pass.conclude().map(Begun::Ready);
+    }
+    match pass.advance(Continue::Next) {
+        Outcome::Done => pass.conclude().map(Begun::Ready),
+        Outcome::Reply(reply) => Err(Box::new(pass.answer(*reply))),
+        Outcome::Pause(pause) => Ok(Begun::Paused(Box::new(pass), pause)),
+    }
+}
+
+impl Pass {
+    /// Lets the filters look at the request from where they are.
+    fn advance(&mut self, how: Continue) -> Outcome {
+        let stream = self.end.0.clone();
+        chain::request(&stream, &mut self.head, &mut self.body, &mut self.at, how)
+    }
+
+    /// Refuses an upgrade that is not allowed.
+    fn check_upgrade(&self) -> Result<(), Box<LocalReply>> {
+        let stream = &self.end.0;
+        let settings = &stream.settings;
+        let route = stream.route_settings();
+        let nowhere = self.head.path.is_none() && !matches!(self.matched, RouteMatch::Route(_));
+        if nowhere || upgrade::is_allowed(&self.head, &settings.manager.config, route.target()) {
+            return Ok(());
+        }
+        let stats = settings
+            .manager
+            .stats
+            .shard(stream.connection.worker.worker);
+        stats.downstream_rq_ws_on_non_ws_route.inc();
+        let reply = LocalReply::new(
+            StatusCode::FORBIDDEN,
+            "",
+            "upgrade_failed",
+            ResponseFlags::NONE,
+        );
+        Err(reply.closing())
+    }
+
+    /// The answer of our own.
+    fn answer(self, reply: LocalReply) -> Response<ProxyBody> {
+        let Self {
             end,
-            forwarding,
-            deadlines,
-            offer,
+            head,
+            mut caller,
+            ..
+        } = self;
+        caller.unread = end.0.request_done.get().is_none();
+        answer(end, reply, Some(&head), &caller)
+    }
+
+    /// What follows the filters: the router, or an answer of the route's own.
+    fn conclude(self) -> Result<Pending, Box<Response<ProxyBody>>> {
+        let mut pass = self;
+        let stream = pass.end.0.clone();
+        if std::mem::take(&mut stream.facts.borrow_mut().notes.reroute) {
+            pass.matched = find_route(&stream, &pass.head, &mut pass.deadlines);
+        }
+        let index = match decide(&stream, &pass.head, pass.matched) {
+            Ok(index) => index,
+            Err(reply) => return Err(Box::new(pass.answer(*reply))),
+        };
+        let Self {
+            end,
+            mut head,
+            body,
+            mut deadlines,
             caller,
-        }),
-        Err(reply) => Err(Box::new(answer(end, *reply, None, &caller))),
+            protocol,
+            commands,
+            redirects,
+            ..
+        } = pass;
+        let original = redirect::original(&stream, index, &head, commands, redirects);
+        let offer = head
+            .extensions
+            .remove::<OnUpgrade>()
+            .filter(|_| head.upgrade.is_some() || head.path.is_none())
+            .map(|on_upgrade| Offer::new(on_upgrade, &head, protocol));
+        match router::prepare(&stream, index, head, body, &mut deadlines, commands) {
+            Ok(forwarding) => Ok(Pending {
+                end,
+                forwarding,
+                deadlines,
+                offer,
+                caller,
+                original,
+            }),
+            Err(reply) => Err(Box::new(answer(end, *reply, None, &caller))),
+        }
     }
 }
 
@@ -166,6 +374,7 @@ impl Pending {
             deadlines,
             offer,
             caller,
+            original: _,
         } = self;
         finish(end, response, deadlines, offer, &caller)
     }
@@ -173,7 +382,11 @@ impl Pending {
 
 /// Makes the headers what filters may see. Returns whether headers that overrule the route may
 /// be among them.
-fn prepare(stream: &Rc<Stream>, head: &mut RequestHead, seen: Seen) -> bool {
+fn prepare(
+    stream: &Rc<Stream>,
+    head: &mut RequestHead,
+    seen: Seen,
+) -> Result<bool, Box<LocalReply>> {
     let connection = &stream.connection;
     let settings = &stream.settings;
     let client = forwarded::prepare(
@@ -188,84 +401,118 @@ fn prepare(stream: &Rc<Stream>, head: &mut RequestHead, seen: Seen) -> bool {
             upgrade: head.upgrade.is_some(),
         },
     );
-    head.secure = head.headers.get(names::X_FORWARDED_PROTO) == Some(&names::HTTPS);
+    head.secure = match settings.manager.config.scheme {
+        ir::SchemeOverride::None => {
+            head.headers.get(names::X_FORWARDED_PROTO) == Some(&names::HTTPS)
+        }
+        ir::SchemeOverride::Http => false,
+        ir::SchemeOverride::Https => true,
+    };
+    if let Some(status) = client.reject {
+        let worker = connection.worker.worker;
+        let stats = settings.manager.stats.shard(worker);
+        stats.downstream_rq_rejected_via_ip_detection.inc();
+        let details = "rejected_via_ip_detection";
+        return Err(LocalReply::new(status, "", details, ResponseFlags::NONE));
+    }
+    stream.mutate(&settings.manager.early, head);
     let mut facts = stream.facts.borrow_mut();
     facts.internal = client.internal;
     if client.address != connection.info.remote {
         facts.client = Some(client.address);
     }
-    client.internal && seen.any(Seen::ENVOY)
+    Ok(client.internal && seen.any(Seen::ENVOY))
 }
 
-/// Finds the route, chooses its cluster, asks the filters. An error is the answer, unless the
-/// request is to be forwarded.
-fn decide(
-    stream: &Rc<Stream>,
-    head: &mut RequestHead,
-    deadlines: &mut Deadlines,
-) -> Result<RouteIndex, Box<LocalReply>> {
-    let settings = stream.settings.clone();
-    let manager = &settings.manager;
-    let config = &manager.config;
+/// Finds the route and chooses its cluster.
+fn find_route(stream: &Rc<Stream>, head: &RequestHead, deadlines: &mut Deadlines) -> RouteMatch {
+    let settings = &stream.settings;
+    let config = &settings.manager.config;
     let table = settings.routes.as_deref();
+    let mut facts = stream.facts.borrow_mut();
+    let facts = &mut *facts;
     let matched = table.map_or(RouteMatch::None, |table| {
-        table.route(&head.view(stream.random))
+        let tls = stream.connection.info.tls.as_ref();
+        table.route(&RequestView {
+            internal: facts.internal,
+            client_certificate: tls
+                .map_or((false, false), |tls| (tls.peer_presented, tls.verified)),
+            metadata: facts.notes.shared().map(|shared| &shared.metadata),
+            ..head.view(stream.random)
+        })
     });
+    facts.route = None;
+    facts.cluster_at = None;
+    facts.cluster = None;
     let route = match (table, matched) {
-        (Some(table), RouteMatch::Route(index)) => Some((index, table.entry(index))),
+        (Some(table), RouteMatch::Route(index)) => {
+            facts.route = Some(index);
+            Some(table.entry(index))
+        }
         _ => None,
     };
-    let target = route.and_then(|(_, route)| route.target());
-    if let (Some((index, _)), Some((config, target))) = (route, target) {
-        let at = target.choose(stream.random);
-        let mut facts = stream.facts.borrow_mut();
-        facts.route = Some(index);
+    let target = route.and_then(Route::target);
+    if let Some((config, target)) = target {
+        let at = match &config.weighted_by {
+            ir::WeightedBy::Random => target.choose(stream.random),
+            ir::WeightedBy::Header(name) => {
+                let asked = parse_number(head.headers.get(name));
+                target.choose(asked.unwrap_or(stream.random))
+            }
+            ir::WeightedBy::Hash => {
+                let around = Hashed::new(stream, facts);
+                let hash = hash::of_request(&target.hash, head, &around).hash;
+                target.choose(hash.unwrap_or(stream.random))
+            }
+        };
         facts.cluster_at = Some(at);
-        facts.cluster = config
+        let name = config
             .clusters
             .get(at)
-            .and_then(|choice| stream.connection.worker.pools.cluster(&choice.name));
-    } else if let Some((index, _)) = route {
-        stream.facts.borrow_mut().route = Some(index);
+            .and_then(|choice| match &choice.name {
+                ir::ClusterName::Named(name) => Some(&**name),
+                ir::ClusterName::Header(name) => head.headers.get(name)?.to_str().ok(),
+            });
+        facts.cluster = name.and_then(|name| stream.connection.worker.pools.cluster(name));
     }
     deadlines.idle = target
         .and_then(|(config, _)| config.idle_timeout)
         .unwrap_or(config.stream_idle_timeout);
     deadlines.duration = stream_duration(config, target.map(|(config, _)| config), &head.headers);
     deadlines.request = config.request_timeout;
-    let stats = manager.stats.shard(stream.connection.worker.worker);
-    if matches!(matched, RouteMatch::RequireTls { .. }) {
-        stats.rq_total.inc();
-        stats.rq_direct_response.inc();
-        let location = format!("https://{}{}", head.authority(), head.path());
-        let status = StatusCode::MOVED_PERMANENTLY;
-        return Err(LocalReply::redirect(status, &location, "direct_response"));
-    }
-    let nowhere = head.path.is_none() && route.is_none();
-    if !nowhere && !upgrade::is_allowed(head, config, target.map(|(config, _)| config)) {
-        stats.downstream_rq_ws_on_non_ws_route.inc();
-        let reply = LocalReply::new(
-            StatusCode::FORBIDDEN,
-            "",
-            "upgrade_failed",
-            ResponseFlags::NONE,
-        );
-        return Err(reply.closing());
-    }
-    if !manager.filters.is_empty() {
-        ask_filters(
-            stream,
-            head,
-            target.and_then(|(_, target)| target.cors.as_deref()),
-        )?;
-    }
+    matched
+}
+
+/// Where a request goes that all filters have let pass. An error is the answer, unless it is to
+/// be forwarded.
+fn decide(
+    stream: &Rc<Stream>,
+    head: &RequestHead,
+    matched: RouteMatch,
+) -> Result<RouteIndex, Box<LocalReply>> {
+    let settings = &stream.settings;
+    let stats = settings
+        .manager
+        .stats
+        .shard(stream.connection.worker.worker);
     stats.rq_total.inc();
-    let Some((index, route)) = route else {
-        stats.no_route.inc();
-        let reply = LocalReply::route_not_found();
-        return Err(if nowhere { reply.closing() } else { reply });
+    let index = match matched {
+        RouteMatch::Route(index) => index,
+        RouteMatch::RequireTls { .. } => {
+            stats.rq_direct_response.inc();
+            let location = format!("https://{}{}", head.authority(), head.path());
+            let status = StatusCode::MOVED_PERMANENTLY;
+            return Err(LocalReply::redirect(status, &location, "direct_response"));
+        }
+        RouteMatch::None => {
+            stats.no_route.inc();
+            let reply = LocalReply::route_not_found();
+            let nowhere = head.path.is_none();
+            return Err(if nowhere { reply.closing() } else { reply });
+        }
     };
-    match own_answer(stream, head, route) {
+    let table = settings.routes.as_ref().expect("the route is the table's");
+    match own_answer(stream, head, table.entry(index)) {
         None => Ok(index),
         Some(reply) => Err(reply),
     }
@@ -295,34 +542,4 @@ fn own_answer(stream: &Rc<Stream>, head: &RequestHead, route: &Route) -> Option<
         }
         _ => return None,
     })
-}
-
-fn ask_filters(
-    stream: &Rc<Stream>,
-    head: &mut RequestHead,
-    cors: Option<&ir::Cors>,
-) -> Result<(), Box<LocalReply>> {
-    let facts = &mut *stream.facts.borrow_mut();
-    let mut context = RequestContext {
-        method: &head.method,
-        headers: &mut head.headers,
-        connection: &stream.connection.info,
-        cors,
-        cluster_metadata: facts
-            .cluster
-            .as_ref()
-            .map(|cluster| &cluster.config().metadata),
-        worker: &stream.connection.worker,
-        notes: &mut facts.notes,
-    };
-    for filter in &stream.settings.manager.filters {
-        if let Decision::Reply(answer) = filter.on_request(&mut context) {
-            let mut reply = LocalReply::new(answer.status, "", answer.details, ResponseFlags::NONE);
-            reply.headers = answer.headers;
-            reply.body = answer.body;
-            reply.by = Author::Filter;
-            return Err(reply);
-        }
-    }
-    Ok(())
 }

@@ -140,6 +140,9 @@ impl RequestHead {
             path: self.path(),
             headers: &self.headers,
             random,
+            internal: false,
+            client_certificate: (false, false),
+            metadata: None,
         }
     }
 

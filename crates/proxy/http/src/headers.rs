@@ -3,6 +3,7 @@
 //! client certificates, request ids, hop-by-hop headers.
 
 pub(crate) mod client_cert;
+pub(crate) mod cookie;
 pub(crate) mod forwarded;
 pub(crate) mod names;
 pub(crate) mod request_id;

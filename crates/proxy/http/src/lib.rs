@@ -12,6 +12,7 @@ mod exchange;
 mod filter;
 mod head;
 mod headers;
+mod local_reply;
 mod manager;
 mod mutation;
 mod path;
@@ -26,7 +27,7 @@ mod worker;
 
 pub use body::{BrokenOff, ProxyBody};
 pub use connection::ConnectionContext;
-pub use filter::{Decision, FilterReply, HttpFilter, Notes, RequestContext, ResponseContext};
+pub use local_reply::LocalReplyError;
 pub use manager::{ConnectionManager, HttpShared, ManagerError};
 pub use mutation::{Mutation, MutationError};
 pub use path::{NormalPath, normalize};

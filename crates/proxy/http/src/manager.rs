@@ -11,8 +11,10 @@ use meltemi_telemetry::{
     RecordFields, Sharded, StatsRegistry,
 };
 
-use crate::filter::Filter;
+use crate::filter::{Entry, Filter, FilterParts};
 use crate::headers::names;
+use crate::local_reply::{LocalReplies, LocalReplyError};
+use crate::mutation::{Mutation, MutationError};
 use crate::route::{RouteError, RouteSlot, RouteTable, RouteTables};
 
 /// What connection managers are made with.
@@ -40,6 +42,20 @@ pub enum ManagerError {
     /// The route configuration in place is wrong.
     #[error("route_config.{0}")]
     Routes(#[from] RouteError),
+    /// The answers of our own cannot be reworded.
+    #[error("local_reply_config: {0}")]
+    LocalReply(#[from] LocalReplyError),
+    /// The early changes to headers are wrong.
+    #[error("early_header_mutation_extensions: {0}")]
+    Early(MutationError),
+    /// A filter's settings are wrong.
+    #[error("http_filters[{index}].typed_config: {source}")]
+    Filter {
+        /// Which one.
+        index: usize,
+        /// Why.
+        source: MutationError,
+    },
 }
 
 /// A connection manager in service.
@@ -48,7 +64,7 @@ pub struct ConnectionManager {
     pub(crate) routes: Routes,
     pub(crate) logs: Box<[AccessLogger]>,
     /// The filters but the router.
-    pub(crate) filters: Box<[Filter]>,
+    pub(crate) filters: Box<[Entry]>,
     pub(crate) suppress_envoy_headers: bool,
     pub(crate) stats: Arc<Sharded<HttpStats>>,
     pub(crate) listener_stats: Arc<Sharded<ListenerHttpStats>>,
@@ -57,6 +73,10 @@ pub struct ConnectionManager {
     pub(crate) fields: RecordFields,
     /// Somebody reads the record of a finished stream.
     pub(crate) recorded: bool,
+    /// How answers of our own are reworded.
+    pub(crate) local_reply: Option<LocalReplies>,
+    /// Changes to a request's headers before anything looks at them.
+    pub(crate) early: Mutation,
 }
 
 /// Where routes come from.
@@ -88,11 +108,21 @@ impl ConnectionManager {
             ir::RouteSource::Inline(table) => Routes::Inline(Arc::new(RouteTable::new(table)?)),
             ir::RouteSource::Rds(name) => Routes::Discovered(shared.routes.slot(name)),
         };
-        let filters: Box<[Filter]> = config
-            .filters
-            .iter()
-            .filter_map(|filter| Filter::new(&filter.kind))
-            .collect();
+        let parts = FilterParts {
+            stats: &shared.stats,
+            stat_prefix: &config.stat_prefix,
+        };
+        let mut filters = Vec::new();
+        for (index, filter) in config.filters.iter().enumerate() {
+            let made = Filter::new(&filter.kind, &parts);
+            let made = made.map_err(|source| ManagerError::Filter { index, source })?;
+            filters.extend(made.map(|made| Entry {
+                name: filter.name.as_str().into(),
+                disabled: filter.disabled,
+                filter: made,
+            }));
+        }
+        let wants_record = filters.iter().any(|entry| entry.filter.wants_record());
         let suppress_envoy_headers = config.filters.iter().any(|filter| {
             matches!(
                 filter.kind,
@@ -101,12 +131,18 @@ impl ConnectionManager {
                 }
             )
         });
-        let fields = fields(&logs, filters.iter().any(Filter::wants_record));
+        let mut fields = fields(&logs, wants_record);
+        let local_reply = config.local_reply.as_deref();
+        let local_reply = local_reply.map(LocalReplies::new).transpose()?;
+        if let Some(replies) = &local_reply {
+            fields.merge(replies.fields());
+        }
+        let early = Mutation::ordered(&config.early_mutations).map_err(ManagerError::Early)?;
         Ok(Arc::new(Self {
-            recorded: !logs.is_empty() || filters.iter().any(Filter::wants_record),
+            recorded: !logs.is_empty() || wants_record,
             routes,
             logs,
-            filters,
+            filters: filters.into(),
             suppress_envoy_headers,
             stats: shared.stats.http(&config.stat_prefix),
             listener_stats: shared.stats.listener_http(listener, &config.stat_prefix),
@@ -116,6 +152,8 @@ impl ConnectionManager {
                 config.server_name.clone()
             },
             fields,
+            local_reply,
+            early,
             config,
         }))
     }

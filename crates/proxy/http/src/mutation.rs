@@ -1,15 +1,19 @@
-//! Changes to headers that the configuration asks for, compiled: removals, then additions
-//! whose values are literal or made by a format. Routes hold them; the router applies them.
+//! Changes to headers that the configuration asks for, compiled: removals, and additions whose
+//! values are literal or made by a format. Routes and filters hold and apply them.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use meltemi_ir as ir;
 use meltemi_telemetry::{FormatError, Formatter, StreamRecord};
 
-/// Compiled header changes of one scope.
+/// Compiled header changes of one scope, in order.
 #[derive(Debug)]
-pub struct Mutation {
-    remove: Vec<HeaderName>,
-    add: Vec<Addition>,
+pub struct Mutation(Vec<Step>);
+
+#[derive(Debug)]
+enum Step {
+    Remove(HeaderName),
+    RemoveMatching(ir::StringMatch),
+    Add(Addition),
 }
 
 #[derive(Debug)]
@@ -65,31 +69,51 @@ impl Mutation {
     /// When a value is no valid format.
     pub fn new(config: &ir::HeaderMutation) -> Result<Self, MutationError> {
         let ir::HeaderMutation { remove, add } = config;
-        let add = add
-            .iter()
-            .enumerate()
-            .map(|(index, addition)| {
-                Addition::new(addition).map_err(|source| MutationError::Format { index, source })
+        let mut steps: Vec<_> = remove.iter().cloned().map(Step::Remove).collect();
+        for (index, addition) in add.iter().enumerate() {
+            steps.push(Step::Add(Addition::compile(addition, index)?));
+        }
+        Ok(Self(steps))
+    }
+
+    /// Compiles changes that are made one after the other.
+    ///
+    /// # Errors
+    /// When a value is no valid format.
+    pub fn ordered(edits: &[ir::HeaderEdit]) -> Result<Self, MutationError> {
+        let step = |(index, edit): (usize, &ir::HeaderEdit)| {
+            Ok(match edit {
+                ir::HeaderEdit::Remove(name) => Step::Remove(name.clone()),
+                ir::HeaderEdit::RemoveMatching(matcher) => Step::RemoveMatching(matcher.clone()),
+                ir::HeaderEdit::Append(addition) => Step::Add(Addition::compile(addition, index)?),
             })
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            remove: remove.clone(),
-            add,
+        };
+        let steps: Result<_, _> = edits.iter().enumerate().map(step).collect();
+        steps.map(Self)
+    }
+
+    /// Whether it changes nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn additions(&self) -> impl Iterator<Item = &Addition> {
+        self.0.iter().filter_map(|step| match step {
+            Step::Add(addition) => Some(addition),
+            Step::Remove(_) | Step::RemoveMatching(_) => None,
         })
     }
 
     /// Whether a value is made by a format, so that [`Self::apply`] needs a record.
     pub(crate) fn needs_record(&self) -> bool {
-        self.add
-            .iter()
+        self.additions()
             .any(|addition| matches!(addition.value, Source::Format(_)))
     }
 
     /// The request's headers that formats mention, if there are formats.
     pub(crate) fn format_fields(&self) -> Option<impl Iterator<Item = &HeaderName>> {
         self.needs_record().then(|| {
-            self.add
-                .iter()
+            self.additions()
                 .filter_map(|addition| match &addition.value {
                     Source::Format(formatter) => Some(&formatter.fields().request_headers),
                     Source::Literal(_) => None,
@@ -101,8 +125,7 @@ impl Mutation {
     /// The values that formats make of the record, in order, for [`Self::apply`].
     pub(crate) fn values(&self, record: &StreamRecord<'_>) -> Vec<Option<HeaderValue>> {
         let mut text = Vec::new();
-        self.add
-            .iter()
+        self.additions()
             .filter_map(|addition| match &addition.value {
                 Source::Literal(_) => None,
                 Source::Format(formatter) => {
@@ -122,11 +145,19 @@ impl Mutation {
         pseudo: &mut impl PseudoHeaders,
         values: Vec<Option<HeaderValue>>,
     ) {
-        for name in &self.remove {
-            headers.remove(name);
-        }
         let mut values = values.into_iter();
-        for addition in &self.add {
+        for step in &self.0 {
+            let addition = match step {
+                Step::Remove(name) => {
+                    headers.remove(name);
+                    continue;
+                }
+                Step::RemoveMatching(matcher) => {
+                    remove_matching(headers, matcher);
+                    continue;
+                }
+                Step::Add(addition) => addition,
+            };
             let value = match &addition.value {
                 Source::Literal(value) => Some(value.clone()),
                 Source::Format(_) => values.next().flatten(),
@@ -140,7 +171,22 @@ impl Mutation {
     }
 }
 
+fn remove_matching(headers: &mut HeaderMap, matcher: &ir::StringMatch) {
+    let names: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| matcher.matches(name.as_str()))
+        .cloned()
+        .collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
 impl Addition {
+    fn compile(config: &ir::HeaderAppend, index: usize) -> Result<Self, MutationError> {
+        Self::new(config).map_err(|source| MutationError::Format { index, source })
+    }
+
     fn new(config: &ir::HeaderAppend) -> Result<Self, FormatError> {
         let ir::HeaderAppend {
             name,

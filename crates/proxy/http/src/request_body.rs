@@ -1,7 +1,9 @@
-//! The body of a request on its way upstream: counted as it passes, and kept for another try
-//! where one may come, as long as it is not too large.
+//! The body of a request on its way upstream: counted as it passes, changed where filters ask for
+//! it, copied where a mirror is to get it too, and kept for another try where one may come, as
+//! long as it is not too large.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -12,6 +14,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use meltemi_upstream::{BodyError, UpstreamBody};
 
+use crate::filter::BodyTransform;
+use crate::filter::transform::Pipeline;
 use crate::stream::Stream;
 
 /// Where the bodies of a request's tries come from.
@@ -19,21 +23,47 @@ pub(crate) enum RequestBody {
     /// There is none.
     Empty,
     /// It can be sent once; none when it has been.
-    Once(Option<Counted>),
+    Once(Option<RequestSource>),
     /// It can be sent again.
     Replay(Rc<RefCell<Replay>>),
 }
 
-/// A body that counts what passes.
-pub(crate) struct Counted {
-    incoming: Incoming,
+/// A request's body as it comes.
+pub(crate) struct RequestSource {
+    /// None where all has come before.
+    incoming: Option<Incoming>,
     drop_trailers: bool,
     stream: Rc<Stream>,
+    /// What filters and mirrors have to do with it.
+    extra: Option<Box<Extra>>,
+}
+
+/// What filters and mirrors have to do with a body.
+#[derive(Default)]
+struct Extra {
+    /// What has come before the request went on.
+    early: VecDeque<Frame<Bytes>>,
+    /// All has come before the request went on.
+    whole: bool,
+    pipeline: Option<Box<Pipeline>>,
+    copies: Vec<CopySender>,
+}
+
+/// Where a copy of a body goes.
+pub(crate) type CopySender = Box<dyn FnMut(Option<&Frame<Bytes>>)>;
+
+/// Why a body is not at hand as a whole.
+#[derive(Debug)]
+pub(crate) enum GatherError {
+    /// It has more bytes than allowed.
+    TooLarge,
+    /// It broke off.
+    Broken,
 }
 
 /// A body and what has passed of it.
 pub(crate) struct Replay {
-    source: Counted,
+    source: RequestSource,
     kept: Vec<Kept>,
     bytes: usize,
     limit: usize,
@@ -47,6 +77,15 @@ pub(crate) struct Replay {
 enum Kept {
     Data(Bytes),
     Trailers(HeaderMap),
+}
+
+impl Kept {
+    fn into_frame(self) -> Frame<Bytes> {
+        match self {
+            Self::Data(data) => Frame::data(data),
+            Self::Trailers(trailers) => Frame::trailers(trailers),
+        }
+    }
 }
 
 /// One try's view of a [`Replay`].
@@ -65,19 +104,14 @@ impl RequestBody {
     /// Takes a request's body. `replay` is how much may be kept for another try; none where
     /// there will be no other.
     pub(crate) fn new(
-        incoming: Incoming,
-        stream: &Rc<Stream>,
+        mut source: RequestSource,
         drop_trailers: bool,
         replay: Option<usize>,
     ) -> Self {
-        if incoming.is_end_stream() {
+        if source.is_end() {
             return Self::Empty;
         }
-        let source = Counted {
-            incoming,
-            drop_trailers,
-            stream: stream.clone(),
-        };
+        source.drop_trailers = drop_trailers;
         match replay {
             None => Self::Once(Some(source)),
             Some(limit) => Self::Replay(Rc::new(RefCell::new(Replay {
@@ -95,6 +129,30 @@ impl RequestBody {
     /// Whether there is no body.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Empty)
+    }
+
+    /// Whether what has been sent of it is kept.
+    pub(crate) fn is_kept(&self) -> bool {
+        matches!(self, Self::Replay(_))
+    }
+
+    /// The body from its beginning, as far as it was kept.
+    pub(crate) fn into_source(self, stream: &Rc<Stream>) -> RequestSource {
+        let kept = match &self {
+            Self::Replay(shared) => std::mem::take(&mut shared.borrow_mut().kept),
+            Self::Empty | Self::Once(_) => Vec::new(),
+        };
+        let early = kept.into_iter().map(Kept::into_frame).collect();
+        RequestSource {
+            incoming: None,
+            drop_trailers: false,
+            stream: stream.clone(),
+            extra: Some(Box::new(Extra {
+                early,
+                whole: true,
+                ..Extra::default()
+            })),
+        }
     }
 
     /// Whether the whole of it can be sent (again) now.
@@ -135,7 +193,180 @@ impl RequestBody {
     }
 }
 
-impl Body for Counted {
+impl RequestSource {
+    /// A request's body.
+    pub(crate) fn new(incoming: Incoming, stream: &Rc<Stream>) -> Self {
+        Self {
+            incoming: Some(incoming),
+            drop_trailers: false,
+            stream: stream.clone(),
+            extra: None,
+        }
+    }
+
+    /// Whether there is nothing of it, or nothing more.
+    pub(crate) fn is_end(&self) -> bool {
+        match &self.extra {
+            None => self.has_all_come(),
+            Some(extra) => extra.is_end(self.has_all_come()),
+        }
+    }
+
+    fn has_all_come(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    /// Adds a change to it, after all others.
+    pub(crate) fn transform(&mut self, stage: Box<dyn BodyTransform>) {
+        let extra = self.extra.get_or_insert_default();
+        match &mut extra.pipeline {
+            Some(pipeline) => pipeline.add(stage),
+            None => extra.pipeline = Pipeline::new(vec![stage]),
+        }
+    }
+
+    /// Copies what passes from now on.
+    pub(crate) fn copy_to(&mut self, copy: CopySender) {
+        self.extra.get_or_insert_default().copies.push(copy);
+    }
+
+    /// Reads it to its end, so many bytes at most.
+    pub(crate) async fn gather(&mut self, limit: usize) -> Result<(), GatherError> {
+        self.extra.get_or_insert_default();
+        while !self.is_whole() {
+            let Some(incoming) = &mut self.incoming else {
+                break;
+            };
+            let frame = std::future::poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx)).await;
+            match frame {
+                None => {
+                    self.stream.request_ended();
+                    self.extra.get_or_insert_default().whole = true;
+                }
+                Some(Err(_)) => return Err(GatherError::Broken),
+                Some(Ok(frame)) => {
+                    self.note(&frame);
+                    let extra = self.extra.get_or_insert_default();
+                    extra.early.push_back(frame);
+                    if self.gathered() > limit {
+                        return Err(GatherError::TooLarge);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_whole(&self) -> bool {
+        self.has_all_come() || self.extra.as_ref().is_some_and(|extra| extra.whole)
+    }
+
+    /// How many bytes have come before the request went on.
+    pub(crate) fn gathered(&self) -> usize {
+        let early = self.extra.iter().flat_map(|extra| &extra.early);
+        early
+            .filter_map(|frame| frame.data_ref())
+            .map(Bytes::len)
+            .sum()
+    }
+
+    /// How much is still to come from the client.
+    fn rest(&self) -> SizeHint {
+        match &self.incoming {
+            Some(incoming) => incoming.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
+    }
+
+    /// Counts what has come.
+    fn note(&self, frame: &Frame<Bytes>) {
+        self.stream.touch();
+        if let Some(data) = frame.data_ref() {
+            let received = &self.stream.bytes_received;
+            received.set(received.get() + data.len() as u64);
+            if self.has_all_come() {
+                self.stream.request_ended();
+            }
+        } else {
+            self.stream.request_ended();
+        }
+    }
+
+    /// What comes next, as the client sends it.
+    fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
+        if let Some(extra) = &mut self.extra {
+            if let Some(frame) = extra.early.pop_front() {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            if extra.whole {
+                return Poll::Ready(None);
+            }
+        }
+        let Some(incoming) = &mut self.incoming else {
+            return Poll::Ready(None);
+        };
+        match Pin::new(incoming).poll_frame(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(None) => {
+                self.stream.request_ended();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                Poll::Ready(Some(Err(BodyError::Source(error.into()))))
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                self.note(&frame);
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    /// What comes next after all changes.
+    fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
+        loop {
+            if let Some(pipeline) = self.pipeline() {
+                if let Some(frame) = pipeline.pop() {
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                if pipeline.has_ended() {
+                    return Poll::Ready(None);
+                }
+            }
+            let Poll::Ready(next) = self.poll_raw(cx) else {
+                return Poll::Pending;
+            };
+            let Some(pipeline) = self.pipeline() else {
+                return Poll::Ready(next);
+            };
+            let pushed = match next {
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(frame)) => pipeline.push(Some(frame)),
+                None => pipeline.push(None),
+            };
+            if let Err(error) = pushed {
+                return Poll::Ready(Some(Err(BodyError::Source(error.into()))));
+            }
+        }
+    }
+
+    fn pipeline(&mut self) -> Option<&mut Pipeline> {
+        self.extra.as_mut()?.pipeline.as_deref_mut()
+    }
+}
+
+type Polled = Option<Result<Frame<Bytes>, BodyError>>;
+
+impl Extra {
+    fn is_end(&self, all_has_come: bool) -> bool {
+        let source = self.early.is_empty() && (self.whole || all_has_come);
+        match &self.pipeline {
+            Some(pipeline) => pipeline.is_done(),
+            None => source,
+        }
+    }
+}
+
+impl Body for RequestSource {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -145,40 +376,57 @@ impl Body for Counted {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         loop {
-            let frame = match Pin::new(&mut this.incoming).poll_frame(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => {
-                    this.stream.request_ended();
-                    return Poll::Ready(None);
-                }
-                Poll::Ready(Some(Err(error))) => {
-                    return Poll::Ready(Some(Err(BodyError::Source(error.into()))));
-                }
-                Poll::Ready(Some(Ok(frame))) => frame,
-            };
-            this.stream.touch();
-            if let Some(data) = frame.data_ref() {
-                let received = &this.stream.bytes_received;
-                received.set(received.get() + data.len() as u64);
-                if this.incoming.is_end_stream() {
-                    this.stream.request_ended();
-                }
+            let polled = if this.extra.is_none() {
+                this.poll_raw(cx)
             } else {
-                this.stream.request_ended();
-                if this.drop_trailers {
-                    continue;
+                this.poll_changed(cx)
+            };
+            let Poll::Ready(next) = polled else {
+                return Poll::Pending;
+            };
+            if let Some(Ok(frame)) = &next
+                && frame.is_trailers()
+                && this.drop_trailers
+            {
+                continue;
+            }
+            let all_has_come = this.has_all_come();
+            if let Some(extra) = &mut this.extra {
+                let ends = extra.is_end(all_has_come);
+                for copy in &mut extra.copies {
+                    match &next {
+                        Some(Ok(frame)) => {
+                            copy(Some(frame));
+                            if ends {
+                                copy(None);
+                            }
+                        }
+                        Some(Err(_)) => {}
+                        None => copy(None),
+                    }
+                }
+                if next.is_none() || ends || matches!(next, Some(Err(_))) {
+                    extra.copies.clear();
                 }
             }
-            return Poll::Ready(Some(Ok(frame)));
+            return Poll::Ready(next);
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.is_end()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.extra {
+            None => self.rest(),
+            Some(extra) if extra.pipeline.is_some() => SizeHint::default(),
+            Some(extra) if extra.whole => SizeHint::with_exact(self.gathered() as u64),
+            Some(_) => match self.rest().exact() {
+                Some(rest) => SizeHint::with_exact(self.gathered() as u64 + rest),
+                None => SizeHint::default(),
+            },
+        }
     }
 }
 
@@ -216,10 +464,7 @@ impl Body for ReplayBody {
         }
         if let Some(kept) = replay.kept.get(this.position) {
             this.position += 1;
-            return Poll::Ready(Some(Ok(match kept.clone() {
-                Kept::Data(data) => Frame::data(data),
-                Kept::Trailers(trailers) => Frame::trailers(trailers),
-            })));
+            return Poll::Ready(Some(Ok(kept.clone().into_frame())));
         }
         if replay.ended {
             return Poll::Ready(None);

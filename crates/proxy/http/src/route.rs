@@ -5,6 +5,7 @@
 mod domain;
 mod matching;
 mod rewrite;
+mod settings;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,14 +13,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwapOption;
 use meltemi_ir as ir;
 
+use crate::filter::RouteOverride;
 use crate::mutation::{Mutation, MutationError};
 
 pub use matching::RequestView;
 
 pub(crate) use domain::{port_of, without_port};
-pub(crate) use matching::{Source, header_matches, is_grpc_type};
+pub(crate) use matching::{Source, header_matches, is_grpc_type, query_matches, query_value};
 pub(crate) use rewrite::{RedirectPlan, Substitution, location, matched_length};
 pub(crate) use rewrite::{replace_prefix, substitute};
+pub(crate) use settings::RouteSettings;
 
 /// Where the newest table of a name is found.
 pub type RouteSlot = Arc<ArcSwapOption<RouteTable>>;
@@ -38,6 +41,9 @@ pub struct RouteTable {
     response: Option<Mutation>,
     /// The request's headers that formats of response headers mention, if there are formats.
     formats: Option<Vec<http::HeaderName>>,
+    overrides: Box<[RouteOverride]>,
+    /// Some scope says something of a filter.
+    has_overrides: bool,
 }
 
 /// A virtual host, compiled.
@@ -47,6 +53,7 @@ pub(crate) struct VirtualHost {
     pub(crate) routes: Box<[Route]>,
     request: Option<Mutation>,
     response: Option<Mutation>,
+    overrides: Box<[RouteOverride]>,
 }
 
 /// A route, compiled.
@@ -55,6 +62,7 @@ pub(crate) struct Route {
     pub(crate) config: Arc<ir::Route>,
     request: Option<Mutation>,
     response: Option<Mutation>,
+    overrides: Box<[RouteOverride]>,
     pub(crate) action: Action,
 }
 
@@ -76,6 +84,22 @@ pub(crate) struct Target {
     pub(crate) host: Option<Substitution>,
     pub(crate) retry: Option<Arc<ir::RetryPolicy>>,
     pub(crate) cors: Option<Arc<ir::Cors>>,
+    pub(crate) mirrors: Box<[MirrorPlan]>,
+    pub(crate) hash: Box<[HashPlan]>,
+}
+
+/// Where copies of requests go, compiled.
+#[derive(Debug)]
+pub(crate) struct MirrorPlan {
+    pub(crate) config: ir::Mirror,
+    pub(crate) headers: Mutation,
+}
+
+/// A source of a request's hash, compiled.
+#[derive(Debug)]
+pub(crate) struct HashPlan {
+    pub(crate) policy: ir::HashPolicy,
+    pub(crate) rewrite: Option<Substitution>,
 }
 
 #[derive(Debug)]
@@ -83,6 +107,7 @@ struct ClusterChoice {
     weight: u64,
     request: Option<Mutation>,
     response: Option<Mutation>,
+    overrides: Box<[RouteOverride]>,
 }
 
 /// Why a route table cannot be served.
@@ -192,10 +217,28 @@ impl RouteTable {
             request: compile(&config.request_headers, "request_headers")?,
             response: compile(&config.response_headers, "response_headers")?,
             formats: None,
+            overrides: overrides(&config.filters, "typed_per_filter_config")?,
+            has_overrides: false,
             config: config.clone(),
         };
         table.formats = table.collect_formats();
+        table.has_overrides = table.says_of_filters();
         Ok(table)
+    }
+
+    fn says_of_filters(&self) -> bool {
+        let of_route = |route: &Route| {
+            let choices = match &route.action {
+                Action::Forward(target) => &*target.clusters,
+                Action::Redirect(_) | Action::Direct(_) | Action::NonForwarding => &[],
+            };
+            !route.overrides.is_empty() || choices.iter().any(|choice| !choice.overrides.is_empty())
+        };
+        !self.overrides.is_empty()
+            || self
+                .hosts
+                .iter()
+                .any(|host| !host.overrides.is_empty() || host.routes.iter().any(of_route))
     }
 
     fn collect_formats(&self) -> Option<Vec<http::HeaderName>> {
@@ -239,7 +282,12 @@ impl RouteTable {
         };
         let host = host as usize;
         let entry = &self.hosts[host];
-        if entry.config.require_tls && view.scheme != "https" {
+        let wants_tls = match entry.config.require_tls {
+            ir::RequireTls::None => false,
+            ir::RequireTls::External => !view.internal,
+            ir::RequireTls::All => true,
+        };
+        if wants_tls && view.scheme != "https" {
             return RouteMatch::RequireTls { host };
         }
         let path = view.path_only();
@@ -315,6 +363,7 @@ impl VirtualHost {
                 &config.response_headers,
                 &format!("{path}.response_headers"),
             )?,
+            overrides: overrides(&config.filters, &format!("{path}.typed_per_filter_config"))?,
             config: config.clone(),
         })
     }
@@ -343,6 +392,7 @@ impl Route {
                 &config.response_headers,
                 &format!("{path}.response_headers"),
             )?,
+            overrides: overrides(&config.filters, &format!("{path}.typed_per_filter_config"))?,
             config: config.clone(),
         })
     }
@@ -393,6 +443,10 @@ impl Target {
                         &cluster.response_headers,
                         &format!("{path}.response_headers"),
                     )?,
+                    overrides: overrides(
+                        &cluster.filters,
+                        &format!("{path}.typed_per_filter_config"),
+                    )?,
                 })
             })
             .collect::<Result<Box<[_]>, _>>()?;
@@ -419,7 +473,21 @@ impl Target {
             },
             retry: config.retry.clone().or_else(|| host.retry.clone()),
             cors: config.cors.clone().or_else(|| host.cors.clone()),
+            mirrors: config
+                .mirrors
+                .iter()
+                .map(|mirror| MirrorPlan::new(mirror, path))
+                .collect::<Result<_, _>>()?,
+            hash: config.hash.iter().map(HashPlan::new).collect(),
         })
+    }
+
+    /// What the choice at this position says of filters.
+    fn overrides(&self, at: usize) -> &[RouteOverride] {
+        match self.clusters.get(at) {
+            Some(choice) => &choice.overrides,
+            None => &[],
+        }
     }
 
     /// The position of the cluster that a random number chooses.
@@ -436,6 +504,42 @@ impl Target {
         }
         0
     }
+}
+
+impl MirrorPlan {
+    fn new(config: &ir::Mirror, path: &str) -> Result<Self, RouteError> {
+        let headers = Mutation::ordered(&config.headers).map_err(|source| RouteError {
+            path: format!("{path}.request_mirror_policies.request_headers_mutations"),
+            source,
+        })?;
+        Ok(Self {
+            config: config.clone(),
+            headers,
+        })
+    }
+}
+
+impl HashPlan {
+    fn new(policy: &ir::HashPolicy) -> Self {
+        let rewrite = match &policy.source {
+            ir::HashSource::Header {
+                rewrite: Some((regex, text)),
+                ..
+            } => Some(Substitution::new(regex, text)),
+            _ => None,
+        };
+        Self {
+            policy: policy.clone(),
+            rewrite,
+        }
+    }
+}
+
+fn overrides(filters: &[ir::RouteFilter], path: &str) -> Result<Box<[RouteOverride]>, RouteError> {
+    RouteOverride::all(filters).map_err(|source| RouteError {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn compile(config: &ir::HeaderMutation, path: &str) -> Result<Option<Mutation>, RouteError> {

@@ -6,6 +6,8 @@
 
 pub(crate) mod attempt;
 mod finalize;
+pub(crate) mod hash;
+mod mirror;
 pub(crate) mod reply;
 pub(crate) mod retry;
 pub(crate) mod timeout;
@@ -14,7 +16,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::{Response, StatusCode};
-use hyper::body::Incoming;
 use meltemi_ir as ir;
 use meltemi_telemetry::ResponseFlags;
 use meltemi_upstream::{
@@ -25,11 +26,14 @@ use tokio::time::Instant;
 use crate::deadline::{Deadlines, Expired};
 use crate::head::RequestHead;
 use crate::headers::{names, number};
-use crate::request_body::RequestBody;
+use crate::request_body::{RequestBody, RequestSource};
 use crate::route::{RouteIndex, RouteTable, Target};
 use crate::stream::Stream;
 use crate::timer::wait_until;
 
+pub(crate) use attempt::expired_reply;
+
+use hash::Hashed;
 use reply::LocalReply;
 use retry::{Failure, RetryState};
 
@@ -63,6 +67,17 @@ pub(crate) struct Forwarding {
     count_attempts: bool,
     /// The upstream is told how long the answer is waited for.
     expect: bool,
+    /// The request's hash, for clusters that balance by it.
+    hash: Option<u64>,
+}
+
+/// How much of a request is kept for another try.
+fn body_limit(stream: &Rc<Stream>, table: &RouteTable, index: RouteIndex) -> usize {
+    let route = table.entry(index).config.body_buffer_limit;
+    let limit = route.or_else(|| table.host(index).config.body_buffer_limit);
+    limit.map_or(stream.connection.buffer_limit, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    })
 }
 
 /// Makes a request ready for the route's cluster. `commands` says whether request headers that
@@ -71,7 +86,7 @@ pub(crate) fn prepare(
     stream: &Rc<Stream>,
     index: RouteIndex,
     mut head: RequestHead,
-    incoming: Incoming,
+    mut source: RequestSource,
     deadlines: &mut Deadlines,
     commands: bool,
 ) -> Result<Forwarding, Box<LocalReply>> {
@@ -102,8 +117,20 @@ pub(crate) fn prepare(
     finalize::finalize(stream, table, index, &mut head);
     let fits = retry::request_fits(policy, &head.view(stream.random));
     let retry = RetryState::take(policy, &mut head.headers, fits, commands);
-    let kept =
-        (retry.is_some() && head.upgrade.is_none()).then_some(stream.connection.buffer_limit);
+    let again = retry.is_some() || config.internal_redirect.is_some();
+    let limit = body_limit(stream, table, index);
+    let kept = (again && head.upgrade.is_none()).then_some(limit);
+    let hash = if target.hash.is_empty() {
+        None
+    } else {
+        let facts = &mut *stream.facts.borrow_mut();
+        let made = hash::of_request(&target.hash, &head, &Hashed::new(stream, facts));
+        facts.set_cookies = made.set_cookies;
+        made.hash
+    };
+    if !target.mirrors.is_empty() && head.path.is_some() {
+        mirror::start(stream, &target.mirrors, &head, &mut source, timeouts.global);
+    }
     let drop_trailers = !stream.is_http2() && !settings.manager.config.http1.trailers;
     if head.upgrade.is_none() && head.path.is_some() {
         deadlines.route = timeouts.global;
@@ -113,7 +140,8 @@ pub(crate) fn prepare(
         index,
         cluster,
         head: Some(head),
-        body: RequestBody::new(incoming, stream, drop_trailers, kept),
+        body: RequestBody::new(source, drop_trailers, kept),
+        hash,
         retry: retry.map(Box::new),
         tried: Vec::new(),
         guard: None,
@@ -126,6 +154,27 @@ pub(crate) fn prepare(
 }
 
 impl Forwarding {
+    /// The statistics of the cluster.
+    pub(crate) fn cluster_stats(&self) -> &meltemi_telemetry::ClusterStats {
+        self.cluster.stats()
+    }
+
+    /// The route and the cluster.
+    pub(crate) fn place(&self) -> (RouteIndex, Option<usize>, Rc<WorkerCluster>) {
+        let at = self.stream.facts.borrow().cluster_at;
+        (self.index, at, self.cluster.clone())
+    }
+
+    /// Whether the whole request can be sent again.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        self.body.is_empty() || (self.body.is_available() && self.body.is_kept())
+    }
+
+    /// The request's body, from its beginning.
+    pub(crate) fn into_source(self) -> RequestSource {
+        self.body.into_source(&self.stream)
+    }
+
     /// Tries until there is a response, or an end to trying.
     pub(crate) async fn run(
         &mut self,
@@ -228,6 +277,7 @@ impl Forwarding {
             headers: self.head.as_ref().map(|head| &head.headers),
             avoid: if avoid { &self.tried } else { &[] },
             max_attempts: policy.map_or(1, |policy| policy.host_selection_max_attempts),
+            hash: self.hash,
         })?;
         self.attempts += 1;
         self.stream.facts.borrow_mut().attempts = self.attempts;
@@ -364,7 +414,7 @@ impl Forwarding {
         let worker = self.stream.connection.worker.worker;
         let stats = self.stream.settings.manager.stats.shard(worker);
         let received = self.stream.request_done.get().is_some();
-        let reply = attempt::expired_reply(expired, received, self.timeouts.alternative);
+        let reply = expired_reply(expired, received, self.timeouts.alternative);
         match expired {
             Expired::Route | Expired::PerTry | Expired::PerTryIdle => {
                 self.cluster.stats().upstream_rq_timeout.inc();

@@ -21,7 +21,8 @@ use crate::connection::{Connection, Settings};
 use crate::filter::{HttpFilter as _, Notes};
 use crate::head::{RequestHead, keep};
 use crate::headers::names;
-use crate::route::RouteIndex;
+use crate::mutation::{Mutation, NoPseudo};
+use crate::route::{RouteIndex, RouteSettings};
 
 /// A request in progress.
 pub(crate) struct Stream {
@@ -37,6 +38,10 @@ pub(crate) struct Stream {
     pub(crate) watched: Cell<bool>,
     /// It was broken off from this side.
     pub(crate) aborted: Cell<bool>,
+    /// It is a gRPC call.
+    grpc: Cell<bool>,
+    /// The response goes no faster than this: bytes a second, 0 being no limit.
+    slow: Cell<u64>,
     pub(crate) request_done: Cell<Option<Instant>>,
     pub(crate) response_started: Cell<Option<Instant>>,
     pub(crate) response_done: Cell<Option<Instant>>,
@@ -64,7 +69,10 @@ pub(crate) struct Facts {
     pub(crate) response_headers: HeaderMap,
     pub(crate) response_trailers: HeaderMap,
     pub(crate) response_header_bytes: u64,
+    response_trailer_bytes: u64,
     pub(crate) notes: Notes,
+    /// Cookies that the response sets, for the hash of the next request.
+    pub(crate) set_cookies: Vec<HeaderValue>,
 }
 
 struct RequestFacts {
@@ -108,6 +116,8 @@ impl Stream {
             last_active: Cell::new(start),
             watched: Cell::new(false),
             aborted: Cell::new(false),
+            grpc: Cell::new(false),
+            slow: Cell::new(0),
             request_done: Cell::new(None),
             response_started: Cell::new(None),
             response_done: Cell::new(None),
@@ -118,6 +128,78 @@ impl Stream {
     /// Whether the client speaks HTTP/2.
     pub(crate) fn is_http2(&self) -> bool {
         self.facts.borrow().protocol == Protocol::Http2
+    }
+
+    /// Whether the request is a gRPC call.
+    pub(crate) fn is_grpc(&self) -> bool {
+        self.grpc.get()
+    }
+
+    /// The request is a gRPC call, or is none.
+    pub(crate) fn set_grpc(&self, grpc: bool) {
+        self.grpc.set(grpc);
+    }
+
+    /// Makes the response go no faster than so many bytes a second.
+    pub(crate) fn slow_down(&self, bytes_per_second: u64) {
+        self.slow.set(bytes_per_second);
+    }
+
+    /// How fast the response may go, in bytes a second.
+    pub(crate) fn speed(&self) -> Option<u64> {
+        (self.slow.get() > 0).then_some(self.slow.get())
+    }
+
+    /// The address taken for the client's.
+    pub(crate) fn client(&self) -> SocketAddr {
+        self.facts
+            .borrow()
+            .client
+            .unwrap_or(self.connection.info.remote)
+    }
+
+    /// What the route says of filters.
+    pub(crate) fn route_settings(&self) -> RouteSettings<'_> {
+        let facts = self.facts.borrow();
+        RouteSettings::new(
+            self.settings.routes.as_deref(),
+            facts.route,
+            facts.cluster_at,
+        )
+    }
+
+    /// Makes changes to a request's headers.
+    pub(crate) fn mutate(&self, mutation: &Mutation, head: &mut RequestHead) {
+        if mutation.is_empty() {
+            return;
+        }
+        let values = if mutation.needs_record() {
+            self.with_record(None, Some(head), None, |record| mutation.values(record))
+        } else {
+            Vec::new()
+        };
+        let mut headers = std::mem::take(&mut head.headers);
+        mutation.apply(&mut headers, head, values);
+        head.headers = headers;
+    }
+
+    /// Makes changes to a response's headers.
+    pub(crate) fn mutate_response(
+        &self,
+        mutation: &Mutation,
+        status: u16,
+        headers: &mut HeaderMap,
+    ) {
+        if mutation.is_empty() {
+            return;
+        }
+        let values = if mutation.needs_record() {
+            self.facts.borrow_mut().status = Some(status);
+            self.with_record(None, None, Some(headers), |record| mutation.values(record))
+        } else {
+            Vec::new()
+        };
+        mutation.apply(headers, &mut NoPseudo, values);
     }
 
     /// Something moved on the stream.
@@ -206,6 +288,7 @@ impl Stream {
         if manager.recorded {
             let mut facts = self.facts.borrow_mut();
             facts.response_trailers = keep(trailers, &manager.fields.response_trailers);
+            facts.response_trailer_bytes = header_bytes(trailers);
             facts.response_header_bytes += header_bytes(trailers);
         }
     }
@@ -268,6 +351,13 @@ impl Stream {
         record.attempts = facts.attempts;
         record.downstream_peer = facts.notes.peers.downstream.as_ref();
         record.upstream_peer = facts.notes.peers.upstream.as_ref();
+        record.health_check = facts.notes.health_check;
+        record.stream_id = self.random;
+        record.response_trailer_bytes = facts.response_trailer_bytes;
+        if let Some(shared) = facts.notes.shared() {
+            record.dynamic_metadata = Some(&shared.metadata);
+            record.filter_state = Some(&shared.state);
+        }
         if let (Some(table), Some(index)) = (&self.settings.routes, facts.route) {
             let route = &table.entry(index).config;
             record.route_name = (!route.name.is_empty()).then_some(&*route.name);
@@ -339,14 +429,15 @@ impl Stream {
         }
         if manager.recorded {
             self.with_record(Some(now), None, None, |record| {
-                for filter in &manager.filters {
-                    filter.on_complete(record, worker);
+                for entry in &manager.filters {
+                    entry.filter.on_complete(record, worker);
                 }
                 for log in &manager.logs {
                     log.log(&worker.logs, record);
                 }
             });
         }
+        self.facts.borrow_mut().notes.forget();
         self.connection.stream_ended(now);
     }
 }
@@ -372,7 +463,9 @@ impl Facts {
             response_headers: HeaderMap::new(),
             response_trailers: HeaderMap::new(),
             response_header_bytes: 0,
+            response_trailer_bytes: 0,
             notes: Notes::default(),
+            set_cookies: Vec::new(),
         }
     }
 }

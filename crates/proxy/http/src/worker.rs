@@ -1,13 +1,15 @@
 //! What one worker's connections share: pools, randomness, clock, log buffers, who we are.
 //! The worker makes one and hands it to every connection; nothing in it leaves the thread.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use http::HeaderValue;
 use meltemi_lifecycle::{Clock, Random, WorkerId};
-use meltemi_telemetry::{IstioRecorder, LogBuffers, PeerCache, PeerInfo};
+use meltemi_telemetry::{GrpcMethodStats, IstioRecorder, LogBuffers, PeerCache, PeerInfo, Sharded};
 use meltemi_upstream::Pools;
 
 use crate::timer::SleepPool;
@@ -34,6 +36,10 @@ pub struct WorkerContext {
     /// Peers known by their metadata header.
     pub peers: PeerCache,
     pub(crate) sleeps: Rc<SleepPool>,
+    /// The server was told to fail health checks.
+    failing: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Statistics of gRPC methods that were called here, by cluster and path.
+    grpc: RefCell<HashMap<(String, String), Arc<Sharded<GrpcMethodStats>>>>,
 }
 
 /// Who this proxy is, as it tells its peers.
@@ -45,6 +51,8 @@ pub struct Identity {
     pub(crate) id: HeaderValue,
     /// The value of `x-envoy-peer-metadata`.
     pub(crate) metadata: HeaderValue,
+    /// `node.cluster`.
+    pub(crate) cluster: HeaderValue,
 }
 
 /// What a worker is made of; see [`WorkerContext`] for the fields.
@@ -63,6 +71,8 @@ pub struct WorkerParts {
     pub identity: Identity,
     /// This machine's address.
     pub local_ip: Option<IpAddr>,
+    /// Whether the server was told to fail health checks.
+    pub failing: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Identity {
@@ -74,8 +84,23 @@ impl Identity {
         Self {
             id: value(node_id),
             metadata: value(&peer.encode()),
+            cluster: value(""),
             peer,
         }
+    }
+
+    /// The same in this cluster (`node.cluster`).
+    #[must_use]
+    pub fn in_cluster(mut self, cluster: &str) -> Self {
+        if let Ok(cluster) = HeaderValue::from_str(cluster) {
+            self.cluster = cluster;
+        }
+        self
+    }
+
+    /// `node.cluster`.
+    pub(crate) fn cluster_name(&self) -> String {
+        self.cluster.to_str().unwrap_or_default().to_owned()
     }
 }
 
@@ -90,6 +115,7 @@ impl WorkerContext {
             recorder,
             identity,
             local_ip,
+            failing,
         } = parts;
         Rc::new(Self {
             worker,
@@ -102,7 +128,30 @@ impl WorkerContext {
             local_ip,
             peers: PeerCache::default(),
             sleeps: Rc::new(SleepPool::default()),
+            failing,
+            grpc: RefCell::default(),
         })
+    }
+
+    /// Whether the server was told to fail health checks.
+    pub(crate) fn is_failing(&self) -> bool {
+        (self.failing)()
+    }
+
+    /// The statistics of a gRPC method, made at its first call.
+    pub(crate) fn grpc_stats(
+        &self,
+        cluster: &str,
+        path: &str,
+        make: impl FnOnce() -> Arc<Sharded<GrpcMethodStats>>,
+    ) -> Arc<Sharded<GrpcMethodStats>> {
+        const MOST: usize = 4096;
+        let mut known = self.grpc.borrow_mut();
+        if known.len() >= MOST {
+            known.clear();
+        }
+        let key = (cluster.to_owned(), path.to_owned());
+        known.entry(key).or_insert_with(make).clone()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::Value;
+use crate::{HeaderMatch, MetadataMatch, Value};
 
 /// One access log (`envoy.config.accesslog.v3.AccessLog`).
 #[derive(Clone, Debug, PartialEq)]
@@ -37,11 +37,77 @@ pub enum LogFormat {
     Json(Value),
 }
 
-/// Which requests are logged. Kinds beyond these are refused for now.
+/// Which requests and connections are logged.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AccessLogFilter {
     /// Only where one of these response flags is set; empty means any flag.
     ResponseFlags(Vec<String>),
     /// Requests whose route was not health checked.
     NotHealthCheck,
+    /// By the response's status; 0 where there is none.
+    Status(Comparison),
+    /// By the duration in milliseconds.
+    Duration(Comparison),
+    /// By a header of the request.
+    Header(HeaderMatch),
+    /// Only a share.
+    Share {
+        /// In parts of a million.
+        per_million: u32,
+        /// By chance, rather than by the request's id.
+        independent: bool,
+    },
+    /// Where all of these hold.
+    And(Vec<AccessLogFilter>),
+    /// Where one of these holds.
+    Or(Vec<AccessLogFilter>),
+    /// By the gRPC status.
+    GrpcStatus {
+        /// These.
+        statuses: Vec<u32>,
+        /// All but these.
+        exclude: bool,
+    },
+    /// By metadata that filters wrote.
+    Metadata {
+        /// What is asked of it.
+        matcher: Option<MetadataMatch>,
+        /// What holds where it is not there.
+        match_if_missing: bool,
+    },
+    /// By what is logged.
+    LogType {
+        /// These.
+        types: Vec<LogType>,
+        /// All but these.
+        exclude: bool,
+    },
+}
+
+/// What a number is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// It is this.
+    Equal(u64),
+    /// It is this or more.
+    AtLeast(u64),
+    /// It is this or less.
+    AtMost(u64),
+    /// It is not this.
+    Not(u64),
+}
+
+/// What is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogType {
+    /// A finished request.
+    DownstreamEnd,
+    /// A finished TCP connection.
+    TcpConnectionEnd,
+    /// A TCP connection whose upstream is connected.
+    TcpUpstreamConnected,
+    /// A TCP connection in progress.
+    TcpPeriodic,
+    /// Something that this proxy does not log.
+    Other,
 }

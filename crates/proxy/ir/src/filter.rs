@@ -1,6 +1,25 @@
-//! HTTP filters, as configured and in order; the router is always the last.
+//! HTTP filters, as configured and in order; the router is always the last. And what routes say
+//! of single filters.
 
+mod fault;
+mod health_check;
+mod local_ratelimit;
+mod metadata;
+
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::{Cors, HeaderEdit, StringMatch};
+
+pub use fault::{Fault, FaultAbort, FaultAmount, FaultDelay, FaultRateLimit};
+pub use health_check::HealthCheckFilter;
+pub use local_ratelimit::{
+    LocalDescriptor, LocalRateLimit, RateLimitAction, RateLimitEntry, RateLimitRule, TokenBucket,
+};
+pub use metadata::{
+    FilterStateValue, HeaderSource, HeaderToMetadata, MetadataKind, MetadataRule, MetadataWrite,
+    SetFilterState, SetMetadata,
+};
 
 /// One HTTP filter of a connection manager.
 #[derive(Clone, Debug, PartialEq)]
@@ -9,6 +28,50 @@ pub struct HttpFilter {
     pub name: String,
     /// What it is.
     pub kind: HttpFilterKind,
+    /// It does nothing unless a route has settings for it.
+    pub disabled: bool,
+}
+
+/// What a route, virtual host, weighted cluster or route table says of one filter
+/// (`typed_per_filter_config`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteFilter {
+    /// The filter's name in the connection manager.
+    pub name: String,
+    /// What it says.
+    pub setting: RouteFilterSetting,
+}
+
+/// What is said of a filter.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RouteFilterSetting {
+    /// It does nothing here.
+    Disabled,
+    /// It works here as it is configured, even where it is disabled otherwise.
+    Enabled,
+    /// It works here with these settings.
+    Config(RouteFilterKind),
+}
+
+/// A filter's settings for a route.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RouteFilterKind {
+    /// `envoy.filters.http.cors`.
+    Cors(Arc<Cors>),
+    /// `envoy.filters.http.fault`.
+    Fault(Arc<Fault>),
+    /// `envoy.filters.http.header_mutation`.
+    HeaderMutation(Arc<HeaderMutations>),
+    /// `envoy.filters.http.local_ratelimit`.
+    LocalRateLimit(Arc<LocalRateLimit>),
+    /// `envoy.filters.http.buffer`: most bytes.
+    Buffer(u32),
+    /// `envoy.filters.http.header_to_metadata`.
+    HeaderToMetadata(Arc<HeaderToMetadata>),
+    /// `envoy.filters.http.set_filter_state`.
+    SetFilterState(Arc<SetFilterState>),
+    /// `envoy.filters.http.compressor`.
+    Compressor(CompressorOverrides),
 }
 
 /// The filters that the proxy has.
@@ -25,8 +88,194 @@ pub enum HttpFilterKind {
     IstioStats(IstioStats),
     /// `envoy.filters.http.peer_metadata`: exchanges who is at each end.
     PeerMetadata(PeerMetadata),
-    /// `istio.alpn` and `envoy.filters.http.grpc_stats`: accepted, with no effect on a request here.
+    /// `envoy.filters.http.fault`: delays and aborts on purpose.
+    Fault(Arc<Fault>),
+    /// `envoy.filters.http.header_mutation`.
+    HeaderMutation {
+        /// The changes.
+        mutations: Arc<HeaderMutations>,
+        /// Those of the narrowest scope are made last.
+        most_specific_wins: bool,
+    },
+    /// `envoy.filters.http.local_ratelimit`.
+    LocalRateLimit(Arc<LocalRateLimit>),
+    /// `envoy.filters.http.buffer`: requests are forwarded whole, with at most so many bytes.
+    Buffer(u32),
+    /// `envoy.filters.http.header_to_metadata`.
+    HeaderToMetadata(Arc<HeaderToMetadata>),
+    /// `envoy.filters.http.set_filter_state`.
+    SetFilterState(Arc<SetFilterState>),
+    /// `envoy.filters.http.set_metadata`.
+    SetMetadata(Arc<Vec<SetMetadata>>),
+    /// `envoy.filters.http.health_check`.
+    HealthCheck(Arc<HealthCheckFilter>),
+    /// `envoy.filters.http.compressor`.
+    Compressor(Arc<Compressor>),
+    /// `envoy.filters.http.decompressor`.
+    Decompressor(Arc<Decompressor>),
+    /// `envoy.filters.http.grpc_web`.
+    GrpcWeb,
+    /// `envoy.filters.http.grpc_stats`.
+    GrpcStats(GrpcStats),
+    /// `istio.alpn` and filters that are optional and unknown: accepted, with no effect on a
+    /// request here.
     Inert,
+}
+
+/// The changes that `envoy.filters.http.header_mutation` makes, each list in order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HeaderMutations {
+    /// To a request's headers.
+    pub request: Vec<HeaderEdit>,
+    /// To a request's query parameters.
+    pub query: Vec<QueryEdit>,
+    /// To a response's headers.
+    pub response: Vec<HeaderEdit>,
+    /// To a request's trailers.
+    pub request_trailers: Vec<HeaderEdit>,
+    /// To a response's trailers.
+    pub response_trailers: Vec<HeaderEdit>,
+}
+
+/// One change to query parameters (`KeyValueMutation`).
+#[derive(Clone, Debug, PartialEq)]
+pub enum QueryEdit {
+    /// All of that name go.
+    Remove(String),
+    /// One is added.
+    Append {
+        /// Its name.
+        key: String,
+        /// Its value, a format.
+        value: String,
+        /// What happens where it is there already.
+        action: crate::AppendAction,
+    },
+}
+
+/// A way of coding bodies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// `gzip`, with a level from 1 to 9.
+    Gzip(u32),
+    /// `br`, with a quality from 0 to 11 and window bits from 10 to 24.
+    Brotli {
+        /// The quality.
+        quality: u32,
+        /// The window bits.
+        window: u32,
+    },
+    /// `zstd`, with a level from 1 to 22.
+    Zstd(i32),
+}
+
+impl Coding {
+    /// Its name in `content-encoding`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gzip(_) => "gzip",
+            Self::Brotli { .. } => "br",
+            Self::Zstd(_) => "zstd",
+        }
+    }
+}
+
+/// `envoy.extensions.filters.http.compressor.v3.Compressor`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compressor {
+    /// The library's name, for statistics.
+    pub library: String,
+    /// What it makes.
+    pub coding: Coding,
+    /// Requests are compressed so, if at all.
+    pub request: Option<CompressorDirection>,
+    /// Responses are compressed so.
+    pub response: CompressorDirection,
+    /// The statistics say which direction (`response_direction_config` is set).
+    pub response_configured: bool,
+    /// Not where there is an `etag`.
+    pub disable_on_etag: bool,
+    /// A strong `etag` is made weak.
+    pub weaken_etag: bool,
+    /// The upstream does not learn what the client accepts.
+    pub remove_accept_encoding: bool,
+    /// Responses with such a status are left alone.
+    pub uncompressible_codes: Vec<u16>,
+    /// Every response says in `x-envoy-compression-status` what was done.
+    pub status_header: bool,
+    /// Among filters of the same coding quality this one is taken first.
+    pub choose_first: bool,
+}
+
+/// What of one direction is compressed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CompressorDirection {
+    /// Whether anything is.
+    pub enabled: bool,
+    /// Bodies of fewer bytes are left alone, 30 unless set.
+    pub min_length: u64,
+    /// Only these content types.
+    pub content_types: Vec<StringMatch>,
+}
+
+/// What a route says of the compressor beside turning it off.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CompressorOverrides {
+    /// `remove_accept_encoding_header`.
+    pub remove_accept_encoding: Option<bool>,
+    /// Another coding.
+    pub coding: Option<Coding>,
+}
+
+/// `envoy.extensions.filters.http.decompressor.v3.Decompressor`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decompressor {
+    /// The library's name, for statistics.
+    pub library: String,
+    /// What it reads; the level is of no matter.
+    pub coding: Coding,
+    /// Requests are decompressed.
+    pub request: DecompressorDirection,
+    /// Responses are.
+    pub response: DecompressorDirection,
+    /// Upstreams are told that the coding is accepted.
+    pub advertise: bool,
+    /// A body that grows by more than this factor is refused.
+    pub max_ratio: u32,
+}
+
+/// What of one direction is decompressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecompressorDirection {
+    /// Whether anything is.
+    pub enabled: bool,
+    /// Even where `cache-control: no-transform` says otherwise.
+    pub ignore_no_transform: bool,
+}
+
+/// `envoy.extensions.filters.http.grpc_stats.v3.FilterConfig`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GrpcStats {
+    /// Which methods have statistics of their own; the others' go together.
+    pub methods: GrpcMethods,
+    /// The counts of messages go into filter state, where access logs find them.
+    pub emit_filter_state: bool,
+    /// `upstream_rq_time` is kept.
+    pub upstream_stats: bool,
+    /// Dots in a service's name become underscores.
+    pub replace_dots: bool,
+}
+
+/// Which gRPC methods have statistics of their own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum GrpcMethods {
+    /// None.
+    #[default]
+    None,
+    /// All.
+    All,
+    /// These: service and method.
+    Listed(Vec<(String, String)>),
 }
 
 /// `stats.PluginConfig`.

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue, StatusCode};
 
-use crate::{AccessLog, HttpFilter, Prefix, RouteConfiguration};
+use crate::{
+    AccessLog, AccessLogFilter, HeaderEdit, HeaderMutation, HttpFilter, LogFormat, Prefix,
+    RouteConfiguration,
+};
 
 /// `envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +80,99 @@ pub struct HttpConnectionManager {
     pub http1: Http1Options,
     /// HTTP/2 settings.
     pub http2: Http2Options,
+    /// What happens to headers whose names have underscores.
+    pub underscores: Underscores,
+    /// A dot at the end of the authority's host is taken off.
+    pub strip_trailing_host_dot: bool,
+    /// The scheme, whatever the client says.
+    pub scheme: SchemeOverride,
+    /// How the client's address is found, where it is not the connection's nor by
+    /// `xff_num_trusted_hops`; the first that finds one.
+    pub original_ip: Vec<OriginalIp>,
+    /// Changes to a request's headers before anything looks at them.
+    pub early_mutations: Vec<HeaderEdit>,
+    /// How the proxy's own answers are reworded.
+    pub local_reply: Option<Arc<LocalReplyConfig>>,
+}
+
+/// What happens to headers whose names have underscores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Underscores {
+    /// Nothing.
+    #[default]
+    Allow,
+    /// The request is refused.
+    Reject,
+    /// The header is dropped.
+    Drop,
+}
+
+/// The scheme that requests get, whatever the client says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SchemeOverride {
+    /// The client's.
+    #[default]
+    None,
+    /// `http`.
+    Http,
+    /// `https`.
+    Https,
+}
+
+/// A way of finding the client's address.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OriginalIp {
+    /// `x-forwarded-for`.
+    ForwardedFor {
+        /// How many proxies before this one are trusted.
+        trusted_hops: u32,
+        /// Addresses of trusted proxies, instead of a count.
+        trusted: Vec<Prefix>,
+        /// The header stays as it came.
+        skip_append: bool,
+    },
+    /// A header with an address.
+    Header {
+        /// Which.
+        name: HeaderName,
+        /// The address may make the request internal.
+        trusted: bool,
+        /// The status for a request without it.
+        reject: Option<StatusCode>,
+    },
+}
+
+/// How the proxy's own answers are reworded (`LocalReplyConfig`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct LocalReplyConfig {
+    /// The first that matches is taken.
+    pub mappers: Vec<LocalReplyMapper>,
+    /// The body, for answers that no mapper gives another.
+    pub format: Option<ReplyFormat>,
+}
+
+/// What becomes of some answers (`ResponseMapper`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct LocalReplyMapper {
+    /// Which.
+    pub filter: AccessLogFilter,
+    /// Their status.
+    pub status: Option<StatusCode>,
+    /// Their text.
+    pub body: Option<String>,
+    /// Their body.
+    pub format: Option<ReplyFormat>,
+    /// Headers that they get.
+    pub headers: HeaderMutation,
+}
+
+/// A body of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplyFormat {
+    /// The format.
+    pub format: LogFormat,
+    /// Its `content-type`.
+    pub content_type: HeaderValue,
 }
 
 /// Which HTTP versions are spoken downstream.
@@ -191,6 +287,8 @@ pub struct Http1Options {
     pub trailers: bool,
     /// Keep the case of header names as it came (`preserve_case` formatter).
     pub preserve_case: bool,
+    /// Header names have capitals at the beginning of words (`proper_case_words`).
+    pub proper_case: bool,
 }
 
 /// HTTP/2 settings.

@@ -2,6 +2,8 @@
 
 use http::{HeaderName, HeaderValue};
 
+use crate::StringMatch;
+
 /// Headers to remove, then headers to add, in order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HeaderMutation {
@@ -16,6 +18,18 @@ impl HeaderMutation {
     pub fn is_empty(&self) -> bool {
         self.remove.is_empty() && self.add.is_empty()
     }
+}
+
+/// One change to headers among several that are made in order
+/// (`envoy.config.common.mutation_rules.v3.HeaderMutation`).
+#[derive(Clone, Debug, PartialEq)]
+pub enum HeaderEdit {
+    /// The header goes.
+    Remove(HeaderName),
+    /// All headers whose names match go.
+    RemoveMatching(StringMatch),
+    /// A header is written.
+    Append(HeaderAppend),
 }
 
 /// One header to add (`HeaderValueOption`).

@@ -21,7 +21,7 @@ mod route;
 mod secret;
 mod tls;
 
-pub use access_log::{AccessLog, AccessLogFilter, LogFormat, LogSink};
+pub use access_log::{AccessLog, AccessLogFilter, Comparison, LogFormat, LogSink, LogType};
 pub use address::Address;
 pub use bootstrap::{Admin, Ads, Bootstrap, Node, StatsConfig};
 pub use cluster::{
@@ -29,27 +29,40 @@ pub use cluster::{
     TransportSocketMatch, UpstreamHttp, UpstreamProtocol,
 };
 pub use endpoint::{Endpoint, HealthStatus, LoadAssignment, Locality, LocalityEndpoints};
-pub use filter::{HttpFilter, HttpFilterKind, IstioStats, MetricReporter, PeerMetadata};
+pub use filter::{
+    Coding, Compressor, CompressorDirection, CompressorOverrides, Decompressor,
+    DecompressorDirection, Fault, FaultAbort, FaultAmount, FaultDelay, FaultRateLimit,
+    FilterStateValue, GrpcMethods, GrpcStats, HeaderMutations, HeaderSource, HeaderToMetadata,
+    HealthCheckFilter, HttpFilter, HttpFilterKind, IstioStats, LocalDescriptor, LocalRateLimit,
+    MetadataKind, MetadataRule, MetadataWrite, MetricReporter, PeerMetadata, QueryEdit,
+    RateLimitAction, RateLimitEntry, RateLimitRule, RouteFilter, RouteFilterKind,
+    RouteFilterSetting, SetFilterState, SetMetadata, TokenBucket,
+};
 pub use hcm::{
     Codec, EscapedSlashes, ForwardClientCert, Http1Options, Http2Keepalive, Http2Options,
-    HttpConnectionManager, PathNormalization, RouteSource, ServerHeader, SetCurrentClientCert,
-    StripPort,
+    HttpConnectionManager, LocalReplyConfig, LocalReplyMapper, OriginalIp, PathNormalization,
+    ReplyFormat, RouteSource, SchemeOverride, ServerHeader, SetCurrentClientCert, StripPort,
+    Underscores,
 };
-pub use header::{AppendAction, HeaderAppend, HeaderMutation, HeaderTarget, LocalReplyBody};
+pub use header::{
+    AppendAction, HeaderAppend, HeaderEdit, HeaderMutation, HeaderTarget, LocalReplyBody,
+};
 pub use listener::{
     ConnectionFilter, ConnectionLimit, ConnectionRateLimit, FilterChain, FilterChainMatch,
     Listener, ListenerFilter, NetworkGate, PortMatch, Prefix, ProxyEntryRule, ProxyProtocol,
     SourceType, TcpCluster, TcpProxy, TrafficDirection,
 };
 pub use matcher::{
-    HeaderMatch, HeaderMatchKind, MatchedHeader, PathMatch, QueryMatch, QueryMatchKind, RegexMatch,
-    StringMatch,
+    HeaderMatch, HeaderMatchKind, MatchedHeader, MetadataMatch, PathMatch, QueryMatch,
+    QueryMatchKind, RegexMatch, StringMatch, ValueMatch,
 };
 pub use metadata::{Metadata, Value};
 pub use retry::{RetryOn, RetryPolicy};
 pub use route::{
-    Cors, DirectResponse, HostRewrite, PathRewrite, Redirect, RedirectPath, Route, RouteAction,
-    RouteConfiguration, RouteMatch, RouteTarget, VirtualHost, WeightedCluster,
+    ClusterName, Cors, DirectResponse, HashPolicy, HashSource, HostRewrite, InternalRedirect,
+    Mirror, PathRewrite, Redirect, RedirectPath, RedirectPredicate, RequireTls, Route, RouteAction,
+    RouteConfiguration, RouteMatch, RouteTarget, VirtualCluster, VirtualHost, WeightedBy,
+    WeightedCluster,
 };
 pub use secret::{
     CertificateSource, Secret, SecretConfig, SecretRef, TlsCertificate, ValidationContext,

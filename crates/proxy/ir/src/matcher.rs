@@ -5,6 +5,8 @@ use std::fmt;
 use http::HeaderName;
 use regex::Regex;
 
+use crate::{Metadata, Value};
+
 /// `envoy.type.matcher.v3.StringMatcher`.
 #[derive(Clone)]
 pub enum StringMatch {
@@ -125,6 +127,30 @@ pub struct HeaderMatch {
     pub treat_missing_as_empty: bool,
 }
 
+impl HeaderMatch {
+    /// Whether a header fits. `any` says whether any of its values fits, or none where it is not
+    /// there: a missing header fits no question about its value, turned round or not, unless it is
+    /// to be taken as empty.
+    pub fn decide(&self, any: impl FnOnce(&dyn Fn(&[u8]) -> bool) -> Option<bool>) -> bool {
+        let fits = |value: &[u8]| match &self.kind {
+            HeaderMatchKind::Present(wanted) => *wanted,
+            HeaderMatchKind::Value(text) => text.matches_bytes(value),
+            HeaderMatchKind::Range { start, end } => std::str::from_utf8(value)
+                .ok()
+                .and_then(|text| text.parse::<i64>().ok())
+                .is_some_and(|number| (*start..*end).contains(&number)),
+        };
+        match (any(&fits), self.treat_missing_as_empty) {
+            (Some(fit), _) => fit != self.invert,
+            (None, true) => fits(b"") != self.invert,
+            (None, false) => match self.kind {
+                HeaderMatchKind::Present(wanted) => wanted == self.invert,
+                HeaderMatchKind::Value(_) | HeaderMatchKind::Range { .. } => false,
+            },
+        }
+    }
+}
+
 /// Which header is looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum MatchedHeader {
@@ -200,3 +226,69 @@ impl PartialEq for RegexMatch {
 }
 
 impl Eq for RegexMatch {}
+
+/// `envoy.type.matcher.v3.MetadataMatcher`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetadataMatch {
+    /// The namespace, then keys.
+    pub path: Vec<String>,
+    /// What is asked of the value.
+    pub value: ValueMatch,
+    /// The answer is turned round.
+    pub invert: bool,
+}
+
+/// `envoy.type.matcher.v3.ValueMatcher`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ValueMatch {
+    /// It is null.
+    Null,
+    /// It is a number in `start..end`.
+    Range {
+        /// The first that matches.
+        start: f64,
+        /// The first after those that match.
+        end: f64,
+    },
+    /// It is this number.
+    Number(f64),
+    /// It is a text that matches.
+    Text(StringMatch),
+    /// It is this truth value.
+    Bool(bool),
+    /// It is there, or absent.
+    Present(bool),
+    /// It is a list of which one matches.
+    OneOf(Box<ValueMatch>),
+    /// One of these holds.
+    Any(Vec<ValueMatch>),
+}
+
+impl ValueMatch {
+    /// Whether a value, or none, matches.
+    pub fn matches(&self, value: Option<&Value>) -> bool {
+        match (self, value) {
+            (Self::Any(any), value) => any.iter().any(|one| one.matches(value)),
+            (Self::Present(wanted), value) => value.is_some() == *wanted,
+            (Self::Null, Some(Value::Null)) => true,
+            (Self::Range { start, end }, Some(Value::Number(number))) => {
+                (*start..*end).contains(number)
+            }
+            (Self::Number(wanted), Some(Value::Number(number))) => wanted == number,
+            (Self::Text(text), Some(Value::String(value))) => text.matches(value),
+            (Self::Bool(wanted), Some(Value::Bool(value))) => wanted == value,
+            (Self::OneOf(one), Some(Value::List(list))) => {
+                list.iter().any(|value| one.matches(Some(value)))
+            }
+            _ => false,
+        }
+    }
+}
+
+impl MetadataMatch {
+    /// Whether metadata, or none, matches.
+    pub fn matches(&self, metadata: Option<&Metadata>) -> bool {
+        let value = metadata.and_then(|metadata| metadata.at(&self.path));
+        self.value.matches(value) != self.invert
+    }
+}

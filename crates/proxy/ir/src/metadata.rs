@@ -47,6 +47,17 @@ impl Metadata {
         self.0.get(filter)?.get(key)
     }
 
+    /// The value at a path: a filter, then keys; none where the path has no key.
+    pub fn at(&self, path: &[String]) -> Option<&Value> {
+        let (filter, keys) = path.split_first()?;
+        let (first, deeper) = keys.split_first()?;
+        let mut value = self.0.get(filter)?.get(first)?;
+        for key in deeper {
+            value = value.get(key)?;
+        }
+        Some(value)
+    }
+
     /// True when nothing is recorded.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -1,13 +1,14 @@
 //! Routes (`envoy.config.route.v3`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 
 use crate::{
-    HeaderMatch, HeaderMutation, LocalReplyBody, Metadata, PathMatch, Priority, QueryMatch,
-    RegexMatch, RetryPolicy, StringMatch,
+    HeaderEdit, HeaderMatch, HeaderMutation, LocalReplyBody, Metadata, MetadataMatch, PathMatch,
+    Priority, QueryMatch, RateLimitRule, RegexMatch, RetryPolicy, RouteFilter, StringMatch, Value,
 };
 
 /// A route table.
@@ -25,6 +26,8 @@ pub struct RouteConfiguration {
     pub ignore_port_in_host_matching: bool,
     /// Header changes of the widest scope win over those of the narrowest.
     pub most_specific_header_mutations_wins: bool,
+    /// What it says of single filters.
+    pub filters: Vec<RouteFilter>,
 }
 
 /// A host and its routes.
@@ -36,8 +39,8 @@ pub struct VirtualHost {
     pub domains: Vec<String>,
     /// Tried in order; the first that matches is taken.
     pub routes: Vec<Arc<Route>>,
-    /// Plain HTTP is redirected for everything (`require_tls: ALL`).
-    pub require_tls: bool,
+    /// Whether plain HTTP is redirected.
+    pub require_tls: RequireTls,
     /// Changes to every request's headers.
     pub request_headers: HeaderMutation,
     /// Changes to every response's headers.
@@ -50,6 +53,35 @@ pub struct VirtualHost {
     pub include_request_attempt_count: bool,
     /// `include_attempt_count_in_response`: the downstream sees it too.
     pub include_attempt_count_in_response: bool,
+    /// What it says of single filters.
+    pub filters: Vec<RouteFilter>,
+    /// How requests are described to rate limiters.
+    pub rate_limits: Vec<RateLimitRule>,
+    /// Requests that are counted by name; the first that matches.
+    pub virtual_clusters: Vec<VirtualCluster>,
+    /// How much of a request is kept for a retry, where it is not the listener's limit.
+    pub body_buffer_limit: Option<u64>,
+}
+
+/// Whether plain HTTP is redirected to HTTPS (`require_tls`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RequireTls {
+    /// Never.
+    #[default]
+    None,
+    /// Where the request is external.
+    External,
+    /// Always.
+    All,
+}
+
+/// Requests that are counted by name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VirtualCluster {
+    /// The name.
+    pub name: String,
+    /// All must fit.
+    pub headers: Vec<HeaderMatch>,
 }
 
 /// One route.
@@ -67,6 +99,12 @@ pub struct Route {
     pub response_headers: HeaderMutation,
     /// Free-form, such as `istio.config`.
     pub metadata: Metadata,
+    /// What it says of single filters.
+    pub filters: Vec<RouteFilter>,
+    /// How much of a request is kept for a retry, where it is not the listener's limit.
+    pub body_buffer_limit: Option<u64>,
+    /// The name under which its requests are counted.
+    pub stat_prefix: String,
 }
 
 /// Which requests a route takes: everything set must hold.
@@ -84,6 +122,12 @@ pub struct RouteMatch {
     pub grpc: bool,
     /// Only this share of requests, in parts of a million (`runtime_fraction`).
     pub fraction_per_million: Option<u32>,
+    /// The client's certificate was presented, or not.
+    pub tls_presented: Option<bool>,
+    /// The client's certificate was verified, or not.
+    pub tls_validated: Option<bool>,
+    /// Metadata that filters wrote.
+    pub metadata: Vec<MetadataMatch>,
 }
 
 /// What a route does.
@@ -131,13 +175,129 @@ pub struct RouteTarget {
     pub upgrades: Vec<(String, bool)>,
     /// Which circuit breakers count the request.
     pub priority: Priority,
+    /// Where copies of requests go.
+    pub mirrors: Vec<Mirror>,
+    /// What the hash of a request is made of, for clusters that balance by it.
+    pub hash: Vec<HashPolicy>,
+    /// Redirections of the upstream that the proxy follows itself.
+    pub internal_redirect: Option<Arc<InternalRedirect>>,
+    /// How requests are described to rate limiters.
+    pub rate_limits: Vec<RateLimitRule>,
+    /// The virtual host's rules apply too, though the route has its own.
+    pub include_virtual_host_rate_limits: bool,
+    /// Only hosts with this metadata (`envoy.lb`).
+    pub metadata_match: BTreeMap<String, Value>,
+    /// A `grpc-timeout` is shortened by this.
+    pub grpc_timeout_offset: Option<Duration>,
+    /// What the choice among several clusters follows.
+    pub weighted_by: WeightedBy,
+}
+
+/// What a choice among weighted clusters follows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum WeightedBy {
+    /// Chance.
+    #[default]
+    Random,
+    /// A number in a request header.
+    Header(http::HeaderName),
+    /// The hash of the request.
+    Hash,
+}
+
+/// Copies of requests (`RequestMirrorPolicy`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mirror {
+    /// Where they go.
+    pub cluster: ClusterName,
+    /// How many, in parts of a million.
+    pub per_million: u32,
+    /// Their authority does not get `-shadow`.
+    pub keep_host: bool,
+    /// Their authority is this.
+    pub host: Option<String>,
+    /// Changes to their headers.
+    pub headers: Vec<HeaderEdit>,
+}
+
+/// The name of a cluster, or the header that has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClusterName {
+    /// This one.
+    Named(Arc<str>),
+    /// What this request header says.
+    Header(http::HeaderName),
+}
+
+/// One source of a request's hash (`HashPolicy`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct HashPolicy {
+    /// What is hashed.
+    pub source: HashSource,
+    /// Where this gives a hash, no later one counts.
+    pub terminal: bool,
+}
+
+/// What is hashed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HashSource {
+    /// A header's values.
+    Header {
+        /// Which.
+        name: http::HeaderName,
+        /// What the value becomes before.
+        rewrite: Option<(RegexMatch, String)>,
+    },
+    /// A cookie's value; where there is none, and a lifetime, one is made.
+    Cookie {
+        /// Which.
+        name: String,
+        /// The lifetime of one that is made; zero is that of the browser's session.
+        ttl: Option<Duration>,
+        /// The path of one that is made.
+        path: String,
+        /// More attributes.
+        attributes: Vec<(String, String)>,
+    },
+    /// The client's address.
+    SourceIp,
+    /// A query parameter.
+    Query(String),
+    /// A value of filter state.
+    FilterState(String),
+}
+
+/// `InternalRedirectPolicy`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InternalRedirect {
+    /// How many are followed, 1 unless set.
+    pub most: u32,
+    /// Which statuses, 302 unless set.
+    pub codes: Vec<StatusCode>,
+    /// From plain HTTP to HTTPS and back.
+    pub cross_scheme: bool,
+    /// Further conditions.
+    pub predicates: Vec<RedirectPredicate>,
+    /// Headers of the redirection that the next request gets.
+    pub headers_to_copy: Vec<http::HeaderName>,
+}
+
+/// A condition on following a redirection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedirectPredicate {
+    /// Only to these routes.
+    AllowListedRoutes(Vec<String>),
+    /// No route twice.
+    PreviousRoutes,
+    /// Not from HTTPS to plain HTTP.
+    SafeCrossScheme,
 }
 
 /// A cluster among several.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WeightedCluster {
     /// The cluster's name.
-    pub name: Arc<str>,
+    pub name: ClusterName,
     /// Its share of the total of all weights.
     pub weight: u32,
     /// Changes to the request's headers.
@@ -146,6 +306,10 @@ pub struct WeightedCluster {
     pub response_headers: HeaderMutation,
     /// Replaces the authority for this cluster.
     pub host_rewrite: Option<String>,
+    /// What it says of single filters.
+    pub filters: Vec<RouteFilter>,
+    /// Only hosts with this metadata (`envoy.lb`), with the route's.
+    pub metadata_match: BTreeMap<String, Value>,
 }
 
 /// How the authority is rewritten.

@@ -109,7 +109,9 @@ impl Proxy {
         });
         let (stop_workers, stop) = Drain::new();
         let node = &bootstrap.config.node;
-        let identity = Identity::new(&node.id, Arc::new(PeerInfo::from_node(node)));
+        let peer = Arc::new(PeerInfo::from_node(node));
+        let identity = Identity::new(&node.id, peer).in_cluster(&node.cluster);
+        let status = Arc::new(ServerStatus::default());
         let mut threads = Vec::with_capacity(concurrency);
         for (index, sockets) in receivers.into_iter().enumerate() {
             let worker = WorkerStart {
@@ -119,6 +121,7 @@ impl Proxy {
                 stats: Arc::clone(&stats),
                 identity: identity.clone(),
                 local_ip: instance_ip(node),
+                status: Arc::clone(&status),
                 random: random.next(),
                 clock,
                 sockets,
@@ -127,7 +130,6 @@ impl Proxy {
             threads.push(worker.spawn().context("cannot start a worker thread")?);
         }
         stats.listener_manager().workers_started.set(1);
-        let status = Arc::new(ServerStatus::default());
         let proxy = Self {
             bootstrap,
             applier,

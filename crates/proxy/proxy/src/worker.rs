@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use meltemi_admin::ServerStatus;
 use meltemi_http::{Identity, WorkerContext, WorkerParts};
 use meltemi_lifecycle::{Clock, DrainSignal, Random, WorkerId};
 use meltemi_listener::{Accept, ListenerManager, serve_worker};
@@ -25,6 +26,8 @@ pub(crate) struct WorkerStart {
     pub stats: Arc<StatsRegistry>,
     pub identity: Identity,
     pub local_ip: Option<std::net::IpAddr>,
+    /// Says whether the server fails health checks.
+    pub status: Arc<ServerStatus>,
     pub random: Random,
     pub clock: Clock,
     pub sockets: UnboundedReceiver<Accept>,
@@ -54,6 +57,7 @@ impl WorkerStart {
             stats,
             identity,
             local_ip,
+            status,
             random,
             clock,
             sockets,
@@ -68,6 +72,7 @@ impl WorkerStart {
             recorder,
             identity,
             local_ip,
+            failing: Arc::new(move || status.fails_health_checks()),
         });
         let flushing = Rc::clone(&context);
         tokio::task::spawn_local(async move {

@@ -4,20 +4,22 @@
 //! hand it a [`StreamRecord`] at the end of each stream; the worker flushes its [`LogBuffers`].
 
 mod field;
+mod filter;
 mod format;
 mod metadata;
 mod operator;
 mod sink;
 mod time;
 
+pub use filter::LogFilter;
 pub use format::{FormatError, Formatter, RecordFields};
 pub use sink::{LogBuffers, LogFiles};
 
 use std::sync::Arc;
 
-use meltemi_ir::{AccessLog, AccessLogFilter, LogFormat};
+use meltemi_ir::{AccessLog, LogFormat};
 
-use crate::{ResponseFlags, StreamRecord};
+use crate::StreamRecord;
 use sink::LogFile;
 
 /// One configured access log.
@@ -25,7 +27,8 @@ use sink::LogFile;
 pub struct AccessLogger {
     file: Arc<LogFile>,
     formatter: Formatter,
-    filter: Filter,
+    filter: LogFilter,
+    fields: RecordFields,
 }
 
 /// Why an access log cannot be written.
@@ -47,14 +50,6 @@ pub enum AccessLogError {
     UnknownFlag(String),
 }
 
-#[derive(Debug)]
-enum Filter {
-    All,
-    AnyFlag,
-    Flags(ResponseFlags),
-    NotHealthCheck,
-}
-
 impl AccessLogger {
     /// Compiles the format and opens the file.
     ///
@@ -71,49 +66,26 @@ impl AccessLogger {
             LogFormat::Text(text) => Formatter::parse(text)?,
             LogFormat::Json(value) => Formatter::parse_json(value)?,
         };
+        let filter = LogFilter::new(filter.as_ref())?;
+        let mut fields = filter.fields();
+        fields.merge(formatter.fields());
         Ok(Self {
             formatter,
-            filter: Filter::new(filter.as_ref())?,
+            filter,
+            fields,
             file: files.open(sink)?,
         })
     }
 
     /// Which headers a record must hold for this log.
     pub fn fields(&self) -> &RecordFields {
-        self.formatter.fields()
+        &self.fields
     }
 
     /// Adds a line to the worker's buffer, if the filter lets it pass.
     pub fn log(&self, buffers: &LogBuffers, record: &StreamRecord<'_>) {
         if self.filter.passes(record) {
             buffers.append(&self.file, |line| self.formatter.format(record, line));
-        }
-    }
-}
-
-impl Filter {
-    fn new(config: Option<&AccessLogFilter>) -> Result<Self, AccessLogError> {
-        Ok(match config {
-            None => Self::All,
-            Some(AccessLogFilter::NotHealthCheck) => Self::NotHealthCheck,
-            Some(AccessLogFilter::ResponseFlags(names)) if names.is_empty() => Self::AnyFlag,
-            Some(AccessLogFilter::ResponseFlags(names)) => {
-                let mut flags = ResponseFlags::NONE;
-                for name in names {
-                    flags |= ResponseFlags::from_short(name)
-                        .ok_or_else(|| AccessLogError::UnknownFlag(name.clone()))?;
-                }
-                Self::Flags(flags)
-            }
-        })
-    }
-
-    fn passes(&self, record: &StreamRecord<'_>) -> bool {
-        match self {
-            Self::All => true,
-            Self::AnyFlag => !record.flags.is_empty(),
-            Self::Flags(flags) => record.flags.intersects(*flags),
-            Self::NotHealthCheck => !record.health_check,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! field is written once, in the macro; its name is Envoy's.
 
 mod cluster;
+mod filter;
 mod http;
 mod listener;
 mod network;
@@ -9,6 +10,9 @@ mod server;
 mod tcp;
 
 pub use cluster::{BreakerStats, CircuitBreakerStats, ClusterStats, SslStats, TrafficStats};
+pub use filter::{
+    CompressorStats, DecompressorStats, FaultStats, GrpcCodes, GrpcMethodStats, LocalRateLimitStats,
+};
 pub use http::{HttpStats, ListenerHttpStats};
 pub use listener::{ListenerManagerStats, ListenerStats};
 pub use network::{

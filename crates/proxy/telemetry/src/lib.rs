@@ -18,18 +18,21 @@ mod sharded;
 mod stat;
 
 pub use access_log::{
-    AccessLogError, AccessLogger, FormatError, Formatter, LogBuffers, LogFiles, RecordFields,
+    AccessLogError, AccessLogger, FormatError, Formatter, LogBuffers, LogFiles, LogFilter,
+    RecordFields,
 };
 pub use block::{
-    BreakerStats, CircuitBreakerStats, ClusterManagerStats, ClusterStats, ConnectionLimitStats,
-    ControlPlaneStats, DiscoveryStats, HttpInspectorStats, HttpStats, ListenerHttpStats,
-    ListenerManagerStats, ListenerStats, NetworkRateLimitStats, ProxyProtocolStats,
-    ProxyVersionStats, ServerStats, SslStats, StatBlock, TcpStats, TlsInspectorStats, TrafficStats,
+    BreakerStats, CircuitBreakerStats, ClusterManagerStats, ClusterStats, CompressorStats,
+    ConnectionLimitStats, ControlPlaneStats, DecompressorStats, DiscoveryStats, FaultStats,
+    GrpcCodes, GrpcMethodStats, HttpInspectorStats, HttpStats, ListenerHttpStats,
+    ListenerManagerStats, ListenerStats, LocalRateLimitStats, NetworkRateLimitStats,
+    ProxyProtocolStats, ProxyVersionStats, ServerStats, SslStats, StatBlock, TcpStats,
+    TlsInspectorStats, TrafficStats,
 };
 pub use connection::{ConnectionInfo, TlsInfo};
 pub use grpc::GrpcStatus;
 pub use istio::{IstioMetrics, IstioRecorder, TcpDelta, TcpMetrics};
-pub use peer::{PeerCache, PeerDecodeError, PeerInfo};
+pub use peer::{PeerCache, PeerDecodeError, PeerInfo, decode_value};
 pub use record::{Protocol, RequestRecord, StreamRecord, UpstreamRecord};
 pub use registry::{HistogramBuckets, StatKind, StatsQuery, StatsRegistry};
 pub use response_flags::ResponseFlags;

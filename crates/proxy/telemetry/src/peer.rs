@@ -158,6 +158,11 @@ impl PeerInfo {
     }
 }
 
+/// Reads a serialized `google.protobuf.Value`.
+pub fn decode_value(bytes: &[u8]) -> Option<Value> {
+    prost_types::Value::decode(bytes).ok().map(from_proto)
+}
+
 fn from_proto(value: prost_types::Value) -> Value {
     use prost_types::value::Kind;
     match value.kind {

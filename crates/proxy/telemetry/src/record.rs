@@ -4,6 +4,7 @@
 //! and to the metrics. Headers also go through here when their values are formats, in which case
 //! whatever is not known yet is left empty.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +67,8 @@ pub struct StreamRecord<'a> {
     pub route_metadata: Option<&'a Metadata>,
     /// Metadata that filters made for this stream.
     pub dynamic_metadata: Option<&'a Metadata>,
+    /// Filter state of this stream, as text.
+    pub filter_state: Option<&'a BTreeMap<String, String>>,
     /// Tries so far, the first included; 0 where none was made.
     pub attempts: u32,
     /// The name of the filter chain that took the connection.
@@ -78,6 +81,14 @@ pub struct StreamRecord<'a> {
     pub health_check: bool,
     /// What the line is written for, as `%ACCESS_LOG_TYPE%` shows it, where it is not the end.
     pub log_type: Option<&'static str>,
+    /// A number of its own, by chance.
+    pub stream_id: u64,
+    /// The virtual cluster that the request belongs to.
+    pub virtual_cluster: Option<&'a str>,
+    /// Bytes of the response's trailers, about.
+    pub response_trailer_bytes: u64,
+    /// The text that an answer of the proxy's own would have (`%LOCAL_REPLY_BODY%`).
+    pub local_reply_body: Option<&'a str>,
 }
 
 /// The request as the proxy sees it after its own changes.
@@ -177,12 +188,17 @@ impl<'a> StreamRecord<'a> {
             virtual_host: None,
             route_metadata: None,
             dynamic_metadata: None,
+            filter_state: None,
             attempts: 0,
             filter_chain: None,
             downstream_peer: None,
             upstream_peer: None,
             health_check: false,
             log_type: None,
+            stream_id: 0,
+            virtual_cluster: None,
+            response_trailer_bytes: 0,
+            local_reply_body: None,
         }
     }
 }

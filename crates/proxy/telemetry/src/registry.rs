@@ -2,6 +2,7 @@
 //! hands them to the data plane; the administration endpoint prints them.
 
 mod collect;
+mod extra;
 mod prometheus;
 mod text;
 
@@ -50,7 +51,8 @@ struct Blocks {
 #[derive(Clone, Debug)]
 struct Extension {
     metric: &'static str,
-    label: Option<(&'static str, String)>,
+    /// What Prometheus labels say in place of the prefix.
+    labels: Vec<(&'static str, String)>,
     /// The block as its own type, for whoever asks for it again.
     block: Arc<dyn Any + Send + Sync>,
     /// The same block, for whoever prints it.
@@ -234,6 +236,23 @@ impl StatsRegistry {
             "" => format!("{metric}."),
             _ => format!("{metric}.{name}."),
         };
+        let labels = match name {
+            "" => Vec::new(),
+            _ => vec![(label, name.to_owned())],
+        };
+        self.labelled(prefix, metric, labels)
+    }
+
+    /// The block whose statistics' names begin so.
+    fn labelled<T>(
+        &self,
+        prefix: String,
+        metric: &'static str,
+        labels: Vec<(&'static str, String)>,
+    ) -> Arc<Sharded<T>>
+    where
+        T: StatBlock + Default + std::fmt::Debug + 'static,
+    {
         let mut blocks = self.lock();
         let known = blocks.extensions.get(&prefix);
         if let Some(Ok(block)) = known.map(|it| Arc::clone(&it.block).downcast()) {
@@ -242,7 +261,7 @@ impl StatsRegistry {
         let block = Arc::new(Sharded::<T>::new(self.workers));
         let extension = Extension {
             metric,
-            label: Some((label, name.to_owned())).filter(|_| !name.is_empty()),
+            labels,
             block: block.clone(),
             shards: block.clone(),
         };

@@ -139,6 +139,8 @@ pub struct LbContext<'a> {
     pub avoid: &'a [u64],
     /// How often to choose again to avoid one (`host_selection_retry_max_attempts`).
     pub max_attempts: u32,
+    /// The request's hash, for balancing by it.
+    pub hash: Option<u64>,
 }
 
 /// A cluster with this worker's balancing state. Dereferences to the shared [`Cluster`].
@@ -184,6 +186,7 @@ impl WorkerCluster {
             headers,
             avoid,
             max_attempts,
+            hash: _,
         } = *context;
         if let Discovery::OriginalDst {
             http_header,

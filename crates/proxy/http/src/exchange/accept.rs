@@ -55,6 +55,18 @@ pub(super) fn accept(
         }
     }
     stream.connection.forget_head();
+    let mut parts = parts;
+    if config.underscores != ir::Underscores::Allow
+        && !check_underscores(config.underscores, &mut parts.headers)
+    {
+        let details = if protocol == Protocol::Http2 {
+            "http2.unexpected_underscore"
+        } else {
+            "http1.unexpected_underscore"
+        };
+        let status = StatusCode::BAD_REQUEST;
+        return Err(refuse(status, "Bad Request", details, DPE));
+    }
     let default_host = (protocol == Protocol::Http10
         && !config.http1.default_host_for_http_10.is_empty())
     .then_some(&*config.http1.default_host_for_http_10);
@@ -69,6 +81,9 @@ pub(super) fn accept(
         ));
     }
     let mut head = RequestHead::new(parts, default_host).map_err(refuse_head)?;
+    if config.strip_trailing_host_dot {
+        strip_dot(&mut head);
+    }
     strip_port(&config, stream, &mut head);
     mend_path(stream, &config, head)
 }
@@ -186,6 +201,34 @@ fn strip_port(config: &ir::HttpConnectionManager, stream: &Stream, head: &mut Re
         let host = without_port(authority).to_owned();
         if let Ok(host) = http::HeaderValue::from_str(&host) {
             head.set_authority(host);
+        }
+    }
+}
+
+/// Drops headers whose names have underscores; false where they make the request unusable.
+fn check_underscores(action: ir::Underscores, headers: &mut HeaderMap) -> bool {
+    let bad: Vec<_> = headers
+        .keys()
+        .filter(|name| name.as_str().contains('_'))
+        .cloned()
+        .collect();
+    if action == ir::Underscores::Reject {
+        return bad.is_empty();
+    }
+    for name in bad {
+        headers.remove(name);
+    }
+    true
+}
+
+/// Takes the dot off the end of the authority's host.
+fn strip_dot(head: &mut RequestHead) {
+    let authority = head.authority();
+    let host = without_port(authority);
+    if let Some(shorter) = host.strip_suffix('.') {
+        let text = format!("{shorter}{}", &authority[host.len()..]);
+        if let Ok(text) = http::HeaderValue::from_str(&text) {
+            head.set_authority(text);
         }
     }
 }

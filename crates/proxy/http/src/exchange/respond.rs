@@ -2,8 +2,10 @@
 
 use std::rc::Rc;
 
+use bytes::Bytes;
 use http::header;
 use http::{Response, StatusCode, Version};
+use http_body::Body as _;
 use meltemi_telemetry::ResponseFlags;
 use meltemi_upstream::{HttpVersion, ResponseBody};
 use tokio::time::Instant;
@@ -11,10 +13,10 @@ use tokio::time::Instant;
 use super::Caller;
 use crate::body::ProxyBody;
 use crate::deadline::Deadlines;
-use crate::filter::{HttpFilter as _, ResponseContext};
+use crate::filter::transform::Pipeline;
+use crate::filter::{BodyTransform, chain};
 use crate::head::RequestHead;
 use crate::headers::{names, number, response};
-use crate::mutation::NoPseudo;
 use crate::router::reply::{Author, LocalReply};
 use crate::stream::{Stream, StreamEnd};
 use crate::upgrade::Offer;
@@ -34,14 +36,36 @@ pub(super) fn answer(
     }
     stream.flag(reply.flags);
     stream.explain(std::mem::take(&mut reply.details));
+    if let Some(replies) = &stream.settings.manager.local_reply {
+        replies.apply(&stream, &mut reply);
+    }
     let http1 = !stream.is_http2();
     reply.close = http1 && (reply.close || caller.unread);
     let close = reply.close;
     let by = Some(reply.by);
-    let (mut parts, body) = reply
+    let (mut parts, mut body) = reply
         .into_response(caller.grpc, caller.bodiless)
         .into_parts();
-    respond(&stream, &mut parts, by, false);
+    let transforms = respond(
+        &stream,
+        &mut parts,
+        by,
+        false,
+        body.is_empty(),
+        Some(&mut body),
+    );
+    let mut trailers = None;
+    if let Some(pipeline) = Pipeline::new(transforms)
+        && !caller.bodiless
+    {
+        (body, trailers) = pipeline.whole(body).unwrap_or_default();
+        if parts.headers.contains_key(header::CONTENT_LENGTH) || trailers.is_none() {
+            let length = number(body.len() as u64);
+            parts.headers.insert(header::CONTENT_LENGTH, length);
+        }
+    }
+    // the answers of our own have no trailers; what filters make is for HTTP/2 alone
+    drop(trailers);
     if close {
         parts.headers.insert(header::CONNECTION, names::CLOSE);
     }
@@ -76,7 +100,7 @@ pub(super) fn finish(
     }
     if let (Some(offer), true) = (offer, switched) {
         let (mut parts, tunnel) = offer.accept(upstream, deadlines, end);
-        respond(&stream, &mut parts, None, true);
+        respond(&stream, &mut parts, None, true, true, None);
         stream.note_response(parts.status.as_u16(), &parts.headers);
         tunnel.start(&stream.connection);
         return Response::from_parts(parts, ProxyBody::nothing());
@@ -90,14 +114,16 @@ pub(super) fn finish(
             .headers
             .insert(names::UPSTREAM_SERVICE_TIME, number(elapsed));
     }
-    respond(&stream, &mut parts, None, false);
+    let empty = caller.bodiless || body.is_end_stream();
+    let transforms = respond(&stream, &mut parts, None, false, empty, None);
     stream.note_response(parts.status.as_u16(), &parts.headers);
     if caller.bodiless {
         // nobody reads what there is not
         stream.response_ended();
     }
     let drop_trailers = !takes_trailers(&stream);
-    let body = ProxyBody::upstream(body, drop_trailers, deadlines, end);
+    let pipeline = Pipeline::new(transforms).filter(|_| !caller.bodiless);
+    let body = ProxyBody::upstream(body, drop_trailers, deadlines, pipeline, end);
     Response::from_parts(parts, body)
 }
 
@@ -113,13 +139,15 @@ fn takes_trailers(stream: &Stream) -> bool {
 }
 
 /// Makes the response's headers what the client may see; `by` is who gives it where it is not the
-/// upstream.
+/// upstream. Returns what filters make of its body.
 fn respond(
     stream: &Rc<Stream>,
     parts: &mut http::response::Parts,
     by: Option<Author>,
     upgrade: bool,
-) {
+    is_empty: bool,
+    body: Option<&mut Bytes>,
+) -> Vec<Box<dyn BodyTransform>> {
     let from_upstream = by.is_none();
     let settings = &stream.settings;
     let manager = &settings.manager;
@@ -127,44 +155,30 @@ fn respond(
         let facts = stream.facts.borrow();
         (facts.route, facts.cluster_at, facts.attempts)
     };
-    let mut cors = None;
     if let (Some(table), Some(index)) = (&settings.routes, index) {
         let mutations = table.response_mutations(index, cluster_at);
         for mutation in mutations.filter(|_| by != Some(Author::Filter)) {
-            let values = if mutation.needs_record() {
-                stream.facts.borrow_mut().status = Some(parts.status.as_u16());
-                stream.with_record(None, None, Some(&parts.headers), |record| {
-                    mutation.values(record)
-                })
-            } else {
-                Vec::new()
-            };
-            mutation.apply(&mut parts.headers, &mut NoPseudo, values);
+            let status = parts.status.as_u16();
+            stream.mutate_response(mutation, status, &mut parts.headers);
         }
-        let tried = attempts > 0 && by != Some(Author::Manager);
+        let tried = attempts > 0 && by != Some(Author::Manager) && by != Some(Author::Filter);
         if tried && table.host(index).config.include_attempt_count_in_response {
             parts
                 .headers
                 .insert(names::ATTEMPT_COUNT, number(u64::from(attempts)));
         }
-        cors = table
-            .entry(index)
-            .target()
-            .and_then(|(_, target)| target.cors.as_deref());
-    }
-    if !manager.filters.is_empty() {
-        let facts = &mut *stream.facts.borrow_mut();
-        let mut context = ResponseContext {
-            headers: &mut parts.headers,
-            from_upstream,
-            cors,
-            worker: &stream.connection.worker,
-            notes: &mut facts.notes,
-        };
-        for filter in manager.filters.iter().rev() {
-            filter.on_response(&mut context);
+        if by != Some(Author::Filter) {
+            let cookies = std::mem::take(&mut stream.facts.borrow_mut().set_cookies);
+            for cookie in cookies {
+                parts.headers.append(header::SET_COOKIE, cookie);
+            }
         }
     }
+    let transforms = if manager.filters.is_empty() {
+        Vec::new()
+    } else {
+        chain::response(stream, parts, from_upstream, is_empty, body)
+    };
     response::prepare(
         &mut parts.headers,
         &manager.config,
@@ -177,4 +191,5 @@ fn respond(
     {
         parts.headers.insert(names::X_REQUEST_ID, id);
     }
+    transforms
 }

@@ -1,13 +1,17 @@
 //! `envoy.filters.http.cors`: answers preflight requests and tells browsers which origins may
 //! read a response, as the route's policy says.
 
-use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use meltemi_ir as ir;
 
-use super::{Decision, FilterReply, HttpFilter, RequestContext, ResponseContext};
+use std::sync::Arc;
+
+use meltemi_telemetry::ResponseFlags;
+
+use super::{Decision, HttpFilter, Place, RequestContext, ResponseContext, RouteConfig};
 use crate::headers::names;
+use crate::router::reply::LocalReply;
 
 /// The filter; all its settings are the route's.
 #[derive(Debug)]
@@ -15,8 +19,10 @@ pub(crate) struct CorsFilter;
 
 impl HttpFilter for CorsFilter {
     fn on_request(&self, request: &mut RequestContext<'_>) -> Decision {
-        let (Some(policy), Some(origin)) = (request.cors, request.headers.get(header::ORIGIN))
-        else {
+        let Some(origin) = request.head.headers.get(header::ORIGIN) else {
+            return Decision::Continue;
+        };
+        let Some(policy) = policy(&request.place) else {
             return Decision::Continue;
         };
         let allowed = policy
@@ -24,13 +30,15 @@ impl HttpFilter for CorsFilter {
             .iter()
             .any(|pattern| pattern.matches_bytes(origin.as_bytes()));
         let origin = origin.clone();
-        let preflight = *request.method == Method::OPTIONS
+        let preflight = request.head.method == Method::OPTIONS
             && request
+                .head
                 .headers
                 .get(header::ACCESS_CONTROL_REQUEST_METHOD)
                 .is_some_and(|method| !method.is_empty());
         if !preflight {
-            request.notes.allowed_origin = allowed.then_some(origin);
+            let mut facts = request.stream.facts.borrow_mut();
+            facts.notes.allowed_origin = allowed.then_some(origin);
             return Decision::Continue;
         }
         if !allowed && policy.forward_not_matching_preflights {
@@ -61,17 +69,21 @@ impl HttpFilter for CorsFilter {
         if allowed {
             expose(&mut headers, policy);
         }
-        Decision::Reply(FilterReply {
-            status: StatusCode::OK,
-            headers,
-            body: Bytes::new(),
-            details: "cors_response",
-        })
+        let details = "cors_response";
+        let mut reply = LocalReply::new(StatusCode::OK, "", details, ResponseFlags::NONE);
+        reply.headers = headers;
+        Decision::Reply(reply)
     }
 
     fn on_response(&self, response: &mut ResponseContext<'_>) {
-        let (Some(policy), Some(origin)) = (response.cors, response.notes.allowed_origin.take())
-        else {
+        let origin = response
+            .stream
+            .facts
+            .borrow_mut()
+            .notes
+            .allowed_origin
+            .take();
+        let (Some(origin), Some(policy)) = (origin, policy(&response.place)) else {
             return;
         };
         response
@@ -83,6 +95,14 @@ impl HttpFilter for CorsFilter {
                 .insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, names::TRUE);
         }
         expose(response.headers, policy);
+    }
+}
+
+/// The policy that the route has, in its settings for this filter or in the older field.
+fn policy<'a>(place: &Place<'a>) -> Option<&'a Arc<ir::Cors>> {
+    match place.config() {
+        Some(RouteConfig::Cors(policy)) => Some(policy),
+        _ => place.route.cors(),
     }
 }
 

@@ -32,26 +32,33 @@ impl PeerMetadataFilter {
 
 impl HttpFilter for PeerMetadataFilter {
     fn on_request(&self, request: &mut RequestContext<'_>) -> Decision {
+        let worker = &request.stream.connection.worker;
+        let headers = &mut request.head.headers;
+        let facts = &mut *request.stream.facts.borrow_mut();
         if self.0.downstream_discovery {
-            let peers = &mut request.notes.peers;
-            peers.told_id = request.headers.remove(names::PEER_METADATA_ID).is_some();
-            (peers.downstream, peers.told_metadata) = take(request.headers, request.worker);
+            let peers = &mut facts.notes.peers;
+            peers.told_id = headers.remove(names::PEER_METADATA_ID).is_some();
+            (peers.downstream, peers.told_metadata) = take(headers, worker);
         }
-        if self.0.upstream_propagation && !is_external(request.cluster_metadata) {
-            put(request.headers, request.worker, true, true);
+        let cluster = facts.cluster.as_ref();
+        if self.0.upstream_propagation
+            && !is_external(cluster.map(|cluster| &cluster.config().metadata))
+        {
+            put(headers, worker, true, true);
         }
         Decision::Continue
     }
 
     fn on_response(&self, response: &mut ResponseContext<'_>) {
-        let peers = &mut response.notes.peers;
+        let worker = &response.stream.connection.worker;
+        let peers = &mut response.stream.facts.borrow_mut().notes.peers;
         if self.0.upstream_discovery && response.from_upstream {
             response.headers.remove(names::PEER_METADATA_ID);
-            (peers.upstream, _) = take(response.headers, response.worker);
+            (peers.upstream, _) = take(response.headers, worker);
         }
         if self.0.downstream_propagation {
             let (id, metadata) = (peers.told_id, peers.told_metadata);
-            put(response.headers, response.worker, id, metadata);
+            put(response.headers, worker, id, metadata);
         }
     }
 }

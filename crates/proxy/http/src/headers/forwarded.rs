@@ -33,6 +33,8 @@ pub(crate) struct Client {
     pub(crate) address: SocketAddr,
     /// Its `x-envoy-*` headers are trusted.
     pub(crate) internal: bool,
+    /// It is refused, for want of an address.
+    pub(crate) reject: Option<http::StatusCode>,
 }
 
 /// Hop-by-hop headers and what only this proxy may say.
@@ -56,6 +58,7 @@ pub(crate) fn prepare(headers: &mut HeaderMap, seen: Seen, around: &Surroundings
     let mut address = info.remote;
     // Only one address may stand in `x-forwarded-for` for it to make a request internal.
     let mut sole = config.use_remote_address && !seen.any(Seen::X_FORWARDED_FOR);
+    let mut reject = None;
     if config.use_remote_address {
         if config.xff_num_trusted_hops > 0
             && seen.any(Seen::X_FORWARDED_FOR)
@@ -67,6 +70,19 @@ pub(crate) fn prepare(headers: &mut HeaderMap, seen: Seen, around: &Surroundings
             append_forwarded_for(headers, seen, around);
         }
         if config.xff_num_trusted_hops == 0 || !seen.any(Seen::X_FORWARDED_PROTO) {
+            set_proto(headers, https);
+        }
+    } else if !config.original_ip.is_empty() {
+        let found = detect(headers, info.remote.ip(), &config.original_ip);
+        reject = found.reject;
+        if let Some((ip, trusted)) = found.address {
+            address = SocketAddr::new(ip, 0);
+            sole = trusted;
+        }
+        if found.append {
+            append_forwarded_for(headers, seen, around);
+        }
+        if !seen.any(Seen::X_FORWARDED_PROTO) {
             set_proto(headers, https);
         }
     } else {
@@ -112,7 +128,93 @@ pub(crate) fn prepare(headers: &mut HeaderMap, seen: Seen, around: &Surroundings
         seen.any(Seen::X_FORWARDED_CLIENT_CERT),
         headers,
     );
-    Client { address, internal }
+    Client {
+        address,
+        internal,
+        reject,
+    }
+}
+
+/// What an extension says of the client.
+#[derive(Default)]
+struct Found {
+    /// Its address, and whether this may make the request internal.
+    address: Option<(IpAddr, bool)>,
+    reject: Option<http::StatusCode>,
+    /// The peer's address goes to `x-forwarded-for`.
+    append: bool,
+}
+
+/// Asks the ways of finding the client's address, one after the other.
+fn detect(headers: &HeaderMap, peer: IpAddr, ways: &[ir::OriginalIp]) -> Found {
+    for way in ways {
+        match way {
+            ir::OriginalIp::ForwardedFor {
+                trusted_hops,
+                trusted,
+                skip_append,
+            } => {
+                let address = if trusted.is_empty() {
+                    forwarded_address(headers, *trusted_hops)
+                } else {
+                    untrusted_address(headers, peer, trusted)
+                };
+                if address.is_some() {
+                    return Found {
+                        address,
+                        append: !skip_append,
+                        ..Found::default()
+                    };
+                }
+            }
+            ir::OriginalIp::Header {
+                name,
+                trusted,
+                reject,
+            } => {
+                let value = headers.get(name).and_then(|value| value.to_str().ok());
+                match value.and_then(|value| value.trim().parse().ok()) {
+                    Some(ip) => {
+                        return Found {
+                            address: Some((ip, *trusted)),
+                            ..Found::default()
+                        };
+                    }
+                    None if reject.is_some() => {
+                        return Found {
+                            reject: *reject,
+                            ..Found::default()
+                        };
+                    }
+                    None => {}
+                }
+            }
+        }
+    }
+    Found::default()
+}
+
+/// The last address in `x-forwarded-for` that is no trusted proxy's, where the peer is one.
+fn untrusted_address(
+    headers: &HeaderMap,
+    peer: IpAddr,
+    trusted: &[ir::Prefix],
+) -> Option<(IpAddr, bool)> {
+    let is_trusted = |ip: IpAddr| trusted.iter().any(|range| range.contains(ip));
+    if !is_trusted(peer) {
+        return None;
+    }
+    let mut last = None;
+    for skip in 0..20 {
+        let Some((ip, _)) = forwarded_address(headers, skip) else {
+            break;
+        };
+        last = Some((ip, false));
+        if !is_trusted(ip) {
+            break;
+        }
+    }
+    last
 }
 
 fn set_proto(headers: &mut HeaderMap, https: bool) {

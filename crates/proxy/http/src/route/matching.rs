@@ -18,6 +18,12 @@ pub struct RequestView<'a> {
     pub headers: &'a HeaderMap,
     /// A number that stays the same for the whole request, for fractions and weights.
     pub random: u64,
+    /// The request comes from inside.
+    pub internal: bool,
+    /// The client's certificate was presented, and verified.
+    pub client_certificate: (bool, bool),
+    /// What filters wrote.
+    pub metadata: Option<&'a ir::Metadata>,
 }
 
 impl<'a> RequestView<'a> {
@@ -47,6 +53,16 @@ pub(crate) fn matches(matcher: &ir::RouteMatch, view: &RequestView<'_>, path: &s
         && matcher
             .fraction_per_million
             .is_none_or(|parts| view.random % 1_000_000 < u64::from(parts))
+        && matcher
+            .tls_presented
+            .is_none_or(|wanted| view.client_certificate.0 == wanted)
+        && matcher
+            .tls_validated
+            .is_none_or(|wanted| view.client_certificate.1 == wanted)
+        && matcher
+            .metadata
+            .iter()
+            .all(|metadata| metadata.matches(view.metadata))
         && matcher
             .headers
             .iter()
@@ -127,32 +143,23 @@ impl Source<'_> {
     }
 }
 
-/// Whether a header fits. A missing header fits no question about its value, turned round or
-/// not, unless it is to be taken as empty.
+/// Whether a header fits.
 pub(crate) fn header_matches(matcher: &ir::HeaderMatch, source: &Source<'_>) -> bool {
-    let fits = |value: &[u8]| match &matcher.kind {
-        ir::HeaderMatchKind::Present(wanted) => *wanted,
-        ir::HeaderMatchKind::Value(text) => text.matches_bytes(value),
-        ir::HeaderMatchKind::Range { start, end } => std::str::from_utf8(value)
-            .ok()
-            .and_then(|text| text.parse::<i64>().ok())
-            .is_some_and(|number| (*start..*end).contains(&number)),
-    };
-    match (
-        source.any(&matcher.name, fits),
-        matcher.treat_missing_as_empty,
-    ) {
-        (Some(fit), _) => fit != matcher.invert,
-        (None, true) => fits(b"") != matcher.invert,
-        (None, false) => match matcher.kind {
-            ir::HeaderMatchKind::Present(wanted) => wanted == matcher.invert,
-            ir::HeaderMatchKind::Value(_) | ir::HeaderMatchKind::Range { .. } => false,
-        },
+    matcher.decide(|fits| source.any(&matcher.name, fits))
+}
+
+/// Whether a query parameter fits; `query` may begin with its question mark.
+pub(crate) fn query_matches(matcher: &ir::QueryMatch, query: &str) -> bool {
+    let value = query_value(query, &matcher.name);
+    match &matcher.kind {
+        ir::QueryMatchKind::Present(wanted) => value.is_some() == *wanted,
+        ir::QueryMatchKind::Value(text) => value.is_some_and(|value| text.matches(value)),
     }
 }
 
-fn query_matches(matcher: &ir::QueryMatch, query: &str) -> bool {
-    let value = query
+/// The first value of a query parameter.
+pub(crate) fn query_value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    query
         .trim_start_matches('?')
         .split('#')
         .next()
@@ -160,10 +167,6 @@ fn query_matches(matcher: &ir::QueryMatch, query: &str) -> bool {
         .split('&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .find(|(name, _)| *name == matcher.name)
-        .map(|(_, value)| value);
-    match &matcher.kind {
-        ir::QueryMatchKind::Present(wanted) => value.is_some() == *wanted,
-        ir::QueryMatchKind::Value(text) => value.is_some_and(|value| text.matches(value)),
-    }
+        .find(|(known, _)| *known == name)
+        .map(|(_, value)| value)
 }

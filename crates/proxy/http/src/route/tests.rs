@@ -18,19 +18,26 @@ fn host(name: &str, domains: &[&str], routes: Vec<ir::RouteMatch>) -> Arc<ir::Vi
             request_headers: ir::HeaderMutation::default(),
             response_headers: ir::HeaderMutation::default(),
             metadata: ir::Metadata::default(),
+            filters: Vec::new(),
+            body_buffer_limit: None,
+            stat_prefix: String::new(),
         })
     });
     Arc::new(ir::VirtualHost {
         name: name.to_owned(),
         domains: domains.iter().map(|domain| (*domain).to_owned()).collect(),
         routes: routes.collect(),
-        require_tls: false,
+        require_tls: ir::RequireTls::None,
         request_headers: ir::HeaderMutation::default(),
         response_headers: ir::HeaderMutation::default(),
         retry: None,
         cors: None,
         include_request_attempt_count: false,
         include_attempt_count_in_response: false,
+        filters: Vec::new(),
+        rate_limits: Vec::new(),
+        virtual_clusters: Vec::new(),
+        body_buffer_limit: None,
     })
 }
 
@@ -42,6 +49,9 @@ fn path(path: ir::PathMatch) -> ir::RouteMatch {
         query: Vec::new(),
         grpc: false,
         fraction_per_million: None,
+        tls_presented: None,
+        tls_validated: None,
+        metadata: Vec::new(),
     }
 }
 
@@ -66,6 +76,9 @@ fn view<'a>(authority: &'a str, path: &'a str, headers: &'a HeaderMap) -> Reques
         path,
         headers,
         random: 0,
+        internal: false,
+        client_certificate: (false, false),
+        metadata: None,
     }
 }
 
@@ -375,7 +388,9 @@ fn redirections_go_where_envoy_sends_them() {
 #[test]
 fn weights_share_requests_out() {
     let cluster = |weight| ir::WeightedCluster {
-        name: "c".into(),
+        name: ir::ClusterName::Named("c".into()),
+        filters: Vec::new(),
+        metadata_match: std::collections::BTreeMap::new(),
         weight,
         request_headers: ir::HeaderMutation::default(),
         response_headers: ir::HeaderMutation::default(),
@@ -395,6 +410,14 @@ fn weights_share_requests_out() {
         cors: None,
         upgrades: Vec::new(),
         priority: ir::Priority::Default,
+        mirrors: Vec::new(),
+        hash: Vec::new(),
+        internal_redirect: None,
+        rate_limits: Vec::new(),
+        include_virtual_host_rate_limits: false,
+        metadata_match: std::collections::BTreeMap::new(),
+        grpc_timeout_offset: None,
+        weighted_by: ir::WeightedBy::Random,
     };
     let target = super::Target::new(&target, &host("h", &[], Vec::new()), "").unwrap();
     let mut counts = [0; 3];

@@ -177,7 +177,7 @@ fn timeout_reply(details: &'static str) -> Box<LocalReply> {
 
 /// What the client is told when a limit on the stream is reached. `received` says whether the
 /// whole request had come.
-pub(super) fn expired_reply(
+pub(crate) fn expired_reply(
     expired: Expired,
     received: bool,
     alternative: bool,

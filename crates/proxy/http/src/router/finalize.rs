@@ -3,13 +3,12 @@
 
 use std::rc::Rc;
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderValue;
 use meltemi_ir as ir;
 
 use crate::head::RequestHead;
 use crate::headers::client_cert::append;
 use crate::headers::names;
-use crate::mutation::Mutation;
 use crate::route::{RouteIndex, RouteTable, matched_length, replace_prefix, substitute};
 use crate::stream::Stream;
 
@@ -22,7 +21,7 @@ pub(super) fn finalize(
 ) {
     let cluster_at = stream.facts.borrow().cluster_at;
     for mutation in table.request_mutations(index, cluster_at) {
-        mutate(stream, mutation, head);
+        stream.mutate(mutation, head);
     }
     let route = table.entry(index);
     let Some((config, target)) = route.target() else {
@@ -91,15 +90,4 @@ pub(super) fn rewrite_host(head: &mut RequestHead, host: &str, forwarded_host: b
     }
     head.headers.insert(names::ORIGINAL_HOST, original);
     head.set_authority(host);
-}
-
-fn mutate(stream: &Rc<Stream>, mutation: &Mutation, head: &mut RequestHead) {
-    let values = if mutation.needs_record() {
-        stream.with_record(None, Some(head), None, |record| mutation.values(record))
-    } else {
-        Vec::new()
-    };
-    let mut headers: HeaderMap = std::mem::take(&mut head.headers);
-    mutation.apply(&mut headers, head, values);
-    head.headers = headers;
 }

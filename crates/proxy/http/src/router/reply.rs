@@ -22,6 +22,8 @@ pub(crate) struct LocalReply {
     pub(crate) close: bool,
     /// Who gives it.
     pub(crate) by: Author,
+    /// The gRPC status, where it is not what the HTTP status means.
+    pub(crate) grpc_status: Option<u32>,
 }
 
 /// Who gives an answer; what else is said in its headers depends on it.
@@ -51,6 +53,7 @@ impl LocalReply {
             flags,
             close: false,
             by: Author::Router,
+            grpc_status: None,
         })
     }
 
@@ -106,7 +109,9 @@ impl LocalReply {
         *headers = self.headers;
         if grpc {
             headers.insert(header::CONTENT_TYPE, names::GRPC);
-            headers.insert(names::GRPC_STATUS, number(grpc_status(self.status)));
+            let status = self.grpc_status.map(u64::from);
+            let status = status.unwrap_or_else(|| grpc_status(self.status));
+            headers.insert(names::GRPC_STATUS, number(status));
             if !self.body.is_empty()
                 && let Ok(message) = HeaderValue::from_str(&percent_encode(&self.body))
             {
@@ -132,7 +137,7 @@ impl LocalReply {
 }
 
 /// The gRPC status that stands for an HTTP status.
-fn grpc_status(status: StatusCode) -> u64 {
+pub(crate) fn grpc_status(status: StatusCode) -> u64 {
     match status.as_u16() {
         400 => 13,
         401 => 16,
@@ -144,7 +149,7 @@ fn grpc_status(status: StatusCode) -> u64 {
 }
 
 /// Percent-encoding of `grpc-message`.
-fn percent_encode(text: &[u8]) -> String {
+pub(crate) fn percent_encode(text: &[u8]) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text {
         match byte {

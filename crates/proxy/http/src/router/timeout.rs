@@ -85,6 +85,12 @@ pub(crate) fn stream_duration(
     if let Some(most) = target.grpc_timeout_max
         && let Some(asked) = headers.get("grpc-timeout").and_then(grpc_timeout)
     {
+        let offset = target.grpc_timeout_offset.unwrap_or(Duration::ZERO);
+        let asked = if asked > offset {
+            asked - offset
+        } else {
+            asked
+        };
         let limit = if most.is_zero() {
             asked
         } else {

@@ -36,7 +36,8 @@ where
     let mut builder = http1::Builder::new();
     builder
         .max_header_size(config.max_request_headers_bytes as usize)
-        .preserve_header_case(config.http1.preserve_case);
+        .preserve_header_case(config.http1.preserve_case)
+        .title_case_headers(config.http1.proper_case);
     if config.max_headers_count > 100 {
         builder.max_headers(config.max_headers_count as usize);
     }

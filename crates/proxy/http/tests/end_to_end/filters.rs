@@ -14,6 +14,7 @@ fn with(kinds: Vec<ir::HttpFilterKind>, routes: Vec<ir::Route>) -> ir::HttpConne
     let filters = kinds.into_iter().map(|kind| ir::HttpFilter {
         name: String::new(),
         kind,
+        disabled: false,
     });
     config.filters = filters.chain(config.filters).collect();
     config

@@ -76,6 +76,7 @@ impl Proxy {
             recorder: stats.istio().recorder(WorkerId(0), peer.clone()),
             identity: Identity::new("sidecar~test", peer),
             local_ip: Some(Ipv4Addr::new(192, 0, 2, 7).into()),
+            failing: Arc::new(|| false),
         });
         let shared = HttpShared {
             stats: stats.clone(),
@@ -211,6 +212,7 @@ pub(crate) fn hcm(routes: Vec<ir::Route>) -> ir::HttpConnectionManager {
             kind: ir::HttpFilterKind::Router {
                 suppress_envoy_headers: false,
             },
+            disabled: false,
         }],
         access_log: Vec::new(),
         server_name: HeaderValue::from_static("envoy"),
@@ -244,6 +246,12 @@ pub(crate) fn hcm(routes: Vec<ir::Route>) -> ir::HttpConnectionManager {
             allow_connect: true,
             ..ir::Http2Options::default()
         },
+        underscores: ir::Underscores::Allow,
+        strip_trailing_host_dot: false,
+        scheme: ir::SchemeOverride::None,
+        original_ip: Vec::new(),
+        early_mutations: Vec::new(),
+        local_reply: None,
     }
 }
 
@@ -254,13 +262,17 @@ pub(crate) fn table(routes: Vec<ir::Route>) -> Arc<ir::RouteConfiguration> {
             name: "all".to_owned(),
             domains: vec!["*".to_owned()],
             routes: routes.into_iter().map(Arc::new).collect(),
-            require_tls: false,
+            require_tls: ir::RequireTls::None,
             request_headers: ir::HeaderMutation::default(),
             response_headers: ir::HeaderMutation::default(),
             retry: None,
             cors: None,
             include_request_attempt_count: true,
             include_attempt_count_in_response: false,
+            filters: Vec::new(),
+            rate_limits: Vec::new(),
+            virtual_clusters: Vec::new(),
+            body_buffer_limit: None,
         })],
         ..ir::RouteConfiguration::default()
     })
@@ -277,11 +289,17 @@ pub(crate) fn route(prefix: &str, action: ir::RouteAction) -> ir::Route {
             query: Vec::new(),
             grpc: false,
             fraction_per_million: None,
+            tls_presented: None,
+            tls_validated: None,
+            metadata: Vec::new(),
         },
         action,
         request_headers: ir::HeaderMutation::default(),
         response_headers: ir::HeaderMutation::default(),
         metadata: ir::Metadata::default(),
+        filters: Vec::new(),
+        body_buffer_limit: None,
+        stat_prefix: String::new(),
     }
 }
 
@@ -289,11 +307,13 @@ pub(crate) fn route(prefix: &str, action: ir::RouteAction) -> ir::Route {
 pub(crate) fn to(prefix: &str, name: &str, change: impl FnOnce(&mut ir::RouteTarget)) -> ir::Route {
     let mut target = ir::RouteTarget {
         clusters: vec![ir::WeightedCluster {
-            name: name.into(),
+            name: ir::ClusterName::Named(name.into()),
             weight: 1,
             request_headers: ir::HeaderMutation::default(),
             response_headers: ir::HeaderMutation::default(),
             host_rewrite: None,
+            filters: Vec::new(),
+            metadata_match: BTreeMap::new(),
         }],
         cluster_not_found: StatusCode::SERVICE_UNAVAILABLE,
         timeout: Some(Duration::from_secs(15)),
@@ -307,6 +327,14 @@ pub(crate) fn to(prefix: &str, name: &str, change: impl FnOnce(&mut ir::RouteTar
         cors: None,
         upgrades: Vec::new(),
         priority: ir::Priority::Default,
+        mirrors: Vec::new(),
+        hash: Vec::new(),
+        internal_redirect: None,
+        rate_limits: Vec::new(),
+        include_virtual_host_rate_limits: false,
+        metadata_match: BTreeMap::new(),
+        grpc_timeout_offset: None,
+        weighted_by: ir::WeightedBy::Random,
     };
     change(&mut target);
     route(prefix, ir::RouteAction::Forward(Box::new(target)))

@@ -7,6 +7,7 @@ mod connections;
 mod filters;
 mod fixture;
 mod http2;
+mod more_filters;
 mod replies;
 mod retries;
 mod tunnels;

@@ -103,6 +103,20 @@ const STREAM: Table = &[
         Number(|r| Some(r.attempts.into())),
     ),
     ("CONNECTION_ID", Number(|r| Some(r.connection.id))),
+    ("STREAM_ID", Number(|r| Some(r.stream_id))),
+    ("VIRTUAL_CLUSTER_NAME", Text(|r| r.virtual_cluster)),
+    ("LOCAL_REPLY_BODY", Text(|r| r.local_reply_body)),
+    (
+        "RESPONSE_TRAILERS_BYTES",
+        Number(|r| Some(r.response_trailer_bytes)),
+    ),
+    // Kept for QUIC alone, which there is not.
+    ("BYTES_RETRANSMITTED", Number(|_| Some(0))),
+    ("PACKETS_RETRANSMITTED", Number(|_| Some(0))),
+    // There is no tracing, and no extension that sets flags.
+    ("TRACE_ID", Text(|_| None)),
+    ("SPAN_ID", Text(|_| None)),
+    ("CUSTOM_FLAGS", Text(|_| None)),
     (
         "ACCESS_LOG_TYPE",
         Text(|r| {

@@ -18,6 +18,10 @@ pub(super) enum Operator {
     Field(Field),
     /// The stream's beginning.
     StartTime(TimeFormat),
+    /// The moment of writing.
+    EmitTime(TimeFormat),
+    /// A value of filter state.
+    FilterState(String),
     /// A moment of the certificate's validity.
     Validity(Validity, TimeFormat),
     /// The first of these request headers that is there.
@@ -129,6 +133,8 @@ impl Operator {
         };
         Ok(match name {
             "START_TIME" => Self::StartTime(time()?),
+            "EMIT_TIME" => Self::EmitTime(time()?),
+            "FILTER_STATE" => filter_state(required()?)?,
             "DOWNSTREAM_PEER_CERT_V_START" => Self::Validity(Validity::PeerStart, time()?),
             "DOWNSTREAM_PEER_CERT_V_END" => Self::Validity(Validity::PeerEnd, time()?),
             "REQ" => Self::Request(choices(required()?, request_header)?),
@@ -144,8 +150,8 @@ impl Operator {
             "UPSTREAM_METADATA" => metadata(MetadataSource::Host, required()?)?,
             "METADATA" => any_metadata(required()?)?,
             "HOSTNAME" => Self::Constant(hostname()),
-            // No filter keeps such state here, and there are no virtual clusters.
-            "FILTER_STATE" | "UPSTREAM_FILTER_STATE" | "VIRTUAL_CLUSTER_NAME" => Self::Nothing,
+            // No upstream filter keeps such state here.
+            "UPSTREAM_FILTER_STATE" => Self::Nothing,
             _ => return Err(OperatorError::Unknown),
         })
     }
@@ -190,6 +196,15 @@ impl Operator {
             Self::StartTime(format) => {
                 format.write(record.start, out);
                 Found::Text
+            }
+            Self::EmitTime(format) => {
+                let moment = record.start + record.duration.unwrap_or_default();
+                format.write(moment, out);
+                Found::Text
+            }
+            Self::FilterState(key) => {
+                let state = record.filter_state.and_then(|state| state.get(key));
+                some(out, state.map(String::as_bytes))
             }
             Self::Validity(which, format) => {
                 let validity = record
@@ -448,6 +463,20 @@ fn path(argument: &str) -> Result<Operator, OperatorError> {
         }
     };
     Ok(Operator::Path { query, source })
+}
+
+/// `KEY:PLAIN`, `KEY:TYPED` or `KEY`; text is all that there is.
+fn filter_state(argument: &str) -> Result<Operator, OperatorError> {
+    let (key, form) = argument.split_once(':').unwrap_or((argument, "TYPED"));
+    if key.is_empty() {
+        return Err(argument_error("an empty key"));
+    }
+    match form {
+        "PLAIN" | "TYPED" => Ok(Operator::FilterState(key.to_owned())),
+        other => Err(argument_error(format!(
+            "{other:?} is neither PLAIN nor TYPED"
+        ))),
+    }
 }
 
 fn grpc_form(argument: &str) -> Result<GrpcForm, OperatorError> {

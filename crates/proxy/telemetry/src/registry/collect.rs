@@ -74,7 +74,7 @@ impl StatsRegistry {
         scopes.extend(blocks.extensions.iter().map(|(prefix, extension)| Scope {
             prefix: prefix.clone(),
             metric: extension.metric,
-            labels: extension.label.iter().cloned().collect(),
+            labels: extension.labels.clone(),
             stats: extension.shards.sum(),
         }));
         scopes

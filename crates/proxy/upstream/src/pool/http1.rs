@@ -59,7 +59,8 @@ pub(super) async fn open(
     builder
         .max_buf_size(buffer.clamp(MIN_BUFFER, MAX_BUFFER))
         .max_header_size(MAX_HEADER_BYTES)
-        .preserve_header_case(config.http.http1.preserve_case);
+        .preserve_header_case(config.http.http1.preserve_case)
+        .title_case_headers(config.http.http1.proper_case);
     let (sender, connection) = builder
         .handshake(TokioIo::new(stream))
         .await
