@@ -3,11 +3,11 @@
 //! In: how a case wants it, where to. Out: responses, bytes, and how it stands in the end. Called
 //! by `run`.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meltemi_testkit::{ClientError, Http2Client, Pki, RawClient, Response};
+use meltemi_testkit::{ClientError, Http2Client, Pki, RawClient, Response, free_port};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
@@ -46,9 +46,9 @@ impl Connection {
     ) -> (SocketAddr, Result<Self, String>) {
         let listener = SocketAddr::new(case.to.unwrap_or(listener.ip()), listener.port());
         let socket = TcpSocket::new_v4().unwrap();
-        if let Some(from) = case.from {
-            socket.bind((from, 0).into()).unwrap();
-        }
+        // a port that no other case has, so that lines of the access log find their case
+        let from = case.from.unwrap_or(Ipv4Addr::LOCALHOST.into());
+        socket.bind((from, free_port()).into()).unwrap();
         let stream = match socket.connect(listener).await {
             Ok(stream) => stream,
             Err(error) => return (listener, Err(format!("refused ({error})"))),

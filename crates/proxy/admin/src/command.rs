@@ -169,7 +169,7 @@ const COMMANDS: &[Command] = &[
         "/runtime",
         "runtime values, of which there are none",
         &[],
-        |_, _| Reply::json(&serde_json::json!({"entries": {}, "layers": []})),
+        |_, _| Reply::json(&serde_json::json!({"layers": [], "entries": {}})),
     ),
     read(
         "/server_info",

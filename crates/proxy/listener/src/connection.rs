@@ -153,6 +153,7 @@ async fn dispatch(
         sniffed,
         addresses,
         metadata,
+        ..
     }) = looked
     else {
         return;

@@ -29,6 +29,8 @@ pub(crate) struct Looked {
     pub addresses: Option<(SocketAddr, SocketAddr)>,
     /// What the rules of the PROXY protocol filter kept.
     pub metadata: Metadata,
+    /// Which inspectors looked.
+    inspectors: Inspectors,
 }
 
 /// Why a connection goes no further.
@@ -61,7 +63,7 @@ pub(crate) async fn look(
     };
     match outcome {
         Some(Ok(())) => {
-            count(runtime, worker, &looked.sniffed);
+            count(runtime, worker, &looked);
             Some(looked)
         }
         Some(Err(Refusal::Closed)) => {
@@ -112,11 +114,11 @@ async fn run(
             port = looked.addresses.map_or(port, |(_, local)| local.port());
         }
     }
-    let inspectors = Inspectors {
+    looked.inspectors = Inspectors {
         tls: runs(ListenerFilter::TlsInspector, port),
         http: runs(ListenerFilter::HttpInspector, port),
     };
-    sniff(stream, inspectors, &mut looked.sniffed)
+    sniff(stream, looked.inspectors, &mut looked.sniffed)
         .await
         .map_err(Refusal::Broken)?;
     if looked.sniffed.closed {
@@ -186,8 +188,13 @@ fn metadata(settings: &ir::ProxyProtocol, entries: Vec<(u8, Vec<u8>)>) -> Metada
 }
 
 /// Counts what the inspectors found.
-fn count(runtime: &ListenerRuntime, worker: WorkerId, sniffed: &Sniffed) {
-    if let Some(stats) = &runtime.looks.tls {
+fn count(runtime: &ListenerRuntime, worker: WorkerId, looked: &Looked) {
+    let Looked {
+        sniffed,
+        inspectors,
+        ..
+    } = looked;
+    if let Some(stats) = runtime.looks.tls.as_ref().filter(|_| inspectors.tls) {
         let stats = stats.shard(worker);
         match &sniffed.tls {
             None => stats.tls_not_found.inc(),
@@ -204,7 +211,7 @@ fn count(runtime: &ListenerRuntime, worker: WorkerId, sniffed: &Sniffed) {
             }
         }
     }
-    if let Some(stats) = &runtime.looks.http {
+    if let Some(stats) = runtime.looks.http.as_ref().filter(|_| inspectors.http) {
         let stats = stats.shard(worker);
         match sniffed.http {
             Some(HttpVersion::Http10) => stats.http10_found.inc(),
