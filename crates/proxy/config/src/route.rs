@@ -103,10 +103,13 @@ fn virtual_host(
             name, domains, routes, request_headers_to_add, request_headers_to_remove,
             response_headers_to_add, response_headers_to_remove, cors,
             include_request_attempt_count, include_attempt_count_in_response, retry_policy,
-            require_tls, request_mirror_policies, rate_limits, virtual_clusters,
+            require_tls, request_mirror_policies, rate_limits,
             per_request_buffer_limit_bytes, request_body_buffer_limit,
         }
-        partly { typed_per_filter_config: "the extensions listed below" }
+        partly {
+            virtual_clusters: "without statistics of their own",
+            typed_per_filter_config: "the extensions listed below",
+        }
         refused {
             matcher: "list the routes",
             retry_policy_typed_config: "use retry_policy",
@@ -196,10 +199,13 @@ fn route(message: &route_v3::Route, scope: &Scope, at: &At<'_>) -> Option<Route>
     fields!(at, message, route_v3::Route {
         honoured {
             name, r#match, metadata, request_headers_to_add, request_headers_to_remove,
-            response_headers_to_add, response_headers_to_remove, stat_prefix,
+            response_headers_to_add, response_headers_to_remove,
             per_request_buffer_limit_bytes, request_body_buffer_limit,
         }
-        partly { typed_per_filter_config: "the extensions listed below" }
+        partly {
+            stat_prefix: "without statistics of its own",
+            typed_per_filter_config: "the extensions listed below",
+        }
         oneof { action {
             route: Honoured "",
             redirect: Honoured "",
