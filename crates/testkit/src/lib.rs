@@ -5,6 +5,7 @@
 //! - [`ByteServer`] follows a script of bytes, for what is not HTTP; [`Pki`] signs certificates.
 //! - [`Load`] keeps requests flowing while a test changes something, and counts what failed.
 //! - [`Process`] runs a binary, keeps its output, waits on it and ends it.
+//! - [`simulation`] sends a described call through generated listeners and routes, without sockets.
 //! - [`envoy_binary`], [`skip`], [`free_port`], [`shared_data`] find what a test may lean on.
 //!
 //! `Upstream`, `Load` and `Process` run on threads of their own, so they serve a plain `#[test]`
@@ -17,6 +18,7 @@ mod load;
 mod message;
 mod pki;
 mod process;
+pub mod simulation;
 mod upstream;
 mod wire;
 

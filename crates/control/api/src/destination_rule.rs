@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::virtual_service::{PortSelector, Unread};
+use crate::virtual_service::PortSelector;
 
 /// `spec` of a DestinationRule.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -51,17 +51,17 @@ pub struct TrafficPolicy {
     /// `connectionPool`.
     pub connection_pool: Option<ConnectionPoolSettings>,
     /// `outlierDetection`.
-    pub outlier_detection: Unread,
+    pub outlier_detection: Option<OutlierDetection>,
     /// `tls`.
     pub tls: Option<ClientTlsSettings>,
     /// `portLevelSettings`.
     pub port_level_settings: Vec<PortTrafficPolicy>,
     /// `tunnel`.
-    pub tunnel: Unread,
+    pub tunnel: Option<TunnelSettings>,
     /// `proxyProtocol`.
-    pub proxy_protocol: Unread,
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// `retryBudget`.
-    pub retry_budget: Unread,
+    pub retry_budget: Option<RetryBudget>,
 }
 
 /// PortTrafficPolicy.
@@ -75,7 +75,7 @@ pub struct PortTrafficPolicy {
     /// `connectionPool`.
     pub connection_pool: Option<ConnectionPoolSettings>,
     /// `outlierDetection`.
-    pub outlier_detection: Unread,
+    pub outlier_detection: Option<OutlierDetection>,
     /// `tls`.
     pub tls: Option<ClientTlsSettings>,
 }
@@ -87,13 +87,13 @@ pub struct LoadBalancerSettings {
     /// `simple`.
     pub simple: Option<String>,
     /// `consistentHash`.
-    pub consistent_hash: Unread,
+    pub consistent_hash: Option<ConsistentHashLb>,
     /// `localityLbSetting`.
-    pub locality_lb_setting: Unread,
+    pub locality_lb_setting: Option<LocalityLbSetting>,
     /// `warmupDurationSecs`, deprecated.
-    pub warmup_duration_secs: Unread,
+    pub warmup_duration_secs: Option<String>,
     /// `warmup`.
-    pub warmup: Unread,
+    pub warmup: Option<WarmupConfiguration>,
 }
 
 /// ConnectionPoolSettings.
@@ -169,7 +169,7 @@ pub struct ClientTlsSettings {
     /// `caCertificates`.
     pub ca_certificates: Option<String>,
     /// `credentialName`.
-    pub credential_name: Unread,
+    pub credential_name: Option<String>,
     /// `subjectAltNames`.
     pub subject_alt_names: Vec<String>,
     /// `sni`.
@@ -177,5 +177,165 @@ pub struct ClientTlsSettings {
     /// `insecureSkipVerify`.
     pub insecure_skip_verify: bool,
     /// `caCrl`.
-    pub ca_crl: Unread,
+    pub ca_crl: Option<String>,
+}
+
+/// ConsistentHashLB.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConsistentHashLb {
+    /// `httpHeaderName`.
+    pub http_header_name: Option<String>,
+    /// `httpCookie`.
+    pub http_cookie: Option<HttpCookie>,
+    /// `useSourceIp`.
+    pub use_source_ip: bool,
+    /// `httpQueryParameterName`.
+    pub http_query_parameter_name: Option<String>,
+    /// `ringHash`.
+    pub ring_hash: Option<RingHash>,
+    /// `maglev`.
+    pub maglev: Option<MagLev>,
+    /// `minimumRingSize`.
+    pub minimum_ring_size: Option<i64>,
+}
+
+/// HTTPCookie.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HttpCookie {
+    /// `name`.
+    pub name: String,
+    /// `path`.
+    pub path: Option<String>,
+    /// `ttl`.
+    pub ttl: Option<String>,
+    /// `attributes`.
+    pub attributes: Vec<CookieAttribute>,
+}
+
+/// Attribute of an HTTPCookie.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CookieAttribute {
+    /// `name`.
+    pub name: String,
+    /// `value`.
+    pub value: String,
+}
+
+/// RingHash.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RingHash {
+    /// `minimumRingSize`.
+    pub minimum_ring_size: Option<i64>,
+}
+
+/// MagLev.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MagLev {
+    /// `tableSize`.
+    pub table_size: Option<i64>,
+}
+
+/// LocalityLoadBalancerSetting.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LocalityLbSetting {
+    /// `distribute`.
+    pub distribute: Vec<Distribute>,
+    /// `failover`.
+    pub failover: Vec<Failover>,
+    /// `failoverPriority`.
+    pub failover_priority: Vec<String>,
+    /// `enabled`.
+    pub enabled: Option<bool>,
+}
+
+/// Distribute.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Distribute {
+    /// `from`.
+    pub from: String,
+    /// `to`.
+    pub to: BTreeMap<String, i64>,
+}
+
+/// Failover.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Failover {
+    /// `from`.
+    pub from: String,
+    /// `to`.
+    pub to: String,
+}
+
+/// WarmupConfiguration.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WarmupConfiguration {
+    /// `duration`.
+    pub duration: Option<String>,
+    /// `minimumPercent`.
+    pub minimum_percent: Option<f64>,
+    /// `aggression`.
+    pub aggression: Option<f64>,
+}
+
+/// OutlierDetection.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OutlierDetection {
+    /// `consecutiveErrors`.
+    pub consecutive_errors: Option<i64>,
+    /// `splitExternalLocalOriginErrors`.
+    pub split_external_local_origin_errors: bool,
+    /// `consecutiveLocalOriginFailures`.
+    pub consecutive_local_origin_failures: Option<i64>,
+    /// `consecutiveGatewayErrors`.
+    pub consecutive_gateway_errors: Option<i64>,
+    /// `consecutive5xxErrors`.
+    pub consecutive5xx_errors: Option<i64>,
+    /// `interval`.
+    pub interval: Option<String>,
+    /// `baseEjectionTime`.
+    pub base_ejection_time: Option<String>,
+    /// `maxEjectionPercent`.
+    pub max_ejection_percent: Option<i64>,
+    /// `minHealthPercent`.
+    pub min_health_percent: Option<i64>,
+}
+
+/// TunnelSettings.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TunnelSettings {
+    /// `protocol`.
+    pub protocol: Option<String>,
+    /// `targetHost`.
+    pub target_host: String,
+    /// `targetPort`.
+    pub target_port: Option<i64>,
+}
+
+/// ProxyProtocol.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProxyProtocol {
+    /// `version`.
+    pub version: Option<String>,
+}
+
+/// RetryBudget.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RetryBudget {
+    /// `percent`.
+    pub percent: Option<f64>,
+    /// `minRetryConcurrency`.
+    pub min_retry_concurrency: Option<i64>,
 }

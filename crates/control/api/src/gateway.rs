@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::virtual_service::Unread;
-
 /// `spec` of a Gateway.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -29,7 +27,7 @@ pub struct Server {
     /// `tls`.
     pub tls: Option<ServerTlsSettings>,
     /// `defaultEndpoint`.
-    pub default_endpoint: Unread,
+    pub default_endpoint: Option<String>,
     /// `name`.
     pub name: Option<String>,
 }
@@ -63,25 +61,37 @@ pub struct ServerTlsSettings {
     /// `caCertificates`.
     pub ca_certificates: Option<String>,
     /// `caCrl`.
-    pub ca_crl: Unread,
+    pub ca_crl: Option<String>,
     /// `credentialName`.
     pub credential_name: Option<String>,
     /// `credentialNames`.
-    pub credential_names: Unread,
+    pub credential_names: Vec<String>,
     /// `caCertCredentialName`.
-    pub ca_cert_credential_name: Unread,
+    pub ca_cert_credential_name: Option<String>,
     /// `tlsCertificates`.
-    pub tls_certificates: Unread,
+    pub tls_certificates: Vec<TlsCertificate>,
     /// `subjectAltNames`.
-    pub subject_alt_names: Unread,
+    pub subject_alt_names: Vec<String>,
     /// `verifyCertificateSpki`.
-    pub verify_certificate_spki: Unread,
+    pub verify_certificate_spki: Vec<String>,
     /// `verifyCertificateHash`.
-    pub verify_certificate_hash: Unread,
+    pub verify_certificate_hash: Vec<String>,
     /// `minProtocolVersion`.
     pub min_protocol_version: Option<String>,
     /// `maxProtocolVersion`.
     pub max_protocol_version: Option<String>,
     /// `cipherSuites`.
     pub cipher_suites: Vec<String>,
+}
+
+/// TLSCertificate.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TlsCertificate {
+    /// `serverCertificate`.
+    pub server_certificate: Option<String>,
+    /// `privateKey`.
+    pub private_key: Option<String>,
+    /// `caCertificates`.
+    pub ca_certificates: Option<String>,
 }

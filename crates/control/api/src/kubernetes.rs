@@ -5,10 +5,12 @@
 //! [`Strictness::Lenient`](crate::Strictness)).
 
 mod data;
+mod endpoint_slice;
 mod pod;
 mod service;
 
 pub use data::{ConfigMap, Secret};
+pub use endpoint_slice::{EndpointConditions, EndpointSlice, SliceEndpoint, SlicePort};
 pub use pod::{
     Container, ContainerPort, DeploymentSpec, EnvVar, EnvVarSource, FieldRef, KeyRef, PodCondition,
     PodIp, PodSpec, PodStatus, PodTemplate,

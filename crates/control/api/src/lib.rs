@@ -24,6 +24,9 @@ pub mod gateway;
 pub mod kubernetes;
 pub mod mesh_config;
 pub mod metadata;
+pub mod peer_authentication;
+pub mod service_entry;
+pub mod sidecar;
 pub mod virtual_service;
 
 pub use decode::{Decoded, Strictness};

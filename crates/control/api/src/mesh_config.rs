@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::destination_rule::TcpKeepalive;
+use crate::destination_rule::{LocalityLbSetting, TcpKeepalive};
 use crate::virtual_service::{HttpRetry, Unread};
 
 /// MeshConfig (`istio.mesh.v1alpha1`).
@@ -20,7 +20,7 @@ pub struct MeshConfig {
     /// `outboundTrafficPolicy`.
     pub outbound_traffic_policy: Option<TrafficPolicyMode>,
     /// `inboundTrafficPolicy`.
-    pub inbound_traffic_policy: Unread,
+    pub inbound_traffic_policy: Option<TrafficPolicyMode>,
     /// `accessLogFile`.
     pub access_log_file: Option<String>,
     /// `accessLogFormat`.
@@ -76,7 +76,7 @@ pub struct MeshConfig {
     /// `discoverySelectors`.
     pub discovery_selectors: Unread,
     /// `localityLbSetting`.
-    pub locality_lb_setting: Unread,
+    pub locality_lb_setting: Option<LocalityLbSetting>,
     /// `pathNormalization`.
     pub path_normalization: Unread,
     /// `serviceSettings`.
@@ -92,7 +92,7 @@ pub struct MeshConfig {
     /// `certificates`.
     pub certificates: Unread,
     /// `dnsRefreshRate`.
-    pub dns_refresh_rate: Unread,
+    pub dns_refresh_rate: Option<String>,
     /// `inboundClusterStatName`.
     pub inbound_cluster_stat_name: Unread,
     /// `outboundClusterStatName`.

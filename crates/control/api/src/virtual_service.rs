@@ -23,9 +23,9 @@ pub struct VirtualServiceSpec {
     /// `http`.
     pub http: Vec<HttpRoute>,
     /// `tls`.
-    pub tls: Vec<IgnoredAny>,
+    pub tls: Vec<TlsRoute>,
     /// `tcp`.
-    pub tcp: Vec<IgnoredAny>,
+    pub tcp: Vec<TcpRoute>,
     /// `exportTo`.
     pub export_to: Vec<String>,
 }
@@ -45,7 +45,7 @@ pub struct HttpRoute {
     /// `directResponse`.
     pub direct_response: Option<HttpDirectResponse>,
     /// `delegate`.
-    pub delegate: Unread,
+    pub delegate: Option<Delegate>,
     /// `rewrite`.
     pub rewrite: Option<HttpRewrite>,
     /// `timeout`.
@@ -53,15 +53,15 @@ pub struct HttpRoute {
     /// `retries`.
     pub retries: Option<HttpRetry>,
     /// `fault`.
-    pub fault: Unread,
+    pub fault: Option<HttpFaultInjection>,
     /// `mirror`.
-    pub mirror: Unread,
+    pub mirror: Option<Destination>,
     /// `mirrors`.
-    pub mirrors: Unread,
+    pub mirrors: Vec<HttpMirrorPolicy>,
     /// `mirrorPercent`, deprecated.
-    pub mirror_percent: Unread,
+    pub mirror_percent: Option<i64>,
     /// `mirrorPercentage`.
-    pub mirror_percentage: Unread,
+    pub mirror_percentage: Option<Percent>,
     /// `corsPolicy`.
     pub cors_policy: Option<CorsPolicy>,
     /// `headers`.
@@ -266,4 +266,138 @@ pub struct CorsPolicy {
     pub allow_credentials: Option<bool>,
     /// `unmatchedPreflights`.
     pub unmatched_preflights: Option<String>,
+}
+
+/// Delegate.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Delegate {
+    /// `name`.
+    pub name: Option<String>,
+    /// `namespace`.
+    pub namespace: Option<String>,
+}
+
+/// HTTPFaultInjection.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HttpFaultInjection {
+    /// `delay`.
+    pub delay: Option<Delay>,
+    /// `abort`.
+    pub abort: Option<Abort>,
+}
+
+/// Delay.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Delay {
+    /// `percent`.
+    pub percent: Option<i64>,
+    /// `fixedDelay`.
+    pub fixed_delay: Option<String>,
+    /// `exponentialDelay`.
+    pub exponential_delay: Unread,
+    /// `percentage`.
+    pub percentage: Option<Percent>,
+}
+
+/// Abort.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Abort {
+    /// `httpStatus`.
+    pub http_status: Option<i64>,
+    /// `grpcStatus`.
+    pub grpc_status: Option<String>,
+    /// `http2Error`.
+    pub http2_error: Unread,
+    /// `percentage`.
+    pub percentage: Option<Percent>,
+}
+
+/// Percent.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Percent {
+    /// `value`.
+    pub value: f64,
+}
+
+/// HTTPMirrorPolicy.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HttpMirrorPolicy {
+    /// `destination`.
+    pub destination: Option<Destination>,
+    /// `percentage`.
+    pub percentage: Option<Percent>,
+}
+
+/// TLSRoute.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TlsRoute {
+    /// `match`.
+    pub r#match: Vec<TlsMatchAttributes>,
+    /// `route`.
+    pub route: Vec<RouteDestination>,
+}
+
+/// TLSMatchAttributes.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TlsMatchAttributes {
+    /// `sniHosts`.
+    pub sni_hosts: Vec<String>,
+    /// `destinationSubnets`.
+    pub destination_subnets: Vec<String>,
+    /// `port`.
+    pub port: Option<i64>,
+    /// `sourceLabels`.
+    pub source_labels: BTreeMap<String, String>,
+    /// `gateways`.
+    pub gateways: Vec<String>,
+    /// `sourceNamespace`.
+    pub source_namespace: Option<String>,
+}
+
+/// TCPRoute.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TcpRoute {
+    /// `name`.
+    pub name: Option<String>,
+    /// `match`.
+    pub r#match: Vec<L4MatchAttributes>,
+    /// `route`.
+    pub route: Vec<RouteDestination>,
+}
+
+/// L4MatchAttributes.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct L4MatchAttributes {
+    /// `destinationSubnets`.
+    pub destination_subnets: Vec<String>,
+    /// `port`.
+    pub port: Option<i64>,
+    /// `sourceSubnet`.
+    pub source_subnet: Unread,
+    /// `sourceLabels`.
+    pub source_labels: BTreeMap<String, String>,
+    /// `gateways`.
+    pub gateways: Vec<String>,
+    /// `sourceNamespace`.
+    pub source_namespace: Option<String>,
+}
+
+/// RouteDestination.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RouteDestination {
+    /// `destination`.
+    pub destination: Option<Destination>,
+    /// `weight`.
+    pub weight: Option<i64>,
 }

@@ -6,8 +6,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::{
-    ConfigMap, Deployment, DestinationRule, Gateway, MeshConfig, Metadata, Namespace,
-    NamespaceName, Secret, Service, ServiceAccount, VirtualService, Workload,
+    ConfigMap, Deployment, DestinationRule, EndpointSlice, Gateway, MeshConfig, Metadata,
+    Namespace, NamespaceName, PeerAuthentication, Secret, Service, ServiceAccount, ServiceEntry,
+    Sidecar, VirtualService, Workload, WorkloadEntry, WorkloadGroup,
 };
 
 /// The kinds of resource that the mesh takes.
@@ -33,6 +34,18 @@ pub enum Kind {
     VirtualService,
     /// Istio `networking.istio.io` DestinationRule.
     DestinationRule,
+    /// Kubernetes `discovery.k8s.io/v1` EndpointSlice.
+    EndpointSlice,
+    /// Istio `networking.istio.io` ServiceEntry.
+    ServiceEntry,
+    /// Istio `networking.istio.io` WorkloadEntry.
+    WorkloadEntry,
+    /// Istio `networking.istio.io` WorkloadGroup.
+    WorkloadGroup,
+    /// Istio `networking.istio.io` Sidecar.
+    Sidecar,
+    /// Istio `security.istio.io` PeerAuthentication.
+    PeerAuthentication,
     /// Istio's mesh configuration: the ConfigMap `istio` of the root namespace.
     MeshConfig,
 }
@@ -75,13 +88,25 @@ pub enum Config {
     VirtualService(VirtualService),
     /// A destination rule.
     DestinationRule(DestinationRule),
+    /// An endpoint slice.
+    EndpointSlice(EndpointSlice),
+    /// A service entry.
+    ServiceEntry(ServiceEntry),
+    /// A workload entry.
+    WorkloadEntry(WorkloadEntry),
+    /// A workload group.
+    WorkloadGroup(WorkloadGroup),
+    /// A sidecar.
+    Sidecar(Sidecar),
+    /// A peer authentication.
+    PeerAuthentication(PeerAuthentication),
     /// The mesh configuration.
     MeshConfig(Box<MeshConfig>),
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 17] = [
         Self::Namespace,
         Self::Service,
         Self::ServiceAccount,
@@ -92,6 +117,12 @@ impl Kind {
         Self::Gateway,
         Self::VirtualService,
         Self::DestinationRule,
+        Self::EndpointSlice,
+        Self::ServiceEntry,
+        Self::WorkloadEntry,
+        Self::WorkloadGroup,
+        Self::Sidecar,
+        Self::PeerAuthentication,
         Self::MeshConfig,
     ];
 
@@ -108,6 +139,12 @@ impl Kind {
             Self::Gateway => "Gateway",
             Self::VirtualService => "VirtualService",
             Self::DestinationRule => "DestinationRule",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::ServiceEntry => "ServiceEntry",
+            Self::WorkloadEntry => "WorkloadEntry",
+            Self::WorkloadGroup => "WorkloadGroup",
+            Self::Sidecar => "Sidecar",
+            Self::PeerAuthentication => "PeerAuthentication",
             Self::MeshConfig => "MeshConfig",
         }
     }
@@ -138,6 +175,12 @@ impl Config {
             Self::Gateway(_) => Kind::Gateway,
             Self::VirtualService(_) => Kind::VirtualService,
             Self::DestinationRule(_) => Kind::DestinationRule,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::ServiceEntry(_) => Kind::ServiceEntry,
+            Self::WorkloadEntry(_) => Kind::WorkloadEntry,
+            Self::WorkloadGroup(_) => Kind::WorkloadGroup,
+            Self::Sidecar(_) => Kind::Sidecar,
+            Self::PeerAuthentication(_) => Kind::PeerAuthentication,
             Self::MeshConfig(_) => Kind::MeshConfig,
         }
     }
@@ -155,6 +198,12 @@ impl Config {
             Self::Gateway(it) => &it.meta,
             Self::VirtualService(it) => &it.meta,
             Self::DestinationRule(it) => &it.meta,
+            Self::EndpointSlice(it) => &it.meta,
+            Self::ServiceEntry(it) => &it.meta,
+            Self::WorkloadEntry(it) => &it.meta,
+            Self::WorkloadGroup(it) => &it.meta,
+            Self::Sidecar(it) => &it.meta,
+            Self::PeerAuthentication(it) => &it.meta,
             Self::MeshConfig(it) => &it.meta,
         }
     }
@@ -177,6 +226,12 @@ impl Config {
             | Self::Gateway(_)
             | Self::VirtualService(_)
             | Self::DestinationRule(_)
+            | Self::EndpointSlice(_)
+            | Self::ServiceEntry(_)
+            | Self::WorkloadEntry(_)
+            | Self::WorkloadGroup(_)
+            | Self::Sidecar(_)
+            | Self::PeerAuthentication(_)
             | Self::MeshConfig(_) => &[],
         }
     }

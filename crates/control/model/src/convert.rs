@@ -8,8 +8,9 @@ use serde::de::DeserializeOwned;
 
 use crate::check::{Check, Fault};
 use crate::{
-    Config, Kind, Metadata, NamespaceName, ResourceId, destination_rule, gateway, mesh_config,
-    metadata, namespace, secret, service, virtual_service, workload,
+    Config, Kind, Metadata, NamespaceName, ResourceId, destination_rule, endpoint_slice, gateway,
+    mesh_config, metadata, namespace, peer_authentication, secret, service, service_entry, sidecar,
+    virtual_service, workload, workload_group,
 };
 
 /// What holds where a resource says nothing.
@@ -140,6 +141,12 @@ fn recognize(
         ("networking.istio.io", "Gateway") => Kind::Gateway,
         ("networking.istio.io", "VirtualService") => Kind::VirtualService,
         ("networking.istio.io", "DestinationRule") => Kind::DestinationRule,
+        ("networking.istio.io", "ServiceEntry") => Kind::ServiceEntry,
+        ("networking.istio.io", "WorkloadEntry") => Kind::WorkloadEntry,
+        ("networking.istio.io", "WorkloadGroup") => Kind::WorkloadGroup,
+        ("networking.istio.io", "Sidecar") => Kind::Sidecar,
+        ("security.istio.io", "PeerAuthentication") => Kind::PeerAuthentication,
+        ("discovery.k8s.io", "EndpointSlice") => Kind::EndpointSlice,
         (_, "Deployment") => {
             let message = format!(
                 "`{}` has no Deployment; write apps/v1",
@@ -161,6 +168,8 @@ fn recognize(
     };
     let versions: &[&str] = match document.group() {
         "networking.istio.io" => &["v1", "v1beta1", "v1alpha3"],
+        "security.istio.io" => &["v1", "v1beta1"],
+        "discovery.k8s.io" => &["v1", "v1beta1"],
         _ => &["v1"],
     };
     if !versions.contains(&document.version()) {
@@ -239,6 +248,32 @@ impl Source<'_> {
             Kind::DestinationRule => {
                 let spec = self.section("spec", Strict);
                 Config::DestinationRule(destination_rule::convert(meta, spec, &mut self.check))
+            }
+            Kind::EndpointSlice => {
+                let written = self.whole();
+                Config::EndpointSlice(endpoint_slice::convert(meta, written, &mut self.check))
+            }
+            Kind::ServiceEntry => {
+                let spec = self.section("spec", Strict);
+                Config::ServiceEntry(service_entry::convert(meta, spec, &mut self.check))
+            }
+            Kind::WorkloadEntry => {
+                let spec = self.section("spec", Strict);
+                let made = service_entry::convert_workload_entry(meta, spec, &mut self.check);
+                Config::WorkloadEntry(made)
+            }
+            Kind::WorkloadGroup => {
+                let spec = self.section("spec", Strict);
+                Config::WorkloadGroup(workload_group::convert(meta, spec, &mut self.check))
+            }
+            Kind::Sidecar => {
+                let spec = self.section("spec", Strict);
+                Config::Sidecar(sidecar::convert(meta, spec, &mut self.check))
+            }
+            Kind::PeerAuthentication => {
+                let spec = self.section("spec", Strict);
+                let made = peer_authentication::convert(meta, spec, &mut self.check);
+                Config::PeerAuthentication(made)
             }
             Kind::MeshConfig => return self.mesh_config(meta),
         };

@@ -1,18 +1,30 @@
 //! Destination rules.
 //!
-//! In: Istio DestinationRule (`networking.istio.io`). Out: [`DestinationRule`] (FEATURES T11, R1, R4
-//! in part, S6 in part).
+//! In: Istio DestinationRule (`networking.istio.io`). Out: [`DestinationRule`] (FEATURES T11, R1 to R4,
+//! R7, S6).
 
+mod balancer;
 mod convert;
+mod convert_balancer;
+mod convert_outlier;
+mod convert_tls;
+mod outlier;
 
 use std::time::Duration;
 
 use crate::{ExportTo, Hostname, Labels, Metadata, SubsetName};
 
-pub(crate) use convert::{SUPPORT, convert, convert_keepalive, convert_upgrade};
+pub(crate) use convert::{SUPPORT, convert, convert_keepalive, convert_pool, convert_upgrade};
+pub(crate) use convert_balancer::convert_locality_setting;
+
+pub use balancer::{
+    BalancerPolicy, ConsistentHash, Distribute, HashAlgorithm, HashKey, LoadBalancer,
+    LocalityPreference, LocalitySetting, PriorityLabel, Warmup,
+};
+pub use outlier::{OutlierDetection, ProxyProtocol, RetryBudget, Tunnel};
 
 /// A valid Istio DestinationRule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DestinationRule {
     /// Its metadata.
     pub meta: Metadata,
@@ -29,7 +41,7 @@ pub struct DestinationRule {
 }
 
 /// A named part of a service's endpoints.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Subset {
     /// Its name.
     pub name: SubsetName,
@@ -40,44 +52,40 @@ pub struct Subset {
 }
 
 /// `trafficPolicy`; every part that is `None` was not written.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct TrafficPolicy {
+    /// What may be said for one port alone as well.
+    pub settings: PolicySettings,
+    /// `portLevelSettings`; port numbers are unique.
+    pub ports: Vec<PortPolicy>,
+    /// `tunnel`.
+    pub tunnel: Option<Tunnel>,
+    /// `proxyProtocol`.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// `retryBudget`.
+    pub retry_budget: Option<RetryBudget>,
+}
+
+/// What a traffic policy says for a destination, or for one of its ports.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PolicySettings {
     /// `loadBalancer`.
     pub load_balancer: Option<LoadBalancer>,
     /// `connectionPool`.
     pub connection_pool: Option<ConnectionPool>,
+    /// `outlierDetection`.
+    pub outlier_detection: Option<OutlierDetection>,
     /// `tls`.
     pub tls: Option<ClientTls>,
-    /// `portLevelSettings`; port numbers are unique.
-    pub ports: Vec<PortPolicy>,
 }
 
 /// Settings for one port; they replace the destination's own as a whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PortPolicy {
     /// The service port.
     pub port: u16,
-    /// `loadBalancer`.
-    pub load_balancer: Option<LoadBalancer>,
-    /// `connectionPool`.
-    pub connection_pool: Option<ConnectionPool>,
-    /// `tls`.
-    pub tls: Option<ClientTls>,
-}
-
-/// `loadBalancer.simple`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum LoadBalancer {
-    /// `UNSPECIFIED`: the mesh's default, which is least request as in Istio.
-    Unspecified,
-    /// `ROUND_ROBIN`.
-    RoundRobin,
-    /// `RANDOM`.
-    Random,
-    /// `LEAST_REQUEST`, and its old name `LEAST_CONN`.
-    LeastRequest,
-    /// `PASSTHROUGH`: to the address that the client asked for.
-    Passthrough,
+    /// The settings.
+    pub settings: PolicySettings,
 }
 
 /// `connectionPool`.
@@ -154,15 +162,13 @@ pub enum ClientTls {
     /// `DISABLE`: plain text.
     Disable,
     /// `SIMPLE`: TLS with no client certificate.
-    Simple {
-        /// `sni`.
-        sni: Option<String>,
-        /// `subjectAltNames`.
-        subject_alt_names: Vec<String>,
-        /// `caCertificates`: a file; `None` means the system's roots.
-        ca_certificates: Option<String>,
-        /// `insecureSkipVerify`.
-        insecure_skip_verify: bool,
+    Simple(ServerVerification),
+    /// `MUTUAL`: TLS with a client certificate.
+    Mutual {
+        /// How the server is verified.
+        server: ServerVerification,
+        /// The client's certificate and key; `None` where `credentialName` names them.
+        files: Option<CertificateFiles>,
     },
     /// `ISTIO_MUTUAL`: mutual TLS with the workload's own certificate.
     IstioMutual {
@@ -173,10 +179,55 @@ pub enum ClientTls {
     },
 }
 
+/// How a server outside the mesh is verified.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServerVerification {
+    /// `sni`.
+    pub sni: Option<String>,
+    /// `subjectAltNames`.
+    pub subject_alt_names: Vec<String>,
+    /// `caCertificates`: a file; `None` means the system's roots, or those of the credential.
+    pub ca_certificates: Option<String>,
+    /// `caCrl`: a file of revoked certificates.
+    pub ca_crl: Option<String>,
+    /// `insecureSkipVerify`.
+    pub insecure_skip_verify: bool,
+    /// `credentialName`: a Secret with the roots and, for MUTUAL, the certificate.
+    pub credential_name: Option<String>,
+}
+
+/// A certificate and its key in files.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CertificateFiles {
+    /// `clientCertificate`.
+    pub certificate: String,
+    /// `privateKey`.
+    pub key: String,
+}
+
 impl DestinationRule {
     /// The subset named `name`.
     pub fn subset(&self, name: &str) -> Option<&Subset> {
         self.subsets.iter().find(|subset| subset.name == name)
+    }
+}
+
+impl PolicySettings {
+    /// These settings where `narrower` does not say otherwise.
+    fn refined_by(&self, narrower: &Self) -> Self {
+        let Self {
+            load_balancer,
+            connection_pool,
+            outlier_detection,
+            tls,
+        } = self.clone();
+        let narrower = narrower.clone();
+        Self {
+            load_balancer: narrower.load_balancer.or(load_balancer),
+            connection_pool: narrower.connection_pool.or(connection_pool),
+            outlier_detection: narrower.outlier_detection.or(outlier_detection),
+            tls: narrower.tls.or(tls),
+        }
     }
 }
 
@@ -185,58 +236,28 @@ impl TrafficPolicy {
     /// over this policy's settings for single ports; the subset's own settings for a port replace
     /// everything for it.
     pub fn refined_by(&self, subset: &Self) -> Self {
-        let refined = |load_balancer: Option<LoadBalancer>, pool: &_, tls: &_| Self {
-            load_balancer: subset.load_balancer.or(load_balancer),
-            connection_pool: subset
-                .connection_pool
-                .clone()
-                .or_else(|| Option::clone(pool)),
-            tls: subset.tls.clone().or_else(|| Option::clone(tls)),
-            ports: Vec::new(),
-        };
         let mut ports = subset.ports.clone();
-        for PortPolicy {
-            port,
-            load_balancer,
-            connection_pool,
-            tls,
-        } in &self.ports
-        {
+        for PortPolicy { port, settings } in &self.ports {
             if subset.ports.iter().all(|own| own.port != *port) {
-                let Self {
-                    load_balancer,
-                    connection_pool,
-                    tls,
-                    ports: _none,
-                } = refined(*load_balancer, connection_pool, tls);
                 ports.push(PortPolicy {
                     port: *port,
-                    load_balancer,
-                    connection_pool,
-                    tls,
+                    settings: settings.refined_by(&subset.settings),
                 });
             }
         }
         Self {
+            settings: self.settings.refined_by(&subset.settings),
             ports,
-            ..refined(self.load_balancer, &self.connection_pool, &self.tls)
+            tunnel: subset.tunnel.clone().or_else(|| self.tunnel.clone()),
+            proxy_protocol: subset.proxy_protocol.or(self.proxy_protocol),
+            retry_budget: subset.retry_budget.or(self.retry_budget),
         }
     }
 
-    /// The policy for one service port: the port's own settings as a whole if it has any, otherwise
-    /// the destination's.
-    pub fn for_port(&self, port: u16) -> Self {
-        match self.ports.iter().find(|it| it.port == port) {
-            Some(own) => Self {
-                load_balancer: own.load_balancer,
-                connection_pool: own.connection_pool.clone(),
-                tls: own.tls.clone(),
-                ports: Vec::new(),
-            },
-            None => Self {
-                ports: Vec::new(),
-                ..self.clone()
-            },
-        }
+    /// The settings for one service port: the port's own as a whole if it has any, otherwise the
+    /// destination's.
+    pub fn for_port(&self, port: u16) -> &PolicySettings {
+        let own = self.ports.iter().find(|it| it.port == port);
+        own.map_or(&self.settings, |it| &it.settings)
     }
 }

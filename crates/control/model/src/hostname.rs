@@ -17,8 +17,11 @@ impl Hostname {
     }
 
     /// The host that Istio gives to the Kubernetes service `name` in `namespace`:
-    /// `name.namespace.svc.DOMAIN`.
+    /// `name.namespace.svc.DOMAIN`, or `name.namespace` where there is no domain.
     pub fn of_service(name: &str, namespace: &str, domain: &str) -> Self {
+        if domain.is_empty() {
+            return Self::new(format!("{name}.{namespace}"));
+        }
         Self::new(format!("{name}.{namespace}.svc.{domain}"))
     }
 

@@ -7,10 +7,12 @@
 //!
 //! This crate knows no network, no Kubernetes client and no clock.
 
+mod address;
 mod check;
 mod config;
 mod convert;
 mod destination_rule;
+mod endpoint_slice;
 mod export_to;
 mod gateway;
 mod hostname;
@@ -19,13 +21,17 @@ mod mesh_config;
 mod metadata;
 mod name;
 mod namespace;
+mod peer_authentication;
 mod protocol;
 mod secret;
 mod service;
+mod service_entry;
+mod sidecar;
 mod string_match;
 mod support;
 mod virtual_service;
 mod workload;
+mod workload_group;
 
 #[cfg(test)]
 mod tests;
@@ -34,14 +40,19 @@ pub use config::{Config, Kind, ResourceId};
 pub use convert::{Defaults, convert, identify};
 pub use meltemi_api::{FieldPath, Problem, ProblemKind, ResourceLabel, Segment};
 
+pub use address::{AddressRange, NotARange};
 pub use destination_rule::{
-    ClientTls, ConnectionPool, DestinationRule, H2UpgradePolicy, HttpPool, LoadBalancer,
-    PortPolicy, Subset, TcpKeepalive, TcpPool, TrafficPolicy,
+    BalancerPolicy, CertificateFiles, ClientTls, ConnectionPool, ConsistentHash, DestinationRule,
+    Distribute, H2UpgradePolicy, HashAlgorithm, HashKey, HttpPool, LoadBalancer,
+    LocalityPreference, LocalitySetting, OutlierDetection, PolicySettings, PortPolicy,
+    PriorityLabel, ProxyProtocol, RetryBudget, ServerVerification, Subset, TcpKeepalive, TcpPool,
+    TrafficPolicy, Tunnel, Warmup,
 };
+pub use endpoint_slice::{EndpointSlice, SliceEndpoint};
 pub use export_to::ExportTo;
 pub use gateway::{
-    CertificateSource, Gateway, GatewayHost, GatewayPort, GatewayProtocol, HostNamespace, Server,
-    ServerTls, TlsVersion,
+    CaSource, CertificateSource, Gateway, GatewayHost, GatewayPort, GatewayProtocol, HostNamespace,
+    Server, ServerTls, TlsTermination, TlsVersion, TlsVersions,
 };
 pub use hostname::Hostname;
 pub use labels::Labels;
@@ -51,18 +62,28 @@ pub use mesh_config::{
 pub use metadata::{Metadata, Timestamp};
 pub use name::{HeaderName, NamespaceName, SubsetName};
 pub use namespace::{Injection, Namespace, ServiceAccount};
+pub use peer_authentication::{MutualTlsMode, PeerAuthentication};
 pub use protocol::Protocol;
 pub use secret::{ConfigMap, Secret, ServerCertificate};
 pub use service::{Service, ServiceAddresses, ServicePort, TargetPort};
+pub use service_entry::{
+    EndpointAddress, EntryDetails, EntryEndpoint, EntryResolution, ServiceEntry, WorkloadEntry,
+};
+pub use sidecar::{
+    Bind, CaptureMode, DefaultEndpoint, EgressListener, ImportedHost, ImportedNamespace,
+    IngressListener, Sidecar, SidecarOutbound, SidecarPort,
+};
 pub use string_match::StringMatch;
 pub use support::{Row, Support, support};
 pub use virtual_service::{
-    CorsPolicy, Destination, DirectResponse, GatewayName, GatewayRef, HeaderMatch,
-    HeaderOperations, HttpAction, HttpMatch, HttpRoute, MessageHeaderOperations, Redirect,
-    RedirectPort, ResponseBody, RetryOn, RetryPolicy, Rewrite, UnmatchedPreflights, UriRewrite,
-    VirtualService, WeightedDestination,
+    CorsPolicy, DelegateName, Destination, DirectResponse, Fault, FaultAbort, FaultDelay,
+    FaultStatus, GatewayName, GatewayRef, HeaderMatch, HeaderOperations, HttpAction, HttpMatch,
+    HttpRoute, L4Destination, L4Match, MessageHeaderOperations, Mirror, Percentage, Redirect,
+    RedirectPort, ResponseBody, RetryOn, RetryPolicy, Rewrite, TcpRoute, TlsRoute,
+    UnmatchedPreflights, UriRewrite, VirtualService, WeightedDestination,
 };
 pub use workload::{
     Container, ContainerPort, Deployment, EnvVar, Locality, Owner, OwnerKind, Workload,
     WorkloadRole,
 };
+pub use workload_group::{Probe, ProbeMethod, WorkloadGroup};

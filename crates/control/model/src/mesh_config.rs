@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use meltemi_spiffe::TrustDomain;
 
-use crate::{H2UpgradePolicy, Metadata, NamespaceName, RetryPolicy, TcpKeepalive};
+use crate::{
+    H2UpgradePolicy, LocalityPreference, LocalitySetting, Metadata, NamespaceName, RetryPolicy,
+    TcpKeepalive,
+};
 
 pub(crate) use convert::{SUPPORT, convert};
 
@@ -29,6 +32,9 @@ pub struct MeshConfig {
     pub domain: String,
     /// `outboundTrafficPolicy.mode`.
     pub outbound_traffic_policy: OutboundTrafficPolicy,
+    /// `inboundTrafficPolicy.mode: LOCALHOST`: requests come to the application at the loopback
+    /// address rather than at the workload's own.
+    pub inbound_to_localhost: bool,
     /// `accessLogFile`, `accessLogFormat`, `accessLogEncoding`; `None` if the file is empty.
     pub access_log: Option<AccessLog>,
     /// `enableAutoMtls`.
@@ -49,6 +55,10 @@ pub struct MeshConfig {
     pub h2_upgrade_policy: H2UpgradePolicy,
     /// `defaultHttpRetryPolicy`.
     pub default_http_retry_policy: RetryPolicy,
+    /// `localityLbSetting`; on and without preferences unless written.
+    pub locality: LocalitySetting,
+    /// `dnsRefreshRate`, 60 s.
+    pub dns_refresh_rate: Duration,
     /// `ingressClass`, `ingressService`, `ingressSelector`, `ingressControllerMode` (off or not).
     pub ingress: IngressDefaults,
     /// `defaultConfig`.
@@ -63,6 +73,8 @@ pub enum OutboundTrafficPolicy {
     AllowAny,
     /// They are refused.
     RegistryOnly,
+    /// HTTP requests go to where DNS says that their host is; everything else passes through.
+    AllowAnyDynamicDns,
 }
 
 /// The mesh-wide access log.
@@ -122,6 +134,7 @@ impl Default for MeshConfig {
             trust_domain_aliases: Vec::new(),
             domain: "cluster.local".to_owned(),
             outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
+            inbound_to_localhost: false,
             access_log: Some(AccessLog::default()),
             enable_auto_mtls: true,
             proxy_listen_port: 15001,
@@ -132,6 +145,11 @@ impl Default for MeshConfig {
             tcp_keepalive: None,
             h2_upgrade_policy: H2UpgradePolicy::DoNotUpgrade,
             default_http_retry_policy: RetryPolicy::default(),
+            locality: LocalitySetting {
+                enabled: Some(true),
+                preference: LocalityPreference::Nearest,
+            },
+            dns_refresh_rate: Duration::from_secs(60),
             ingress: IngressDefaults::default(),
             default_config: ProxyConfig::default(),
         }

@@ -5,12 +5,13 @@
 mod convert;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use crate::{ExportTo, Hostname, Labels, Metadata, Protocol};
+use crate::{EntryDetails, ExportTo, Hostname, Labels, Metadata, Protocol};
 
 pub(crate) use convert::convert;
 
-/// A Kubernetes Service.
+/// A Kubernetes Service, or a host of a ServiceEntry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     /// Its metadata.
@@ -29,6 +30,8 @@ pub struct Service {
     pub export_to: ExportTo,
     /// `publishNotReadyAddresses`: endpoints count before their workload is ready.
     pub publish_not_ready: bool,
+    /// What sets it apart if it is one of a ServiceEntry.
+    pub entry: Option<Arc<EntryDetails>>,
 }
 
 /// Where clients reach a service.
@@ -68,6 +71,11 @@ impl Service {
     /// Whether the service has no address of its own by choice.
     pub fn is_headless(&self) -> bool {
         self.addresses == ServiceAddresses::Headless
+    }
+
+    /// Whether it is outside the mesh.
+    pub fn is_external(&self) -> bool {
+        self.entry.as_ref().is_some_and(|it| it.external)
     }
 
     /// The cluster IPs; empty while unassigned and for headless services.

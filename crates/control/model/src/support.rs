@@ -3,7 +3,10 @@
 //! In: the `SUPPORT` rows that stand beside each conversion. Out: [`support()`], from which
 //! `docs/support.md` is made. A test compares the rows with the fields of the types in `api`.
 
-use crate::{Kind, destination_rule, gateway, mesh_config, virtual_service};
+use crate::{
+    Kind, destination_rule, gateway, mesh_config, peer_authentication, service_entry, sidecar,
+    virtual_service, workload_group,
+};
 
 /// A field, or a field with everything below it, and what becomes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +39,10 @@ pub fn support() -> Vec<Row> {
         gateway::SUPPORT,
         virtual_service::SUPPORT,
         destination_rule::SUPPORT,
+        service_entry::SUPPORT,
+        workload_group::SUPPORT,
+        sidecar::SUPPORT,
+        peer_authentication::SUPPORT,
         mesh_config::SUPPORT,
         KUBERNETES,
     ]
@@ -50,6 +57,8 @@ const KUBERNETES: &[Row] = &[
         .note("type, clusterIP(s), externalName, selector, ports, publishNotReadyAddresses"),
     harmless(Kind::Service, "spec.*").note("other fields are accepted and not read"),
     supported(Kind::Service, "metadata.annotations").note("networking.istio.io/exportTo"),
+    supported(Kind::EndpointSlice, "endpoints").note("addresses, conditions.ready, zone"),
+    supported(Kind::EndpointSlice, "ports").note("name, port"),
     supported(Kind::Deployment, "spec").note("replicas, template"),
     harmless(Kind::Deployment, "spec.*").note("other fields are accepted and not read"),
     supported(Kind::Pod, "spec").note("serviceAccountName, nodeName, hostNetwork, containers"),

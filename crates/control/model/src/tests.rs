@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use meltemi_api::{destination_rule, gateway, mesh_config, virtual_service};
+use meltemi_api::{
+    destination_rule, gateway, mesh_config, peer_authentication, service_entry, sidecar,
+    virtual_service,
+};
 
 use crate::check::parse_duration;
 use crate::{
-    ClientTls, Defaults, Hostname, Injection, Kind, LoadBalancer, PortPolicy, Protocol, Support,
-    Timestamp, TrafficPolicy, convert, support,
+    BalancerPolicy, ClientTls, Defaults, Hostname, Injection, Kind, LoadBalancer, PolicySettings,
+    PortPolicy, Protocol, Support, Timestamp, TrafficPolicy, convert, support,
 };
 
 #[test]
@@ -126,40 +129,47 @@ fn injection_is_asked_for_and_refused() {
 
 #[test]
 fn subset_and_port_policies_refine_as_in_istio() {
-    let port = |load_balancer| PortPolicy {
+    let balancer = |policy: BalancerPolicy| {
+        Some(LoadBalancer {
+            policy,
+            ..LoadBalancer::default()
+        })
+    };
+    let settings = |policy: Option<BalancerPolicy>| PolicySettings {
+        load_balancer: policy.and_then(balancer),
+        ..PolicySettings::default()
+    };
+    let port = |policy| PortPolicy {
         port: 80,
-        load_balancer,
-        connection_pool: None,
-        tls: None,
+        settings: settings(policy),
+    };
+    let chosen = |policy: &TrafficPolicy, port| {
+        let settings = policy.for_port(port).load_balancer.clone();
+        settings.map(|it| it.policy)
     };
     let rule = TrafficPolicy {
-        load_balancer: Some(LoadBalancer::Random),
-        tls: Some(ClientTls::Disable),
-        ports: vec![port(Some(LoadBalancer::Passthrough))],
-        connection_pool: None,
+        settings: PolicySettings {
+            tls: Some(ClientTls::Disable),
+            ..settings(Some(BalancerPolicy::Random))
+        },
+        ports: vec![port(Some(BalancerPolicy::Passthrough))],
+        ..TrafficPolicy::default()
     };
-    let own_port = rule.for_port(80);
-    assert_eq!(own_port.load_balancer, Some(LoadBalancer::Passthrough));
-    assert_eq!(own_port.tls, None, "a port inherits nothing");
+    assert_eq!(chosen(&rule, 80), Some(BalancerPolicy::Passthrough));
+    assert_eq!(rule.for_port(80).tls, None, "a port inherits nothing");
     let subset = TrafficPolicy {
-        load_balancer: Some(LoadBalancer::RoundRobin),
+        settings: settings(Some(BalancerPolicy::RoundRobin)),
         ..TrafficPolicy::default()
     };
     let refined = rule.refined_by(&subset);
-    assert_eq!(
-        refined.for_port(81).load_balancer,
-        Some(LoadBalancer::RoundRobin)
-    );
+    assert_eq!(chosen(&refined, 81), Some(BalancerPolicy::RoundRobin));
     assert_eq!(refined.for_port(81).tls, Some(ClientTls::Disable));
-    assert_eq!(
-        refined.for_port(80).load_balancer,
-        Some(LoadBalancer::RoundRobin)
-    );
+    assert_eq!(chosen(&refined, 80), Some(BalancerPolicy::RoundRobin));
     let subset = TrafficPolicy {
         ports: vec![port(None)],
         ..subset
     };
-    assert_eq!(rule.refined_by(&subset).for_port(80).load_balancer, None);
+    assert_eq!(chosen(&rule.refined_by(&subset), 80), None);
 }
 
 /// The fields of the specs, as the types of `api` have them.
@@ -176,6 +186,26 @@ fn fields() -> Vec<(Kind, String)> {
         (
             Kind::DestinationRule,
             meltemi_api::field_paths::<destination_rule::DestinationRuleSpec>("spec"),
+        ),
+        (
+            Kind::ServiceEntry,
+            meltemi_api::field_paths::<service_entry::ServiceEntrySpec>("spec"),
+        ),
+        (
+            Kind::WorkloadEntry,
+            meltemi_api::field_paths::<service_entry::WorkloadEntrySpec>("spec"),
+        ),
+        (
+            Kind::WorkloadGroup,
+            meltemi_api::field_paths::<service_entry::WorkloadGroupSpec>("spec"),
+        ),
+        (
+            Kind::Sidecar,
+            meltemi_api::field_paths::<sidecar::SidecarSpec>("spec"),
+        ),
+        (
+            Kind::PeerAuthentication,
+            meltemi_api::field_paths::<peer_authentication::PeerAuthenticationSpec>("spec"),
         ),
         (
             Kind::MeshConfig,

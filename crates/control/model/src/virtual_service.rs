@@ -1,14 +1,18 @@
 //! Virtual services.
 //!
-//! In: Istio VirtualService (`networking.istio.io`). Out: [`VirtualService`] (FEATURES T4 to T6, T9,
+//! In: Istio VirtualService (`networking.istio.io`). Out: [`VirtualService`] (FEATURES T4 to T10,
 //! R5, R6).
 
 mod action;
 mod convert;
 mod convert_action;
 mod convert_cors;
+mod convert_fault;
+mod convert_l4;
 mod convert_match;
 mod convert_retry;
+mod fault;
+mod l4;
 mod matching;
 mod retry;
 
@@ -19,13 +23,16 @@ use std::time::Duration;
 use crate::{ExportTo, Hostname, Metadata, NamespaceName};
 
 pub(crate) use convert::{SUPPORT, convert};
+pub(crate) use convert_action::convert_destination;
 pub(crate) use convert_retry::convert_retry;
 
 pub use action::{
-    CorsPolicy, Destination, DirectResponse, HeaderOperations, HttpAction, MessageHeaderOperations,
-    Redirect, RedirectPort, ResponseBody, Rewrite, UnmatchedPreflights, UriRewrite,
-    WeightedDestination,
+    CorsPolicy, DelegateName, Destination, DirectResponse, HeaderOperations, HttpAction,
+    MessageHeaderOperations, Redirect, RedirectPort, ResponseBody, Rewrite, UnmatchedPreflights,
+    UriRewrite, WeightedDestination,
 };
+pub use fault::{Fault, FaultAbort, FaultDelay, FaultStatus, Mirror, Percentage};
+pub use l4::{L4Destination, L4Match, TcpRoute, TlsRoute};
 pub use matching::{HeaderMatch, HttpMatch};
 pub use retry::{RetryOn, RetryPolicy};
 
@@ -34,12 +41,16 @@ pub use retry::{RetryOn, RetryPolicy};
 pub struct VirtualService {
     /// Its metadata.
     pub meta: Metadata,
-    /// The hosts it is for, at least one. Short names are fully qualified.
+    /// The hosts it is for; none if it is a delegate. Short names are fully qualified.
     pub hosts: Vec<Hostname>,
     /// Where it applies; `[Mesh]` unless written.
     pub gateways: Vec<GatewayRef>,
     /// Its HTTP routes; the first that matches wins.
     pub http: Vec<HttpRoute>,
+    /// Its routes of TLS that is not opened.
+    pub tls: Vec<TlsRoute>,
+    /// Its routes of bytes.
+    pub tcp: Vec<TcpRoute>,
     /// Who sees it.
     pub export_to: ExportTo,
 }
@@ -81,6 +92,10 @@ pub struct HttpRoute {
     pub headers: HeaderOperations,
     /// `corsPolicy`.
     pub cors: Option<CorsPolicy>,
+    /// `fault`.
+    pub fault: Option<Fault>,
+    /// `mirrors`, and the older `mirror`.
+    pub mirrors: Vec<Mirror>,
 }
 
 impl VirtualService {

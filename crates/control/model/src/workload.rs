@@ -8,7 +8,7 @@ mod convert;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::{Injection, Metadata};
+use crate::{EntryEndpoint, Injection, Metadata};
 
 pub(crate) use convert::{convert_deployment, convert_pod};
 
@@ -55,6 +55,8 @@ pub struct Workload {
     pub network: Option<String>,
     /// Whether it may receive requests: condition `Ready` where a status is written, else true.
     pub ready: bool,
+    /// What sets it apart if it is an endpoint of a ServiceEntry, or a WorkloadEntry.
+    pub entry: Option<Arc<EntryEndpoint>>,
 }
 
 /// The resource that asked for a workload, used for its name in telemetry.
@@ -73,6 +75,8 @@ pub enum OwnerKind {
     Pod,
     /// A Deployment.
     Deployment,
+    /// A ServiceEntry, WorkloadEntry or EndpointSlice: nothing that is run here.
+    WorkloadEntry,
 }
 
 /// What the proxy of a workload is.

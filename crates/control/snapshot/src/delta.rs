@@ -32,7 +32,7 @@ impl Delta {
     pub fn only_endpoints(&self) -> bool {
         self.changed
             .iter()
-            .all(|id| matches!(id.kind, Kind::Deployment | Kind::Pod))
+            .all(|id| matches!(id.kind, Kind::Deployment | Kind::Pod | Kind::EndpointSlice))
     }
 
     /// Adds a later difference to this one.

@@ -1,26 +1,31 @@
 //! Joins services with workloads: the endpoints of each service port.
 //!
-//! In: services, workloads, namespaces. Out: [`ServiceEndpoints`], made again only for namespaces
+//! In: services, workloads, endpoint slices, namespaces. Out: [`ServiceEndpoints`], made again only for namespaces
 //! where something changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use meltemi_model::{Hostname, Labels, Namespace, NamespaceName, Protocol, Service, Workload};
+use meltemi_model::{
+    EndpointAddress, EntryEndpoint, Hostname, Labels, Locality, NamespaceName, Protocol, Service,
+    ServicePort, SliceEndpoint, Workload,
+};
 
 use crate::service::target_port;
-use crate::{NamespaceIndex, ServiceIndex, WorkloadIndex, accepts_mtls};
+use crate::{EndpointSliceIndex, NamespaceIndex, ServiceIndex, WorkloadIndex, accepts_mtls};
 
 /// Where a workload serves a service port.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Endpoint {
     /// Its address.
-    pub address: IpAddr,
+    pub address: EndpointAddress,
     /// Its port.
     pub port: u16,
     /// Whether it takes mutual TLS.
     pub mtls: bool,
+    /// Its share.
+    pub weight: u32,
     /// The workload.
     pub workload: Arc<Workload>,
 }
@@ -68,6 +73,21 @@ impl ServiceEndpoints {
     }
 }
 
+impl ServiceEndpoints {
+    /// These endpoints and those of another resource for the same host.
+    fn joined(&self, other: Self) -> Self {
+        let mut all = self.clone();
+        for of_port in other.ports {
+            match all.ports.iter_mut().find(|it| it.port == of_port.port) {
+                Some(port) => port.endpoints.extend(of_port.endpoints),
+                None => all.ports.push(of_port),
+            }
+        }
+        all.accounts.extend(other.accounts);
+        all
+    }
+}
+
 impl EndpointIndex {
     /// The endpoints of a service.
     pub fn of(&self, service: &Service) -> Option<&Arc<ServiceEndpoints>> {
@@ -81,17 +101,18 @@ impl EndpointIndex {
     pub(crate) fn rebuild(
         &mut self,
         dirty: &BTreeSet<NamespaceName>,
-        services: &ServiceIndex,
-        workloads: &WorkloadIndex,
-        namespaces: &NamespaceIndex,
+        sources: &Sources<'_>,
     ) -> BTreeSet<Hostname> {
         let mut changed = BTreeSet::new();
         for name in dirty {
             let old = self.by_namespace.remove(name).unwrap_or_default();
-            let namespace = namespaces.get(name).map(AsRef::as_ref);
-            let mut new = BTreeMap::new();
-            for service in services.in_namespace(name) {
-                let made = join(service, workloads.in_namespace(name), namespace);
+            let mut new: BTreeMap<Hostname, Arc<ServiceEndpoints>> = BTreeMap::new();
+            for service in sources.services.in_namespace(name) {
+                let mut made = join(service, sources);
+                // Several service entries may be for one host.
+                if let Some(earlier) = new.get(&service.hostname) {
+                    made = earlier.joined(made);
+                }
                 let kept = match old.get(&service.hostname) {
                     Some(before) if **before == made => before.clone(),
                     Some(_) | None => {
@@ -110,44 +131,144 @@ impl EndpointIndex {
     }
 }
 
-fn join<'a>(
-    service: &Service,
-    workloads: impl Iterator<Item = &'a Arc<Workload>>,
-    namespace: Option<&Namespace>,
-) -> ServiceEndpoints {
-    let selects = |labels: &Labels| {
-        let selector = service.selector.as_ref();
-        selector.is_some_and(|it| !it.is_empty() && it.selects(labels))
-    };
-    let selected: Vec<_> = workloads
-        .filter(|it| selects(&it.meta.labels))
-        .filter(|it| it.ready || service.publish_not_ready)
-        .collect();
-    let ports = service.ports.iter();
+/// What the endpoints of services are made of.
+pub(crate) struct Sources<'a> {
+    pub services: &'a ServiceIndex,
+    pub workloads: &'a WorkloadIndex,
+    pub namespaces: &'a NamespaceIndex,
+    pub slices: &'a EndpointSliceIndex,
+}
+
+/// A workload that serves a service, and its port for each port of the service.
+struct Server {
+    workload: Arc<Workload>,
+    address: EndpointAddress,
+    ports: Vec<Option<u16>>,
+}
+
+fn join(service: &Service, sources: &Sources<'_>) -> ServiceEndpoints {
+    let place = &service.meta.namespace;
+    let namespace = sources.namespaces.get(place).map(AsRef::as_ref);
+    let mut servers = selected(service, sources);
+    if let Some(entry) = &service.entry {
+        servers.extend(entry.endpoints.iter().map(|it| {
+            Server {
+                workload: Arc::new(it.workload(&service.meta)),
+                address: it.address.clone(),
+                ports: service
+                    .ports
+                    .iter()
+                    .map(|port| Some(it.port(port)))
+                    .collect(),
+            }
+        }));
+    } else {
+        servers.extend(sliced(service, sources, &servers));
+    }
+    let ports = service.ports.iter().enumerate();
     ServiceEndpoints {
         ports: ports
-            .filter(|port| port.protocol != Protocol::Udp)
-            .map(|port| PortEndpoints {
+            .filter(|(_, port)| port.protocol != Protocol::Udp)
+            .map(|(index, port)| PortEndpoints {
                 port: port.number,
-                endpoints: selected
+                endpoints: servers
                     .iter()
-                    .filter_map(|workload| {
+                    .filter_map(|it| {
+                        let weight = it.workload.entry.as_ref().map_or(1, |it| it.weight);
                         Some(Endpoint {
-                            address: *workload.addresses.first()?,
-                            port: target_port(port, Some(workload))?,
-                            mtls: accepts_mtls(namespace, workload),
-                            workload: (*workload).clone(),
+                            address: it.address.clone(),
+                            port: it.ports[index]?,
+                            mtls: !service.is_external() && accepts_mtls(namespace, &it.workload),
+                            weight,
+                            workload: it.workload.clone(),
                         })
                     })
                     .collect(),
             })
             .collect(),
-        accounts: selected
+        accounts: servers
             .iter()
-            .map(|workload| ServiceAccountName {
-                namespace: workload.meta.namespace.clone(),
-                name: workload.service_account.clone(),
+            .filter(|it| {
+                let entry = it.workload.entry.as_ref();
+                entry.is_none_or(|it| it.service_account.is_some())
+            })
+            .map(|it| ServiceAccountName {
+                namespace: it.workload.meta.namespace.clone(),
+                name: it.workload.service_account.clone(),
             })
             .collect(),
     }
+}
+
+/// The workloads that the service selects.
+fn selected(service: &Service, sources: &Sources<'_>) -> Vec<Server> {
+    let Some(selector) = service.selector.as_ref().filter(|it| !it.is_empty()) else {
+        return Vec::new();
+    };
+    sources
+        .workloads
+        .in_namespace(&service.meta.namespace)
+        .filter(|it| selector.selects(&it.meta.labels))
+        .filter(|it| it.ready || service.publish_not_ready)
+        .filter_map(|workload| {
+            let address = match &workload.entry {
+                Some(entry) => entry.address.clone(),
+                None => EndpointAddress::Ip(*workload.addresses.first()?),
+            };
+            let ports = service.ports.iter();
+            Some(Server {
+                address,
+                ports: ports.map(|it| target_port(it, Some(workload))).collect(),
+                workload: workload.clone(),
+            })
+        })
+        .collect()
+}
+
+/// The endpoints of the service's slices, but for those that were found by its selector.
+fn sliced(service: &Service, sources: &Sources<'_>, found: &[Server]) -> Vec<Server> {
+    let meta = &service.meta;
+    let mut servers = Vec::new();
+    for slice in sources.slices.of_service(&meta.namespace, &meta.name) {
+        let number = |port: &ServicePort| {
+            let named = slice.ports.iter().find(|(name, _)| *name == port.name);
+            named.map(|(_, number)| *number)
+        };
+        let ready = |it: &&SliceEndpoint| it.ready || service.publish_not_ready;
+        for endpoint in slice.endpoints.iter().filter(ready) {
+            let Some(ip) = endpoint.addresses.first() else {
+                continue;
+            };
+            let address = EndpointAddress::Ip(*ip);
+            if found.iter().any(|it| it.address == address) {
+                continue;
+            }
+            let known = sources.workloads.by_address(*ip).cloned();
+            servers.push(Server {
+                workload: known.unwrap_or_else(|| Arc::new(unknown(service, endpoint))),
+                address,
+                ports: service.ports.iter().map(number).collect(),
+            });
+        }
+    }
+    servers
+}
+
+/// What is known of an endpoint that is no workload of the mesh.
+fn unknown(service: &Service, endpoint: &SliceEndpoint) -> Workload {
+    let address = endpoint.addresses.first().copied();
+    let locality = endpoint.zone.as_ref().map(|zone| Locality {
+        zone: zone.clone(),
+        ..Locality::default()
+    });
+    EntryEndpoint {
+        address: EndpointAddress::Ip(address.unwrap_or(IpAddr::from([0, 0, 0, 0]))),
+        ports: BTreeMap::new(),
+        labels: Labels::default(),
+        network: None,
+        locality,
+        weight: 1,
+        service_account: None,
+    }
+    .workload(&service.meta)
 }

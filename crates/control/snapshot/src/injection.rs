@@ -21,6 +21,10 @@ pub fn accepts_mtls(namespace: Option<&Namespace>, workload: &Workload) -> bool 
     match workload.meta.labels.get(TLS_MODE_LABEL) {
         Some("istio") => true,
         Some("disabled") => false,
-        Some(_) | None => is_injected(namespace, workload),
+        Some(_) | None => match &workload.entry {
+            // One that has an identity is taken to have a proxy too.
+            Some(entry) => entry.service_account.is_some(),
+            None => is_injected(namespace, workload),
+        },
     }
 }

@@ -7,17 +7,23 @@
 //! One index for each kind, in a file of its own; what joins several kinds (endpoints, injection)
 //! is in files of its own too. This crate knows no network, no Kubernetes client and no clock.
 
+mod auto_address;
+mod delegate;
 mod delta;
 mod destination_rule;
 mod endpoint;
+mod endpoint_slice;
 mod gateway;
 mod injection;
 mod namespace;
+mod peer_authentication;
 mod secret;
 mod selector;
 mod service;
+mod sidecar;
 mod snapshot;
 mod store;
+mod target;
 mod virtual_service;
 mod workload;
 
@@ -27,12 +33,16 @@ mod tests;
 pub use delta::Delta;
 pub use destination_rule::DestinationRuleIndex;
 pub use endpoint::{Endpoint, EndpointIndex, PortEndpoints, ServiceAccountName, ServiceEndpoints};
+pub use endpoint_slice::EndpointSliceIndex;
 pub use gateway::GatewayIndex;
 pub use injection::{accepts_mtls, is_injected};
 pub use namespace::NamespaceIndex;
+pub use peer_authentication::{InboundMtls, PeerAuthenticationIndex};
 pub use secret::SecretIndex;
 pub use service::{ServiceIndex, ServiceTarget};
+pub use sidecar::SidecarIndex;
 pub use snapshot::Snapshot;
 pub use store::{Commit, Store};
+pub use target::Served;
 pub use virtual_service::VirtualServiceIndex;
 pub use workload::WorkloadIndex;

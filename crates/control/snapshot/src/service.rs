@@ -1,22 +1,31 @@
 //! Services by name, host and namespace.
 //!
-//! In: [`Service`] resources. Out: the services that a namespace sees, and those of a workload.
+//! In: [`Service`] and [`ServiceEntry`] resources. Out: the services that a namespace sees. A service
+//! entry is a service for each of its hosts.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use meltemi_model::{
-    Hostname, Labels, NamespaceName, Protocol, Service, ServicePort, TargetPort, Workload,
+    Hostname, NamespaceName, Service, ServiceEntry, ServicePort, TargetPort, Workload,
 };
+
+use crate::auto_address::{AutoAddresses, allocate};
+
+type Name = (NamespaceName, Arc<str>);
 
 /// The services of the mesh.
 #[derive(Debug, Clone, Default)]
 pub struct ServiceIndex {
-    by_name: BTreeMap<(NamespaceName, Arc<str>), Arc<Service>>,
-    by_host: BTreeMap<Hostname, Arc<Service>>,
+    by_name: BTreeMap<Name, Arc<Service>>,
+    entries: BTreeMap<Name, Arc<ServiceEntry>>,
+    by_host: BTreeMap<Hostname, Vec<Arc<Service>>>,
     by_age: Vec<Arc<Service>>,
+    by_namespace: BTreeMap<NamespaceName, Vec<Arc<Service>>>,
     /// ExternalName services by the service of the mesh that they stand for.
     aliases: BTreeMap<Hostname, Vec<Arc<Service>>>,
+    auto_addresses: AutoAddresses,
 }
 
 /// A port on which a workload serves a service.
@@ -31,14 +40,19 @@ pub struct ServiceTarget {
 }
 
 impl ServiceIndex {
-    /// The service of this name.
+    /// The Kubernetes service of this name.
     pub fn get(&self, namespace: &NamespaceName, name: &str) -> Option<&Arc<Service>> {
         self.by_name.get(&(namespace.clone(), name.into()))
     }
 
-    /// The service with this host.
+    /// The service with this host: the oldest, those of Kubernetes before others.
     pub fn by_host(&self, host: &str) -> Option<&Arc<Service>> {
-        self.by_host.get(host)
+        self.all_by_host(host).first()
+    }
+
+    /// The services with this host, those of Kubernetes first, then the oldest.
+    pub fn all_by_host(&self, host: &str) -> &[Arc<Service>] {
+        self.by_host.get(host).map_or(&[], Vec::as_slice)
     }
 
     /// The services that proxies of `namespace` see, the oldest first, ties by name.
@@ -56,6 +70,11 @@ impl ServiceIndex {
         self.by_age.iter()
     }
 
+    /// The service entries, by namespace and name.
+    pub fn entries(&self) -> impl Iterator<Item = &Arc<ServiceEntry>> {
+        self.entries.values()
+    }
+
     /// The ExternalName services that stand for the service with this host.
     pub fn aliases_of(&self, host: &Hostname) -> &[Arc<Service>] {
         self.aliases.get(host).map_or(&[], Vec::as_slice)
@@ -63,50 +82,28 @@ impl ServiceIndex {
 
     /// The service of the mesh that an ExternalName service stands for, if its name is that of one.
     pub fn concrete(&self, service: &Service) -> Option<&Arc<Service>> {
-        let target = self.by_host.get(service.external_name.as_ref()?)?;
+        let target = self.by_host(service.external_name.as_ref()?.as_str())?;
         target.external_name.is_none().then_some(target)
     }
 
-    /// The ports on which a workload with `labels` in `namespace` serves, by the services that select
-    /// it, the oldest first; UDP ports are left out. The workload itself is asked for named ports.
-    pub fn targets(
-        &self,
-        namespace: &NamespaceName,
-        labels: &Labels,
-        workload: Option<&Workload>,
-    ) -> Vec<ServiceTarget> {
-        let mut targets = Vec::new();
-        for service in &self.by_age {
-            let selects = |selector: &Labels| !selector.is_empty() && selector.selects(labels);
-            if service.meta.namespace != *namespace
-                || !service.selector.as_ref().is_some_and(selects)
-            {
-                continue;
-            }
-            for port in &service.ports {
-                if port.protocol == Protocol::Udp {
-                    continue;
-                }
-                if let Some(target) = target_port(port, workload) {
-                    targets.push(ServiceTarget {
-                        service: service.clone(),
-                        port: port.clone(),
-                        target,
-                    });
-                }
-            }
+    /// The addresses, IPv4 and IPv6, that were found for a service that has none.
+    pub fn auto_addresses(&self, service: &Service) -> &[IpAddr] {
+        let key = (service.meta.namespace.clone(), service.hostname.clone());
+        match &service.entry {
+            Some(_) => self
+                .auto_addresses
+                .get(&key)
+                .map_or(&[], |it| it.as_slice()),
+            None => &[],
         }
-        targets
     }
 
+    /// The services of a namespace, the oldest first.
     pub(crate) fn in_namespace<'a>(
         &'a self,
-        namespace: &'a NamespaceName,
+        namespace: &NamespaceName,
     ) -> impl Iterator<Item = &'a Arc<Service>> {
-        self.by_name
-            .range((namespace.clone(), Arc::from(""))..)
-            .take_while(move |((place, _), _)| place == namespace)
-            .map(|(_, service)| service)
+        self.by_namespace.get(namespace).into_iter().flatten()
     }
 
     /// Whether the resource is here just so.
@@ -116,8 +113,19 @@ impl ServiceIndex {
             .is_some_and(|it| **it == *service)
     }
 
+    /// Whether the entry is here just so.
+    pub(crate) fn has_entry(&self, entry: &ServiceEntry) -> bool {
+        self.entries
+            .get(&entry_key(entry))
+            .is_some_and(|it| **it == *entry)
+    }
+
     pub(crate) fn insert(&mut self, service: Service) {
         self.by_name.insert(key(&service), Arc::new(service));
+    }
+
+    pub(crate) fn insert_entry(&mut self, entry: ServiceEntry) {
+        self.entries.insert(entry_key(&entry), Arc::new(entry));
     }
 
     pub(crate) fn remove(&mut self, namespace: &NamespaceName, name: &Arc<str>) -> bool {
@@ -126,16 +134,34 @@ impl ServiceIndex {
             .is_some()
     }
 
+    pub(crate) fn remove_entry(&mut self, namespace: &NamespaceName, name: &Arc<str>) -> bool {
+        self.entries
+            .remove(&(namespace.clone(), name.clone()))
+            .is_some()
+    }
+
     /// Makes the derived maps again, after changes.
     pub(crate) fn rebuild(&mut self) {
-        self.by_age = self.by_name.values().cloned().collect();
+        let entries = self.entries.values();
+        let of_entries = entries.flat_map(|it| it.services()).map(Arc::new);
+        self.by_age = self.by_name.values().cloned().chain(of_entries).collect();
         self.by_age.sort_by_cached_key(|it| it.meta.age_key());
         self.by_host.clear();
+        self.by_namespace.clear();
         for service in &self.by_age {
             self.by_host
                 .entry(service.hostname.clone())
-                .or_insert_with(|| service.clone());
+                .or_default()
+                .push(service.clone());
+            self.by_namespace
+                .entry(service.meta.namespace.clone())
+                .or_default()
+                .push(service.clone());
         }
+        for services in self.by_host.values_mut() {
+            services.sort_by_key(|it| it.entry.is_some());
+        }
+        self.auto_addresses = allocate(self.by_age.iter().map(AsRef::as_ref));
         self.aliases.clear();
         for service in &self.by_age {
             let concrete = self.concrete(service).map(|it| it.hostname.clone());
@@ -148,12 +174,19 @@ impl ServiceIndex {
 
 /// The number of the workload's port that a service port leads to.
 pub(crate) fn target_port(port: &ServicePort, workload: Option<&Workload>) -> Option<u16> {
+    if let Some(entry) = workload.and_then(|it| it.entry.as_ref()) {
+        return Some(entry.port(port));
+    }
     match &port.target {
         TargetPort::Number(number) => Some(*number),
         TargetPort::Name(name) => workload?.named_port(name),
     }
 }
 
-fn key(service: &Service) -> (NamespaceName, Arc<str>) {
+fn key(service: &Service) -> Name {
     (service.meta.namespace.clone(), service.meta.name.clone())
+}
+
+fn entry_key(entry: &ServiceEntry) -> Name {
+    (entry.meta.namespace.clone(), entry.meta.name.clone())
 }

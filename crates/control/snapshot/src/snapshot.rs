@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use meltemi_model::{DestinationRule, Labels, MeshConfig, NamespaceName, Service, Workload};
+use meltemi_model::{
+    DestinationRule, Labels, MeshConfig, NamespaceName, Service, Sidecar, Workload,
+};
 
 use crate::{
-    DestinationRuleIndex, EndpointIndex, GatewayIndex, NamespaceIndex, SecretIndex,
-    ServiceEndpoints, ServiceIndex, Store, VirtualServiceIndex, WorkloadIndex, is_injected,
+    DestinationRuleIndex, EndpointIndex, EndpointSliceIndex, GatewayIndex, InboundMtls,
+    NamespaceIndex, PeerAuthenticationIndex, SecretIndex, ServiceEndpoints, ServiceIndex,
+    SidecarIndex, Store, VirtualServiceIndex, WorkloadIndex, is_injected,
 };
 
 /// The state of the mesh at one moment; never changes. Made by [`Store::commit`].
@@ -23,6 +26,9 @@ pub struct Snapshot {
     pub(crate) virtual_services: Arc<VirtualServiceIndex>,
     pub(crate) destination_rules: Arc<DestinationRuleIndex>,
     pub(crate) secrets: Arc<SecretIndex>,
+    pub(crate) endpoint_slices: Arc<EndpointSliceIndex>,
+    pub(crate) sidecars: Arc<SidecarIndex>,
+    pub(crate) peer_authentications: Arc<PeerAuthenticationIndex>,
     pub(crate) selecting_keys: Arc<BTreeSet<String>>,
 }
 
@@ -79,6 +85,24 @@ impl Snapshot {
     /// The secrets.
     pub fn secrets(&self) -> &SecretIndex {
         &self.secrets
+    }
+
+    /// The sidecars.
+    pub fn sidecars(&self) -> &SidecarIndex {
+        &self.sidecars
+    }
+
+    /// The Sidecar that holds for a workload.
+    pub fn sidecar(&self, namespace: &NamespaceName, labels: &Labels) -> Option<&Arc<Sidecar>> {
+        let root = &self.mesh.root_namespace;
+        self.sidecars.of_workload(namespace, labels, root)
+    }
+
+    /// Which callers a workload takes (FEATURES S5).
+    pub fn inbound_mtls(&self, namespace: &NamespaceName, labels: &Labels) -> InboundMtls {
+        let root = &self.mesh.root_namespace;
+        self.peer_authentications
+            .of_workload(namespace, labels, root)
     }
 
     /// The endpoints of a service; `None` for a service that is not of this snapshot.

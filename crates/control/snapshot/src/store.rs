@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use meltemi_model::{Config, GatewayName, Kind, MeshConfig, NamespaceName, ResourceId};
 
+use crate::endpoint::Sources;
 use crate::selector::selecting_keys;
 use crate::{Delta, Snapshot};
 
@@ -57,8 +58,17 @@ impl Store {
             Config::Gateway(it) => Arc::make_mut(&mut next.gateways).insert(it),
             Config::VirtualService(it) => Arc::make_mut(&mut next.virtual_services).insert(it),
             Config::DestinationRule(it) => Arc::make_mut(&mut next.destination_rules).insert(it),
+            Config::ServiceEntry(it) => Arc::make_mut(&mut next.services).insert_entry(it),
+            Config::WorkloadEntry(it) => {
+                Arc::make_mut(&mut next.workloads).insert(id.clone(), vec![it.workload()]);
+            }
+            Config::EndpointSlice(it) => Arc::make_mut(&mut next.endpoint_slices).insert(it),
+            Config::Sidecar(it) => Arc::make_mut(&mut next.sidecars).insert(it),
+            Config::PeerAuthentication(it) => {
+                Arc::make_mut(&mut next.peer_authentications).insert(it);
+            }
             Config::MeshConfig(it) => next.mesh = Arc::new(*it),
-            Config::ServiceAccount(_) | Config::ConfigMap(_) => return,
+            Config::ServiceAccount(_) | Config::ConfigMap(_) | Config::WorkloadGroup(_) => return,
         }
         self.note(id);
     }
@@ -75,8 +85,13 @@ impl Store {
             Config::Gateway(it) => next.gateways.has(it),
             Config::VirtualService(it) => next.virtual_services.has(it),
             Config::DestinationRule(it) => next.destination_rules.has(it),
+            Config::ServiceEntry(it) => next.services.has_entry(it),
+            Config::WorkloadEntry(it) => next.workloads.has(id, &[it.workload()]),
+            Config::EndpointSlice(it) => next.endpoint_slices.has(it),
+            Config::Sidecar(it) => next.sidecars.has(it),
+            Config::PeerAuthentication(it) => next.peer_authentications.has(it),
             Config::MeshConfig(it) => *next.mesh == **it,
-            Config::ServiceAccount(_) | Config::ConfigMap(_) => true,
+            Config::ServiceAccount(_) | Config::ConfigMap(_) | Config::WorkloadGroup(_) => true,
         }
     }
 
@@ -87,7 +102,15 @@ impl Store {
         let changed = match id.kind {
             Kind::Namespace => Arc::make_mut(&mut next.namespaces).remove(name),
             Kind::Service => Arc::make_mut(&mut next.services).remove(namespace, name),
-            Kind::Deployment | Kind::Pod => Arc::make_mut(&mut next.workloads).remove(id),
+            Kind::Deployment | Kind::Pod | Kind::WorkloadEntry => {
+                Arc::make_mut(&mut next.workloads).remove(id)
+            }
+            Kind::ServiceEntry => Arc::make_mut(&mut next.services).remove_entry(namespace, name),
+            Kind::EndpointSlice => Arc::make_mut(&mut next.endpoint_slices).remove(namespace, name),
+            Kind::Sidecar => Arc::make_mut(&mut next.sidecars).remove(namespace, name),
+            Kind::PeerAuthentication => {
+                Arc::make_mut(&mut next.peer_authentications).remove(namespace, name)
+            }
             Kind::Secret => Arc::make_mut(&mut next.secrets).remove(namespace, name),
             Kind::Gateway => Arc::make_mut(&mut next.gateways).remove(&GatewayName {
                 namespace: namespace.clone(),
@@ -104,7 +127,7 @@ impl Store {
                 next.mesh = Arc::default();
                 written
             }
-            Kind::ServiceAccount | Kind::ConfigMap => false,
+            Kind::ServiceAccount | Kind::ConfigMap | Kind::WorkloadGroup => false,
         };
         if changed {
             self.note(id.clone());
@@ -122,11 +145,21 @@ impl Store {
             };
         }
         let next = &mut self.next;
-        if delta.has(Kind::Service) {
+        let has = |kinds: &[Kind]| kinds.iter().any(|kind| delta.has(*kind));
+        if has(&[Kind::Service, Kind::ServiceEntry]) {
             Arc::make_mut(&mut next.services).rebuild();
         }
-        if delta.has(Kind::Deployment) || delta.has(Kind::Pod) {
+        if has(&[Kind::Deployment, Kind::Pod, Kind::WorkloadEntry]) {
             Arc::make_mut(&mut next.workloads).rebuild();
+        }
+        if delta.has(Kind::EndpointSlice) {
+            Arc::make_mut(&mut next.endpoint_slices).rebuild();
+        }
+        if delta.has(Kind::Sidecar) {
+            Arc::make_mut(&mut next.sidecars).rebuild();
+        }
+        if delta.has(Kind::PeerAuthentication) {
+            Arc::make_mut(&mut next.peer_authentications).rebuild();
         }
         if delta.has(Kind::Gateway) {
             Arc::make_mut(&mut next.gateways).rebuild();
@@ -141,18 +174,24 @@ impl Store {
         if !dirty.is_empty() {
             delta.endpoints = Arc::make_mut(&mut next.endpoints).rebuild(
                 &dirty,
-                &next.services,
-                &next.workloads,
-                &next.namespaces,
+                &Sources {
+                    services: &next.services,
+                    workloads: &next.workloads,
+                    namespaces: &next.namespaces,
+                    slices: &next.endpoint_slices,
+                },
             );
         }
-        let selecting = [Kind::Gateway, Kind::VirtualService, Kind::DestinationRule];
+        let selecting = [
+            Kind::Gateway,
+            Kind::VirtualService,
+            Kind::DestinationRule,
+            Kind::Sidecar,
+            Kind::PeerAuthentication,
+            Kind::MeshConfig,
+        ];
         if selecting.into_iter().any(|kind| delta.has(kind)) {
-            next.selecting_keys = Arc::new(selecting_keys(
-                &next.gateways,
-                &next.virtual_services,
-                &next.destination_rules,
-            ));
+            next.selecting_keys = Arc::new(selecting_keys(next));
         }
         next.version += 1;
         self.committed = Arc::new(next.clone());
@@ -168,7 +207,12 @@ impl Store {
                 self.dirty.insert(NamespaceName::new(id.name.clone()));
             }
             // The workloads of a Deployment are in its own namespace.
-            Kind::Service | Kind::Deployment | Kind::Pod => {
+            Kind::Service
+            | Kind::Deployment
+            | Kind::Pod
+            | Kind::ServiceEntry
+            | Kind::WorkloadEntry
+            | Kind::EndpointSlice => {
                 self.dirty.insert(id.namespace.clone());
             }
             Kind::ServiceAccount
@@ -177,6 +221,9 @@ impl Store {
             | Kind::Gateway
             | Kind::VirtualService
             | Kind::DestinationRule
+            | Kind::Sidecar
+            | Kind::PeerAuthentication
+            | Kind::WorkloadGroup
             | Kind::MeshConfig => {}
         }
         self.pending.changed.insert(id);

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_model::{
-    Config, Defaults, GatewayName, GatewayRef, Kind, Labels, NamespaceName, ResourceId,
+    Config, Defaults, EndpointAddress, GatewayName, GatewayRef, Kind, Labels, NamespaceName,
+    ResourceId,
 };
 
-use crate::{Snapshot, Store};
+use crate::{Served, Snapshot, Store};
 
 const SHOP: &str = "
 apiVersion: v1
@@ -82,7 +83,10 @@ fn catalog(snapshot: &Snapshot) -> Vec<(String, bool)> {
     endpoints
         .port(80)
         .iter()
-        .map(|it| (format!("{}:{}", it.address, it.port), it.mtls))
+        .map(|it| match &it.address {
+            EndpointAddress::Ip(ip) => (format!("{ip}:{}", it.port), it.mtls),
+            other => panic!("{other:?}"),
+        })
         .collect()
 }
 
@@ -273,7 +277,7 @@ fn rules_for_the_same_host_become_one() {
     let names: Vec<_> = rule.subsets.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(names, ["v1", "v2"]);
     assert_eq!(rule.subsets[0].labels.get("version"), Some("v1"));
-    assert!(rule.traffic_policy.load_balancer.is_some());
+    assert!(rule.traffic_policy.settings.load_balancer.is_some());
 }
 
 #[test]
@@ -321,9 +325,12 @@ fn targets_are_what_a_workload_serves() {
         .get(&"shop".into(), "catalog-1")
         .unwrap();
     let targets = |workload| {
-        let found = snapshot
-            .services()
-            .targets(&"shop".into(), &pod.meta.labels, workload);
+        let found = snapshot.targets(&Served {
+            namespace: &"shop".into(),
+            labels: &pod.meta.labels,
+            addresses: &[],
+            workload,
+        });
         found
             .into_iter()
             .map(|it| (it.service.meta.name.to_string(), it.port.number, it.target))

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use meltemi_model::{GatewayRef, NamespaceName, VirtualService};
+use meltemi_model::{DelegateName, GatewayRef, NamespaceName, VirtualService};
+
+use crate::delegate::merged;
 
 /// The virtual services of the mesh.
 #[derive(Debug, Clone, Default)]
@@ -63,6 +65,11 @@ impl VirtualServiceIndex {
         by_age.sort_by_cached_key(|it| it.meta.age_key());
         self.by_gateway.clear();
         for service in by_age {
+            let find = |it: &DelegateName| {
+                let key = (it.namespace.clone(), it.name.clone());
+                self.by_name.get(&key).filter(|it| it.hosts.is_empty())
+            };
+            let service = &merged(service, find).map_or_else(|| service.clone(), Arc::new);
             for gateway in &service.gateways {
                 let here = self.by_gateway.entry(gateway.clone()).or_default();
                 // A gateway may be named twice.

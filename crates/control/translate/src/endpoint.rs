@@ -4,9 +4,11 @@
 //! locality; no endpoints at all for a name that stands for nothing. Called through
 //! [`crate::endpoints`].
 
+mod locality;
+
 use std::collections::BTreeMap;
 
-use meltemi_model::{Labels, Locality};
+use meltemi_model::{EndpointAddress, Labels, Locality, MutualTlsMode};
 use meltemi_snapshot::Endpoint as WorkloadEndpoint;
 use meltemi_xds::pb::envoy::config::core::v3::{self as core, HealthStatus, Metadata};
 use meltemi_xds::pb::envoy::config::endpoint::v3::{
@@ -14,8 +16,10 @@ use meltemi_xds::pb::envoy::config::endpoint::v3::{
 };
 
 use crate::name::SubsetKey;
-use crate::proto::{address, fields, metadata, text};
+use crate::proto::{address, fields, metadata, pipe, text};
 use crate::scope::Scope;
+
+pub(crate) use locality::setting as locality_setting;
 
 /// The endpoints of the cluster named `name`.
 pub(crate) fn load_assignment(scope: &Scope<'_>, name: &str) -> ClusterLoadAssignment {
@@ -41,31 +45,69 @@ pub(crate) fn static_endpoint(host: &str, port: u16) -> LocalityLbEndpoints {
     }
 }
 
-fn localities(scope: &Scope<'_>, key: &SubsetKey<'_>) -> Option<Vec<LocalityLbEndpoints>> {
-    let service = scope.service(key.host)?;
-    let labels = match key.subset {
-        "" => Labels::default(),
-        subset => scope
-            .destination_rule(service)?
-            .subset(subset)?
-            .labels
-            .clone(),
-    };
-    let endpoints = scope.snapshot.endpoints(service)?;
-    let mut by_locality: BTreeMap<Locality, Vec<LbEndpoint>> = BTreeMap::new();
-    for endpoint in endpoints.port(key.port) {
-        let workload = &endpoint.workload;
-        if labels.selects(&workload.meta.labels) {
-            by_locality
-                .entry(workload.locality.clone().unwrap_or_default())
-                .or_default()
-                .push(lb_endpoint(scope, endpoint));
-        }
+/// One endpoint at a Unix socket.
+pub(crate) fn pipe_endpoint(path: &str) -> LocalityLbEndpoints {
+    LocalityLbEndpoints {
+        lb_endpoints: vec![LbEndpoint {
+            host_identifier: Some(HostIdentifier::Endpoint(Endpoint {
+                address: Some(pipe(path)),
+                ..Default::default()
+            })),
+            ..Default::default()
+        }],
+        ..Default::default()
     }
-    Some(by_locality.into_iter().map(locality).collect())
 }
 
-fn locality((locality, endpoints): (Locality, Vec<LbEndpoint>)) -> LocalityLbEndpoints {
+fn localities(scope: &Scope<'_>, key: &SubsetKey<'_>) -> Option<Vec<LocalityLbEndpoints>> {
+    let (service, _) = scope.service_port(key.host, key.port)?;
+    let rule = scope.destination_rule(service);
+    let (labels, policy) = match key.subset {
+        "" => (
+            Labels::default(),
+            rule.map(|it| it.traffic_policy.clone()).unwrap_or_default(),
+        ),
+        subset => {
+            let rule = rule?;
+            let subset = rule.subset(subset)?;
+            let refined = rule.traffic_policy.refined_by(&subset.traffic_policy);
+            (subset.labels.clone(), refined)
+        }
+    };
+    let endpoints = scope.snapshot.endpoints(service)?;
+    let of_port = endpoints.port(key.port).iter();
+    let here: Vec<_> = of_port
+        .filter(|it| labels.selects(&it.workload.meta.labels))
+        .collect();
+    let preference = locality::preference(scope, policy.for_port(key.port));
+    let mut groups: BTreeMap<(u32, Locality), Vec<&WorkloadEndpoint>> = BTreeMap::new();
+    for endpoint in here {
+        let locality = endpoint.workload.locality.clone().unwrap_or_default();
+        let priority = locality::priority(scope, &preference, &endpoint.workload, &locality);
+        groups
+            .entry((priority, locality))
+            .or_default()
+            .push(endpoint);
+    }
+    let mut priorities: Vec<u32> = groups.keys().map(|(priority, _)| *priority).collect();
+    priorities.dedup();
+    let made = groups.into_iter().map(|((priority, locality), endpoints)| {
+        let weight = endpoints.iter().map(|it| it.weight).sum();
+        let lb_endpoints = endpoints.iter().map(|it| lb_endpoint(scope, it)).collect();
+        let place = priorities.iter().position(|it| *it == priority);
+        LocalityLbEndpoints {
+            priority: place.and_then(|it| u32::try_from(it).ok()).unwrap_or(0),
+            ..in_locality(locality, weight, lb_endpoints)
+        }
+    });
+    Some(locality::distributed(scope, &preference, made.collect()))
+}
+
+fn in_locality(
+    locality: Locality,
+    weight: u32,
+    lb_endpoints: Vec<LbEndpoint>,
+) -> LocalityLbEndpoints {
     let Locality {
         region,
         zone,
@@ -77,20 +119,24 @@ fn locality((locality, endpoints): (Locality, Vec<LbEndpoint>)) -> LocalityLbEnd
             zone,
             sub_zone: subzone,
         }),
-        load_balancing_weight: u32::try_from(endpoints.len()).ok(),
-        lb_endpoints: endpoints,
+        load_balancing_weight: Some(weight),
+        lb_endpoints,
         ..Default::default()
     }
 }
 
 fn lb_endpoint(scope: &Scope<'_>, endpoint: &WorkloadEndpoint) -> LbEndpoint {
-    let ip = endpoint.address.to_string();
+    let address = match &endpoint.address {
+        EndpointAddress::Ip(ip) => address(&ip.to_string(), endpoint.port),
+        EndpointAddress::Name(name) => address(name.as_str(), endpoint.port),
+        EndpointAddress::Unix(path) => pipe(path),
+    };
     LbEndpoint {
         health_status: HealthStatus::Healthy.into(),
-        load_balancing_weight: Some(1),
+        load_balancing_weight: Some(endpoint.weight),
         metadata: Some(endpoint_metadata(scope, endpoint)),
         host_identifier: Some(HostIdentifier::Endpoint(Endpoint {
-            address: Some(address(&ip, endpoint.port)),
+            address: Some(address),
             ..Default::default()
         })),
     }
@@ -108,7 +154,12 @@ fn endpoint_metadata(scope: &Scope<'_>, endpoint: &WorkloadEndpoint) -> Metadata
     ]
     .join(";");
     let istio = ("istio", fields([("workload", text(identity))]));
-    let tls = endpoint.mtls.then(|| {
+    // One that opens no TLS of the mesh is not sent any.
+    let policy = scope
+        .snapshot
+        .inbound_mtls(&workload.meta.namespace, &workload.meta.labels);
+    let takes = endpoint.mtls && policy.on_port(endpoint.port) != MutualTlsMode::Disable;
+    let tls = takes.then(|| {
         let mode = fields([("tlsMode", text("istio"))]);
         ("envoy.transport_socket_match", mode)
     });

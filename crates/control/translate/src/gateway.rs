@@ -1,15 +1,16 @@
-//! Gateways (FEATURES T1, T2 SIMPLE).
+//! Gateways (FEATURES T1 to T3).
 //!
 //! In: the Gateway resources that select a proxy. Out: its listeners and route tables. Called through
 //! [`crate::listeners`] and [`crate::routes`] for proxies of the type `router`.
 
+mod l4;
 mod listener;
 mod merge;
 mod route;
 
 use std::collections::BTreeSet;
 
-pub(crate) use listener::build as listeners;
+pub(crate) use listener::{build as listeners, passes_clusters_through};
 pub(crate) use route::build as routes;
 
 use crate::scope::Scope;
@@ -19,6 +20,6 @@ pub(crate) fn route_names(scope: &Scope<'_>) -> BTreeSet<String> {
     merge::ports(scope)
         .into_iter()
         .flat_map(|port| port.servers)
-        .map(|server| server.route_name)
+        .filter_map(|server| server.route_name)
         .collect()
 }

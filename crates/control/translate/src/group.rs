@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use meltemi_model::{Hostname, NamespaceName};
+use meltemi_model::{EndpointAddress, Hostname, Locality, NamespaceName};
 use meltemi_snapshot::Snapshot;
 
 use crate::node::{InterceptionMode, IstioFilters, Lacks};
@@ -26,7 +26,9 @@ pub struct GroupKey {
     interception: InterceptionMode,
     /// The workload's address, where listeners bind it or leave it out.
     address: Option<IpAddr>,
-    ipv6: bool,
+    families: Vec<bool>,
+    auto_addresses: bool,
+    locality: Locality,
     app_address: Option<IpAddr>,
     cluster_id: String,
     http10: bool,
@@ -47,6 +49,7 @@ pub fn group_key(snapshot: &Snapshot, node: &ProxyNode) -> GroupKey {
         network: _,
         role,
         ip,
+        ips,
         namespace,
         dns_domain,
         labels: _, // ignored: in the scope
@@ -55,22 +58,31 @@ pub fn group_key(snapshot: &Snapshot, node: &ProxyNode) -> GroupKey {
         http10,
         http_proxy_port,
         app_address,
-        locality: _, // ignored: nothing is ordered by locality yet
+        auto_addresses,
+        locality,
         filters,
         lacks,
     } = node;
     let keys = snapshot.selecting_keys();
     let binds = *interception == InterceptionMode::None;
+    // Where listeners stand at the addresses of single workloads, its own is left out.
     let is_endpoint = || {
-        let mut services = scope.services().filter(|it| it.is_headless());
-        services.any(|service| {
+        let alone = |it: &&std::sync::Arc<meltemi_model::Service>| {
+            scope.resolution(it) == crate::scope::Resolution::OriginalDestination
+        };
+        scope.services().filter(alone).any(|service| {
             let endpoints = snapshot.endpoints(service);
             endpoints.is_some_and(|it| {
                 let mut all = it.ports.iter().flat_map(|port| &port.endpoints);
-                all.any(|endpoint| endpoint.address == *ip)
+                all.any(|endpoint| match &endpoint.address {
+                    EndpointAddress::Ip(address) => ips.contains(address),
+                    EndpointAddress::Name(_) | EndpointAddress::Unix(_) => false,
+                })
             })
         })
     };
+    // A Sidecar's ingress names chains and endpoints by the workload's address.
+    let has_ingress = scope.sidecar().is_some_and(|it| !it.ingress.is_empty());
     GroupKey {
         role: *role,
         namespace: namespace.clone(),
@@ -87,8 +99,10 @@ pub fn group_key(snapshot: &Snapshot, node: &ProxyNode) -> GroupKey {
             .map(|it| (it.service.hostname.clone(), it.port.number, it.target))
             .collect(),
         interception: *interception,
-        address: (binds || is_endpoint()).then_some(*ip),
-        ipv6: ip.is_ipv6(),
+        address: (binds || has_ingress || is_endpoint()).then_some(*ip),
+        families: ips.iter().map(IpAddr::is_ipv6).collect(),
+        auto_addresses: *auto_addresses,
+        locality: locality.clone(),
         app_address: *app_address,
         cluster_id: cluster_id.clone(),
         http10: *http10,

@@ -8,6 +8,7 @@
 //! Names and shapes are Istio's. No clock, no I/O, no lock, no log.
 
 mod cluster;
+mod dynamic_dns;
 mod endpoint;
 mod filter;
 mod gateway;

@@ -3,24 +3,24 @@
 //! In: what a proxy sees. Out: its listeners. Called through [`crate::listeners`]; a gateway's are made
 //! in [`crate::gateway`].
 
+mod beginning;
 mod chain;
 mod http_proxy;
 mod inbound;
+mod l4;
 mod outbound;
 mod virtual_outbound;
 
 use std::collections::BTreeSet;
 
+pub(crate) use l4::destination_filters;
 use meltemi_xds::pb::envoy::config::listener::v3::Listener;
 
 use crate::scope::Scope;
 
 /// Every listener of a sidecar.
 pub(crate) fn build(scope: &Scope<'_>) -> Vec<Listener> {
-    let mut listeners = Vec::new();
-    if !scope.node.binds() {
-        listeners.extend(outbound::build(scope));
-    }
+    let mut listeners = outbound::build(scope);
     listeners.extend(http_proxy::build(scope));
     if !scope.node.binds() {
         listeners.push(virtual_outbound::build(scope));
@@ -31,10 +31,7 @@ pub(crate) fn build(scope: &Scope<'_>) -> Vec<Listener> {
 
 /// The route tables that a sidecar's listeners ask for.
 pub(crate) fn route_names(scope: &Scope<'_>) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    if !scope.node.binds() {
-        names.extend(outbound::route_names(scope));
-    }
+    let mut names = outbound::route_names(scope);
     names.extend(http_proxy::route_name(scope));
     names
 }

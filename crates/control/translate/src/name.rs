@@ -14,6 +14,8 @@ use crate::proto::{fields, text, url_host};
 pub(crate) const BLACK_HOLE: &str = "BlackHoleCluster";
 /// The cluster that goes where the application wanted.
 pub(crate) const PASSTHROUGH: &str = "PassthroughCluster";
+/// The cluster that goes where DNS says that a request's host is.
+pub(crate) const DYNAMIC_DNS: &str = "AllowAnyDynamicDNSCluster";
 /// The cluster that hands inbound connections to the application's own port.
 pub(crate) const INBOUND_PASSTHROUGH: &str = "InboundPassthroughCluster";
 /// The listener that intercepted outbound connections reach.
@@ -35,9 +37,14 @@ pub(crate) struct SubsetKey<'a> {
 }
 
 impl<'a> SubsetKey<'a> {
-    /// Takes `outbound|PORT|SUBSET|HOST` apart.
+    /// Takes `outbound|PORT|SUBSET|HOST` apart, or the server name that stands for it.
     pub fn parse(name: &'a str) -> Option<Self> {
-        let mut parts = name.splitn(4, '|');
+        let divider = if name.starts_with("outbound_.") {
+            "_."
+        } else {
+            "|"
+        };
+        let mut parts = name.splitn(4, divider);
         if parts.next()? != "outbound" {
             return None;
         }
@@ -113,6 +120,12 @@ pub(crate) fn config_path(kind: Kind, meta: &Metadata) -> String {
         | Kind::Pod
         | Kind::ConfigMap
         | Kind::Secret
+        | Kind::EndpointSlice
+        | Kind::ServiceEntry
+        | Kind::WorkloadEntry
+        | Kind::WorkloadGroup
+        | Kind::Sidecar
+        | Kind::PeerAuthentication
         | Kind::MeshConfig => "",
     };
     format!(

@@ -54,6 +54,8 @@ pub struct Lacks {
     pub retry_priority: bool,
     /// `envoy.filters.listener.original_src`: its application sees the proxy's address.
     pub original_source: bool,
+    /// `envoy.filters.http.fault`: routes have no faults.
+    pub fault: bool,
 }
 
 /// A proxy of the mesh.
@@ -65,6 +67,8 @@ pub struct ProxyNode {
     pub role: ProxyRole,
     /// The workload's address.
     pub ip: IpAddr,
+    /// All its addresses, that one first: metadata `INSTANCE_IPS`.
+    pub ips: Vec<IpAddr>,
     /// The workload's name.
     pub workload: String,
     /// The workload's namespace: metadata `NAMESPACE`, else that of the id.
@@ -90,6 +94,9 @@ pub struct ProxyNode {
     /// Metadata `MELTEMI_APP_ADDRESS`: where the application listens, when that is not the usual
     /// place of the interception mode.
     pub app_address: Option<IpAddr>,
+    /// Metadata `DNS_CAPTURE` and `DNS_AUTO_ALLOCATE`: the workload is told addresses for hosts that
+    /// have none.
+    pub auto_addresses: bool,
     /// Where it runs.
     pub locality: Locality,
     /// What it has of Istio's own filters.
@@ -137,7 +144,7 @@ impl ProxyNode {
             "router" => ProxyRole::Router,
             other => return Err(NodeError::Role(other.to_owned())),
         };
-        let ip = ip.parse().map_err(|_| NodeError::Ip(ip.to_owned()))?;
+        let ip: IpAddr = ip.parse().map_err(|_| NodeError::Ip(ip.to_owned()))?;
         let Some((workload, namespace)) = name.rsplit_once('.') else {
             return Err(NodeError::Id(node.id.clone()));
         };
@@ -147,6 +154,7 @@ impl ProxyNode {
             id: node.id.clone(),
             role,
             ip,
+            ips: metadata.addresses(ip),
             workload: workload.to_owned(),
             namespace: namespace.into(),
             dns_domain: domain.to_owned(),
@@ -162,10 +170,16 @@ impl ProxyNode {
             http10: metadata.text("HTTP10") == Some("1"),
             http_proxy_port: metadata.parsed("HTTP_PROXY_PORT", "a port")?,
             app_address: metadata.parsed("MELTEMI_APP_ADDRESS", "an IP address")?,
+            auto_addresses: metadata.is_on("DNS_CAPTURE") && metadata.is_on("DNS_AUTO_ALLOCATE"),
             locality: locality(node),
             filters: IstioFilters::of(&node.extensions),
             lacks: Lacks::of(&node.extensions),
         })
+    }
+
+    /// Whether it has an address of this family.
+    pub(crate) fn has_family_of(&self, ip: IpAddr) -> bool {
+        self.ips.iter().any(|it| it.is_ipv6() == ip.is_ipv6())
     }
 
     /// Whether listeners have addresses of their own.
@@ -209,6 +223,10 @@ impl Lacks {
                 "envoy.filters.listener.original_src",
                 "envoy.extensions.filters.listener.original_src.v3.OriginalSrc",
             ),
+            fault: lacks(
+                "envoy.filters.http.fault",
+                "envoy.extensions.filters.http.fault.v3.HTTPFault",
+            ),
         }
     }
 }
@@ -237,6 +255,27 @@ impl<'a> NodeMetadata<'a> {
             Kind::StringValue(text) if !text.is_empty() => Some(text),
             _ => None,
         }
+    }
+
+    /// Whether a switch is on.
+    fn is_on(&self, key: &str) -> bool {
+        match self.kind(key) {
+            Some(Kind::BoolValue(on)) => *on,
+            Some(Kind::StringValue(text)) => matches!(text.as_str(), "true" | "1"),
+            _ => false,
+        }
+    }
+
+    /// Every address of the workload.
+    fn addresses(&self, first: IpAddr) -> Vec<IpAddr> {
+        let mut addresses = vec![first];
+        let written = self.text("INSTANCE_IPS").unwrap_or_default().split(',');
+        for ip in written.filter_map(|it| it.trim().parse().ok()) {
+            if !addresses.contains(&ip) {
+                addresses.push(ip);
+            }
+        }
+        addresses
     }
 
     fn parsed<T: FromStr>(

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use meltemi_xds::any;
 use meltemi_xds::pb::envoy::config::core::v3::{
-    Address, AggregatedConfigSource, ApiVersion, ConfigSource, Metadata, SocketAddress, address,
-    config_source::ConfigSourceSpecifier, socket_address::PortSpecifier,
+    Address, AggregatedConfigSource, ApiVersion, ConfigSource, Metadata, Pipe, SocketAddress,
+    address, config_source::ConfigSourceSpecifier, socket_address::PortSpecifier,
 };
 use meltemi_xds::pb::envoy::r#type::matcher::v3::{
     RegexMatcher, StringMatcher, string_matcher::MatchPattern,
@@ -45,6 +45,16 @@ pub(crate) fn socket(ip: &str, port: u16) -> SocketAddress {
 pub(crate) fn address(ip: &str, port: u16) -> Address {
     Address {
         address: Some(address::Address::SocketAddress(socket(ip, port))),
+    }
+}
+
+/// The address of a Unix socket.
+pub(crate) fn pipe(path: &str) -> Address {
+    Address {
+        address: Some(address::Address::Pipe(Pipe {
+            path: path.to_owned(),
+            mode: 0,
+        })),
     }
 }
 

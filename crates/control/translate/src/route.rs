@@ -7,9 +7,12 @@ mod action;
 mod catch_all;
 mod cors;
 mod domain;
+mod fault;
+mod hash;
 mod header;
 mod inbound;
 mod matching;
+mod mirror;
 mod outbound;
 mod redirect;
 mod retry;
@@ -18,6 +21,9 @@ mod virtual_service;
 
 use meltemi_xds::pb::envoy::config::route::v3::{Decorator, RouteConfiguration, VirtualHost};
 
+pub(crate) use action::cluster as cluster_of;
+pub(crate) use catch_all::virtual_host as catch_all;
+pub(crate) use hash::hashes_source;
 pub(crate) use inbound::inbound_routes;
 pub(crate) use matching::is_catch_all;
 pub(crate) use virtual_service::{Place, routes};

@@ -3,20 +3,27 @@
 //! In: the snapshot and the proxy. Out: [`Scope`], which answers what every builder asks: which
 //! services, which rule holds for one of them, what the proxy's own workload serves.
 
+mod inbound;
+mod outbound;
+
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use meltemi_model::{DestinationRule, Hostname, Labels, MeshConfig, Service, Workload};
-use meltemi_snapshot::{ServiceTarget, Snapshot};
+use meltemi_model::{
+    DestinationRule, EntryResolution, Hostname, Labels, MeshConfig, OutboundTrafficPolicy, Service,
+    ServicePort, Sidecar, Workload,
+};
+use meltemi_snapshot::{InboundMtls, Served, ServiceTarget, Snapshot};
+
+pub(crate) use inbound::InboundPort;
+pub(crate) use outbound::Egress;
 
 use crate::name::wildcard;
 use crate::{ProxyNode, ProxyRole};
 
 /// The port of the explicit HTTP proxy where nothing is intercepted and no port is configured.
 const HTTP_PROXY_PORT: u16 = 15080;
-
-/// Ports that belong to the proxy itself.
-const RESERVED: [u16; 8] = [15000, 15001, 15006, 15020, 15021, 15053, 15080, 15090];
 
 /// The mesh as one proxy sees it.
 pub(crate) struct Scope<'a> {
@@ -27,6 +34,10 @@ pub(crate) struct Scope<'a> {
     /// The labels of its workload: as it says itself, else as declared.
     pub labels: Labels,
     workload: Option<&'a Arc<Workload>>,
+    sidecar: Option<&'a Arc<Sidecar>>,
+    egress: Vec<Egress<'a>>,
+    /// The services of all of `egress`, and those to which its virtual services lead.
+    services: Vec<Arc<Service>>,
 }
 
 /// How the endpoints of a service are found.
@@ -38,6 +49,13 @@ pub(crate) enum Resolution {
     OriginalDestination,
     /// By asking DNS for this name.
     Dns(Hostname),
+    /// By asking DNS for the names of the endpoints that are written.
+    DnsOfEndpoints {
+        /// The first address is taken, and the others are not.
+        first_only: bool,
+    },
+    /// By asking DNS for the name that each request is for.
+    DynamicDns,
     /// It is another name of a service of the mesh, and has nothing of its own.
     Alias,
 }
@@ -53,11 +71,20 @@ impl<'a> Scope<'a> {
             Some(workload) if node.labels.is_empty() => workload.meta.labels.clone(),
             Some(_) | None => node.labels.clone(),
         };
+        let sidecar = match node.role {
+            ProxyRole::Sidecar => snapshot.sidecar(&node.namespace, &labels),
+            ProxyRole::Router => None,
+        };
+        let egress = outbound::egress(snapshot, &node.namespace, sidecar);
+        let services = outbound::services(snapshot, &node.namespace, sidecar, &egress);
         Self {
             snapshot,
             node,
             labels,
             workload,
+            sidecar,
+            egress,
+            services,
         }
     }
 
@@ -66,21 +93,66 @@ impl<'a> Scope<'a> {
         self.snapshot.mesh()
     }
 
-    /// The services that the proxy sees, the oldest first.
-    pub fn services(&self) -> impl Iterator<Item = &'a Arc<Service>> {
-        self.snapshot.services().visible_in(&self.node.namespace)
+    /// The Sidecar of the proxy's workload.
+    pub fn sidecar(&self) -> Option<&'a Arc<Sidecar>> {
+        self.sidecar
     }
 
-    /// The service with this host, if the proxy sees it.
-    pub fn service(&self, host: &str) -> Option<&'a Arc<Service>> {
-        self.snapshot
-            .services()
-            .by_host(host)
-            .filter(|it| it.export_to.is_visible_in(&self.node.namespace))
+    /// What the proxy sees, by the listeners on which it is seen.
+    pub fn egress(&self) -> &[Egress<'a>] {
+        &self.egress
+    }
+
+    /// The services that the proxy sees, the oldest first.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.iter()
+    }
+
+    /// The service with this host, if the proxy sees it: one of Kubernetes before others, then the
+    /// oldest.
+    pub fn service(&self, host: &str) -> Option<&Arc<Service>> {
+        let mut found = None;
+        for service in self
+            .services
+            .iter()
+            .filter(|it| it.hostname.as_str() == host)
+        {
+            if service.entry.is_none() {
+                return Some(service);
+            }
+            found = found.or(Some(service));
+        }
+        found
+    }
+
+    /// The service with this host that has this port.
+    pub fn service_port(&self, host: &str, port: u16) -> Option<(&Arc<Service>, &ServicePort)> {
+        self.services
+            .iter()
+            .filter(|it| it.hostname.as_str() == host)
+            .find_map(|it| Some((it, it.port(port)?)))
+    }
+
+    /// What is done with requests for hosts that the mesh does not know.
+    pub fn outbound_policy(&self) -> OutboundTrafficPolicy {
+        let own = self.sidecar.and_then(|it| it.outbound.as_ref());
+        own.map_or(self.mesh().outbound_traffic_policy, |it| it.mode)
     }
 
     /// How the endpoints of a service are found.
     pub fn resolution(&self, service: &Service) -> Resolution {
+        if let Some(entry) = &service.entry {
+            return match entry.resolution {
+                EntryResolution::None => Resolution::OriginalDestination,
+                EntryResolution::Static => Resolution::Endpoints,
+                EntryResolution::Dns | EntryResolution::DnsRoundRobin => {
+                    Resolution::DnsOfEndpoints {
+                        first_only: entry.resolution == EntryResolution::DnsRoundRobin,
+                    }
+                }
+                EntryResolution::DynamicDns => Resolution::DynamicDns,
+            };
+        }
         match &service.external_name {
             Some(_) if self.snapshot.services().concrete(service).is_some() => Resolution::Alias,
             Some(name) => Resolution::Dns(name.clone()),
@@ -89,39 +161,39 @@ impl<'a> Scope<'a> {
         }
     }
 
+    /// The addresses at which clients reach a service, of the proxy's families; those that were found
+    /// for it only where the workload is told them.
+    pub fn addresses(&self, service: &Service) -> Vec<IpAddr> {
+        let own: Cow<'_, [IpAddr]> = match service.cluster_ips() {
+            [] if self.node.auto_addresses && !has_ranges(service) => {
+                self.snapshot.services().auto_addresses(service).into()
+            }
+            ips => ips.into(),
+        };
+        let mine = own.iter().filter(|ip| self.node.has_family_of(**ip));
+        mine.copied().collect()
+    }
+
     /// The destination rule from this proxy's workload to a service.
     pub fn destination_rule(&self, service: &Service) -> Option<&'a Arc<DestinationRule>> {
         self.snapshot
             .destination_rule(&self.node.namespace, &self.labels, service)
     }
 
-    /// What the proxy's workload serves, one entry for each of its ports: that of the oldest service
-    /// where several lead to the same port; by port.
-    pub fn inbound(&self) -> Vec<ServiceTarget> {
-        let mut targets = self.inbound_all();
-        targets.sort_by_key(|it| it.target);
-        targets.dedup_by_key(|it| it.target);
-        targets
-    }
-
-    /// What the proxy's workload serves, every service and port. Ports that the proxy needs itself
-    /// are left out where it binds them.
-    pub fn inbound_all(&self) -> Vec<ServiceTarget> {
-        if self.node.role == ProxyRole::Router {
-            return Vec::new();
-        }
-        let mut targets = self.targets();
-        targets.retain(|it| !self.node.binds() || !self.is_reserved(it.target));
-        targets
+    /// Which callers the proxy's workload takes.
+    pub fn inbound_mtls(&self) -> InboundMtls {
+        self.snapshot
+            .inbound_mtls(&self.node.namespace, &self.labels)
     }
 
     /// The ports on which the proxy's workload serves, whatever it is.
     pub fn targets(&self) -> Vec<ServiceTarget> {
-        self.snapshot.services().targets(
-            &self.node.namespace,
-            &self.labels,
-            self.workload.map(AsRef::as_ref),
-        )
+        self.snapshot.targets(&Served {
+            namespace: &self.node.namespace,
+            labels: &self.labels,
+            addresses: &self.node.ips,
+            workload: self.workload.map(AsRef::as_ref),
+        })
     }
 
     /// The address that listeners bind which are for everybody.
@@ -151,8 +223,10 @@ impl<'a> Scope<'a> {
     fn intercepts(&self) -> bool {
         self.node.role == ProxyRole::Sidecar && !self.node.binds()
     }
+}
 
-    fn is_reserved(&self, port: u16) -> bool {
-        RESERVED.contains(&port) || self.http_proxy_port() == Some(port)
-    }
+/// Whether clients reach a service at any address of a range.
+pub(crate) fn has_ranges(service: &Service) -> bool {
+    let entry = service.entry.as_ref();
+    entry.is_some_and(|it| it.addresses.iter().any(|it| it.as_single().is_none()))
 }

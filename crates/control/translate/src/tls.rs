@@ -7,20 +7,21 @@ pub(crate) mod downstream;
 pub(crate) mod upstream;
 
 use meltemi_xds::pb::envoy::config::core::v3::{
-    ApiConfigSource, ApiVersion, ConfigSource, GrpcService, TransportSocket,
-    api_config_source::ApiType, config_source::ConfigSourceSpecifier, grpc_service,
-    transport_socket::ConfigType,
+    ApiConfigSource, ApiVersion, ConfigSource, DataSource, GrpcService, TransportSocket,
+    api_config_source::ApiType, config_source::ConfigSourceSpecifier, data_source::Specifier,
+    grpc_service, transport_socket::ConfigType,
 };
 use meltemi_xds::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, CommonTlsContext, SdsSecretConfig, SubjectAltNameMatcher,
+    TlsCertificate,
     common_tls_context::{CombinedCertificateValidationContext, ValidationContextType},
     subject_alt_name_matcher::SanType,
 };
 use meltemi_xds::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use prost::{Message, Name};
 
-use crate::proto::{matching, pack, zero};
+use crate::proto::{ads, matching, pack, zero};
 
 /// The name of the workload's own certificate.
 const WORKLOAD_CERTIFICATE: &str = "default";
@@ -95,6 +96,40 @@ fn peer_name(kind: SanType, pattern: MatchPattern) -> SubjectAltNameMatcher {
     SubjectAltNameMatcher {
         san_type: kind.into(),
         matcher: Some(matching(pattern)),
+        ..Default::default()
+    }
+}
+
+/// A secret of Kubernetes, which the control plane serves to gateways.
+fn credential_secret(name: &str) -> SdsSecretConfig {
+    SdsSecretConfig {
+        name: credential_name(name),
+        sds_config: Some(ads()),
+    }
+}
+
+/// The name under which a gateway's credential is asked for.
+pub(crate) fn credential_name(name: &str) -> String {
+    format!("kubernetes://{name}")
+}
+
+/// The name of the secret with the roots that go with a credential.
+pub(crate) fn ca_name(name: &str) -> String {
+    format!("{name}-cacert")
+}
+
+/// A certificate and its key in files.
+fn certificate_files(certificate: &str, key: &str) -> TlsCertificate {
+    TlsCertificate {
+        certificate_chain: Some(file(certificate)),
+        private_key: Some(file(key)),
+        ..Default::default()
+    }
+}
+
+fn file(path: &str) -> DataSource {
+    DataSource {
+        specifier: Some(Specifier::Filename(path.to_owned())),
         ..Default::default()
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
-use std::net::IpAddr;
 
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
@@ -40,7 +39,7 @@ struct PortRow {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct EndpointRow {
-    address: IpAddr,
+    address: String,
     endpoint_port: u16,
     workload: String,
     namespace: String,
@@ -144,7 +143,7 @@ fn endpoint_row(endpoint: &Endpoint) -> EndpointRow {
     let workload = &endpoint.workload;
     let labels = workload.meta.labels.iter();
     EndpointRow {
-        address: endpoint.address,
+        address: endpoint.address.to_string(),
         endpoint_port: endpoint.port,
         workload: workload.meta.name.to_string(),
         namespace: workload.meta.namespace.to_string(),

@@ -1,43 +1,33 @@
-//! Destination rules: from written to valid (FEATURES T11, R1, R4 and S6 in part).
+//! Destination rules: from written to valid (FEATURES T11, R1 to R4, R7, S6).
 
 use meltemi_api::{FieldPath, destination_rule as api, virtual_service::PortSelector};
 
+use super::convert_balancer::convert_balancer;
+use super::convert_outlier::{
+    convert_budget, convert_outlier, convert_proxy_protocol, convert_tunnel,
+};
+use super::convert_tls::convert_tls;
 use super::{
-    ClientTls, ConnectionPool, DestinationRule, H2UpgradePolicy, HttpPool, LoadBalancer,
-    PortPolicy, Subset, TcpKeepalive, TcpPool, TrafficPolicy,
+    ConnectionPool, DestinationRule, H2UpgradePolicy, HttpPool, PolicySettings, PortPolicy, Subset,
+    TcpKeepalive, TcpPool, TrafficPolicy,
 };
 use crate::check::{Check, filled, is_dns_label};
-use crate::support::{Row, rejected, supported};
+use crate::support::{Row, supported};
 use crate::{ExportTo, Hostname, Kind, Metadata, SubsetName, export_to};
 
 const KIND: Kind = Kind::DestinationRule;
 
 /// The state of every field.
 pub(crate) const SUPPORT: &[Row] = &[
-    supported(KIND, "spec.host"),
-    supported(KIND, "spec.exportTo"),
-    supported(KIND, "spec.workloadSelector"),
-    supported(KIND, "spec.subsets").note("trafficPolicy as below"),
-    supported(KIND, "spec.trafficPolicy"),
-    supported(KIND, "spec.trafficPolicy.loadBalancer.simple"),
-    rejected(KIND, "spec.trafficPolicy.loadBalancer.consistentHash"),
-    rejected(KIND, "spec.trafficPolicy.loadBalancer.localityLbSetting"),
-    rejected(KIND, "spec.trafficPolicy.loadBalancer.warmup"),
-    rejected(KIND, "spec.trafficPolicy.loadBalancer.warmupDurationSecs"),
-    rejected(KIND, "spec.trafficPolicy.outlierDetection"),
-    rejected(KIND, "spec.trafficPolicy.tunnel"),
-    rejected(KIND, "spec.trafficPolicy.proxyProtocol"),
-    rejected(KIND, "spec.trafficPolicy.retryBudget"),
-    supported(KIND, "spec.trafficPolicy.tls.mode").note("DISABLE, SIMPLE, ISTIO_MUTUAL"),
-    rejected(KIND, "spec.trafficPolicy.tls.clientCertificate").note("with MUTUAL"),
-    rejected(KIND, "spec.trafficPolicy.tls.privateKey").note("with MUTUAL"),
-    rejected(KIND, "spec.trafficPolicy.tls.credentialName"),
-    rejected(KIND, "spec.trafficPolicy.tls.caCrl"),
-    supported(KIND, "spec.trafficPolicy.portLevelSettings").note("the same fields as above"),
-    rejected(
+    supported(KIND, "spec"),
+    supported(KIND, "spec.trafficPolicy.loadBalancer.warmupDurationSecs").note("deprecated"),
+    supported(
         KIND,
-        "spec.trafficPolicy.portLevelSettings[].outlierDetection",
-    ),
+        "spec.trafficPolicy.outlierDetection.consecutiveErrors",
+    )
+    .note("deprecated"),
+    supported(KIND, "spec.trafficPolicy.tls.credentialName")
+        .note("a Secret in the gateway workload's namespace; sidecars have files"),
 ];
 
 /// Checks a DestinationRule.
@@ -133,19 +123,17 @@ fn convert_policy(
         proxy_protocol,
         retry_budget,
     } = written;
-    let refused = [outlier_detection, tunnel, proxy_protocol, retry_budget];
     let empty = load_balancer.is_none()
         && connection_pool.is_none()
+        && outlier_detection.is_none()
         && tls.is_none()
         && port_level_settings.is_empty()
-        && refused.iter().all(Option::is_none);
+        && tunnel.is_none()
+        && proxy_protocol.is_none()
+        && retry_budget.is_none();
     if empty {
         check.invalid(at, "is empty; write at least one setting or leave it out");
     }
-    check.unread(at, "outlierDetection", outlier_detection);
-    check.unread(at, "tunnel", tunnel);
-    check.unread(at, "proxyProtocol", proxy_protocol);
-    check.unread(at, "retryBudget", retry_budget);
     let at_ports = at.field("portLevelSettings");
     let mut ports: Vec<PortPolicy> = Vec::new();
     for (index, written) in port_level_settings.into_iter().enumerate() {
@@ -160,10 +148,16 @@ fn convert_policy(
         ports.push(policy);
     }
     TrafficPolicy {
-        load_balancer: convert_balancer(load_balancer, at, check),
-        connection_pool: convert_pool(connection_pool, at, check),
-        tls: convert_tls(tls, at, check),
+        settings: PolicySettings {
+            load_balancer: convert_balancer(load_balancer, at, check),
+            connection_pool: convert_pool(connection_pool, &at.field("connectionPool"), check),
+            outlier_detection: convert_outlier(outlier_detection, at, check),
+            tls: convert_tls(tls, at, check),
+        },
         ports,
+        tunnel: convert_tunnel(tunnel, at, check),
+        proxy_protocol: convert_proxy_protocol(proxy_protocol, at, check),
+        retry_budget: convert_budget(retry_budget, at, check),
     }
 }
 
@@ -179,10 +173,12 @@ fn convert_port_policy(
         outlier_detection,
         tls,
     } = written;
-    check.unread(at, "outlierDetection", outlier_detection);
-    let load_balancer = convert_balancer(load_balancer, at, check);
-    let connection_pool = convert_pool(connection_pool, at, check);
-    let tls = convert_tls(tls, at, check);
+    let settings = PolicySettings {
+        load_balancer: convert_balancer(load_balancer, at, check),
+        connection_pool: convert_pool(connection_pool, &at.field("connectionPool"), check),
+        outlier_detection: convert_outlier(outlier_detection, at, check),
+        tls: convert_tls(tls, at, check),
+    };
     let at_number = at.field("port").field("number");
     let number = match port {
         Some(PortSelector {
@@ -194,54 +190,18 @@ fn convert_port_policy(
         }
     };
     let port = check.port(&at_number, number)?;
-    Some(PortPolicy {
-        port,
-        load_balancer,
-        connection_pool,
-        tls,
-    })
+    Some(PortPolicy { port, settings })
 }
 
-fn convert_balancer(
-    written: Option<api::LoadBalancerSettings>,
-    policy: &FieldPath,
-    check: &mut Check<'_>,
-) -> Option<LoadBalancer> {
-    let api::LoadBalancerSettings {
-        simple,
-        consistent_hash,
-        locality_lb_setting,
-        warmup_duration_secs,
-        warmup,
-    } = written?;
-    let at = policy.field("loadBalancer");
-    check.unread(&at, "consistentHash", consistent_hash);
-    check.unread(&at, "localityLbSetting", locality_lb_setting);
-    check.unread(&at, "warmupDurationSecs", warmup_duration_secs);
-    check.unread(&at, "warmup", warmup);
-    let choices = [
-        ("UNSPECIFIED", LoadBalancer::Unspecified),
-        ("ROUND_ROBIN", LoadBalancer::RoundRobin),
-        ("RANDOM", LoadBalancer::Random),
-        ("LEAST_REQUEST", LoadBalancer::LeastRequest),
-        ("LEAST_CONN", LoadBalancer::LeastRequest),
-        ("PASSTHROUGH", LoadBalancer::Passthrough),
-    ];
-    match filled(simple) {
-        Some(text) => check.choice(&at.field("simple"), &text, &choices),
-        None => Some(LoadBalancer::Unspecified),
-    }
-}
-
-fn convert_pool(
+/// Checks a connection pool.
+pub(crate) fn convert_pool(
     written: Option<api::ConnectionPoolSettings>,
-    policy: &FieldPath,
+    at: &FieldPath,
     check: &mut Check<'_>,
 ) -> Option<ConnectionPool> {
     let api::ConnectionPoolSettings { tcp, http } = written?;
-    let at = policy.field("connectionPool");
     if tcp.is_none() && http.is_none() {
-        check.invalid(&at, "is empty; write tcp or http or leave it out");
+        check.invalid(at, "is empty; write tcp or http or leave it out");
     }
     let tcp = tcp.map(|it| convert_tcp(it, &at.field("tcp"), check));
     let http = http.map(|it| convert_http(it, &at.field("http"), check));
@@ -333,98 +293,4 @@ pub(crate) fn convert_upgrade(
         ("UPGRADE", H2UpgradePolicy::Upgrade),
     ];
     check.choice(at, text, &choices)
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Disable,
-    Simple,
-    Mutual,
-    IstioMutual,
-}
-
-fn convert_tls(
-    written: Option<api::ClientTlsSettings>,
-    policy: &FieldPath,
-    check: &mut Check<'_>,
-) -> Option<ClientTls> {
-    let api::ClientTlsSettings {
-        mode,
-        client_certificate,
-        private_key,
-        ca_certificates,
-        credential_name,
-        subject_alt_names,
-        sni,
-        insecure_skip_verify,
-        ca_crl,
-    } = written?;
-    let at = policy.field("tls");
-    check.unread(&at, "credentialName", credential_name);
-    check.unread(&at, "caCrl", ca_crl);
-    let modes = [
-        ("DISABLE", Mode::Disable),
-        ("SIMPLE", Mode::Simple),
-        ("MUTUAL", Mode::Mutual),
-        ("ISTIO_MUTUAL", Mode::IstioMutual),
-    ];
-    let mode = match filled(mode) {
-        Some(text) => check.choice(&at.field("mode"), &text, &modes)?,
-        None => Mode::Disable,
-    };
-    let (sni, ca_certificates) = (filled(sni), filled(ca_certificates));
-    let not_here = |check: &mut Check<'_>, name: &str, written: bool, mode: &str| {
-        if written {
-            let message = format!("has no meaning with mode {mode}; remove it");
-            check.invalid(&at.field(name), message);
-        }
-    };
-    if mode != Mode::Mutual {
-        let written = filled(client_certificate).is_some();
-        not_here(check, "clientCertificate", written, "other than MUTUAL");
-        not_here(
-            check,
-            "privateKey",
-            filled(private_key).is_some(),
-            "other than MUTUAL",
-        );
-    }
-    match mode {
-        Mode::Disable => Some(ClientTls::Disable),
-        Mode::Mutual => {
-            check.unsupported(&at.field("mode"), "TLS mode MUTUAL to a destination");
-            None
-        }
-        Mode::Simple => {
-            if insecure_skip_verify && (ca_certificates.is_some() || !subject_alt_names.is_empty())
-            {
-                let message = "true contradicts caCertificates and subjectAltNames; remove one";
-                check.invalid(&at.field("insecureSkipVerify"), message);
-            }
-            Some(ClientTls::Simple {
-                sni,
-                subject_alt_names,
-                ca_certificates,
-                insecure_skip_verify,
-            })
-        }
-        Mode::IstioMutual => {
-            not_here(
-                check,
-                "caCertificates",
-                ca_certificates.is_some(),
-                "ISTIO_MUTUAL",
-            );
-            not_here(
-                check,
-                "insecureSkipVerify",
-                insecure_skip_verify,
-                "ISTIO_MUTUAL",
-            );
-            Some(ClientTls::IstioMutual {
-                sni,
-                subject_alt_names,
-            })
-        }
-    }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use meltemi_api::FieldPath;
-use meltemi_api::destination_rule::TcpKeepalive;
+use meltemi_api::destination_rule::{LocalityLbSetting, TcpKeepalive};
 use meltemi_api::mesh_config as api;
 use meltemi_api::virtual_service::HttpRetry;
 use meltemi_spiffe::TrustDomain;
@@ -15,10 +15,10 @@ use super::{
     AccessLog, AccessLogFormat, IngressDefaults, MeshConfig, OutboundTrafficPolicy, ProxyConfig,
 };
 use crate::check::{Check, filled, is_dns_label, parse_duration};
-use crate::destination_rule::{convert_keepalive, convert_upgrade};
+use crate::destination_rule::{convert_keepalive, convert_locality_setting, convert_upgrade};
 use crate::support::{Row, harmless, rejected, supported};
 use crate::virtual_service::convert_retry;
-use crate::{H2UpgradePolicy, Kind, Metadata, NamespaceName};
+use crate::{H2UpgradePolicy, Kind, LocalitySetting, Metadata, NamespaceName};
 
 const KIND: Kind = Kind::MeshConfig;
 
@@ -28,7 +28,7 @@ pub(crate) const SUPPORT: &[Row] = &[
     supported(KIND, "trustDomain"),
     supported(KIND, "trustDomainAliases"),
     supported(KIND, "outboundTrafficPolicy"),
-    rejected(KIND, "inboundTrafficPolicy"),
+    supported(KIND, "inboundTrafficPolicy"),
     supported(KIND, "accessLogFile"),
     supported(KIND, "accessLogFormat"),
     supported(KIND, "accessLogEncoding"),
@@ -82,7 +82,7 @@ pub(crate) const SUPPORT: &[Row] = &[
     rejected(KIND, "defaultProviders"),
     rejected(KIND, "extensionProviders"),
     rejected(KIND, "discoverySelectors"),
-    rejected(KIND, "localityLbSetting"),
+    supported(KIND, "localityLbSetting"),
     rejected(KIND, "pathNormalization"),
     rejected(KIND, "serviceSettings"),
     rejected(KIND, "serviceScopeConfigs"),
@@ -90,7 +90,7 @@ pub(crate) const SUPPORT: &[Row] = &[
     rejected(KIND, "ca"),
     rejected(KIND, "caCertificates"),
     rejected(KIND, "certificates"),
-    rejected(KIND, "dnsRefreshRate"),
+    supported(KIND, "dnsRefreshRate"),
     rejected(KIND, "inboundClusterStatName"),
     rejected(KIND, "outboundClusterStatName"),
     rejected(KIND, "meshMTLS"),
@@ -109,7 +109,7 @@ pub(crate) fn convert(
     let at = FieldPath::root();
     let it = split(written, &at, check);
     let (root_namespace, trust_domain, aliases) = it.trust;
-    let (connect_timeout, detection) = it.timeouts;
+    let (connect_timeout, detection, dns_refresh) = it.timeouts;
     let (class, service, selector) = it.ingress;
     let root_namespace = filled(root_namespace).map(|name| {
         if !is_dns_label(&name) {
@@ -146,6 +146,11 @@ pub(crate) fn convert(
         .filter(|text| parse_duration(text) != Ok(Duration::ZERO))
         .and_then(|text| check.duration(&at_detection, Some(&text)));
     let connect_timeout = check.duration(&at.field("connectTimeout"), connect_timeout.as_deref());
+    let dns_refresh = check.duration(&at.field("dnsRefreshRate"), dns_refresh.as_deref());
+    let at_locality = at.field("localityLbSetting");
+    let locality = it
+        .locality
+        .map(|it| convert_locality_setting(it, &at_locality, check));
     let at_keepalive = at.field("tcpKeepalive");
     let ingress = IngressDefaults::default();
     MeshConfig {
@@ -155,6 +160,7 @@ pub(crate) fn convert(
         trust_domain_aliases,
         domain: check.defaults.domain.clone(),
         outbound_traffic_policy: outbound(it.outbound, &at, check),
+        inbound_to_localhost: to_localhost(it.inbound, &at, check),
         access_log: access_log(it.log, &at, check),
         enable_auto_mtls: it.auto_mtls.unwrap_or(true),
         proxy_listen_port: outbound_port.unwrap_or(defaults.proxy_listen_port),
@@ -169,6 +175,11 @@ pub(crate) fn convert(
             .filter(|policy| *policy != H2UpgradePolicy::Default)
             .unwrap_or(H2UpgradePolicy::DoNotUpgrade),
         default_http_retry_policy: retry.unwrap_or_default(),
+        locality: locality.map_or(defaults.locality, |it| LocalitySetting {
+            enabled: it.enabled.or(Some(true)),
+            ..it
+        }),
+        dns_refresh_rate: dns_refresh.unwrap_or(defaults.dns_refresh_rate),
         ingress: IngressDefaults {
             class: filled(class).unwrap_or(ingress.class),
             service: filled(service).unwrap_or(ingress.service),
@@ -189,12 +200,31 @@ fn outbound(
     let choices = [
         ("ALLOW_ANY", OutboundTrafficPolicy::AllowAny),
         ("REGISTRY_ONLY", OutboundTrafficPolicy::RegistryOnly),
+        (
+            "ALLOW_ANY_DYNAMIC_DNS",
+            OutboundTrafficPolicy::AllowAnyDynamicDns,
+        ),
     ];
     let at = at.field("outboundTrafficPolicy").field("mode");
     // REGISTRY_ONLY is the first value of the enumeration, so it is meant where none is written.
     filled(mode)
         .and_then(|text| check.choice(&at, &text, &choices))
         .unwrap_or(OutboundTrafficPolicy::RegistryOnly)
+}
+
+fn to_localhost(
+    written: Option<api::TrafficPolicyMode>,
+    at: &FieldPath,
+    check: &mut Check<'_>,
+) -> bool {
+    let Some(api::TrafficPolicyMode { mode }) = written else {
+        return false;
+    };
+    let at = at.field("inboundTrafficPolicy").field("mode");
+    let choices = [("PASSTHROUGH", false), ("LOCALHOST", true)];
+    filled(mode)
+        .and_then(|text| check.choice(&at, &text, &choices))
+        .unwrap_or(false)
 }
 
 fn domain(text: &str, at: &FieldPath, check: &mut Check<'_>) -> Option<TrustDomain> {
@@ -258,9 +288,11 @@ struct Honoured {
     trust: (Text, Text, Vec<String>),
     log: (Text, Text, Text),
     ports: (Option<i64>, Option<i64>, Option<i64>),
-    timeouts: (Text, Text),
+    timeouts: (Text, Text, Text),
+    locality: Option<LocalityLbSetting>,
     ingress: (Text, Text, Text),
     outbound: Option<api::TrafficPolicyMode>,
+    inbound: Option<api::TrafficPolicyMode>,
     auto_mtls: Option<bool>,
     keepalive: Option<TcpKeepalive>,
     upgrade: Text,
@@ -328,14 +360,12 @@ fn split(written: api::MeshConfig, at: &FieldPath, check: &mut Check<'_>) -> Hon
     for (name, field) in [
         ("enableTracing", tracing),
         ("enableEnvoyAccessLogService", log_service),
-        ("inboundTrafficPolicy", inbound_traffic_policy),
         ("defaultServiceExportTo", services),
         ("defaultVirtualServiceExportTo", routes),
         ("defaultDestinationRuleExportTo", rules),
         ("defaultProviders", default_providers),
         ("extensionProviders", extension_providers),
         ("discoverySelectors", discovery_selectors),
-        ("localityLbSetting", locality_lb_setting),
         ("pathNormalization", path_normalization),
         ("serviceSettings", service_settings),
         ("serviceScopeConfigs", service_scope_configs),
@@ -343,7 +373,6 @@ fn split(written: api::MeshConfig, at: &FieldPath, check: &mut Check<'_>) -> Hon
         ("ca", ca),
         ("caCertificates", ca_certificates),
         ("certificates", certificates),
-        ("dnsRefreshRate", dns_refresh_rate),
         ("inboundClusterStatName", inbound_cluster_stat_name),
         ("outboundClusterStatName", outbound_cluster_stat_name),
         ("meshMTLS", mesh_mtls),
@@ -356,9 +385,15 @@ fn split(written: api::MeshConfig, at: &FieldPath, check: &mut Check<'_>) -> Hon
         trust: (root_namespace, trust_domain, trust_domain_aliases),
         log: (access_log_file, access_log_format, access_log_encoding),
         ports: (outbound, inbound, http),
-        timeouts: (connect_timeout, protocol_detection_timeout),
+        timeouts: (
+            connect_timeout,
+            protocol_detection_timeout,
+            dns_refresh_rate,
+        ),
+        locality: locality_lb_setting,
         ingress: (ingress_class, ingress_service, ingress_selector),
         outbound: policy,
+        inbound: inbound_traffic_policy,
         auto_mtls: enable_auto_mtls,
         keepalive: tcp_keepalive,
         upgrade: h2_upgrade_policy,

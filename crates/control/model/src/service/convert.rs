@@ -67,6 +67,7 @@ pub(crate) fn convert(meta: Metadata, spec: ServiceSpec, check: &mut Check<'_>) 
         ports,
         export_to,
         publish_not_ready: publish_not_ready_addresses,
+        entry: None,
         meta,
     }
 }

@@ -5,9 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{HeaderName, Hostname, StringMatch, SubsetName};
+use crate::{HeaderName, Hostname, NamespaceName, StringMatch, SubsetName};
 
-/// What is done with a request: exactly one of `route`, `redirect`, `directResponse`.
+/// What is done with a request: exactly one of `route`, `redirect`, `directResponse`, `delegate`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HttpAction {
     /// `route`: forward to one of these, at least one, by weight.
@@ -16,6 +16,17 @@ pub enum HttpAction {
     Redirect(Redirect),
     /// `directResponse`.
     Respond(DirectResponse),
+    /// `delegate`: what the routes of another virtual service do.
+    Delegate(DelegateName),
+}
+
+/// The name of a virtual service that has no hosts of its own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DelegateName {
+    /// Its namespace, the delegating one's own unless written.
+    pub namespace: NamespaceName,
+    /// Its name.
+    pub name: Arc<str>,
 }
 
 /// A destination and its share.

@@ -1,9 +1,11 @@
-//! Virtual services: from written to valid (FEATURES T4 to T6, T9, R5, R6).
+//! Virtual services: from written to valid (FEATURES T4 to T10, R5, R6).
 
 use meltemi_api::{FieldPath, virtual_service as api};
 
 use super::convert_action::{convert_action, convert_headers, convert_rewrite};
 use super::convert_cors::convert_cors;
+use super::convert_fault::{WrittenMirrors, convert_fault, convert_mirrors};
+use super::convert_l4::{convert_tcp, convert_tls};
 use super::convert_match::convert_match;
 use super::convert_retry::convert_retry;
 use super::{GatewayName, GatewayRef, HttpAction, HttpRoute, VirtualService};
@@ -13,21 +15,21 @@ use crate::{Hostname, Kind, Metadata, NamespaceName, export_to};
 
 /// The state of every field.
 pub(crate) const SUPPORT: &[Row] = &[
-    supported(Kind::VirtualService, "spec.hosts"),
-    supported(Kind::VirtualService, "spec.gateways"),
-    supported(Kind::VirtualService, "spec.exportTo"),
-    rejected(Kind::VirtualService, "spec.tls"),
-    rejected(Kind::VirtualService, "spec.tcp"),
-    supported(Kind::VirtualService, "spec.http"),
+    supported(Kind::VirtualService, "spec"),
     supported(Kind::VirtualService, "spec.http[].match[].headers[*]")
         .note("JWT claims (@request.auth.claims) are rejected"),
-    rejected(Kind::VirtualService, "spec.http[].delegate"),
-    rejected(Kind::VirtualService, "spec.http[].fault"),
-    rejected(Kind::VirtualService, "spec.http[].mirror"),
-    rejected(Kind::VirtualService, "spec.http[].mirrors"),
-    rejected(Kind::VirtualService, "spec.http[].mirrorPercent"),
-    rejected(Kind::VirtualService, "spec.http[].mirrorPercentage"),
+    rejected(
+        Kind::VirtualService,
+        "spec.http[].fault.delay.exponentialDelay",
+    )
+    .note("nor in Istio"),
+    rejected(Kind::VirtualService, "spec.http[].fault.abort.http2Error").note("nor in Istio"),
+    supported(Kind::VirtualService, "spec.http[].mirror").note("deprecated"),
+    supported(Kind::VirtualService, "spec.http[].mirrorPercent").note("deprecated"),
+    supported(Kind::VirtualService, "spec.http[].mirrorPercentage").note("deprecated"),
     supported(Kind::VirtualService, "spec.http[].corsPolicy.allowOrigin").note("deprecated"),
+    rejected(Kind::VirtualService, "spec.tcp[].match[].sourceSubnet")
+        .note("has no effect in Istio either"),
 ];
 
 /// Checks a VirtualService.
@@ -45,25 +47,47 @@ pub(crate) fn convert(
         export_to,
     } = spec;
     let at = FieldPath::root().field("spec");
+    let delegate = hosts.is_empty();
+    if delegate && !gateways.is_empty() {
+        let what = "a delegate (with no hosts) applies where it is delegated to; remove it";
+        check.invalid(&at.field("gateways"), what);
+    }
     let gateways = match gateways.is_empty() {
+        true if delegate => Vec::new(),
         true => vec![GatewayRef::Mesh],
         false => convert_gateways(&gateways, &at.field("gateways"), check),
     };
     let in_mesh = gateways.contains(&GatewayRef::Mesh);
     let hosts = convert_hosts(&hosts, in_mesh, &at.field("hosts"), check);
     for (name, empty) in [("tls", tls.is_empty()), ("tcp", tcp.is_empty())] {
-        if !empty {
-            check.unsupported(&at.field(name), &format!("`{name}`"));
+        if delegate && !empty {
+            check.invalid(&at.field(name), "only http is delegated; remove it");
         }
     }
     let at_http = at.field("http");
     if http.is_empty() && tls.is_empty() && tcp.is_empty() {
         check.invalid(&at_http, "at least one route is needed");
     }
-    let http = http
+    let http: Vec<_> = http
         .into_iter()
         .enumerate()
         .filter_map(|(index, route)| convert_route(route, &at_http.index(index), check))
+        .collect();
+    let delegates = |it: &HttpRoute| matches!(it.action, HttpAction::Delegate(_));
+    if let Some(index) = http.iter().position(delegates).filter(|_| delegate) {
+        let what = "a delegate does not delegate; write its routes";
+        check.invalid(&at_http.index(index).field("delegate"), what);
+    }
+    let (at_tls, at_tcp) = (at.field("tls"), at.field("tcp"));
+    let tls = tls
+        .into_iter()
+        .enumerate()
+        .map(|(index, route)| convert_tls(route, &hosts, &at_tls.index(index), check))
+        .collect();
+    let tcp = tcp
+        .into_iter()
+        .enumerate()
+        .map(|(index, route)| convert_tcp(route, &at_tcp.index(index), check))
         .collect();
     let export_to = export_to::convert(&export_to, &at.field("exportTo"), false, check);
     VirtualService {
@@ -71,6 +95,8 @@ pub(crate) fn convert(
         hosts,
         gateways,
         http,
+        tls,
+        tcp,
         export_to,
     }
 }
@@ -129,9 +155,6 @@ fn convert_hosts(
     at: &FieldPath,
     check: &mut Check<'_>,
 ) -> Vec<Hostname> {
-    if names.is_empty() {
-        check.invalid(at, "at least one host is needed");
-    }
     let mut hosts: Vec<Hostname> = Vec::new();
     for (index, name) in names.iter().enumerate() {
         let at = at.index(index);
@@ -173,12 +196,6 @@ fn convert_route(
         cors_policy,
         headers,
     } = written;
-    check.unread(at, "delegate", delegate);
-    check.unread(at, "fault", fault);
-    check.unread(at, "mirror", mirror);
-    check.unread(at, "mirrors", mirrors);
-    check.unread(at, "mirrorPercent", mirror_percent);
-    check.unread(at, "mirrorPercentage", mirror_percentage);
     let at_match = at.field("match");
     let matches = matches
         .into_iter()
@@ -191,7 +208,15 @@ fn convert_route(
     let retries = retries.map(|it| convert_retry(it, &at.field("retries"), check));
     let cors = cors_policy.map(|it| convert_cors(it, &at.field("corsPolicy"), check));
     let written = (route, redirect, direct_response);
-    let action = convert_action(written, delegate.is_some(), at, check);
+    let fault = fault.and_then(|it| convert_fault(it, &at.field("fault"), check));
+    let mirrors = WrittenMirrors {
+        mirror,
+        percent: mirror_percent,
+        percentage: mirror_percentage,
+        mirrors,
+    };
+    let mirrors = convert_mirrors(mirrors, at, check);
+    let action = convert_action(written, delegate, at, check);
     if let (Some(HttpAction::Redirect(_)), Some(_)) = (&action, &rewrite) {
         check.invalid(
             &at.field("rewrite"),
@@ -215,9 +240,8 @@ fn convert_route(
             );
         }
     }
-    let name = filled(name);
     Some(HttpRoute {
-        name,
+        name: filled(name),
         matches,
         action: action?,
         rewrite,
@@ -225,5 +249,7 @@ fn convert_route(
         retries,
         headers,
         cors,
+        fault,
+        mirrors,
     })
 }

@@ -6,11 +6,12 @@ use indexmap::IndexMap;
 use meltemi_api::{FieldPath, virtual_service as api};
 
 use super::{
-    Destination, DirectResponse, HeaderOperations, HttpAction, MessageHeaderOperations, Redirect,
-    RedirectPort, ResponseBody, Rewrite, UriRewrite, WeightedDestination,
+    DelegateName, Destination, DirectResponse, HeaderOperations, HttpAction,
+    MessageHeaderOperations, Redirect, RedirectPort, ResponseBody, Rewrite, UriRewrite,
+    WeightedDestination,
 };
 use crate::check::{Check, filled, is_dns_label};
-use crate::{HeaderName, SubsetName};
+use crate::{HeaderName, NamespaceName, SubsetName};
 
 /// The longest body of a direct response, as in Istio.
 const MAX_BODY: usize = 1024 * 1024;
@@ -23,11 +24,10 @@ type Written = (
     Option<api::HttpDirectResponse>,
 );
 
-/// Checks the action of a route: one of `route`, `redirect`, `directResponse`. `delegated` routes
-/// have none.
+/// Checks the action of a route: one of `route`, `redirect`, `directResponse`, `delegate`.
 pub(super) fn convert_action(
     (route, redirect, direct_response): Written,
-    delegated: bool,
+    delegate: Option<api::Delegate>,
     at: &FieldPath,
     check: &mut Check<'_>,
 ) -> Option<HttpAction> {
@@ -35,6 +35,7 @@ pub(super) fn convert_action(
         (!route.is_empty(), "route"),
         (redirect.is_some(), "redirect"),
         (direct_response.is_some(), "directResponse"),
+        (delegate.is_some(), "delegate"),
     ];
     let names: Vec<_> = written
         .iter()
@@ -42,11 +43,10 @@ pub(super) fn convert_action(
         .map(|(_, name)| *name)
         .collect();
     match names.len() {
-        0 if delegated => return None,
         0 => {
             check.invalid(
                 at,
-                "says not what to do; write one of route, redirect, directResponse",
+                "says not what to do; write one of route, redirect, directResponse, delegate",
             );
             return None;
         }
@@ -60,7 +60,30 @@ pub(super) fn convert_action(
         let at = at.field("directResponse");
         return convert_response(response, &at, check).map(HttpAction::Respond);
     }
+    if let Some(delegate) = delegate {
+        return convert_delegate(delegate, &at.field("delegate"), check).map(HttpAction::Delegate);
+    }
     convert_destinations(route, &at.field("route"), check).map(HttpAction::Forward)
+}
+
+fn convert_delegate(
+    written: api::Delegate,
+    at: &FieldPath,
+    check: &mut Check<'_>,
+) -> Option<DelegateName> {
+    let api::Delegate { name, namespace } = written;
+    let namespace = filled(namespace).map_or_else(
+        || check.namespace.clone(),
+        |it| NamespaceName::from(it.as_str()),
+    );
+    let Some(name) = filled(name) else {
+        check.invalid(&at.field("name"), "the name of a virtual service is needed");
+        return None;
+    };
+    Some(DelegateName {
+        namespace,
+        name: name.into(),
+    })
 }
 
 fn convert_destinations(
@@ -115,7 +138,8 @@ fn convert_destinations(
     (!converted.is_empty()).then_some(converted)
 }
 
-fn convert_destination(
+/// Checks a destination.
+pub(crate) fn convert_destination(
     written: api::Destination,
     at: &FieldPath,
     check: &mut Check<'_>,

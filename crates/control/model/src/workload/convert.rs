@@ -149,6 +149,7 @@ fn convert_template(
             .get("topology.istio.io/network")
             .map(str::to_owned),
         ready: true,
+        entry: None,
         meta,
     }
 }

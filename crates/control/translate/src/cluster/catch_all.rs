@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use meltemi_model::OutboundTrafficPolicy;
 use meltemi_xds::pb::envoy::config::cluster::v3::{
     Cluster,
     cluster::{DiscoveryType, LbPolicy},
@@ -15,8 +16,9 @@ use meltemi_xds::pb::envoy::config::core::v3::{
 
 use super::http::{HttpOptions, Version};
 use super::{discovery, policy};
+use crate::dynamic_dns;
 use crate::filter::cluster_metadata_exchange;
-use crate::name::{BLACK_HOLE, INBOUND_PASSTHROUGH, PASSTHROUGH, stat_prefix};
+use crate::name::{BLACK_HOLE, DYNAMIC_DNS, INBOUND_PASSTHROUGH, PASSTHROUGH, stat_prefix};
 use crate::proto::{duration, socket};
 use crate::scope::Scope;
 
@@ -42,6 +44,14 @@ pub(super) fn passthrough(scope: &Scope<'_>) -> Cluster {
         .filters
         .extend(cluster_metadata_exchange(scope.node));
     cluster
+}
+
+/// Where DNS says that the host of a request is, if requests go there.
+pub(super) fn by_host(scope: &Scope<'_>) -> Option<Cluster> {
+    (scope.outbound_policy() == OutboundTrafficPolicy::AllowAnyDynamicDns).then(|| Cluster {
+        cluster_discovery_type: Some(dynamic_dns::discovery(scope)),
+        ..original_destination(scope, DYNAMIC_DNS)
+    })
 }
 
 /// The application, at the port that the connection was for.

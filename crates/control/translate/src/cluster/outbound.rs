@@ -1,27 +1,24 @@
 //! Clusters of services.
 //!
 //! In: the services that a proxy sees and the destination rules for them. Out: for each port
-//! `outbound|PORT||HOST`, and one for each subset (FEATURES T11, T16, T17).
+//! `outbound|PORT||HOST`, and one for each subset (FEATURES T11, T12, T16, T17).
 
-use meltemi_model::{DestinationRule, Protocol, Service, ServicePort, TrafficPolicy};
+use meltemi_model::{DestinationRule, Protocol, Service, ServicePort, TargetPort, TrafficPolicy};
 use meltemi_xds::pb::envoy::config::cluster::v3::{
     Cluster,
-    cluster::{CommonLbConfig, DiscoveryType, DnsLookupFamily, EdsClusterConfig},
+    cluster::{CommonLbConfig, DiscoveryType, EdsClusterConfig},
 };
 use meltemi_xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 
 use super::http::{HttpOptions, Version};
-use super::{discovery, metadata, policy};
-use crate::ProxyRole;
-use crate::endpoint::static_endpoint;
+use super::{balancer, discovery, metadata, outlier, policy};
+use crate::endpoint::{load_assignment, static_endpoint};
 use crate::filter::cluster_metadata_exchange;
 use crate::name::{SubsetKey, stat_prefix};
 use crate::proto;
 use crate::scope::{Resolution, Scope};
 use crate::tls::upstream::{self, Peer};
-
-/// How often DNS is asked where the answer does not say.
-const DNS_REFRESH: std::time::Duration = std::time::Duration::from_secs(60);
+use crate::{ProxyRole, dynamic_dns};
 
 /// One cluster to be made.
 struct Plan<'a> {
@@ -54,19 +51,41 @@ pub(super) fn build(scope: &Scope<'_>) -> Vec<Cluster> {
                 subset,
                 resolution: &resolution,
                 rule,
-                policy: policy.unwrap_or_default().for_port(port.number),
+                policy: policy.unwrap_or_default(),
             };
-            clusters.push(cluster(scope, &plan("", whole.cloned())));
+            clusters.extend(cluster(scope, &plan("", whole.cloned())));
             for subset in rule.into_iter().flat_map(|it| &it.subsets) {
                 let refined = whole.map(|it| it.refined_by(&subset.traffic_policy));
-                clusters.push(cluster(scope, &plan(subset.name.as_str(), refined)));
+                clusters.extend(cluster(scope, &plan(subset.name.as_str(), refined)));
             }
         }
     }
     clusters
 }
 
-fn cluster(scope: &Scope<'_>, plan: &Plan<'_>) -> Cluster {
+/// Clusters of TLS that a gateway sends on as it is, named by the server names of those.
+pub(super) fn passed_through(clusters: &[Cluster]) -> Vec<Cluster> {
+    clusters
+        .iter()
+        .filter_map(|it| {
+            let name = SubsetKey::parse(&it.name)?.server_name();
+            let mut eds = it.eds_cluster_config.clone()?;
+            eds.service_name.clone_from(&name);
+            Some(Cluster {
+                alt_stat_name: stat_prefix(&name),
+                name,
+                eds_cluster_config: Some(eds),
+                transport_socket: None,
+                transport_socket_matches: Vec::new(),
+                typed_extension_protocol_options: Default::default(),
+                filters: Vec::new(),
+                ..it.clone()
+            })
+        })
+        .collect()
+}
+
+fn cluster(scope: &Scope<'_>, plan: &Plan<'_>) -> Option<Cluster> {
     let Plan {
         service,
         port,
@@ -88,7 +107,8 @@ fn cluster(scope: &Scope<'_>, plan: &Plan<'_>) -> Cluster {
     if !subset.is_empty() {
         metadata::add_subset(&mut istio, subset);
     }
-    if matches!(resolution, Resolution::Dns(_)) {
+    let settings = policy.for_port(port.number);
+    if matches!(resolution, Resolution::Dns(_)) || service.is_external() {
         let external = prost_types::Value {
             kind: Some(prost_types::value::Kind::BoolValue(true)),
         };
@@ -101,15 +121,20 @@ fn cluster(scope: &Scope<'_>, plan: &Plan<'_>) -> Cluster {
         ..Default::default()
     };
     apply_resolution(scope, &mut cluster, resolution, port);
+    if resolution_needs_endpoints(&cluster, resolution) {
+        return None;
+    }
 
     let sidecar = scope.node.role == ProxyRole::Sidecar;
     let mut options = HttpOptions::of(port.protocol, sidecar);
-    let pool = policy.connection_pool.as_ref();
+    let pool = settings.connection_pool.as_ref();
     policy::apply_pool(&mut cluster, &mut options, pool, scope.mesh());
     if policy::upgrades(port.protocol, pool, scope.mesh()) {
         options.version = Version::Http2;
     }
-    policy::apply_load_balancer(&mut cluster, policy.load_balancer);
+    balancer::apply(scope, &mut cluster, settings);
+    outlier::apply(&mut cluster, settings.outlier_detection.as_ref());
+    outlier::apply_budget(&mut cluster, policy.retry_budget.as_ref());
 
     let peer = Peer {
         service,
@@ -118,22 +143,32 @@ fn cluster(scope: &Scope<'_>, plan: &Plan<'_>) -> Cluster {
         resolution,
         http2: options.is_http2(),
     };
-    let tls = upstream::transport(scope, &peer, policy.tls.as_ref());
+    let tls = upstream::transport(scope, &peer, settings.tls.as_ref());
     if tls.foreign {
         metadata::add_foreign_tls(&mut istio);
     }
     cluster.transport_socket = tls.socket;
     cluster.transport_socket_matches = tls.matches;
+    if let Some(version) = policy.proxy_protocol {
+        upstream::announce_client(&mut cluster, version);
+    }
     options.upstream = tls.from_request;
     cluster.typed_extension_protocol_options = options.build();
     cluster
         .filters
         .extend(cluster_metadata_exchange(scope.node));
     cluster.metadata = Some(proto::metadata([("istio", istio)]));
-    cluster
+    Some(cluster)
 }
 
-#[allow(deprecated)] // the DNS settings' successor is unknown to the Envoy of current meshes
+/// Whether the cluster asks DNS for names and has none.
+fn resolution_needs_endpoints(cluster: &Cluster, resolution: &Resolution) -> bool {
+    let none =
+        |it: &ClusterLoadAssignment| it.endpoints.iter().all(|it| it.lb_endpoints.is_empty());
+    matches!(resolution, Resolution::DnsOfEndpoints { .. })
+        && cluster.load_assignment.as_ref().is_none_or(none)
+}
+
 fn apply_resolution(
     scope: &Scope<'_>,
     cluster: &mut Cluster,
@@ -150,14 +185,7 @@ fn apply_resolution(
         }
         Resolution::OriginalDestination => DiscoveryType::OriginalDst,
         Resolution::Dns(name) => {
-            let family = if scope.ip().is_ipv6() {
-                DnsLookupFamily::V6Only
-            } else {
-                DnsLookupFamily::V4Only
-            };
-            cluster.dns_lookup_family = family.into();
-            cluster.dns_refresh_rate = Some(proto::duration(DNS_REFRESH));
-            cluster.respect_dns_ttl = true;
+            apply_dns(scope, cluster);
             cluster.load_assignment = Some(ClusterLoadAssignment {
                 cluster_name: cluster.name.clone(),
                 endpoints: vec![static_endpoint(name.as_str(), port.number)],
@@ -165,6 +193,44 @@ fn apply_resolution(
             });
             DiscoveryType::StrictDns
         }
+        Resolution::DnsOfEndpoints { first_only } => {
+            apply_dns(scope, cluster);
+            cluster.load_assignment = Some(dns_endpoints(scope, &cluster.name, port));
+            match first_only {
+                true => DiscoveryType::LogicalDns,
+                false => DiscoveryType::StrictDns,
+            }
+        }
+        Resolution::DynamicDns => {
+            cluster.cluster_discovery_type = Some(dynamic_dns::discovery(scope));
+            return;
+        }
     };
     cluster.cluster_discovery_type = Some(discovery(kind));
+}
+
+/// The names to look up: those of the endpoints, else the host itself.
+fn dns_endpoints(scope: &Scope<'_>, name: &str, port: &ServicePort) -> ClusterLoadAssignment {
+    let mut written = load_assignment(scope, name);
+    let host = SubsetKey::parse(name).map_or("", |it| it.host);
+    let service = scope.service_port(host, port.number).map(|(it, _)| it);
+    let has_none = service.is_some_and(|it| {
+        let entry = it.entry.as_ref();
+        it.selector.is_none() && entry.is_none_or(|it| it.endpoints.is_empty())
+    });
+    if has_none && !host.starts_with('*') {
+        let target = match port.target {
+            TargetPort::Number(number) => number,
+            TargetPort::Name(_) => port.number,
+        };
+        written.endpoints = vec![static_endpoint(host, target)];
+    }
+    written
+}
+
+#[allow(deprecated)] // the DNS settings' successor is unknown to the Envoy of current meshes
+fn apply_dns(scope: &Scope<'_>, cluster: &mut Cluster) {
+    cluster.dns_lookup_family = dynamic_dns::lookup_family(scope).into();
+    cluster.dns_refresh_rate = Some(proto::duration(scope.mesh().dns_refresh_rate));
+    cluster.respect_dns_ttl = true;
 }

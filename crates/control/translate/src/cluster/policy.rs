@@ -1,23 +1,19 @@
-//! What a destination rule's traffic policy makes of a cluster: limits, timeouts, balancing.
+//! What a destination rule's traffic policy makes of a cluster: limits, timeouts.
 //!
-//! In: `connectionPool`, `loadBalancer` and the mesh configuration. Out: fields of the cluster.
+//! In: `connectionPool` and the mesh configuration. Out: fields of the cluster.
 
 use std::time::Duration;
 
 use meltemi_model::{
-    ConnectionPool, H2UpgradePolicy, HttpPool, LoadBalancer, MeshConfig, Protocol, TcpKeepalive,
-    TcpPool,
+    ConnectionPool, H2UpgradePolicy, HttpPool, MeshConfig, Protocol, TcpKeepalive, TcpPool,
 };
 use meltemi_xds::pb::envoy::config::cluster::v3::{
-    CircuitBreakers, Cluster, UpstreamConnectionOptions,
-    circuit_breakers::Thresholds,
-    cluster::{DiscoveryType, LbPolicy},
+    CircuitBreakers, Cluster, UpstreamConnectionOptions, circuit_breakers::Thresholds,
 };
 use meltemi_xds::pb::envoy::config::core::v3::{
     HttpProtocolOptions as CommonOptions, TcpKeepalive as Keepalive,
 };
 
-use super::discovery;
 use super::http::{HttpOptions, Version};
 use crate::proto::duration;
 
@@ -96,29 +92,6 @@ pub(super) fn upgrades(
             protocol.is_http() && mesh.h2_upgrade_policy == H2UpgradePolicy::Upgrade
         }
     }
-}
-
-/// Applies the load balancer, which is least request unless the rule says otherwise.
-pub(super) fn apply_load_balancer(cluster: &mut Cluster, balancer: Option<LoadBalancer>) {
-    let original = discovery(DiscoveryType::OriginalDst);
-    if balancer == Some(LoadBalancer::Passthrough) {
-        cluster.cluster_discovery_type = Some(original.clone());
-        cluster.load_assignment = None;
-        cluster.eds_cluster_config = None;
-    }
-    let policy = if cluster.cluster_discovery_type == Some(original) {
-        LbPolicy::ClusterProvided
-    } else {
-        match balancer {
-            None | Some(LoadBalancer::Unspecified | LoadBalancer::LeastRequest) => {
-                LbPolicy::LeastRequest
-            }
-            Some(LoadBalancer::RoundRobin) => LbPolicy::RoundRobin,
-            Some(LoadBalancer::Random) => LbPolicy::Random,
-            Some(LoadBalancer::Passthrough) => LbPolicy::ClusterProvided,
-        }
-    };
-    cluster.lb_policy = policy.into();
 }
 
 fn limit(limit: Option<u32>) -> u32 {

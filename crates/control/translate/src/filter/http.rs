@@ -8,6 +8,7 @@ use meltemi_xds::pb::envoy::config::listener::v3::Filter;
 use meltemi_xds::pb::envoy::config::route::v3::RouteConfiguration;
 use meltemi_xds::pb::envoy::extensions::filters::http::{
     cors::v3::Cors,
+    fault::v3::HttpFault,
     grpc_stats::v3::{FilterConfig as GrpcStats, filter_config::PerMethodStatSpecifier},
     grpc_web::v3::GrpcWeb,
     router::v3::Router,
@@ -35,6 +36,7 @@ use prost::{Message, Name};
 
 use super::access_log::request_log;
 use super::{Class, METADATA_EXCHANGE, network_filter};
+use crate::dynamic_dns;
 use crate::proto::{ads, pack, zero};
 use crate::scope::Scope;
 
@@ -158,9 +160,16 @@ fn filters(scope: &Scope<'_>, options: &HttpFilters) -> Vec<HttpFilter> {
     if has.alpn && class != Class::Inbound {
         filters.push(filter("istio.alpn", &alpn()));
     }
+    if !scope.node.lacks.fault {
+        filters.push(filter("envoy.filters.http.fault", &HttpFault::default()));
+    }
     filters.push(filter("envoy.filters.http.cors", &Cors::default()));
     if has.stats {
         filters.push(filter("istio.stats", &stats_config(class)));
+    }
+    if class == Class::Outbound && dynamic_dns::is_used(scope) {
+        let name = "envoy.filters.http.dynamic_forward_proxy";
+        filters.push(filter(name, &dynamic_dns::filter(scope)));
     }
     filters.push(filter("envoy.filters.http.router", &Router::default()));
     filters

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use meltemi_model::{GatewayName, GatewayRef, Hostname, VirtualService};
+use meltemi_model::{GatewayRef, Hostname, VirtualService};
 use meltemi_xds::pb::envoy::config::route::v3::{
     Route, RouteConfiguration, VirtualHost, virtual_host::TlsRequirementType,
 };
@@ -32,7 +32,7 @@ pub(crate) fn build(scope: &Scope<'_>, name: &str) -> RouteConfiguration {
     let servers: Vec<_> = merge::ports(scope)
         .into_iter()
         .flat_map(|port| port.servers)
-        .filter(|server| server.route_name == name)
+        .filter(|server| server.route_name.as_deref() == Some(name))
         .collect();
     let Some(first) = servers.first() else {
         return RouteConfiguration {
@@ -59,10 +59,7 @@ pub(crate) fn build(scope: &Scope<'_>, name: &str) -> RouteConfiguration {
 
 fn add_server(scope: &Scope<'_>, merged: &MergedServer<'_>, hosts: &mut BTreeMap<Hostname, Host>) {
     let server = merged.server;
-    let gateway = GatewayRef::Gateway(GatewayName {
-        namespace: merged.gateway.meta.namespace.clone(),
-        name: merged.gateway.meta.name.clone(),
-    });
+    let gateway = merged.gateway_ref();
     let place = Place {
         gateway: &gateway,
         port: server.port.number,
@@ -103,7 +100,7 @@ fn add_server(scope: &Scope<'_>, merged: &MergedServer<'_>, hosts: &mut BTreeMap
 }
 
 /// The hosts that a server and a virtual service have in common, the narrower of two that overlap.
-fn shared_hosts(merged: &MergedServer<'_>, service: &VirtualService) -> Vec<Hostname> {
+pub(super) fn shared_hosts(merged: &MergedServer<'_>, service: &VirtualService) -> Vec<Hostname> {
     let mut shared = Vec::new();
     for entry in &merged.server.hosts {
         if !entry.admits(&service.meta.namespace) {

@@ -8,6 +8,7 @@ use meltemi_xds::pb::envoy::config::listener::v3::{Filter, FilterChain, FilterCh
 
 use crate::filter::{Class, TcpProxyOptions, tcp_proxy};
 use crate::name::{BLACK_HOLE, PASSTHROUGH};
+use crate::route::cluster_of;
 use crate::scope::Scope;
 
 /// A chain that takes every connection.
@@ -39,8 +40,14 @@ pub(super) fn plain_http_protocols(scope: &Scope<'_>) -> Vec<String> {
 
 /// What is done with connections to hosts that the mesh does not know (FEATURES T15).
 pub(super) fn unknown_destination(scope: &Scope<'_>) -> Vec<Filter> {
-    let cluster = match scope.mesh().outbound_traffic_policy {
-        OutboundTrafficPolicy::AllowAny => PASSTHROUGH,
+    let proxy = scope
+        .sidecar()
+        .and_then(|it| it.outbound.as_ref()?.egress_proxy.as_ref());
+    let proxy = proxy.map(|it| cluster_of(scope, it, it.port.unwrap_or(0)));
+    let cluster = match scope.outbound_policy() {
+        OutboundTrafficPolicy::AllowAny | OutboundTrafficPolicy::AllowAnyDynamicDns => {
+            proxy.as_deref().unwrap_or(PASSTHROUGH)
+        }
         OutboundTrafficPolicy::RegistryOnly => BLACK_HOLE,
     };
     tcp_proxy(scope, Class::Outbound, &TcpProxyOptions::to(cluster))

@@ -1,13 +1,14 @@
-//! Inbound listeners (FEATURES T17).
+//! Inbound listeners (FEATURES T14, T17, S5).
 //!
-//! In: what the proxy's workload serves. Out: where connections are intercepted, `virtualInbound` with
-//! chains for each port and others for the rest; where not, a listener for each port on the
-//! workload's own address. Mutual TLS is taken and not required (`PERMISSIVE`), as Istio does unless
-//! a policy says otherwise.
+//! In: what the proxy's workload serves, and which callers it takes. Out: where connections are
+//! intercepted, `virtualInbound` with chains for each port and others for the rest; where not, a
+//! listener for each port on the workload's own address.
 
-use meltemi_model::Protocol;
-use meltemi_snapshot::ServiceTarget;
-use meltemi_xds::pb::envoy::config::core::v3::TrafficDirection;
+use std::collections::BTreeSet;
+
+use meltemi_model::{MutualTlsMode, Protocol, ServerTls};
+use meltemi_snapshot::InboundMtls;
+use meltemi_xds::pb::envoy::config::core::v3::{TrafficDirection, TransportSocket};
 use meltemi_xds::pb::envoy::config::listener::v3::{
     Filter, FilterChain, FilterChainMatch, Listener, ListenerFilter,
     ListenerFilterChainMatchPredicate,
@@ -15,6 +16,7 @@ use meltemi_xds::pb::envoy::config::listener::v3::{
 };
 use meltemi_xds::pb::envoy::r#type::v3::Int32Range;
 
+use super::beginning::{Beginning, Opened, beginnings};
 use super::chain;
 use crate::InterceptionMode;
 use crate::filter::{
@@ -24,94 +26,101 @@ use crate::filter::{
 use crate::name::{self, INBOUND_PASSTHROUGH, VIRTUAL_INBOUND, inbound_cluster, stat_prefix};
 use crate::proto::{address, duration};
 use crate::route::inbound_routes;
-use crate::scope::Scope;
+use crate::scope::{InboundPort, Scope};
 use crate::tls::downstream;
-
-/// ALPN of HTTP in the mesh's mutual TLS.
-const MESH_HTTP: [&str; 3] = ["istio-http/1.0", "istio-http/1.1", "istio-h2"];
-/// ALPN of anything else in it.
-const MESH_TCP: [&str; 2] = ["istio-peer-exchange", "istio"];
 
 /// A port of the workload, or all that no service names.
 struct Served<'a> {
-    /// The service and its port; none for the rest.
-    target: Option<&'a ServiceTarget>,
+    /// The port; none for the rest.
+    port: Option<&'a InboundPort<'a>>,
     /// The cluster that leads there.
     cluster: String,
     /// The listener's name, as it would be if the port had one of its own.
     listener: String,
-    /// Whether the chains match the destination port.
-    by_port: bool,
-}
-
-/// A way in which a connection to a port may begin.
-struct Beginning {
-    /// ALPN, or what the HTTP inspector found.
-    protocols: Vec<String>,
-    /// In TLS.
-    tls: bool,
-    /// The TLS is the mesh's own, which the proxy opens.
-    open: bool,
-    /// It is read as HTTP.
-    http: bool,
+    /// The destination port that its chains match.
+    matched: Option<u16>,
+    /// Which callers it takes.
+    mode: MutualTlsMode,
 }
 
 /// The listeners.
 pub(super) fn build(scope: &Scope<'_>) -> Vec<Listener> {
-    let targets = scope.inbound();
-    if !scope.node.binds() {
-        return vec![intercepting(scope, &targets)];
-    }
-    let ip = scope.any_address();
-    targets
-        .iter()
-        .map(|target| {
-            let served = Served::port(scope, target);
+    let ports = scope.inbound();
+    let mtls = scope.inbound_mtls();
+    let binds = scope.node.binds();
+    let (bound, intercepted): (Vec<_>, Vec<_>) = ports.iter().partition(|it| it.is_bound(binds));
+    let mut listeners: Vec<_> = bound
+        .into_iter()
+        .map(|port| {
+            let served = Served::port(scope, port, &mtls, None);
             let mut filters = vec![tls_inspector()];
-            if detects(target.port.protocol) {
+            if detects(port.protocol) {
                 filters.push(http_inspector());
             }
+            let ip = match port.ingress {
+                Some(_) => port.bind.clone(),
+                None => scope.any_address(),
+            };
             Listener {
-                address: Some(address(&ip, target.target)),
+                address: Some(address(&ip, port.number)),
                 listener_filters: filters,
                 filter_chains: chains(scope, &served),
                 ..skeleton(scope, served.listener)
             }
         })
-        .collect()
+        .collect();
+    if !binds {
+        listeners.push(intercepting(scope, &intercepted, &mtls));
+    }
+    listeners
 }
 
 /// `virtualInbound`.
-fn intercepting(scope: &Scope<'_>, targets: &[ServiceTarget]) -> Listener {
-    let port = scope.mesh().proxy_inbound_listen_port;
-    let rest = Served {
-        target: None,
-        cluster: INBOUND_PASSTHROUGH.to_owned(),
-        listener: VIRTUAL_INBOUND.to_owned(),
-        by_port: false,
-    };
+fn intercepting(scope: &Scope<'_>, ports: &[&InboundPort<'_>], mtls: &InboundMtls) -> Listener {
+    let own_port = scope.mesh().proxy_inbound_listen_port;
     let mut filter_chains = vec![chain::black_hole(
         scope,
         Class::Inbound,
         "virtualInbound-blackhole",
-        port,
+        own_port,
     )];
-    filter_chains.extend(chains(scope, &rest));
-    for target in targets {
-        filter_chains.extend(chains(scope, &Served::port(scope, target)));
+    let rest = |matched: Option<u16>| Served {
+        port: None,
+        cluster: INBOUND_PASSTHROUGH.to_owned(),
+        listener: VIRTUAL_INBOUND.to_owned(),
+        matched,
+        mode: matched.map_or(mtls.mode, |port| mtls.on_port(port)),
+    };
+    filter_chains.extend(chains(scope, &rest(None)));
+    // Ports that only a policy names.
+    let known: BTreeSet<_> = ports.iter().map(|it| it.number).collect();
+    for port in mtls.ports.keys().filter(|it| !known.contains(it)) {
+        filter_chains.extend(chains(scope, &rest(Some(*port))));
+    }
+    let (mut no_tls, mut no_http) = (BTreeSet::from([own_port]), BTreeSet::from([own_port]));
+    for port in ports {
+        let made = chains(scope, &Served::port(scope, port, mtls, Some(port.number)));
+        let matches = || made.iter().filter_map(|it| it.filter_chain_match.as_ref());
+        if matches().all(|it| it.transport_protocol != "tls") {
+            no_tls.insert(port.number);
+        }
+        let plain = |it: &FilterChainMatch| {
+            it.transport_protocol != "tls" && !it.application_protocols.is_empty()
+        };
+        if !matches().any(plain) {
+            no_http.insert(port.number);
+        }
+        filter_chains.extend(made);
     }
 
     let tproxy = scope.node.interception == InterceptionMode::Tproxy;
-    let known = targets.iter().filter(|it| !detects(it.port.protocol));
-    let mut not_http: Vec<_> = known.map(|it| it.target).chain([port]).collect();
-    not_http.sort_unstable();
     let mut listener_filters = vec![original_destination()];
     let keeps_source = tproxy && !scope.node.lacks.original_source;
     listener_filters.extend(keeps_source.then(original_source));
-    listener_filters.push(except(tls_inspector(), &[port]));
-    listener_filters.push(except(http_inspector(), &not_http));
+    listener_filters.push(except(tls_inspector(), &no_tls));
+    listener_filters.push(except(http_inspector(), &no_http));
     Listener {
-        address: Some(address(&scope.any_address(), port)),
+        address: Some(address(&scope.any_address(), own_port)),
         transparent: tproxy.then_some(true),
         listener_filters,
         filter_chains,
@@ -131,21 +140,42 @@ fn skeleton(scope: &Scope<'_>, name: String) -> Listener {
 }
 
 impl<'a> Served<'a> {
-    fn port(scope: &Scope<'_>, target: &'a ServiceTarget) -> Self {
+    fn port(
+        scope: &Scope<'_>,
+        port: &'a InboundPort<'a>,
+        mtls: &InboundMtls,
+        matched: Option<u16>,
+    ) -> Self {
+        let ip = match port.ingress {
+            Some(_) => port.bind.clone(),
+            None => scope.any_address(),
+        };
         Self {
-            target: Some(target),
-            cluster: inbound_cluster(target.target),
-            listener: name::listener(&scope.any_address(), target.target),
-            by_port: !scope.node.binds(),
+            port: Some(port),
+            cluster: inbound_cluster(port.number),
+            listener: name::listener(&ip, port.number),
+            matched,
+            mode: mtls.on_port(port.number),
         }
     }
 
+    /// TLS of a Sidecar's own, which holds where the mesh's is turned off.
+    fn own_tls(&self) -> Option<&'a ServerTls> {
+        let tls = self.port?.ingress?.tls.as_ref();
+        tls.filter(|_| self.mode == MutualTlsMode::Disable)
+    }
+
     fn protocol(&self) -> Protocol {
-        self.target.map_or(Protocol::Auto, |it| it.port.protocol)
+        let protocol = self.port.map_or(Protocol::Auto, |it| it.protocol);
+        match (protocol, self.own_tls()) {
+            (Protocol::Https, Some(_)) => Protocol::Http,
+            (Protocol::Tls, Some(_)) => Protocol::Tcp,
+            (protocol, _) => protocol,
+        }
     }
 
     fn chain_name(&self, http: bool) -> String {
-        if self.target.is_none() && http {
+        if self.port.is_none() && http {
             format!("{VIRTUAL_INBOUND}-catchall-http")
         } else {
             self.listener.clone()
@@ -155,31 +185,33 @@ impl<'a> Served<'a> {
 
 /// The chains of a port, one for each way in which a connection may begin.
 fn chains(scope: &Scope<'_>, served: &Served<'_>) -> Vec<FilterChain> {
-    beginnings(scope, served.protocol())
+    let own_tls = served.own_tls();
+    let beginnings = match own_tls {
+        Some(_) => vec![Beginning::own_tls(served.protocol().is_http())],
+        None => beginnings(scope, served.protocol(), served.mode),
+    };
+    beginnings
         .into_iter()
         .map(|beginning| {
             let Beginning {
                 protocols,
                 tls,
-                open,
+                opened,
                 http,
             } = beginning;
-            let port = served.target.filter(|_| served.by_port);
-            let socket = open.then(|| {
-                let exchange = (!http && scope.node.filters.metadata_exchange)
-                    .then_some("istio-peer-exchange");
-                let alpn: Vec<_> = exchange.into_iter().chain(["h2", "http/1.1"]).collect();
-                downstream::mesh(scope.mesh(), &alpn)
-            });
             FilterChain {
                 name: served.chain_name(http),
                 filter_chain_match: Some(FilterChainMatch {
-                    destination_port: port.map(|it| u32::from(it.target)),
+                    destination_port: served.matched.map(u32::from),
                     transport_protocol: if tls { "tls" } else { "raw_buffer" }.to_owned(),
                     application_protocols: protocols,
                     ..Default::default()
                 }),
-                transport_socket: socket,
+                transport_socket: match opened {
+                    Opened::No => None,
+                    Opened::Mesh => Some(mesh_socket(scope, http)),
+                    Opened::Own => own_tls.map(|it| downstream::sidecar(scope.mesh(), it)),
+                },
                 filters: if http {
                     http_filters(scope, served)
                 } else {
@@ -191,44 +223,10 @@ fn chains(scope: &Scope<'_>, served: &Served<'_>) -> Vec<FilterChain> {
         .collect()
 }
 
-/// The ways in which a connection may begin where mutual TLS is taken and not required.
-fn beginnings(scope: &Scope<'_>, protocol: Protocol) -> Vec<Beginning> {
-    let mesh = |protocols: &[&str], http| Beginning {
-        protocols: protocols.iter().map(|&it| it.to_owned()).collect(),
-        tls: true,
-        open: true,
-        http,
-    };
-    let plain = |protocols, http| Beginning {
-        protocols,
-        tls: false,
-        open: false,
-        http,
-    };
-    let foreign_tls = Beginning {
-        protocols: Vec::new(),
-        tls: true,
-        open: false,
-        http: false,
-    };
-    let any_mesh: Vec<_> = MESH_TCP.into_iter().chain(MESH_HTTP).collect();
-    if protocol.is_http() {
-        vec![mesh(&any_mesh, true), plain(Vec::new(), true)]
-    } else if detects(protocol) {
-        vec![
-            mesh(&MESH_HTTP, true),
-            plain(chain::plain_http_protocols(scope), true),
-            mesh(&MESH_TCP, false),
-            plain(Vec::new(), false),
-            foreign_tls,
-        ]
-    } else {
-        vec![
-            mesh(&any_mesh, false),
-            plain(Vec::new(), false),
-            foreign_tls,
-        ]
-    }
+fn mesh_socket(scope: &Scope<'_>, http: bool) -> TransportSocket {
+    let exchange = (!http && scope.node.filters.metadata_exchange).then_some("istio-peer-exchange");
+    let alpn: Vec<_> = exchange.into_iter().chain(["h2", "http/1.1"]).collect();
+    downstream::mesh(scope.mesh(), &alpn)
 }
 
 /// Whether the protocol has to be found out.
@@ -237,7 +235,7 @@ fn detects(protocol: Protocol) -> bool {
 }
 
 fn http_filters(scope: &Scope<'_>, served: &Served<'_>) -> Vec<Filter> {
-    let prefix = match served.target {
+    let prefix = match served.port {
         Some(_) => format!("inbound_{}", served.listener),
         None => served.cluster.clone(),
     };
@@ -245,7 +243,7 @@ fn http_filters(scope: &Scope<'_>, served: &Served<'_>) -> Vec<Filter> {
     let manager = HttpFilters {
         class: Class::Inbound,
         stat_prefix: stat_prefix(&prefix),
-        routes: Routes::Inline(Box::new(inbound_routes(&served.cluster, served.target))),
+        routes: Routes::Inline(Box::new(inbound_routes(&served.cluster, served.port))),
         http2: protocol.is_http2(),
         grpc_web: protocol == Protocol::GrpcWeb,
         explicit_proxy: false,
@@ -257,20 +255,18 @@ fn http_filters(scope: &Scope<'_>, served: &Served<'_>) -> Vec<Filter> {
 }
 
 /// A listener filter that skips these ports.
-fn except(filter: ListenerFilter, ports: &[u16]) -> ListenerFilter {
+fn except(filter: ListenerFilter, ports: &BTreeSet<u16>) -> ListenerFilter {
     let rule = |port: u16| ListenerFilterChainMatchPredicate {
         rule: Some(Rule::DestinationPortRange(Int32Range {
             start: i32::from(port),
             end: i32::from(port) + 1,
         })),
     };
-    let disabled = match ports {
-        [] => None,
-        [one] => Some(rule(*one)),
-        several => Some(ListenerFilterChainMatchPredicate {
-            rule: Some(Rule::OrMatch(MatchSet {
-                rules: several.iter().copied().map(rule).collect(),
-            })),
+    let mut rules: Vec<_> = ports.iter().copied().map(rule).collect();
+    let disabled = match rules.len() {
+        0 | 1 => rules.pop(),
+        _ => Some(ListenerFilterChainMatchPredicate {
+            rule: Some(Rule::OrMatch(MatchSet { rules })),
         }),
     };
     ListenerFilter {

@@ -1,195 +1,344 @@
-//! Outbound listeners of service ports (FEATURES T16, T17).
+//! Outbound listeners of service ports (FEATURES T14, T16, T17).
 //!
-//! In: the services that a proxy sees. Out: `0.0.0.0_PORT` for all HTTP services of a port together,
-//! `VIP_PORT` for each other port; none of them has a socket, `virtualOutbound` hands connections to
-//! them by original destination. Ports of which nothing is known get both kinds of chain and the
-//! inspectors that decide between them. Where two services claim the same address, the older has it.
+//! In: the services that a proxy sees. Out: `0.0.0.0_PORT` for all HTTP services of a port together and
+//! for those that have no address of their own, `VIP_PORT` for each other; none of them has a socket
+//! unless a Sidecar asks for one, `virtualOutbound` hands connections to them by original destination.
+//! Ports of which nothing is known get both kinds of chain and the inspectors that decide between them.
+//! Where two services claim the same connections, the older has them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use meltemi_model::{Protocol, Service, ServicePort};
-use meltemi_xds::pb::envoy::config::core::v3::TrafficDirection;
+use meltemi_model::{
+    AddressRange, Bind, CaptureMode, EgressListener, EndpointAddress, Protocol, Service,
+    ServicePort,
+};
+use meltemi_xds::pb::envoy::config::core::v3::{Address, TrafficDirection};
 use meltemi_xds::pb::envoy::config::listener::v3::{Filter, FilterChain, Listener};
 
 use super::chain;
+use super::l4::{self, L4Chain, Reached, is_detected};
 use crate::filter::{
-    Class, HttpFilters, Routes, TcpProxyOptions, connection_manager, http_inspector, tcp_proxy,
-    tls_inspector,
+    Class, HttpFilters, Routes, connection_manager, http_inspector, tls_inspector,
 };
-use crate::name::{self, SubsetKey, host_port, stat_prefix};
-use crate::proto::{address, duration, zero};
-use crate::scope::{Resolution, Scope};
+use crate::name::{self, host_port, loopback, stat_prefix};
+use crate::proto::{address, duration, pipe, zero};
+use crate::scope::{Egress, Resolution, Scope, has_ranges};
 
 /// What stands at an address.
-enum Plan<'a> {
-    /// Every HTTP service of the port, told apart by the request's host.
-    SharedHttp,
-    /// One service's port.
-    Own(&'a Arc<Service>, &'a ServicePort),
+#[derive(Default)]
+struct Plan {
+    /// The route table of its HTTP requests.
+    routes: Option<String>,
+    /// Its chains of bytes.
+    chains: Vec<L4Chain>,
+    /// It has a socket.
+    bound: bool,
+    /// It is an explicit proxy.
+    explicit_proxy: bool,
 }
+
+/// An address and a port, or the path of a Unix socket and 0.
+type Key = (String, u16);
 
 /// The listeners.
 pub(super) fn build(scope: &Scope<'_>) -> Vec<Listener> {
     let plans = plan(scope);
     plans
         .into_iter()
-        .map(|((ip, port), plan)| match plan {
-            Plan::SharedHttp => shared_http(scope, &ip, port),
-            Plan::Own(service, service_port) if service_port.protocol == Protocol::Auto => {
-                detecting(scope, &ip, service, service_port)
-            }
-            Plan::Own(service, service_port) => opaque(scope, &ip, service, service_port),
-        })
+        .map(|(key, plan)| listener(scope, &key, plan))
         .collect()
 }
 
 /// The route tables that the listeners ask for.
 pub(super) fn route_names(scope: &Scope<'_>) -> BTreeSet<String> {
     plan(scope)
-        .into_iter()
-        .filter_map(|((_, port), plan)| match plan {
-            Plan::SharedHttp => Some(port.to_string()),
-            Plan::Own(service, port) => (port.protocol == Protocol::Auto)
-                .then(|| host_port(service.hostname.as_str(), port.number)),
-        })
+        .into_values()
+        .filter_map(|plan| plan.routes)
         .collect()
 }
 
-fn plan<'a>(scope: &Scope<'a>) -> BTreeMap<(String, u16), Plan<'a>> {
-    let any = scope.any_address();
+fn plan(scope: &Scope<'_>) -> BTreeMap<Key, Plan> {
     let mut plans = BTreeMap::new();
-    for service in scope.services() {
-        if scope.resolution(service) == Resolution::Alias {
-            continue;
+    // What a Sidecar says of a port goes before what services bring to it.
+    for egress in scope.egress() {
+        if let Some(listener) = egress.listener.filter(|it| it.port.is_some()) {
+            plan_port(scope, egress, listener, &mut plans);
         }
-        for port in &service.ports {
-            match port.protocol {
-                Protocol::Udp => {}
-                it if it.is_http() => {
-                    let key = (any.clone(), port.number);
-                    plans.entry(key).or_insert(Plan::SharedHttp);
-                }
-                it => {
-                    let addresses = addresses(scope, service, port);
-                    if addresses.is_empty() && it == Protocol::Auto {
-                        let key = (any.clone(), port.number);
-                        plans.entry(key).or_insert(Plan::SharedHttp);
-                    }
-                    for ip in addresses {
-                        let plan = Plan::Own(service, port);
-                        plans.entry((ip, port.number)).or_insert(plan);
-                    }
-                }
+    }
+    let taken: BTreeSet<Key> = plans.keys().cloned().collect();
+    if scope.node.binds() {
+        return plans;
+    }
+    let rest = scope.egress().iter().filter(|it| {
+        let listener = it.listener;
+        listener.is_none_or(|it| it.port.is_none() && it.capture_mode != CaptureMode::None)
+    });
+    for egress in rest {
+        for service in &egress.services {
+            if scope.resolution(service) == Resolution::Alias {
+                continue;
+            }
+            for port in service
+                .ports
+                .iter()
+                .filter(|it| it.protocol != Protocol::Udp)
+            {
+                plan_service(scope, egress, (service, port), &taken, &mut plans);
             }
         }
     }
     plans
 }
 
-/// Where clients connect to reach the service: its cluster IPs, or the workloads of a headless one
-/// (but for the proxy's own).
-fn addresses(scope: &Scope<'_>, service: &Service, port: &ServicePort) -> Vec<String> {
-    if !service.is_headless() {
-        return service
-            .cluster_ips()
+/// Plans a listener that a Sidecar defines.
+fn plan_port(
+    scope: &Scope<'_>,
+    egress: &Egress<'_>,
+    listener: &EgressListener,
+    plans: &mut BTreeMap<Key, Plan>,
+) {
+    let Some(port) = &listener.port else {
+        return;
+    };
+    let bound = match listener.capture_mode {
+        CaptureMode::Default => scope.node.binds(),
+        CaptureMode::Iptables => false,
+        CaptureMode::None => true,
+    };
+    let unix = matches!(listener.bind, Some(Bind::Unix(_)));
+    let key = match &listener.bind {
+        Some(Bind::Ip(ip)) => (ip.to_string(), port.number),
+        Some(Bind::Unix(path)) => (path.clone(), 0),
+        None if bound => (loopback(Some(scope.ip())).to_owned(), port.number),
+        None => (scope.any_address(), port.number),
+    };
+    let plan = plans.entry(key.clone()).or_default();
+    plan.bound = bound || unix;
+    plan.explicit_proxy = port.explicit_proxy;
+    if port.protocol.is_http() || is_detected(port.protocol) {
+        plan.routes = Some(if unix { key.0 } else { port.number.to_string() });
+    }
+    if port.protocol.is_http() {
+        return;
+    }
+    for service in &egress.services {
+        for service_port in service
+            .ports
             .iter()
-            .filter(|ip| ip.is_ipv6() == scope.ip().is_ipv6())
-            .map(ToString::to_string)
-            .collect();
+            .filter(|it| it.protocol != Protocol::Udp)
+        {
+            let reached = Reached {
+                service,
+                port: service_port,
+                listen_port: port.number,
+                range: None,
+                anywhere: true,
+                virtual_services: &egress.virtual_services,
+            };
+            plan.add(l4::chains(scope, &reached));
+        }
+    }
+}
+
+/// Plans for a service's port.
+fn plan_service(
+    scope: &Scope<'_>,
+    egress: &Egress<'_>,
+    (service, port): (&Arc<Service>, &ServicePort),
+    taken: &BTreeSet<Key>,
+    plans: &mut BTreeMap<Key, Plan>,
+) {
+    let anywhere = scope.any_address();
+    if port.protocol.is_http() {
+        let key = (anywhere, port.number);
+        if !taken.contains(&key) {
+            let plan = plans.entry(key).or_default();
+            plan.routes.get_or_insert_with(|| port.number.to_string());
+        }
+        return;
+    }
+    for (ip, range) in places(scope, service, port) {
+        let shared = ip.is_none();
+        let key = (ip.unwrap_or_else(|| anywhere.clone()), port.number);
+        if taken.contains(&key) {
+            continue;
+        }
+        let reached = Reached {
+            service,
+            port,
+            listen_port: port.number,
+            range,
+            anywhere: shared,
+            virtual_services: &egress.virtual_services,
+        };
+        let chains = l4::chains(scope, &reached);
+        let plan = plans.entry(key).or_default();
+        if is_detected(port.protocol) {
+            let own = || host_port(service.hostname.as_str(), port.number);
+            let table = if shared {
+                port.number.to_string()
+            } else {
+                own()
+            };
+            // At an address of its own the first service has the requests too.
+            if shared || plan.chains.is_empty() {
+                plan.routes.get_or_insert(table);
+            }
+        }
+        plan.add(chains);
+    }
+}
+
+/// Where clients connect to reach a service: its addresses, or the workloads of a headless one (but
+/// for the proxy's own); `None` for any address, perhaps within a range.
+fn places(
+    scope: &Scope<'_>,
+    service: &Service,
+    port: &ServicePort,
+) -> Vec<(Option<String>, Option<AddressRange>)> {
+    let mut places: Vec<_> = scope
+        .addresses(service)
+        .iter()
+        .map(|ip| (Some(ip.to_string()), None))
+        .collect();
+    let entry = service.entry.as_ref();
+    let ranges = entry.map_or(&[][..], |it| it.addresses.as_slice());
+    places.extend(
+        ranges
+            .iter()
+            .filter(|it| it.as_single().is_none() && scope.node.has_family_of(it.ip))
+            .map(|it| (None, Some(it.canonical()))),
+    );
+    if !places.is_empty() {
+        return places;
+    }
+    if !service.cluster_ips().is_empty() || has_ranges(service) {
+        // It has addresses, of another family.
+        return places;
+    }
+    if scope.resolution(service) != Resolution::OriginalDestination {
+        return vec![(None, None)];
+    }
+    if service.entry.is_some() && service.selector.is_none() {
+        return vec![(None, None)];
     }
     let endpoints = scope.snapshot.endpoints(service);
-    endpoints
-        .map_or(&[][..], |it| it.port(port.number))
-        .iter()
-        .filter(|it| it.address != scope.ip())
-        .map(|it| it.address.to_string())
-        .collect()
+    let endpoints = endpoints.map_or(&[][..], |it| it.port(port.number)).iter();
+    let others = endpoints.filter_map(|it| match &it.address {
+        EndpointAddress::Ip(ip) if !scope.node.ips.contains(ip) => Some(ip),
+        _ => None,
+    });
+    others.map(|ip| (Some(ip.to_string()), None)).collect()
 }
 
-fn shared_http(scope: &Scope<'_>, ip: &str, port: u16) -> Listener {
-    let listener = skeleton(ip, port);
-    let filter = http(scope, &listener.name, port.to_string());
-    Listener {
-        filter_chains: vec![FilterChain {
-            filter_chain_match: Some(chain::plain_http(scope)),
-            ..chain::any("", vec![filter])
-        }],
-        default_filter_chain: Some(chain::any(
-            "PassthroughFilterChain",
-            chain::unknown_destination(scope),
-        )),
-        ..with_detection(scope, listener)
+impl Plan {
+    /// Adds chains; what an older one takes is left out of a newer one.
+    fn add(&mut self, chains: Vec<L4Chain>) {
+        for mut chain in chains {
+            let same_place = |it: &&L4Chain| canonical(&it.ranges) == canonical(&chain.ranges);
+            let here: Vec<_> = self.chains.iter().filter(same_place).collect();
+            if chain.server_names.is_empty() {
+                if here.iter().any(|it| it.server_names.is_empty()) {
+                    continue;
+                }
+            } else {
+                let taken: BTreeSet<_> = here.iter().flat_map(|it| &it.server_names).collect();
+                let mut free = chain.server_names.clone();
+                free.retain(|it| !taken.contains(it));
+                free.sort();
+                free.dedup();
+                if free.is_empty() {
+                    continue;
+                }
+                chain.server_names = free;
+            }
+            self.chains.push(chain);
+        }
     }
 }
 
-fn detecting(scope: &Scope<'_>, ip: &str, service: &Service, port: &ServicePort) -> Listener {
-    let listener = skeleton(ip, port.number);
-    let route = host_port(service.hostname.as_str(), port.number);
-    let filter = http(scope, &listener.name, route);
-    Listener {
-        filter_chains: vec![FilterChain {
-            filter_chain_match: Some(chain::plain_http(scope)),
-            ..chain::any("", vec![filter])
-        }],
-        default_filter_chain: Some(chain::any("", tcp(scope, service, port))),
-        ..with_detection(scope, listener)
-    }
+fn canonical(ranges: &[AddressRange]) -> BTreeSet<AddressRange> {
+    ranges.iter().map(|it| it.canonical()).collect()
 }
 
-fn opaque(scope: &Scope<'_>, ip: &str, service: &Service, port: &ServicePort) -> Listener {
-    Listener {
-        filter_chains: vec![chain::any("", tcp(scope, service, port))],
-        listener_filters_timeout: Some(zero()),
-        ..skeleton(ip, port.number)
+fn listener(scope: &Scope<'_>, (host, port): &Key, plan: Plan) -> Listener {
+    let Plan {
+        routes,
+        chains,
+        bound,
+        explicit_proxy,
+    } = plan;
+    let unix = host.starts_with(['/', '@']);
+    let name = if unix {
+        host.clone()
+    } else {
+        name::listener(host, *port)
+    };
+    let place: Address = if unix {
+        pipe(host)
+    } else {
+        address(host, *port)
+    };
+    let by_name = chains.iter().any(|it| !it.server_names.is_empty());
+    let mut filter_chains = Vec::new();
+    let mut default = None;
+    let mut filters = Vec::new();
+    if explicit_proxy {
+        let http = routes.map(|it| http(scope, &name, it, true));
+        filter_chains.push(chain::any("", http.into_iter().collect()));
+    } else {
+        let detects = routes.is_some();
+        if let Some(routes) = routes {
+            filter_chains.push(FilterChain {
+                filter_chain_match: Some(chain::plain_http(scope)),
+                ..chain::any("", vec![http(scope, &name, routes, false)])
+            });
+            filters = vec![tls_inspector(), http_inspector()];
+        } else if by_name {
+            filters = vec![tls_inspector()];
+        }
+        let catch_all = chains.iter().any(L4Chain::is_catch_all);
+        for chain in chains {
+            if chain.is_catch_all() && detects {
+                default = Some(chain.build());
+            } else {
+                filter_chains.push(chain.build());
+            }
+        }
+        if !catch_all {
+            default = Some(chain::any(
+                "PassthroughFilterChain",
+                chain::unknown_destination(scope),
+            ));
+        }
     }
-}
-
-fn skeleton(ip: &str, port: u16) -> Listener {
+    let timeout = match filters.is_empty() {
+        true => zero(),
+        false => duration(scope.mesh().protocol_detection_timeout),
+    };
     Listener {
-        name: name::listener(ip, port),
-        address: Some(address(ip, port)),
-        bind_to_port: Some(false),
+        name,
+        address: Some(place),
+        bind_to_port: (!bound).then_some(false),
         traffic_direction: TrafficDirection::Outbound.into(),
         continue_on_listener_filters_timeout: true,
+        listener_filters: filters,
+        listener_filters_timeout: Some(timeout),
+        filter_chains,
+        default_filter_chain: default,
         ..Default::default()
     }
 }
 
-fn with_detection(scope: &Scope<'_>, listener: Listener) -> Listener {
-    Listener {
-        listener_filters: vec![tls_inspector(), http_inspector()],
-        listener_filters_timeout: Some(duration(scope.mesh().protocol_detection_timeout)),
-        ..listener
-    }
-}
-
-fn http(scope: &Scope<'_>, listener: &str, routes: String) -> Filter {
+fn http(scope: &Scope<'_>, listener: &str, routes: String, explicit_proxy: bool) -> Filter {
     let manager = HttpFilters {
         class: Class::Outbound,
         stat_prefix: stat_prefix(&format!("outbound_{listener}")),
         routes: Routes::Discovered(routes),
         http2: false,
         grpc_web: false,
-        explicit_proxy: false,
+        explicit_proxy,
     };
     connection_manager(scope, manager)
-}
-
-fn tcp(scope: &Scope<'_>, service: &Service, port: &ServicePort) -> Vec<Filter> {
-    let cluster = SubsetKey {
-        port: port.number,
-        subset: "",
-        host: service.hostname.as_str(),
-    }
-    .cluster();
-    let rule = scope.destination_rule(service);
-    let policy = rule.map(|it| it.traffic_policy.for_port(port.number));
-    let pool = policy.and_then(|it| it.connection_pool).map(|it| it.tcp);
-    let options = TcpProxyOptions {
-        cluster: &cluster,
-        idle_timeout: pool.as_ref().and_then(|it| it.idle_timeout),
-        max_duration: pool.as_ref().and_then(|it| it.max_connection_duration),
-    };
-    tcp_proxy(scope, Class::Outbound, &options)
 }

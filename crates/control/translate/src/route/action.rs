@@ -2,7 +2,7 @@
 //!
 //! In: `route[]`, `rewrite`, `timeout`, `retries` of a VirtualService route. Out: Envoy's route action.
 
-use meltemi_model::{Destination, HttpRoute, Rewrite, UriRewrite, WeightedDestination};
+use meltemi_model::{Destination, Hostname, HttpRoute, Rewrite, UriRewrite, WeightedDestination};
 use meltemi_xds::pb::envoy::config::route::v3::{
     RouteAction, WeightedCluster,
     route_action::{ClusterSpecifier, HostRewriteSpecifier},
@@ -11,7 +11,7 @@ use meltemi_xds::pb::envoy::config::route::v3::{
 use meltemi_xds::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 
 use super::header::Operations;
-use super::{retry, timeout};
+use super::{hash, mirror, retry, timeout};
 use crate::name::SubsetKey;
 use crate::proto::regex;
 use crate::scope::Scope;
@@ -48,14 +48,29 @@ pub(super) fn forward(
         }
         several => ClusterSpecifier::WeightedClusters(weighted(scope, several, port)),
     });
+    action.request_mirror_policies = mirror::policies(scope, &route.mirrors, port);
+    if let Some(first) = destinations.first() {
+        action.hash_policy = hash::policies(scope, &first.destination, port);
+    }
     action.host_rewrite_specifier = authority.map(HostRewriteSpecifier::HostRewriteLiteral);
     action
 }
 
-/// The action of a route that no VirtualService shapes.
-pub(super) fn default(scope: &Scope<'_>, cluster: String) -> RouteAction {
+/// The action of a route to a service that no VirtualService shapes.
+pub(super) fn default(scope: &Scope<'_>, host: &Hostname, port: u16) -> RouteAction {
+    let key = SubsetKey {
+        port,
+        subset: "",
+        host: host.as_str(),
+    };
+    let destination = Destination {
+        host: host.clone(),
+        subset: None,
+        port: Some(port),
+    };
     let mut action = RouteAction {
-        cluster_specifier: Some(ClusterSpecifier::Cluster(cluster)),
+        cluster_specifier: Some(ClusterSpecifier::Cluster(key.cluster())),
+        hash_policy: hash::policies(scope, &destination, port),
         retry_policy: retry::policy(scope, &scope.mesh().default_http_retry_policy),
         ..Default::default()
     };
@@ -64,7 +79,7 @@ pub(super) fn default(scope: &Scope<'_>, cluster: String) -> RouteAction {
 }
 
 /// The cluster of a destination. It may not exist: then requests get 503 and the flag `NC`.
-fn cluster(scope: &Scope<'_>, destination: &Destination, port: u16) -> String {
+pub(crate) fn cluster(scope: &Scope<'_>, destination: &Destination, port: u16) -> String {
     let Destination {
         host,
         subset,

@@ -7,16 +7,28 @@ use meltemi_xds::pb::envoy::config::route::v3::{
     DirectResponseAction, Route, RouteAction, VirtualHost, route, route_action::ClusterSpecifier,
 };
 
+use super::action::cluster;
 use super::matching::everything;
 use super::timeout;
-use crate::name::PASSTHROUGH;
+use crate::name::{DYNAMIC_DNS, PASSTHROUGH};
+use crate::scope::Scope;
 
 /// The virtual host; it must be the last.
-pub(super) fn virtual_host(policy: OutboundTrafficPolicy) -> VirtualHost {
+pub(crate) fn virtual_host(scope: &Scope<'_>) -> VirtualHost {
+    let proxy = scope
+        .sidecar()
+        .and_then(|it| it.outbound.as_ref()?.egress_proxy.as_ref());
+    let proxy = proxy.map(|it| cluster(scope, it, it.port.unwrap_or(0)));
+    let policy = scope.outbound_policy();
     let (name, action) = match policy {
-        OutboundTrafficPolicy::AllowAny => {
+        OutboundTrafficPolicy::AllowAny | OutboundTrafficPolicy::AllowAnyDynamicDns => {
+            let default = match policy {
+                OutboundTrafficPolicy::AllowAnyDynamicDns => DYNAMIC_DNS,
+                _ => PASSTHROUGH,
+            };
+            let cluster = proxy.unwrap_or_else(|| default.to_owned());
             let mut action = RouteAction {
-                cluster_specifier: Some(ClusterSpecifier::Cluster(PASSTHROUGH.to_owned())),
+                cluster_specifier: Some(ClusterSpecifier::Cluster(cluster)),
                 ..Default::default()
             };
             timeout::apply(&mut action, None);

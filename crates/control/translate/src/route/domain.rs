@@ -41,7 +41,7 @@ pub(super) fn of_service(
         let workloads: Vec<_> = domains.iter().map(|it| format!("*.{it}")).collect();
         domains.extend(workloads);
     }
-    for ip in service.cluster_ips() {
+    for ip in scope.addresses(service) {
         push(&mut domains, &ip.to_string(), port);
     }
     domains

@@ -2,7 +2,6 @@
 //!
 //! In: the cluster that leads to the application. Out: a table with one route, in place.
 
-use meltemi_snapshot::ServiceTarget;
 use meltemi_xds::pb::envoy::config::route::v3::{
     Route, RouteAction, RouteConfiguration, VirtualHost, route, route_action::ClusterSpecifier,
 };
@@ -10,10 +9,11 @@ use meltemi_xds::pb::envoy::config::route::v3::{
 use super::matching::everything;
 use super::{decorator, retry, timeout};
 use crate::name::host_port;
+use crate::scope::InboundPort;
 
-/// The table of a port that serves `target`, or of those that no service names.
-pub(crate) fn inbound_routes(cluster: &str, target: Option<&ServiceTarget>) -> RouteConfiguration {
-    let (host, port) = target.map_or(("", 0), |it| (it.service.hostname.as_str(), it.port.number));
+/// The table of a port, or of those that no service names.
+pub(crate) fn inbound_routes(cluster: &str, port: Option<&InboundPort<'_>>) -> RouteConfiguration {
+    let (host, port) = port.map_or(("", 0), |it| (it.host(), it.service_port()));
     let mut action = RouteAction {
         cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
         retry_policy: Some(retry::inbound()),
@@ -23,6 +23,7 @@ pub(crate) fn inbound_routes(cluster: &str, target: Option<&ServiceTarget>) -> R
     RouteConfiguration {
         name: cluster.to_owned(),
         validate_clusters: Some(false),
+        max_direct_response_body_size_bytes: None,
         virtual_hosts: vec![VirtualHost {
             name: format!("inbound|http|{port}"),
             domains: vec!["*".to_owned()],

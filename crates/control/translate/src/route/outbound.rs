@@ -1,4 +1,4 @@
-//! Outbound route tables of sidecars (FEATURES T9, T15, T17, T18).
+//! Outbound route tables of sidecars (FEATURES T9, T14, T15, T17, T18).
 //!
 //! In: a table's name: a port, `HOST:PORT` for a port whose protocol is detected, or `http_proxy` for
 //! every service. Out: a virtual host for each service and for each further host of virtual services,
@@ -7,13 +7,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use meltemi_model::{GatewayRef, Hostname, Protocol, Service, VirtualService};
+use meltemi_model::{
+    Bind, EgressListener, GatewayRef, Hostname, Protocol, Service, VirtualService,
+};
 use meltemi_xds::pb::envoy::config::route::v3::{Route, RouteConfiguration, VirtualHost, route};
 
 use super::matching::everything;
 use super::virtual_service::{Place, routes};
 use super::{action, catch_all, decorator, domain, table};
-use crate::name::{HTTP_PROXY, SubsetKey, host_port};
+use crate::name::{HTTP_PROXY, host_port};
 use crate::scope::{Resolution, Scope};
 
 /// The port on which hosts that are no services are routed too.
@@ -30,8 +32,8 @@ enum Addressed {
 
 /// A sidecar's table of this name.
 pub(super) fn build(scope: &Scope<'_>, name: &str) -> Option<RouteConfiguration> {
-    let tables = Tables::new(scope);
     if name == HTTP_PROXY {
+        let tables = Tables::new(scope, None);
         let hosts = tables.with_catch_all(Addressed::AnyPort);
         return Some(RouteConfiguration {
             // Ports tell services apart here.
@@ -39,11 +41,35 @@ pub(super) fn build(scope: &Scope<'_>, name: &str) -> Option<RouteConfiguration>
             ..table(name, hosts)
         });
     }
+    if name.starts_with(['/', '@']) {
+        let tables = Tables::new(scope, Some(&|it| is_unix(it, name)));
+        return Some(table(name, tables.with_catch_all(Addressed::AnyPort)));
+    }
     if let Some((host, port)) = name.rsplit_once(':') {
+        let tables = Tables::new(scope, None);
         return Some(table(name, tables.detected(host, port.parse().ok()?)?));
     }
-    let port = name.parse().ok()?;
+    let port: u16 = name.parse().ok()?;
+    let own = |it: &EgressListener| it.port.as_ref().is_some_and(|it| it.number == port);
+    let mut listeners = scope.egress().iter().filter_map(|it| it.listener);
+    let listener = listeners.find(|it| own(it));
+    let tables = match listener {
+        Some(_) => Tables::new(scope, Some(&own)),
+        None => Tables::new(scope, Some(&|it| it.port.is_none())),
+    };
+    let proxy = listener.and_then(|it| it.port.as_ref());
+    if proxy.is_some_and(|it| it.explicit_proxy) {
+        return Some(RouteConfiguration {
+            ignore_port_in_host_matching: false,
+            ..table(name, tables.with_catch_all(Addressed::AnyPort))
+        });
+    }
     Some(table(name, tables.with_catch_all(Addressed::Port(port))))
+}
+
+/// Whether a listener is bound to this Unix socket.
+fn is_unix(listener: &EgressListener, path: &str) -> bool {
+    matches!(&listener.bind, Some(Bind::Unix(it)) if it == path)
 }
 
 impl Addressed {
@@ -71,23 +97,47 @@ impl Addressed {
 /// Makes tables for one proxy.
 struct Tables<'a> {
     scope: &'a Scope<'a>,
-    /// The virtual services of the mesh that the proxy sees, the oldest first.
+    /// The services that are reached there, the oldest first; those with another name are not.
+    services: Vec<&'a Arc<Service>>,
+    /// The virtual services that apply there, the oldest first.
     virtual_services: Vec<&'a Arc<VirtualService>>,
 }
 
 impl<'a> Tables<'a> {
-    fn new(scope: &'a Scope<'a>) -> Self {
-        let all = scope.snapshot.virtual_services();
+    /// With what is seen on some listeners of a Sidecar, or on all of them.
+    fn new(scope: &'a Scope<'a>, wanted: Option<&dyn Fn(&EgressListener) -> bool>) -> Self {
+        let here = scope
+            .egress()
+            .iter()
+            .filter(|it| match (wanted, it.listener) {
+                (Some(wanted), Some(listener)) => wanted(listener),
+                (None, _) | (_, None) => true,
+            });
+        let mut services: Vec<&'a Arc<Service>> = Vec::new();
+        let mut virtual_services: Vec<&'a Arc<VirtualService>> = Vec::new();
+        let several = scope.egress().len() > 1;
+        for egress in here {
+            services.extend(egress.services.iter());
+            for it in egress.virtual_services.iter().copied() {
+                let known = |other: &&Arc<VirtualService>| Arc::ptr_eq(other, it);
+                if !several || !virtual_services.iter().any(known) {
+                    virtual_services.push(it);
+                }
+            }
+        }
+        services.retain(|it| scope.resolution(it) != Resolution::Alias);
         Self {
             scope,
-            virtual_services: all.at(&GatewayRef::Mesh, &scope.node.namespace).collect(),
+            services,
+            virtual_services,
         }
     }
 
     /// The virtual hosts of a shared table.
     fn with_catch_all(&self, addressed: Addressed) -> Vec<VirtualHost> {
-        let mut hosts = self.services(addressed);
-        hosts.extend(self.further_hosts(addressed));
+        // A virtual service for one name of a service goes before the service, which has it too.
+        let mut hosts = self.further_hosts(addressed);
+        hosts.extend(self.services(addressed));
         let mut seen = BTreeSet::new();
         for host in &mut hosts {
             host.domains
@@ -96,16 +146,16 @@ impl<'a> Tables<'a> {
         let mut names = BTreeSet::new();
         hosts.retain(|it| !it.domains.is_empty() && names.insert(it.name.clone()));
         hosts.sort_by(|left, right| left.name.cmp(&right.name));
-        hosts.push(catch_all::virtual_host(
-            self.scope.mesh().outbound_traffic_policy,
-        ));
+        hosts.push(catch_all::virtual_host(self.scope));
         hosts
     }
 
     /// The virtual host of a service port whose protocol is detected: every request there is for it.
     fn detected(&self, host: &str, port: u16) -> Option<Vec<VirtualHost>> {
-        let service = self.scope.service(host)?;
-        service.port(port).filter(|it| is_routed(it.protocol))?;
+        let (service, service_port) = self.scope.service_port(host, port)?;
+        if !is_routed(service_port.protocol) {
+            return None;
+        }
         Some(vec![VirtualHost {
             domains: vec!["*".to_owned()],
             ..self.virtual_host(service, port)
@@ -113,14 +163,10 @@ impl<'a> Tables<'a> {
     }
 
     fn services(&self, addressed: Addressed) -> Vec<VirtualHost> {
-        let services: Vec<_> = self
-            .scope
-            .services()
-            .filter(|it| self.scope.resolution(it) != Resolution::Alias)
-            .collect();
-        let full_names = services.iter().map(|it| it.hostname.as_str()).collect();
+        let services = self.services.iter();
+        let full_names = services.map(|it| it.hostname.as_str()).collect();
         let mut hosts = Vec::new();
-        for service in services {
+        for service in &self.services {
             for port in &service.ports {
                 if !is_routed(port.protocol) || !addressed.includes(port.number) {
                     continue;
@@ -146,7 +192,7 @@ impl<'a> Tables<'a> {
         let mut hosts = Vec::new();
         for virtual_service in &self.virtual_services {
             for host in &virtual_service.hosts {
-                let known = self.scope.services().any(|it| host.contains(&it.hostname));
+                let known = self.services.iter().any(|it| host.contains(&it.hostname));
                 let Some(port) = addressed.web_port().filter(|_| !known) else {
                     continue;
                 };
@@ -209,18 +255,14 @@ impl<'a> Tables<'a> {
 
     fn default_route(&self, service: &Service, port: u16) -> Route {
         let host = service.hostname.as_str();
-        let key = SubsetKey {
-            port,
-            subset: "",
-            host,
-        };
         Route {
             name: "default".to_owned(),
             r#match: Some(everything()),
             decorator: Some(decorator(format!("{}/*", host_port(host, port)))),
             action: Some(route::Action::Route(action::default(
                 self.scope,
-                key.cluster(),
+                &service.hostname,
+                port,
             ))),
             ..Default::default()
         }

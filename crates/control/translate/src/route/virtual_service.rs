@@ -1,18 +1,22 @@
-//! Routes of a VirtualService (FEATURES T4 to T6, T9).
+//! Routes of a VirtualService (FEATURES T4 to T9).
 //!
 //! In: the virtual service and the place where it is to apply. Out: routes in its own order, those
 //! left out that this proxy's requests cannot match and those after one that matches everything.
 
 use std::collections::BTreeMap;
 
-use meltemi_model::{GatewayRef, HttpAction, HttpMatch, HttpRoute, Kind, VirtualService};
+use meltemi_model::{
+    CorsPolicy, Fault, GatewayRef, HttpAction, HttpMatch, HttpRoute, Kind, VirtualService,
+};
 use meltemi_xds::pb::envoy::config::route::v3::{
     Route, RouteAction, route, route_action::ClusterSpecifier,
 };
 
+use prost_types::Any;
+
 use super::header::Operations;
 use super::matching::{described_path, everything, is_catch_all, route_match};
-use super::{action, cors, decorator, redirect};
+use super::{action, cors, decorator, fault, redirect};
 use crate::name::{SubsetKey, config_metadata, host_port};
 use crate::proto::{metadata, pack};
 use crate::scope::Scope;
@@ -31,6 +35,10 @@ pub(crate) struct Place<'a> {
 pub(crate) fn routes(scope: &Scope<'_>, service: &VirtualService, place: &Place<'_>) -> Vec<Route> {
     let mut routes = Vec::new();
     for http in &service.http {
+        // One whose delegate is not there: the snapshot puts the routes of others in their place.
+        if matches!(http.action, HttpAction::Delegate(_)) {
+            continue;
+        }
         let Some(matches) = http.matches_at(place.gateway) else {
             continue;
         };
@@ -76,8 +84,10 @@ fn route(
         rewrite: _,
         timeout: _,
         retries: _,
+        mirrors: _,
         headers,
         cors,
+        fault,
     } = http;
     let mut operations = Operations::of(headers);
     let made = match action {
@@ -92,6 +102,7 @@ fn route(
             route::Action::Redirect(redirect::redirect(it, place.port, place.tls))
         }
         HttpAction::Respond(it) => route::Action::DirectResponse(redirect::direct_response(it)),
+        HttpAction::Delegate(_) => unreachable!("left out before"),
     };
     let matcher = wanted.map_or_else(everything, route_match);
     let name = name.clone().unwrap_or_default();
@@ -114,13 +125,20 @@ fn route(
         request_headers_to_remove: operations.request_remove,
         response_headers_to_add: operations.response_add,
         response_headers_to_remove: operations.response_remove,
-        typed_per_filter_config: cors.iter().fold(BTreeMap::new(), |mut configs, it| {
-            configs.insert(cors::FILTER.to_owned(), pack(&cors::policy(it)));
-            configs
-        }),
+        typed_per_filter_config: filter_configs(
+            cors.as_ref(),
+            fault.as_ref().filter(|_| !scope.node.lacks.fault),
+        ),
         action: Some(made),
         ..Default::default()
     }
+}
+
+/// What single filters are told.
+fn filter_configs(cors: Option<&CorsPolicy>, fault: Option<&Fault>) -> BTreeMap<String, Any> {
+    let cors = cors.map(|it| (cors::FILTER.to_owned(), pack(&cors::policy(it))));
+    let fault = fault.map(|it| (fault::FILTER.to_owned(), pack(&fault::policy(it))));
+    cors.into_iter().chain(fault).collect()
 }
 
 /// What traces call the route: the destination where there is only one, else the virtual service.

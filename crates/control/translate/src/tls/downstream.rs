@@ -3,18 +3,22 @@
 //! In: the mesh's identity settings, or a gateway's certificate. Out: transport sockets for filter
 //! chains.
 
-use meltemi_model::{CertificateSource, MeshConfig, ServerTls, TlsVersion};
-use meltemi_xds::pb::envoy::config::core::v3::{
-    DataSource, TransportSocket, data_source::Specifier,
+use meltemi_model::{
+    CaSource, CertificateSource, MeshConfig, ServerTls, TlsTermination, TlsVersion, TlsVersions,
 };
+use meltemi_xds::pb::envoy::config::core::v3::TransportSocket;
 use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::{
-    CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, TlsCertificate, TlsParameters,
-    subject_alt_name_matcher::SanType, tls_parameters::TlsProtocol,
+    CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, TlsParameters,
+    common_tls_context::{CombinedCertificateValidationContext, ValidationContextType},
+    subject_alt_name_matcher::SanType,
+    tls_parameters::TlsProtocol,
 };
 use meltemi_xds::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 
-use super::{mutual, peer_name, tls_socket};
-use crate::proto::ads;
+use super::{
+    agent_secret, ca_name, certificate_files, credential_secret, file, mutual, peer_name,
+    tls_socket,
+};
 
 /// What sidecars offer in TLS 1.2.
 const SIDECAR_CIPHERS: [&str; 4] = [
@@ -52,57 +56,141 @@ pub(crate) fn mesh(mesh: &MeshConfig, alpn: &[&str]) -> TransportSocket {
     })
 }
 
-/// The TLS that a gateway's server opens, mode SIMPLE.
-pub(crate) fn gateway(tls: &ServerTls) -> TransportSocket {
-    let ServerTls {
-        certificate,
-        min_version,
-        max_version,
-        cipher_suites,
+/// The TLS that a gateway's server opens; `None` if it opens none.
+pub(crate) fn gateway(mesh_config: &MeshConfig, tls: &ServerTls) -> Option<TransportSocket> {
+    let alpn = ["h2", "http/1.1"];
+    match tls {
+        ServerTls::Passthrough | ServerTls::AutoPassthrough => None,
+        ServerTls::IstioMutual(_) => Some(mesh(mesh_config, &alpn)),
+        ServerTls::Simple(it) => Some(terminated(it, Client::Unknown, false)),
+        ServerTls::Mutual(it) => Some(terminated(it, Client::Required, false)),
+        ServerTls::OptionalMutual(it) => Some(terminated(it, Client::Verified, false)),
+    }
+}
+
+/// The TLS that a sidecar opens with certificates of its own, which the agent reads from files.
+pub(crate) fn sidecar(mesh_config: &MeshConfig, tls: &ServerTls) -> TransportSocket {
+    match tls {
+        ServerTls::Mutual(it) => terminated(it, Client::Required, true),
+        ServerTls::OptionalMutual(it) => terminated(it, Client::Verified, true),
+        ServerTls::Simple(it) => terminated(it, Client::Unknown, true),
+        ServerTls::Passthrough | ServerTls::AutoPassthrough | ServerTls::IstioMutual(_) => {
+            mesh(mesh_config, &["h2", "http/1.1"])
+        }
+    }
+}
+
+/// What is asked of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Client {
+    /// Nothing.
+    Unknown,
+    /// A certificate is verified if it comes.
+    Verified,
+    /// A certificate.
+    Required,
+}
+
+fn terminated(tls: &TlsTermination, client: Client, by_agent: bool) -> TransportSocket {
+    let TlsTermination {
+        certificates,
+        ca,
+        ca_crl,
+        subject_alt_names,
+        spki_hashes,
+        certificate_hashes,
+        versions,
     } = tls;
-    let params = min_version.is_some() || max_version.is_some() || !cipher_suites.is_empty();
     let mut context = CommonTlsContext {
         alpn_protocols: vec!["h2".to_owned(), "http/1.1".to_owned()],
-        tls_params: params.then(|| TlsParameters {
-            tls_minimum_protocol_version: version(*min_version).into(),
-            tls_maximum_protocol_version: version(*max_version).into(),
-            cipher_suites: cipher_suites.clone(),
-            ..Default::default()
-        }),
+        tls_params: parameters(versions),
         ..Default::default()
     };
-    match certificate {
-        CertificateSource::Secret(name) => {
-            context.tls_certificate_sds_secret_configs = vec![SdsSecretConfig {
-                name: credential_name(name),
-                sds_config: Some(ads()),
-            }];
+    for certificate in certificates {
+        match certificate {
+            CertificateSource::Secret(name) => context
+                .tls_certificate_sds_secret_configs
+                .push(credential_secret(name)),
+            CertificateSource::Files { certificate, key } if by_agent => context
+                .tls_certificate_sds_secret_configs
+                .push(agent_secret(&format!("file-cert:{certificate}~{key}"))),
+            CertificateSource::Files { certificate, key } => context
+                .tls_certificates
+                .push(certificate_files(certificate, key)),
         }
-        CertificateSource::Files { certificate, key } => {
-            context.tls_certificates = vec![TlsCertificate {
-                certificate_chain: Some(file(certificate)),
-                private_key: Some(file(key)),
-                ..Default::default()
-            }];
-        }
+    }
+    let checked =
+        !(subject_alt_names.is_empty() && spki_hashes.is_empty() && certificate_hashes.is_empty());
+    if client != Client::Unknown || checked {
+        let names = subject_alt_names.iter();
+        let expected = CertificateValidationContext {
+            match_typed_subject_alt_names: names
+                .flat_map(|it| {
+                    let kind = |kind| peer_name(kind, MatchPattern::Exact(it.clone()));
+                    [SanType::Dns, SanType::Uri].map(kind)
+                })
+                .collect(),
+            verify_certificate_spki: spki_hashes.clone(),
+            verify_certificate_hash: certificate_hashes.clone(),
+            crl: ca_crl.as_deref().map(file),
+            ..Default::default()
+        };
+        context.validation_context_type =
+            Some(roots(certificates, ca.as_ref(), expected, by_agent));
     }
     tls_socket(&DownstreamTlsContext {
         common_tls_context: Some(context),
-        require_client_certificate: Some(false),
+        require_client_certificate: Some(client == Client::Required),
         ..Default::default()
     })
 }
 
-/// The name under which a gateway's credential is asked for.
-pub(crate) fn credential_name(name: &str) -> String {
-    format!("kubernetes://{name}")
+/// How clients are verified, with roots from where they are.
+fn roots(
+    certificates: &[CertificateSource],
+    ca: Option<&CaSource>,
+    expected: CertificateValidationContext,
+    by_agent: bool,
+) -> ValidationContextType {
+    let secret = match (ca, certificates) {
+        (Some(CaSource::Secret(name)), _) => Some(credential_secret(name)),
+        (Some(CaSource::File(path)), _) if by_agent => {
+            Some(agent_secret(&format!("file-root:{path}")))
+        }
+        (None, [CertificateSource::Secret(name), ..]) => Some(credential_secret(&ca_name(name))),
+        _ => None,
+    };
+    match (secret, ca) {
+        (Some(secret), _) => {
+            ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
+                default_validation_context: Some(expected),
+                validation_context_sds_secret_config: Some(secret),
+                ..Default::default()
+            })
+        }
+        (None, Some(CaSource::File(path))) => {
+            ValidationContextType::ValidationContext(CertificateValidationContext {
+                trusted_ca: Some(file(path)),
+                ..expected
+            })
+        }
+        (None, _) => ValidationContextType::ValidationContext(expected),
+    }
 }
 
-fn file(path: &str) -> DataSource {
-    DataSource {
-        specifier: Some(Specifier::Filename(path.to_owned())),
+fn parameters(versions: &TlsVersions) -> Option<TlsParameters> {
+    let TlsVersions {
+        min,
+        max,
+        cipher_suites,
+    } = versions;
+    let written = min.is_some() || max.is_some() || !cipher_suites.is_empty();
+    written.then(|| TlsParameters {
+        tls_minimum_protocol_version: version(*min).into(),
+        tls_maximum_protocol_version: version(*max).into(),
+        cipher_suites: cipher_suites.clone(),
         ..Default::default()
-    }
+    })
 }
 
 fn version(version: Option<TlsVersion>) -> TlsProtocol {

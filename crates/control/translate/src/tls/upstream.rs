@@ -1,4 +1,4 @@
-//! How a cluster's connections are secured (FEATURES S4, S6 in part).
+//! How a cluster's connections are secured (FEATURES S4, S6).
 //!
 //! In: the destination and what its rule says. Out: [`UpstreamTransport`]: with no rule, mutual TLS to
 //! those endpoints that take it and plain text to the others.
@@ -6,23 +6,30 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use meltemi_model::{ClientTls, Service};
+use meltemi_model::{CertificateFiles, ClientTls, ProxyProtocol, ServerVerification, Service};
 use meltemi_snapshot::ServiceEndpoints;
 use meltemi_spiffe::SpiffeId;
-use meltemi_xds::pb::envoy::config::cluster::v3::cluster::TransportSocketMatch;
+use meltemi_xds::pb::envoy::config::cluster::v3::{Cluster, cluster::TransportSocketMatch};
 use meltemi_xds::pb::envoy::config::core::v3::{
-    DataSource, TransportSocket, UpstreamHttpProtocolOptions, data_source::Specifier,
+    ProxyProtocolConfig, TransportSocket, UpstreamHttpProtocolOptions,
+    proxy_protocol_config::Version, transport_socket::ConfigType,
 };
+use meltemi_xds::pb::envoy::extensions::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport;
 use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, CommonTlsContext, SubjectAltNameMatcher, UpstreamTlsContext,
-    certificate_validation_context::SystemRootCerts, common_tls_context::ValidationContextType,
+    certificate_validation_context::SystemRootCerts,
+    common_tls_context::{CombinedCertificateValidationContext, ValidationContextType},
     subject_alt_name_matcher::SanType,
 };
 use meltemi_xds::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use prost_types::Struct;
 
-use super::{mutual, peer_name, plain_socket, tls_socket};
-use crate::proto::{fields, text};
+use super::{
+    ca_name, certificate_files, credential_secret, file, mutual, peer_name, plain_socket,
+    tls_socket,
+};
+use crate::ProxyRole;
+use crate::proto::{fields, pack, text};
 use crate::scope::{Resolution, Scope};
 
 /// Who is connected to.
@@ -75,42 +82,125 @@ pub(crate) fn transport(
                 ..Default::default()
             }
         }
-        Some(ClientTls::Simple {
-            sni,
-            subject_alt_names,
-            ca_certificates,
-            insecure_skip_verify,
-        }) => {
-            let validation = (!insecure_skip_verify)
-                .then(|| validation(subject_alt_names, ca_certificates.as_deref()));
-            let auto_san = sni.is_none() && subject_alt_names.is_empty() && !insecure_skip_verify;
-            let context = UpstreamTlsContext {
-                sni: sni.clone().unwrap_or_default(),
-                common_tls_context: Some(CommonTlsContext {
-                    validation_context_type: validation
-                        .map(ValidationContextType::ValidationContext),
-                    alpn_protocols: peer.http2.then(|| "h2".to_owned()).into_iter().collect(),
-                    ..Default::default()
-                }),
-                ..Default::default()
-            };
-            UpstreamTransport {
-                socket: Some(tls_socket(&context)),
-                from_request: sni.is_none().then(|| UpstreamHttpProtocolOptions {
-                    auto_sni: true,
-                    auto_san_validation: auto_san,
-                    ..Default::default()
-                }),
-                foreign: true,
-                ..Default::default()
-            }
+        Some(ClientTls::Simple(server)) => foreign(scope, peer, server, None),
+        Some(ClientTls::Mutual { server, files }) => {
+            foreign(scope, peer, server, Some(files.as_ref()))
         }
+    }
+}
+
+/// TLS of somebody else, with a client certificate where one is wanted: of files, or that of the
+/// credential.
+#[expect(clippy::option_option, reason = "no files is not no certificate")]
+fn foreign(
+    scope: &Scope<'_>,
+    peer: &Peer<'_>,
+    server: &ServerVerification,
+    client: Option<Option<&CertificateFiles>>,
+) -> UpstreamTransport {
+    let ServerVerification {
+        sni,
+        subject_alt_names,
+        ca_certificates,
+        ca_crl,
+        insecure_skip_verify,
+        credential_name,
+    } = server;
+    // What the service entry says of its servers holds where the rule says nothing.
+    let entry = peer.service.entry.as_ref();
+    let names = match subject_alt_names.as_slice() {
+        [] => entry.map_or(&[][..], |it| it.subject_alt_names.as_slice()),
+        written => written,
+    };
+    // Secrets are for gateways; a sidecar has files only.
+    let is_gateway = scope.node.role == ProxyRole::Router;
+    let credential = credential_name.as_deref().filter(|_| is_gateway);
+    if credential_name.is_some() && credential.is_none() {
+        return UpstreamTransport::default();
+    }
+    let mut common = CommonTlsContext {
+        alpn_protocols: peer.http2.then(|| "h2".to_owned()).into_iter().collect(),
+        ..Default::default()
+    };
+    match (client, credential) {
+        (Some(Some(CertificateFiles { certificate, key })), _) => {
+            common.tls_certificates = vec![certificate_files(certificate, key)];
+        }
+        (Some(None), Some(name)) => {
+            common.tls_certificate_sds_secret_configs = vec![credential_secret(name)];
+        }
+        _ => {}
+    }
+    if !insecure_skip_verify {
+        let expected = CertificateValidationContext {
+            match_typed_subject_alt_names: names.iter().map(|it| written_name(it)).collect(),
+            crl: ca_crl.as_deref().map(file),
+            ..Default::default()
+        };
+        common.validation_context_type = Some(match credential {
+            Some(name) => ValidationContextType::CombinedValidationContext(
+                CombinedCertificateValidationContext {
+                    default_validation_context: Some(expected),
+                    validation_context_sds_secret_config: Some(credential_secret(&ca_name(name))),
+                    ..Default::default()
+                },
+            ),
+            None => ValidationContextType::ValidationContext(CertificateValidationContext {
+                trusted_ca: ca_certificates.as_deref().map(file),
+                system_root_certs: ca_certificates.is_none().then(SystemRootCerts::default),
+                ..expected
+            }),
+        });
+    }
+    let auto_san = sni.is_none() && names.is_empty() && !insecure_skip_verify;
+    let context = UpstreamTlsContext {
+        sni: sni.clone().unwrap_or_default(),
+        common_tls_context: Some(common),
+        ..Default::default()
+    };
+    UpstreamTransport {
+        socket: Some(tls_socket(&context)),
+        from_request: sni.is_none().then(|| UpstreamHttpProtocolOptions {
+            auto_sni: true,
+            auto_san_validation: auto_san,
+            ..Default::default()
+        }),
+        foreign: true,
+        ..Default::default()
+    }
+}
+
+/// Has each connection of a cluster begin with who its client is, before any TLS.
+pub(crate) fn announce_client(cluster: &mut Cluster, version: ProxyProtocol) {
+    let version = match version {
+        ProxyProtocol::V1 => Version::V1,
+        ProxyProtocol::V2 => Version::V2,
+    };
+    let announced = |inner: TransportSocket| TransportSocket {
+        name: "envoy.transport_sockets.upstream_proxy_protocol".to_owned(),
+        config_type: Some(ConfigType::TypedConfig(pack(
+            &ProxyProtocolUpstreamTransport {
+                config: Some(ProxyProtocolConfig {
+                    version: version.into(),
+                    ..Default::default()
+                }),
+                transport_socket: Some(inner),
+                ..Default::default()
+            },
+        ))),
+    };
+    if cluster.transport_socket_matches.is_empty() {
+        let inner = cluster.transport_socket.take();
+        cluster.transport_socket = Some(announced(inner.unwrap_or_else(plain_socket)));
+    }
+    for it in &mut cluster.transport_socket_matches {
+        it.transport_socket = it.transport_socket.take().map(announced);
     }
 }
 
 /// Mutual TLS where the endpoint takes it.
 fn automatic(scope: &Scope<'_>, peer: &Peer<'_>) -> UpstreamTransport {
-    if !scope.mesh().enable_auto_mtls {
+    if !scope.mesh().enable_auto_mtls || peer.service.is_external() {
         return UpstreamTransport::default();
     }
     let socket = || {
@@ -118,7 +208,7 @@ fn automatic(scope: &Scope<'_>, peer: &Peer<'_>) -> UpstreamTransport {
         mutual_socket(scope, peer, peer.server_name.clone(), names)
     };
     match peer.resolution {
-        Resolution::Endpoints => {
+        Resolution::Endpoints | Resolution::DnsOfEndpoints { .. } => {
             let matching = fields([("tlsMode", text("istio"))]);
             UpstreamTransport {
                 matches: vec![
@@ -140,7 +230,9 @@ fn automatic(scope: &Scope<'_>, peer: &Peer<'_>) -> UpstreamTransport {
                 ..Default::default()
             }
         }
-        Resolution::Dns(_) | Resolution::Alias => UpstreamTransport::default(),
+        Resolution::Dns(_) | Resolution::DynamicDns | Resolution::Alias => {
+            UpstreamTransport::default()
+        }
     }
 }
 
@@ -181,6 +273,8 @@ fn mutual_socket(
 /// The identities of a service's workloads, under the mesh's trust domain and its aliases.
 fn accounts(scope: &Scope<'_>, service: &Service) -> BTreeSet<String> {
     let mesh = scope.mesh();
+    let entry = service.entry.as_ref();
+    let written = entry.into_iter().flat_map(|it| &it.subject_alt_names);
     let endpoints = scope.snapshot.endpoints(service);
     let accounts = |it: &ServiceEndpoints| it.accounts.clone();
     endpoints
@@ -195,20 +289,8 @@ fn accounts(scope: &Scope<'_>, service: &Service) -> BTreeSet<String> {
                 })
         })
         .map(|id| id.to_string())
+        .chain(written.cloned())
         .collect()
-}
-
-/// How a server outside the mesh is verified.
-fn validation(names: &[String], ca_file: Option<&str>) -> CertificateValidationContext {
-    CertificateValidationContext {
-        trusted_ca: ca_file.map(|file| DataSource {
-            specifier: Some(Specifier::Filename(file.to_owned())),
-            ..Default::default()
-        }),
-        system_root_certs: ca_file.is_none().then(SystemRootCerts::default),
-        match_typed_subject_alt_names: names.iter().map(|it| written_name(it)).collect(),
-        ..Default::default()
-    }
 }
 
 fn written_name(name: &str) -> SubjectAltNameMatcher {

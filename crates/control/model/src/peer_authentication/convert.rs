@@ -1,0 +1,71 @@
+//! PeerAuthentication: from written to valid (FEATURES S5).
+
+use std::collections::BTreeMap;
+
+use meltemi_api::destination_rule::WorkloadSelector;
+use meltemi_api::{FieldPath, peer_authentication as api};
+
+use super::{MutualTlsMode, PeerAuthentication};
+use crate::check::{Check, filled};
+use crate::support::{Row, supported};
+use crate::{Kind, Labels, Metadata};
+
+/// The state of every field.
+pub(crate) const SUPPORT: &[Row] = &[supported(Kind::PeerAuthentication, "spec")];
+
+/// Checks a PeerAuthentication.
+pub(crate) fn convert(
+    meta: Metadata,
+    spec: api::PeerAuthenticationSpec,
+    check: &mut Check<'_>,
+) -> PeerAuthentication {
+    let api::PeerAuthenticationSpec {
+        selector,
+        mtls,
+        port_level_mtls,
+    } = spec;
+    let at = FieldPath::root().field("spec");
+    let at_labels = at.field("selector").field("matchLabels");
+    let selector = selector
+        .map(|WorkloadSelector { match_labels }| check.labels(&at_labels, match_labels))
+        .filter(|it: &Labels| !it.is_empty());
+    let at_ports = at.field("portLevelMtls");
+    if selector.is_none() && !port_level_mtls.is_empty() {
+        let what = "ports are those of certain workloads; write a selector";
+        check.invalid(&at_ports, what);
+    }
+    let mut ports = BTreeMap::new();
+    for (number, written) in port_level_mtls {
+        let at = at_ports.key(&number);
+        let mode = convert_mode(Some(written), &at, check);
+        match number.parse() {
+            Ok(number) => {
+                if let Some(port) = check.port(&at, number) {
+                    ports.insert(port, mode);
+                }
+            }
+            Err(_) => check.invalid(&at, format!("`{number}` is not a port; write 1 to 65535")),
+        }
+    }
+    PeerAuthentication {
+        meta,
+        selector,
+        mode: convert_mode(mtls, &at.field("mtls"), check),
+        ports,
+    }
+}
+
+fn convert_mode(
+    written: Option<api::MutualTls>,
+    at: &FieldPath,
+    check: &mut Check<'_>,
+) -> Option<MutualTlsMode> {
+    let api::MutualTls { mode } = written?;
+    let choices = [
+        ("UNSET", None),
+        ("DISABLE", Some(MutualTlsMode::Disable)),
+        ("PERMISSIVE", Some(MutualTlsMode::Permissive)),
+        ("STRICT", Some(MutualTlsMode::Strict)),
+    ];
+    check.choice(&at.field("mode"), &filled(mode)?, &choices)?
+}
