@@ -23,10 +23,11 @@ const CLUSTER: &str = "envoy.clusters.dynamic_forward_proxy";
 
 /// Whether some requests of the proxy go by their names.
 pub(crate) fn is_used(scope: &Scope<'_>) -> bool {
-    scope.outbound_policy() == OutboundTrafficPolicy::AllowAnyDynamicDns
-        || scope
-            .services()
-            .any(|it| scope.resolution(it) == Resolution::DynamicDns)
+    !scope.node.lacks.dynamic_dns
+        && (scope.outbound_policy() == OutboundTrafficPolicy::AllowAnyDynamicDns
+            || scope
+                .services()
+                .any(|it| scope.resolution(it) == Resolution::DynamicDns))
 }
 
 /// How such a cluster finds its endpoints.

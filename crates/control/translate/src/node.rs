@@ -56,6 +56,8 @@ pub struct Lacks {
     pub original_source: bool,
     /// `envoy.filters.http.fault`: routes have no faults.
     pub fault: bool,
+    /// `envoy.clusters.dynamic_forward_proxy`: destinations by the name of a request are not there.
+    pub dynamic_dns: bool,
 }
 
 /// A proxy of the mesh.
@@ -226,6 +228,10 @@ impl Lacks {
             fault: lacks(
                 "envoy.filters.http.fault",
                 "envoy.extensions.filters.http.fault.v3.HTTPFault",
+            ),
+            dynamic_dns: lacks(
+                "envoy.clusters.dynamic_forward_proxy",
+                "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig",
             ),
         }
     }

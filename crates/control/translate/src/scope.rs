@@ -136,7 +136,12 @@ impl<'a> Scope<'a> {
     /// What is done with requests for hosts that the mesh does not know.
     pub fn outbound_policy(&self) -> OutboundTrafficPolicy {
         let own = self.sidecar.and_then(|it| it.outbound.as_ref());
-        own.map_or(self.mesh().outbound_traffic_policy, |it| it.mode)
+        match own.map_or(self.mesh().outbound_traffic_policy, |it| it.mode) {
+            OutboundTrafficPolicy::AllowAnyDynamicDns if self.node.lacks.dynamic_dns => {
+                OutboundTrafficPolicy::AllowAny
+            }
+            mode => mode,
+        }
     }
 
     /// How the endpoints of a service are found.

@@ -35,7 +35,8 @@ pub(super) fn build(scope: &Scope<'_>) -> Vec<Cluster> {
     let mut clusters = Vec::new();
     for service in scope.services() {
         let resolution = scope.resolution(service);
-        if resolution == Resolution::Alias {
+        let unknown = resolution == Resolution::DynamicDns && scope.node.lacks.dynamic_dns;
+        if resolution == Resolution::Alias || unknown {
             continue;
         }
         let rule = scope.destination_rule(service).map(AsRef::as_ref);
