@@ -313,7 +313,13 @@ impl Platform {
             | Config::Secret(_)
             | Config::Gateway(_)
             | Config::VirtualService(_)
-            | Config::DestinationRule(_) => config.clone(),
+            | Config::DestinationRule(_)
+            | Config::EndpointSlice(_)
+            | Config::ServiceEntry(_)
+            | Config::WorkloadEntry(_)
+            | Config::WorkloadGroup(_)
+            | Config::Sidecar(_)
+            | Config::PeerAuthentication(_) => config.clone(),
         })
     }
 

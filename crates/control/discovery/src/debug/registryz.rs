@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
