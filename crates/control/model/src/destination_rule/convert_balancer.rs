@@ -169,7 +169,7 @@ fn is_prime(number: u64) -> bool {
     number > 1
         && (2..)
             .take_while(|it| it * it <= number)
-            .all(|it| number % it != 0)
+            .all(|it| !number.is_multiple_of(it))
 }
 
 fn convert_warmup(
@@ -217,7 +217,8 @@ pub(crate) fn convert_locality_setting(
         failover_priority,
         enabled,
     } = written;
-    if !distribute.is_empty() && !(failover.is_empty() && failover_priority.is_empty()) {
+    let fails_over = !failover.is_empty() || !failover_priority.is_empty();
+    if !distribute.is_empty() && fails_over {
         check.invalid(at, "has distribute and failover; keep one");
     }
     let at_distribute = at.field("distribute");

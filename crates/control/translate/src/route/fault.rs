@@ -30,7 +30,6 @@ pub(super) fn policy(fault: &Fault) -> HttpFault {
                 fault_delay_secifier: Some(fault_delay::FaultDelaySecifier::FixedDelay(duration(
                     *time,
                 ))),
-                ..Default::default()
             }
         }),
         abort: abort.as_ref().map(|it| {

@@ -19,6 +19,9 @@ pub struct SimulationCase {
     pub written: Written,
 }
 
+/// By domain, the clusters; none where the domain is absent.
+type Domains = BTreeMap<String, Option<Vec<String>>>;
+
 /// A case's file.
 #[derive(Deserialize)]
 pub struct Written {
@@ -35,7 +38,7 @@ pub struct Written {
     #[serde(default)]
     pub calls: Vec<NamedCall>,
     /// By route table and domain, the clusters.
-    pub vhosts: Option<BTreeMap<String, Option<BTreeMap<String, Option<Vec<String>>>>>>,
+    pub vhosts: Option<BTreeMap<String, Option<Domains>>>,
     /// The inbound clusters.
     pub inbound_clusters: Option<BTreeMap<String, InboundCluster>>,
     /// What is looked at besides.

@@ -209,7 +209,9 @@ fn pick<'a>(list: &'a [Value], filter: &str) -> Vec<&'a Value> {
             .collect();
     }
     let (path, value) = filter.split_once('=').unwrap();
-    let is = |it: &Value| it.as_str() == Some(value) || it.to_string() == value;
+    let is = |it: &Value| {
+        it.as_str() == Some(value) || (it.is_u64() && it.as_u64() == value.parse().ok())
+    };
     list.iter()
         .filter(|it| at(it, path).is_some_and(is))
         .collect()
