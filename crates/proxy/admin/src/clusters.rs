@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use meltemi_ir::{Address, HealthStatus, Thresholds};
-use meltemi_upstream::{Cluster, ClusterSnapshot, HostSnapshot};
+use meltemi_upstream::{Cluster, ClusterSnapshot, HealthFlags, HostSnapshot};
 use meltemi_xds::json;
 use meltemi_xds::pb::envoy::admin::v3::{
     ClusterStatus, Clusters, HostHealthStatus, HostStatus, SimpleMetric, simple_metric,
@@ -12,6 +12,8 @@ use meltemi_xds::pb::envoy::config::cluster::v3::{CircuitBreakers, circuit_break
 use meltemi_xds::pb::envoy::config::core::v3::{
     self as core, address::Address as AddressKind, socket_address::PortSpecifier,
 };
+
+use meltemi_xds::pb::envoy::r#type::v3::Percent;
 
 use crate::AdminState;
 use crate::listeners::socket_address;
@@ -115,23 +117,20 @@ fn stats(host: &HostSnapshot) -> [(&'static str, u64); 8] {
 }
 
 fn facts(host: &HostSnapshot) -> [(&'static str, String); 10] {
-    let health = match host.eds_health {
-        HealthStatus::Healthy => "healthy",
-        HealthStatus::Degraded => "/degraded_eds_health",
-        HealthStatus::Unhealthy => "/failed_eds_health",
-        HealthStatus::Draining => "/eds_status_draining",
-    };
     [
         ("hostname", host.hostname.clone()),
-        ("health_flags", health.to_owned()),
+        ("health_flags", host.flags.to_string()),
         ("weight", host.weight.to_string()),
         ("region", host.locality.region.clone()),
         ("zone", host.locality.zone.clone()),
         ("sub_zone", host.locality.sub_zone.clone()),
-        ("canary", "false".to_owned()),
+        ("canary", host.canary.to_string()),
         ("priority", host.priority.to_string()),
-        ("success_rate", "-1".to_owned()),
-        ("local_origin_success_rate", "-1".to_owned()),
+        ("success_rate", host.success_rate.to_string()),
+        (
+            "local_origin_success_rate",
+            host.local_origin_success_rate.to_string(),
+        ),
     ]
 }
 
@@ -169,6 +168,8 @@ fn thresholds(
         max_pending_requests,
         max_requests,
         max_retries,
+        retry_budget: _,    // ignored: Envoy shows the four numbers alone
+        track_remaining: _, // ignored: Envoy shows the four numbers alone
     } = *limits;
     circuit_breakers::Thresholds {
         priority: priority.into(),
@@ -199,16 +200,35 @@ fn host_status(host: &HostSnapshot) -> HostStatus {
     HostStatus {
         address: Some(address(&host_address(host))),
         stats: counters.into_iter().chain(gauges).map(metric).collect(),
-        health_status: Some(HostHealthStatus {
-            eds_health_status: eds_health(host.eds_health).into(),
-            ..HostHealthStatus::default()
-        }),
+        health_status: Some(health_status(host)),
+        success_rate: percent(host.success_rate),
+        local_origin_success_rate: percent(host.local_origin_success_rate),
         weight: host.weight,
         hostname: host.hostname.clone(),
         priority: host.priority,
         locality: Some(locality(&host.locality)),
         ..HostStatus::default()
     }
+}
+
+fn health_status(host: &HostSnapshot) -> HostHealthStatus {
+    let has = |flag| host.flags.intersects(flag);
+    HostHealthStatus {
+        failed_active_health_check: has(HealthFlags::FAILED_ACTIVE_HC),
+        failed_outlier_check: has(HealthFlags::FAILED_OUTLIER_CHECK),
+        failed_active_degraded_check: has(HealthFlags::DEGRADED_ACTIVE_HC),
+        pending_dynamic_removal: has(HealthFlags::PENDING_DYNAMIC_REMOVAL),
+        pending_active_hc: has(HealthFlags::PENDING_ACTIVE_HC),
+        excluded_via_immediate_hc_fail: has(HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL),
+        active_hc_timeout: has(HealthFlags::ACTIVE_HC_TIMEOUT),
+        failed_degraded_outlier_detection: false,
+        eds_health_status: eds_health(host.eds_health).into(),
+    }
+}
+
+/// A success rate, where there is one.
+fn percent(value: f64) -> Option<Percent> {
+    (value >= 0.0).then_some(Percent { value })
 }
 
 pub(crate) fn eds_health(health: HealthStatus) -> core::HealthStatus {

@@ -2,13 +2,17 @@
 
 mod circuit_breakers;
 mod discovery;
+mod health_check;
 mod load_balancing;
+mod outlier;
+mod subset;
 mod upstream_http;
 
 use std::time::Duration;
 
 use meltemi_ir::{Cluster, Discovery, TransportSocketMatch};
 use meltemi_xds::pb::envoy::config::cluster::v3 as cluster_v3;
+use meltemi_xds::pb::envoy::config::cluster::v3::cluster::PreconnectPolicy;
 use meltemi_xds::pb::envoy::config::cluster::v3::{Filter, UpstreamConnectionOptions};
 use meltemi_xds::pb::envoy::config::core::v3::BindConfig;
 use meltemi_xds::pb::envoy::tcp::metadataexchange::config::MetadataExchange;
@@ -46,19 +50,22 @@ pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Clus
             per_connection_buffer_limit_bytes, load_assignment, max_requests_per_connection,
             common_http_protocol_options, http_protocol_options, http2_protocol_options,
             dns_refresh_rate, dns_lookup_family, metadata, upstream_connection_options,
-            protocol_selection,
+            protocol_selection, outlier_detection, health_checks,
+            close_connections_on_host_health_failure, ignore_health_on_host_removal,
         }
         partly {
             eds_cluster_config: "from ads",
-            lb_policy: "ROUND_ROBIN, LEAST_REQUEST, RANDOM and CLUSTER_PROVIDED",
-            circuit_breakers: "without retry budgets and limits per host",
+            lb_policy: "all but LOAD_BALANCING_POLICY_CONFIG, which needs load_balancing_policy",
+            circuit_breakers: "without limits on pools",
+            lb_subset_config: "without lists of metadata to fall back to",
+            preconnect_policy: "per_upstream_preconnect_ratio",
             typed_extension_protocol_options: "HttpProtocolOptions",
             typed_dns_resolver_config: "the system's servers",
             upstream_bind_config: "one source address",
-            common_lb_config: "the panic threshold and locality weights",
+            common_lb_config: "without override_host_status",
             transport_socket: "plaintext and TLS",
             filters: "istio.metadata_exchange, without effect",
-            load_balancing_policy: "the policies that lb_policy has",
+            load_balancing_policy: "the policies that lb_policy has, and wrr_locality",
         }
         oneof {
             cluster_discovery_type {
@@ -66,26 +73,23 @@ pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Clus
                 cluster_type: Partly "envoy.cluster.dns",
             },
             lb_config {
-                least_request_lb_config: Partly "choice_count",
-                round_robin_lb_config: Partly "empty",
+                least_request_lb_config: Honoured "",
+                round_robin_lb_config: Honoured "",
                 original_dst_lb_config: Partly "header and port",
-                ring_hash_lb_config: Refused "",
-                maglev_lb_config: Refused "",
+                ring_hash_lb_config: Honoured "",
+                maglev_lb_config: Honoured "",
             },
         }
         refused {
             transport_socket_matcher: "use transport_socket_matches",
-            health_checks: "active health checks",
             upstream_http_protocol_options: "give sni and match_typed_subject_alt_names",
             dns_resolvers: "the system's servers are asked",
             dns_resolution_config: "the system's servers are asked",
-            lb_subset_config: "subsets of a cluster",
             lrs_server: "load reports",
         }
         unsupported {
             per_connection_buffer_high_watermark_timeout, use_tcp_for_dns_lookups,
-            outlier_detection, close_connections_on_host_health_failure, upstream_config,
-            preconnect_policy, connection_pool_per_downstream_connection, queuing_policies,
+            upstream_config, connection_pool_per_downstream_connection, queuing_policies,
         }
         ignored {
             stats_matcher: "statistics are not filtered",
@@ -94,7 +98,6 @@ pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Clus
             respect_dns_ttl: "names are looked up at dns_refresh_rate",
             wait_for_warm_on_init: "it orders the start only",
             cleanup_interval: "hosts of original destinations go when they are idle",
-            ignore_health_on_host_removal: "there are no health checks to wait for",
             lrs_report_endpoint_metrics: "load reports are refused",
             track_timeout_budgets: "it adds statistics only",
             track_cluster_stats: "it adds statistics only",
@@ -116,7 +119,7 @@ pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Clus
         },
         at,
     );
-    let common_lb = common_lb_config
+    let (mut lb_settings, hashing) = common_lb_config
         .as_ref()
         .map(|message| load_balancing::common(message, &at.field("common_lb_config")))
         .unwrap_or_default();
@@ -125,6 +128,7 @@ pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Clus
             policy: *lb_policy,
             config: lb_config.as_ref(),
             extension: load_balancing_policy.as_ref(),
+            hashing,
         },
         at,
     );
@@ -158,14 +162,51 @@ pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Clus
         .as_ref()
         .map(|message| circuit_breakers::circuit_breakers(message, &at.field("circuit_breakers")))
         .unwrap_or_default();
+    let subsets = lb_subset_config
+        .as_ref()
+        .and_then(|message| subset::subsets(message, &at.field("lb_subset_config")));
+    let outlier_detection = outlier_detection
+        .as_ref()
+        .map(|message| outlier::outlier_detection(message, &at.field("outlier_detection")));
+    let health_checks = at
+        .field("health_checks")
+        .each(health_checks, health_check::health_check);
+    let preconnect_ratio = preconnect_policy
+        .as_ref()
+        .map(|message| preconnect(message, &at.field("preconnect_policy")));
     let (discovery, lb) = (found?, lb?);
     check_lb(&discovery, &lb.policy, at);
+    if matches!(discovery, Discovery::OriginalDst { .. }) && subsets.is_some() {
+        at.field("lb_subset_config")
+            .problem("is not for ORIGINAL_DST clusters");
+    }
+    // These are on their way.
+    if !health_checks.is_empty() {
+        at.field("health_checks").refuse("");
+    }
+    if preconnect_ratio.is_some_and(|ratio| ratio != 1.0) {
+        at.field("preconnect_policy").refuse("");
+    }
+    if upstream.max_connection_duration.is_some() {
+        at.field("common_http_protocol_options.max_connection_duration")
+            .refuse("");
+    }
+    if health_checks.len() > 1 {
+        at.field("health_checks").refuse("more than one");
+    }
+    lb_settings.locality_weighted |= lb.locality_weighted;
+    lb_settings.fail_traffic_on_panic |= lb.fail_traffic_on_panic;
     Some(Cluster {
         name: name.to_owned(),
         alt_stat_name: Some(alt_stat_name.clone()).filter(|name| !name.is_empty()),
         discovery,
         lb: lb.policy,
-        locality_weighted: common_lb.locality_weighted || lb.locality_weighted,
+        lb_settings,
+        subsets,
+        outlier_detection,
+        health_checks,
+        ignore_health_on_host_removal: *ignore_health_on_host_removal,
+        close_connections_on_health_failure: *close_connections_on_host_health_failure,
         connect_timeout,
         tls,
         transport_socket_matches,
@@ -174,10 +215,11 @@ pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Clus
         per_connection_buffer_limit: per_connection_buffer_limit_bytes.unwrap_or(BUFFER_LIMIT),
         idle_timeout: upstream.idle_timeout,
         max_requests_per_connection: upstream.max_requests_per_connection,
+        max_connection_duration: upstream.max_connection_duration,
+        preconnect_ratio: preconnect_ratio.unwrap_or(1.0),
         tcp_keepalive,
         bind_address,
         metadata: self::metadata(metadata.as_ref(), &at.field("metadata")),
-        panic_threshold_percent: common_lb.panic_threshold_percent,
     })
 }
 
@@ -225,6 +267,24 @@ fn connection_options(
     tcp_keepalive
         .as_ref()
         .map(|message| self::tcp_keepalive(message, &at.field("tcp_keepalive")))
+}
+
+/// How many connections are opened ahead of demand.
+fn preconnect(message: &PreconnectPolicy, at: &At<'_>) -> f64 {
+    fields!(at, message, PreconnectPolicy {
+        honoured { per_upstream_preconnect_ratio }
+        partly { predictive_preconnect_ratio: "1, which is none" }
+        unsupported { preconnect_enabled_metadata }
+    });
+    if predictive_preconnect_ratio.is_some_and(|ratio| ratio != 1.0) {
+        at.field("predictive_preconnect_ratio").refuse("");
+    }
+    let ratio = per_upstream_preconnect_ratio.unwrap_or(1.0);
+    if !(1.0..=3.0).contains(&ratio) {
+        at.field("per_upstream_preconnect_ratio")
+            .problem("must be from 1 to 3");
+    }
+    ratio
 }
 
 fn bind(message: &BindConfig, at: &At<'_>) -> Option<std::net::SocketAddr> {

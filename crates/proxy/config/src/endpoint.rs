@@ -1,9 +1,13 @@
 //! The endpoints of clusters.
 
-use meltemi_ir::{Address, Endpoint, HealthStatus, LoadAssignment, Locality, LocalityEndpoints};
+use meltemi_ir::{
+    Address, Endpoint, EndpointHealthCheck, HealthStatus, LoadAssignment, Locality,
+    LocalityEndpoints,
+};
 use meltemi_xds::pb::envoy::config::core::v3 as core_v3;
 use meltemi_xds::pb::envoy::config::endpoint::v3 as endpoint_v3;
 use meltemi_xds::pb::envoy::config::endpoint::v3::cluster_load_assignment::Policy;
+use meltemi_xds::pb::envoy::config::endpoint::v3::endpoint::HealthCheckConfig;
 use meltemi_xds::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use meltemi_xds::pb::envoy::config::endpoint::v3::locality_lb_endpoints::LbConfig;
 use meltemi_xds::pb::envoy::config::endpoint::v3::{
@@ -14,7 +18,7 @@ use crate::address::address;
 use crate::fields::fields;
 use crate::metadata::metadata;
 use crate::path::At;
-use crate::scalar::{enumeration, non_empty};
+use crate::scalar::{enumeration, non_empty, port};
 
 /// Whether an endpoint's address may be a name that is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,28 +37,42 @@ pub(crate) fn load_assignment(
 ) -> Option<LoadAssignment> {
     fields!(at, message, ClusterLoadAssignment {
         honoured { cluster_name, endpoints }
-        partly { policy: "without drop_overloads, and with an overprovisioning factor of 140" }
+        partly { policy: "without drop_overloads and endpoint_stale_after" }
         refused { named_endpoints: "write the endpoint in its place" }
     });
-    if let Some(message) = policy {
-        check_policy(message, &at.field("policy"));
-    }
+    let policy = policy
+        .as_ref()
+        .map(|message| policy_of(message, &at.field("policy")))
+        .unwrap_or_default();
     let localities = at.field("endpoints").each(endpoints, |message, at| {
         locality_endpoints(message, names, at)
     });
     Some(LoadAssignment {
         cluster_name: non_empty(cluster_name, &at.field("cluster_name")).to_owned(),
         localities,
+        overprovisioning_factor: policy.overprovisioning_factor,
+        weighted_priority_health: policy.weighted_priority_health,
     })
 }
 
-fn check_policy(message: &Policy, at: &At<'_>) {
+#[derive(Clone, Copy, Debug, Default)]
+struct AssignmentPolicy {
+    overprovisioning_factor: Option<u32>,
+    weighted_priority_health: bool,
+}
+
+fn policy_of(message: &Policy, at: &At<'_>) -> AssignmentPolicy {
     fields!(at, message, Policy {
-        partly { overprovisioning_factor: "140" }
-        unsupported { drop_overloads, endpoint_stale_after, weighted_priority_health }
+        honoured { overprovisioning_factor, weighted_priority_health }
+        unsupported { drop_overloads, endpoint_stale_after }
     });
-    if !matches!(overprovisioning_factor, None | Some(140)) {
-        at.field("overprovisioning_factor").refuse("only 140 is");
+    if *overprovisioning_factor == Some(0) {
+        at.field("overprovisioning_factor")
+            .problem("must be at least 1");
+    }
+    AssignmentPolicy {
+        overprovisioning_factor: *overprovisioning_factor,
+        weighted_priority_health: *weighted_priority_health,
     }
 }
 
@@ -134,7 +152,7 @@ fn endpoint(message: &LbEndpoint, names: Names, at: &At<'_>) -> Option<Endpoint>
         }
         core_v3::HealthStatus::Draining => HealthStatus::Draining,
     };
-    let (address, hostname) = match host_identifier {
+    let (address, hostname, health_check) = match host_identifier {
         Some(HostIdentifier::Endpoint(message)) => host(message, names, &at.field("endpoint"))?,
         Some(HostIdentifier::EndpointName(_)) => {
             at.field("endpoint_name")
@@ -152,15 +170,45 @@ fn endpoint(message: &LbEndpoint, names: Names, at: &At<'_>) -> Option<Endpoint>
         weight: load_balancing_weight.unwrap_or(1),
         health,
         metadata: self::metadata(metadata.as_ref(), &at.field("metadata")),
+        health_check,
     })
 }
 
-fn host(message: &endpoint_v3::Endpoint, names: Names, at: &At<'_>) -> Option<(Address, String)> {
+fn health_check(message: &HealthCheckConfig, at: &At<'_>) -> Option<EndpointHealthCheck> {
+    fields!(at, message, HealthCheckConfig {
+        honoured { port_value, hostname, address, disable_active_health_check }
+    });
+    let at_address = &at.field("address");
+    let elsewhere = match address {
+        Some(_) => Some(self::address(address.as_ref(), at_address)?),
+        None => None,
+    };
+    if matches!(elsewhere, Some(Address::Name { .. })) {
+        at_address.refuse("a name that is to be resolved");
+    }
+    let at_port = &at.field("port_value");
+    if *port_value != 0 && elsewhere.is_some() {
+        at_port.problem("must not be set where address is");
+    }
+    Some(EndpointHealthCheck {
+        port: match *port_value {
+            0 => None,
+            value => port(value, at_port),
+        },
+        hostname: hostname.clone(),
+        address: elsewhere,
+        disabled: *disable_active_health_check,
+    })
+}
+
+/// Where an endpoint is, what it is called, and where its health is asked for.
+type Reached = (Address, String, Option<Box<EndpointHealthCheck>>);
+
+fn host(message: &endpoint_v3::Endpoint, names: Names, at: &At<'_>) -> Option<Reached> {
     fields!(at, message, endpoint_v3::Endpoint {
-        honoured { address, hostname }
+        honoured { address, hostname, health_check_config }
         refused { additional_addresses: "one endpoint has one address" }
         ignored {
-            health_check_config: "it is for health checks, which are refused",
             observability_name: "endpoints are called by their addresses",
         }
     });
@@ -175,5 +223,10 @@ fn host(message: &endpoint_v3::Endpoint, names: Names, at: &At<'_>) -> Option<(A
             ));
         return None;
     }
-    Some((address, hostname.clone()))
+    let health_check = health_check_config
+        .as_ref()
+        .and_then(|message| health_check(message, &at.field("health_check_config")))
+        .filter(|config| *config != EndpointHealthCheck::default())
+        .map(Box::new);
+    Some((address, hostname.clone(), health_check))
 }

@@ -148,7 +148,8 @@ pub(crate) fn response_changes(
     Changes { of, add, remove }.convert(at)
 }
 
-fn append(message: &HeaderValueOption, side: Side, at: &At<'_>) -> Option<HeaderAppend> {
+/// One header to add.
+pub(crate) fn append(message: &HeaderValueOption, side: Side, at: &At<'_>) -> Option<HeaderAppend> {
     fields!(at, message, HeaderValueOption {
         honoured { header, append, append_action, keep_empty_value }
     });

@@ -52,9 +52,8 @@ pub(crate) fn common(message: Option<&HttpProtocolOptions>, at: &At<'_>) -> Comm
     let default = HttpProtocolOptions::default();
     let message = message.unwrap_or(&default);
     fields!(at, message, HttpProtocolOptions {
-        honoured { idle_timeout, max_requests_per_connection }
+        honoured { idle_timeout, max_requests_per_connection, max_connection_duration }
         partly {
-            max_connection_duration: "downstream",
             max_headers_count: "downstream",
             max_stream_duration: "downstream",
             headers_with_underscores_action: "downstream",
@@ -99,10 +98,6 @@ pub(crate) fn common(message: Option<&HttpProtocolOptions>, at: &At<'_>) -> Comm
 pub(crate) fn refuse_downstream_only(message: Option<&HttpProtocolOptions>, at: &At<'_>) {
     let Some(message) = message else { return };
     for (field, set) in [
-        (
-            "max_connection_duration",
-            message.max_connection_duration.is_some(),
-        ),
         ("max_headers_count", message.max_headers_count.is_some()),
         ("max_stream_duration", message.max_stream_duration.is_some()),
         (

@@ -213,11 +213,14 @@ pub(crate) fn header_match(message: &HeaderMatcher, at: &At<'_>) -> Option<Heade
 }
 
 fn int64_range(message: &Int64Range, at: &At<'_>) -> HeaderMatchKind {
+    let (start, end) = bounds(message, at);
+    HeaderMatchKind::Range { start, end }
+}
+
+/// The first number of a range, and the first after it.
+pub(crate) fn bounds(message: &Int64Range, at: &At<'_>) -> (i64, i64) {
     fields!(at, message, Int64Range { honoured { start, end } });
-    HeaderMatchKind::Range {
-        start: *start,
-        end: *end,
-    }
+    (*start, *end)
 }
 
 fn matched_header(name: &str, at: &At<'_>) -> Option<MatchedHeader> {

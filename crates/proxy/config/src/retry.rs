@@ -2,30 +2,77 @@
 
 use std::time::Duration;
 
-use meltemi_ir::{RetryOn, RetryPolicy};
+use http::HeaderName;
+use meltemi_ir::{Metadata, RateLimitedBackOff, ResetFormat, RetryOn, RetryPolicy};
 use meltemi_xds::pb::envoy::config::route::v3 as route_v3;
 use meltemi_xds::pb::envoy::config::route::v3::retry_policy::retry_host_predicate::ConfigType;
-use meltemi_xds::pb::envoy::config::route::v3::retry_policy::{RetryBackOff, RetryHostPredicate};
+use meltemi_xds::pb::envoy::config::route::v3::retry_policy::retry_priority::ConfigType as PriorityConfig;
+use meltemi_xds::pb::envoy::config::route::v3::retry_policy::{
+    RateLimitedRetryBackOff, ResetHeader, ResetHeaderFormat, RetryBackOff, RetryHostPredicate,
+    RetryPriority,
+};
+use meltemi_xds::pb::envoy::extensions::retry::host::omit_canary_hosts::v3::OmitCanaryHostsPredicate;
+use meltemi_xds::pb::envoy::extensions::retry::host::omit_host_metadata::v3::OmitHostMetadataConfig;
 use meltemi_xds::pb::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
+use meltemi_xds::pb::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
 use prost_types::Any;
 
-use crate::extension::{Extension, Known, empty_message};
+use crate::extension::{Extension, Known, empty_message, unpack};
 use crate::fields::fields;
+use crate::header::header_name;
 use crate::matcher::header_match;
+use crate::metadata::metadata;
 use crate::path::At;
-use crate::scalar::{duration, positive, status};
+use crate::scalar::{duration, enumeration, positive, status};
 
 /// The host predicates that the proxy has.
-pub(crate) static HOST_PREDICATES: &[Known<HostPredicate>] = &[Known {
-    name: "envoy.retry_host_predicates.previous_hosts",
-    type_name: "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
-    convert: previous_hosts,
+pub(crate) static HOST_PREDICATES: &[Known<HostPredicate>] = &[
+    Known {
+        name: "envoy.retry_host_predicates.previous_hosts",
+        type_name: "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+        convert: |config, at| {
+            previous_hosts(config, at)?;
+            Some(Predicate::PreviousHosts)
+        },
+    },
+    Known {
+        name: "envoy.retry_host_predicates.omit_canary_hosts",
+        type_name: "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate",
+        convert: |config, at| {
+            omit_canary_hosts(config, at)?;
+            Some(Predicate::OmitCanaryHosts)
+        },
+    },
+    Known {
+        name: "envoy.retry_host_predicates.omit_host_metadata",
+        type_name: "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig",
+        convert: |config, at| omit_host_metadata(&unpack(config, at)?, at),
+    },
+];
+
+/// Converts the configuration of a host predicate.
+pub(crate) type HostPredicate = fn(Option<&Any>, &At<'_>) -> Option<Predicate>;
+
+/// Which hosts a further try avoids.
+#[derive(Clone, Debug)]
+pub(crate) enum Predicate {
+    PreviousHosts,
+    OmitCanaryHosts,
+    OmitHostMetadata(Metadata),
+}
+
+/// The retry priorities that the proxy has.
+pub(crate) static RETRY_PRIORITIES: &[Known<RetryPriorityKind>] = &[Known {
+    name: "envoy.retry_priorities.previous_priorities",
+    type_name: "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+    convert: |config, at| previous_priorities(&unpack(config, at)?, at),
 }];
 
-/// Checks the configuration of a host predicate.
-pub(crate) type HostPredicate = fn(Option<&Any>, &At<'_>) -> Option<()>;
+/// Converts the configuration of a retry priority: after how many tries it looks anew.
+pub(crate) type RetryPriorityKind = fn(Option<&Any>, &At<'_>) -> Option<u32>;
 
 empty_message!(previous_hosts, PreviousHostsPredicate);
+empty_message!(omit_canary_hosts, OmitCanaryHostsPredicate);
 
 const BASE_INTERVAL: Duration = Duration::from_millis(25);
 
@@ -35,25 +82,33 @@ pub(crate) fn retry_policy(message: &route_v3::RetryPolicy, at: &At<'_>) -> Retr
         honoured {
             num_retries, per_try_timeout, per_try_idle_timeout, host_selection_retry_max_attempts,
             retriable_status_codes, retry_back_off, retriable_headers, retriable_request_headers,
+            rate_limited_retry_back_off,
         }
         partly {
             retry_on: "unknown words are passed over, as Envoy does",
-            retry_host_predicate: "previous_hosts",
+            retry_host_predicate: "previous_hosts, omit_canary_hosts and omit_host_metadata",
+            retry_priority: "previous_priorities",
         }
-        unsupported {
-            retry_priority, retry_options_predicates, rate_limited_retry_back_off,
-            refresh_cluster_on_retry,
-        }
+        unsupported { retry_options_predicates, refresh_cluster_on_retry }
     });
     let (on, _unknown) = RetryOn::parse(retry_on);
     let (base_interval, max_interval) = match retry_back_off {
         Some(message) => back_off(message, &at.field("retry_back_off")),
         None => (BASE_INTERVAL, BASE_INTERVAL * 10),
     };
-    let avoid_previous_hosts = !at
+    let mut avoid_previous_hosts = false;
+    let mut omit_canary = false;
+    let mut omit_metadata = Vec::new();
+    for predicate in at
         .field("retry_host_predicate")
         .each(retry_host_predicate, host_predicate)
-        .is_empty();
+    {
+        match predicate {
+            Predicate::PreviousHosts => avoid_previous_hosts = true,
+            Predicate::OmitCanaryHosts => omit_canary = true,
+            Predicate::OmitHostMetadata(metadata) => omit_metadata.push(metadata),
+        }
+    }
     let at_attempts = &at.field("host_selection_retry_max_attempts");
     let attempts = match u32::try_from(*host_selection_retry_max_attempts) {
         Ok(attempts) => attempts.max(1),
@@ -81,7 +136,15 @@ pub(crate) fn retry_policy(message: &route_v3::RetryPolicy, at: &At<'_>) -> Retr
             .each(retriable_request_headers, header_match),
         base_interval,
         max_interval,
+        rate_limited: rate_limited_retry_back_off
+            .as_ref()
+            .map(|message| rate_limited(message, &at.field("rate_limited_retry_back_off"))),
         avoid_previous_hosts,
+        omit_canary_hosts: omit_canary,
+        omit_host_metadata: omit_metadata,
+        previous_priorities: retry_priority
+            .as_ref()
+            .and_then(|message| priority(message, &at.field("retry_priority"))),
         host_selection_max_attempts: attempts,
     }
 }
@@ -104,7 +167,58 @@ fn back_off(message: &RetryBackOff, at: &At<'_>) -> (Duration, Duration) {
     (base, max)
 }
 
-fn host_predicate(message: &RetryHostPredicate, at: &At<'_>) -> Option<()> {
+fn rate_limited(message: &RateLimitedRetryBackOff, at: &At<'_>) -> RateLimitedBackOff {
+    fields!(at, message, RateLimitedRetryBackOff { honoured { reset_headers, max_interval } });
+    if reset_headers.is_empty() {
+        at.field("reset_headers").problem("must not be empty");
+    }
+    RateLimitedBackOff {
+        reset_headers: at.field("reset_headers").each(reset_headers, reset_header),
+        max_interval: positive(max_interval.as_ref(), &at.field("max_interval"))
+            .unwrap_or(Duration::from_secs(300)),
+    }
+}
+
+fn reset_header(message: &ResetHeader, at: &At<'_>) -> Option<(HeaderName, ResetFormat)> {
+    fields!(at, message, ResetHeader { honoured { name, format } });
+    let name = header_name(name, &at.field("name"));
+    let format = match enumeration(*format, &at.field("format"))? {
+        ResetHeaderFormat::Seconds => ResetFormat::Seconds,
+        ResetHeaderFormat::UnixTimestamp => ResetFormat::UnixTimestamp,
+    };
+    Some((name?, format))
+}
+
+fn priority(message: &RetryPriority, at: &At<'_>) -> Option<u32> {
+    fields!(at, message, RetryPriority {
+        honoured { name }
+        oneof { config_type { typed_config: Honoured "" } }
+    });
+    let config = config_type
+        .as_ref()
+        .map(|PriorityConfig::TypedConfig(config)| config);
+    let known = Extension { name, config }.find(RETRY_PRIORITIES, at)?;
+    (known.convert)(config, &at.field("typed_config"))
+}
+
+fn previous_priorities(message: &PreviousPrioritiesConfig, at: &At<'_>) -> Option<u32> {
+    fields!(at, message, PreviousPrioritiesConfig { honoured { update_frequency } });
+    match u32::try_from(*update_frequency) {
+        Ok(frequency) if frequency > 0 => Some(frequency),
+        _ => {
+            at.field("update_frequency").problem("must be at least 1");
+            None
+        }
+    }
+}
+
+fn omit_host_metadata(message: &OmitHostMetadataConfig, at: &At<'_>) -> Option<Predicate> {
+    fields!(at, message, OmitHostMetadataConfig { honoured { metadata_match } });
+    let unwanted = metadata(metadata_match.as_ref(), &at.field("metadata_match"));
+    Some(Predicate::OmitHostMetadata(unwanted))
+}
+
+fn host_predicate(message: &RetryHostPredicate, at: &At<'_>) -> Option<Predicate> {
     fields!(at, message, RetryHostPredicate {
         honoured { name }
         oneof { config_type { typed_config: Honoured "" } }

@@ -127,6 +127,11 @@ pub fn supported_extensions() -> Vec<SupportedExtension> {
     );
     add(
         &mut all,
+        "envoy.retry_priorities",
+        crate::retry::RETRY_PRIORITIES,
+    );
+    add(
+        &mut all,
         "envoy.transport_sockets.downstream",
         crate::tls::DOWNSTREAM,
     );

@@ -19,7 +19,7 @@ use http::{Response, StatusCode};
 use meltemi_ir as ir;
 use meltemi_telemetry::ResponseFlags;
 use meltemi_upstream::{
-    LbContext, ResetReason, ResponseBody, RetryGuard, WorkerCluster, WorkerHost,
+    LbContext, Outcome, ResetReason, ResponseBody, RetryGuard, WorkerCluster, WorkerHost,
 };
 use tokio::time::Instant;
 
@@ -58,6 +58,7 @@ pub(crate) struct Forwarding {
     body: RequestBody,
     retry: Option<Box<RetryState>>,
     tried: Vec<u64>,
+    tried_priorities: retry::TriedPriorities,
     guard: Option<RetryGuard>,
     attempts: u32,
     timeouts: timeout::Timeouts,
@@ -144,6 +145,7 @@ pub(crate) fn prepare(
         hash,
         retry: retry.map(Box::new),
         tried: Vec::new(),
+        tried_priorities: retry::TriedPriorities::default(),
         guard: None,
         attempts: 0,
         timeouts,
@@ -233,10 +235,11 @@ impl Forwarding {
         let failure = match result {
             Ok(Ok(response)) => {
                 host.record_response(!response.status().is_server_error());
+                host.report(Outcome::Answer(attempt::outlier_status(&response)));
                 let wanted = self.retry.as_ref().is_some_and(|retry| {
                     retry.wants_another(self.policy(), response.status(), response.headers())
                 });
-                return Ok((self.decide(wanted), Ok(response)));
+                return Ok((self.decide(wanted, Some(&response)), Ok(response)));
             }
             Ok(Err(failure)) => {
                 host.record_response(false);
@@ -245,21 +248,27 @@ impl Forwarding {
                 {
                     self.cluster.stats().upstream_rq_rx_reset.inc();
                 }
+                if failure.is_the_hosts() {
+                    host.report(Outcome::Failed);
+                }
                 failure
             }
             Err(Expired::PerTry) => {
                 self.cluster.stats().upstream_rq_per_try_timeout.inc();
                 host.record_timeout();
+                host.report(self.timeout_outcome());
                 Failure::PerTryTimeout
             }
             Err(Expired::PerTryIdle) => {
                 self.cluster.stats().upstream_rq_per_try_idle_timeout.inc();
                 host.record_timeout();
+                host.report(self.timeout_outcome());
                 Failure::PerTryIdleTimeout
             }
             Err(expired) => {
                 if expired == Expired::Route {
                     host.record_timeout();
+                    host.report(self.timeout_outcome());
                 }
                 return Err(self.expired(expired));
             }
@@ -268,21 +277,45 @@ impl Forwarding {
         Ok((self.after(&failure), Err(reply)))
     }
 
+    /// What outlier detection is told of a timeout.
+    fn timeout_outcome(&self) -> Outcome {
+        let status = if self.timeouts.alternative { 204 } else { 504 };
+        Outcome::Timeout(Some(status))
+    }
+
     /// A host for the next try.
     fn choose(&mut self) -> Option<Rc<WorkerHost>> {
-        let policy = self.policy();
-        let avoid = policy.is_some_and(|policy| policy.avoid_previous_hosts);
-        let host = self.cluster.choose(&LbContext {
+        let mut context = LbContext {
             original_destination: Some(self.stream.connection.info.local),
             headers: self.head.as_ref().map(|head| &head.headers),
-            avoid: if avoid { &self.tried } else { &[] },
-            max_attempts: policy.map_or(1, |policy| policy.host_selection_max_attempts),
             hash: self.hash,
-        })?;
+            ..LbContext::default()
+        };
+        // The first try goes anywhere but to a host that the policy never wants.
+        let policy = self.policy().filter(|_| self.retry.is_some());
+        if let Some(policy) = policy {
+            context.max_attempts = policy.host_selection_max_attempts;
+            context.avoid_canaries = policy.omit_canary_hosts;
+            context.avoid_metadata = &policy.omit_host_metadata;
+            if policy.avoid_previous_hosts {
+                context.avoid = &self.tried;
+            }
+            if policy.previous_priorities.is_some() {
+                context.tried_priorities = self.tried_priorities.avoided;
+            }
+        }
+        let host = self.cluster.choose(&context)?;
+        let (keeps_hosts, frequency) = policy.map_or((false, None), |policy| {
+            (policy.avoid_previous_hosts, policy.previous_priorities)
+        });
         self.attempts += 1;
         self.stream.facts.borrow_mut().attempts = self.attempts;
-        if avoid {
+        if keeps_hosts {
             self.tried.push(host.id());
+        }
+        if let Some(frequency) = frequency {
+            let priority = host.attributes().priority;
+            self.tried_priorities.add(priority, frequency);
         }
         Some(host)
     }
@@ -339,11 +372,11 @@ impl Forwarding {
             .retry
             .as_ref()
             .is_some_and(|retry| retry.wants_another_after(failure, self.started));
-        self.decide(wanted)
+        self.decide(wanted, None)
     }
 
-    /// Whether another try is made where one is wanted.
-    fn decide(&mut self, wanted: bool) -> Next {
+    /// Whether another try is made where one is wanted, after this response or none.
+    fn decide(&mut self, wanted: bool, response: Option<&Response<ResponseBody>>) -> Next {
         let retried = self.guard.take().is_some();
         let stats = self.cluster.stats();
         if !wanted {
@@ -373,9 +406,26 @@ impl Forwarding {
             self.stream.flag(ResponseFlags::UPSTREAM_OVERFLOW);
             return Next::Over;
         };
+        let worker = &self.stream.connection.worker;
+        let told = response.and_then(|response| {
+            let limited = retry.rate_limited.as_ref()?;
+            retry::told_to_wait(limited, response.headers(), &worker.clock, &worker.random)
+        });
         stats.upstream_rq_retry.inc();
-        stats.upstream_rq_retry_backoff_exponential.inc();
-        Next::Again(retry.back_off(&self.stream.connection.worker.random), guard)
+        if let Some(response) = response {
+            stats.retry.get().count(response.status().as_u16());
+        }
+        let pause = match told {
+            Some(pause) => {
+                stats.upstream_rq_retry_backoff_ratelimited.inc();
+                pause
+            }
+            None => {
+                stats.upstream_rq_retry_backoff_exponential.inc();
+                retry.back_off(&worker.random)
+            }
+        };
+        Next::Again(pause, guard)
     }
 
     fn over(

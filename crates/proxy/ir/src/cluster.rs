@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::{Http1Options, Http2Options, LoadAssignment, Metadata, UpstreamTls, Value};
+use crate::{
+    HealthCheck, Http1Options, Http2Options, LbPolicy, LbSettings, LoadAssignment, Metadata,
+    OutlierDetection, SubsetLb, UpstreamTls, Value,
+};
 
 /// A group of endpoints that serve the same thing.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,9 +20,18 @@ pub struct Cluster {
     pub discovery: Discovery,
     /// How one of them is chosen.
     pub lb: LbPolicy,
-    /// A locality is chosen first, by its weight (`locality_weighted_lb_config`); otherwise
-    /// the weights of localities say nothing.
-    pub locality_weighted: bool,
+    /// What every policy shares.
+    pub lb_settings: LbSettings,
+    /// Endpoints in groups by their metadata.
+    pub subsets: Option<SubsetLb>,
+    /// How failing hosts are taken out.
+    pub outlier_detection: Option<OutlierDetection>,
+    /// How hosts are asked whether they are well.
+    pub health_checks: Vec<HealthCheck>,
+    /// A host that discovery removed goes at once, and not only when it fails its checks.
+    pub ignore_health_on_host_removal: bool,
+    /// Connections to a host that becomes unhealthy are closed.
+    pub close_connections_on_health_failure: bool,
     /// The limit for making a connection, 5 s unless set.
     pub connect_timeout: Duration,
     /// TLS to every endpoint that no match below covers.
@@ -36,14 +48,47 @@ pub struct Cluster {
     pub idle_timeout: Option<Duration>,
     /// Close a connection when this many requests have used it; 0 is no limit.
     pub max_requests_per_connection: u32,
+    /// Close a connection this old, when it is free.
+    pub max_connection_duration: Option<Duration>,
+    /// Connections that are opened ahead of demand, as a multiple of it; 1 unless set.
+    pub preconnect_ratio: f64,
     /// TCP keepalive of upstream connections.
     pub tcp_keepalive: Option<TcpKeepalive>,
     /// The local address that connections are made from.
     pub bind_address: Option<SocketAddr>,
     /// Free-form, such as `istio.services`.
     pub metadata: Metadata,
-    /// Below this percentage of healthy hosts all are used; 50 unless set.
-    pub panic_threshold_percent: f64,
+}
+
+impl Cluster {
+    /// A cluster of this name and discovery, all else as it is unless set.
+    pub fn new(name: impl Into<String>, discovery: Discovery) -> Self {
+        Self {
+            name: name.into(),
+            alt_stat_name: None,
+            discovery,
+            lb: LbPolicy::ROUND_ROBIN,
+            lb_settings: LbSettings::default(),
+            subsets: None,
+            outlier_detection: None,
+            health_checks: Vec::new(),
+            ignore_health_on_host_removal: false,
+            close_connections_on_health_failure: false,
+            connect_timeout: Duration::from_secs(5),
+            tls: None,
+            transport_socket_matches: Vec::new(),
+            http: UpstreamHttp::default(),
+            circuit_breakers: CircuitBreakers::default(),
+            per_connection_buffer_limit: 1 << 20,
+            idle_timeout: Some(Duration::from_secs(3600)),
+            max_requests_per_connection: 0,
+            max_connection_duration: None,
+            preconnect_ratio: 1.0,
+            tcp_keepalive: None,
+            bind_address: None,
+            metadata: Metadata::default(),
+        }
+    }
 }
 
 /// How endpoints are found.
@@ -100,22 +145,6 @@ pub enum DnsFamily {
     All,
 }
 
-/// How an endpoint is chosen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LbPolicy {
-    /// Each in turn, by weight.
-    RoundRobin,
-    /// Uniformly at random, by weight.
-    Random,
-    /// The one with fewest active requests among some random picks.
-    LeastRequest {
-        /// How many are picked, 2 unless set.
-        choice_count: u32,
-    },
-    /// Decided by discovery (original destination).
-    ClusterProvided,
-}
-
 /// TLS (or none) for endpoints whose `envoy.transport_socket_match` metadata has these values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TransportSocketMatch {
@@ -163,16 +192,18 @@ pub enum Priority {
 }
 
 /// Limits by priority.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CircuitBreakers {
     /// For `DEFAULT`.
     pub default: Thresholds,
     /// For `HIGH`.
     pub high: Thresholds,
+    /// Connections to one host, for `DEFAULT` and for `HIGH` (`per_host_thresholds`).
+    pub per_host_connections: [Option<u32>; 2],
 }
 
 /// `CircuitBreakers.Thresholds`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Thresholds {
     /// Connections, 1024 unless set.
     pub max_connections: u32,
@@ -182,6 +213,19 @@ pub struct Thresholds {
     pub max_requests: u32,
     /// Retries at a time, 3 unless set.
     pub max_retries: u32,
+    /// Retries at a time as a share of the requests, in place of `max_retries`.
+    pub retry_budget: Option<RetryBudget>,
+    /// What is left of each limit is shown in statistics.
+    pub track_remaining: bool,
+}
+
+/// `RetryBudget`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryBudget {
+    /// So many of the active and pending requests may be retries, in percent; 20 unless set.
+    pub percent: f64,
+    /// So many may be, whatever the percentage says; 3 unless set.
+    pub min_retry_concurrency: u32,
 }
 
 impl Default for Thresholds {
@@ -191,6 +235,8 @@ impl Default for Thresholds {
             max_pending_requests: 1024,
             max_requests: 1024,
             max_retries: 3,
+            retry_budget: None,
+            track_remaining: false,
         }
     }
 }

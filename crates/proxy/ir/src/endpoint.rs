@@ -20,6 +20,11 @@ pub struct LoadAssignment {
     pub cluster_name: String,
     /// The endpoints by locality and priority.
     pub localities: Vec<LocalityEndpoints>,
+    /// A priority or locality counts as whole with this much less than all its endpoints
+    /// healthy, in percent; 140 unless set.
+    pub overprovisioning_factor: Option<u32>,
+    /// Health counts by weight rather than by number (`weighted_priority_health`).
+    pub weighted_priority_health: bool,
 }
 
 /// Endpoints that share a locality and a priority.
@@ -48,6 +53,35 @@ pub struct Endpoint {
     pub health: HealthStatus,
     /// Such as `envoy.transport_socket_match` and `istio`.
     pub metadata: Metadata,
+    /// Where its health is asked for, if not at its address.
+    pub health_check: Option<Box<EndpointHealthCheck>>,
+}
+
+/// `Endpoint.HealthCheckConfig`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointHealthCheck {
+    /// Replaces the port.
+    pub port: Option<u16>,
+    /// The host of the check's request.
+    pub hostname: String,
+    /// Replaces the address.
+    pub address: Option<Address>,
+    /// Nothing is asked; the endpoint counts as healthy.
+    pub disabled: bool,
+}
+
+impl Endpoint {
+    /// A healthy endpoint at this address, all else as it is unless set.
+    pub fn new(address: Address) -> Self {
+        Self {
+            address,
+            hostname: String::new(),
+            weight: 1,
+            health: HealthStatus::Healthy,
+            metadata: Metadata::default(),
+            health_check: None,
+        }
+    }
 }
 
 /// What the control plane says of an endpoint's health.

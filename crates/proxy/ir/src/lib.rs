@@ -13,9 +13,12 @@ mod endpoint;
 mod filter;
 mod hcm;
 mod header;
+mod health_check;
+mod lb;
 mod listener;
 mod matcher;
 mod metadata;
+mod outlier;
 mod retry;
 mod route;
 mod secret;
@@ -25,10 +28,12 @@ pub use access_log::{AccessLog, AccessLogFilter, Comparison, LogFormat, LogSink,
 pub use address::Address;
 pub use bootstrap::{Admin, Ads, Bootstrap, Node, StatsConfig};
 pub use cluster::{
-    CircuitBreakers, Cluster, Discovery, DnsFamily, LbPolicy, Priority, TcpKeepalive, Thresholds,
-    TransportSocketMatch, UpstreamHttp, UpstreamProtocol,
+    CircuitBreakers, Cluster, Discovery, DnsFamily, Priority, RetryBudget, TcpKeepalive,
+    Thresholds, TransportSocketMatch, UpstreamHttp, UpstreamProtocol,
 };
-pub use endpoint::{Endpoint, HealthStatus, LoadAssignment, Locality, LocalityEndpoints};
+pub use endpoint::{
+    Endpoint, EndpointHealthCheck, HealthStatus, LoadAssignment, Locality, LocalityEndpoints,
+};
 pub use filter::{
     Coding, Compressor, CompressorDirection, CompressorOverrides, Decompressor,
     DecompressorDirection, Fault, FaultAbort, FaultAmount, FaultDelay, FaultRateLimit,
@@ -47,6 +52,11 @@ pub use hcm::{
 pub use header::{
     AppendAction, HeaderAppend, HeaderEdit, HeaderMutation, HeaderTarget, LocalReplyBody,
 };
+pub use health_check::{HealthCheck, HealthCheckKind, HttpHealthCheck};
+pub use lb::{
+    ConsistentHashing, HashFunction, LbPolicy, LbSettings, LeastRequest, Maglev, RingHash,
+    SlowStart, SubsetFallback, SubsetKeys, SubsetLb, SubsetSelector,
+};
 pub use listener::{
     ConnectionFilter, ConnectionLimit, ConnectionRateLimit, FilterChain, FilterChainMatch,
     Listener, ListenerFilter, NetworkGate, PortMatch, Prefix, ProxyEntryRule, ProxyProtocol,
@@ -57,7 +67,8 @@ pub use matcher::{
     QueryMatchKind, RegexMatch, StringMatch, ValueMatch,
 };
 pub use metadata::{Metadata, Value};
-pub use retry::{RetryOn, RetryPolicy};
+pub use outlier::{Consecutive, FailurePercentage, OutlierDetection, SuccessRate};
+pub use retry::{RateLimitedBackOff, ResetFormat, RetryOn, RetryPolicy};
 pub use route::{
     ClusterName, Cors, DirectResponse, HashPolicy, HashSource, HostRewrite, InternalRedirect,
     Mirror, PathRewrite, Redirect, RedirectPath, RedirectPredicate, RequireTls, Route, RouteAction,

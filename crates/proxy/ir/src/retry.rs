@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
+
+use crate::{HeaderMatch, Metadata};
 
 /// Which failures are retried, as a set (`retry_on` and `x-envoy-retry-on`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,6 +83,16 @@ impl RetryOn {
         })
     }
 
+    /// Only the failures of gRPC calls, or only the others.
+    pub fn of_grpc(self, is_grpc: bool) -> Self {
+        let grpc = Self::GRPC_CANCELLED.0
+            | Self::GRPC_DEADLINE_EXCEEDED.0
+            | Self::GRPC_INTERNAL.0
+            | Self::GRPC_RESOURCE_EXHAUSTED.0
+            | Self::GRPC_UNAVAILABLE.0;
+        Self(self.0 & if is_grpc { grpc } else { !grpc })
+    }
+
     /// Whether any flag of `other` is in this set.
     pub fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -111,15 +123,65 @@ pub struct RetryPolicy {
     /// Status codes for `retriable-status-codes`.
     pub status_codes: Vec<StatusCode>,
     /// Response headers for `retriable-headers`.
-    pub headers: Vec<crate::HeaderMatch>,
+    pub headers: Vec<HeaderMatch>,
     /// Retry only requests with one of these headers; empty means all.
-    pub request_headers: Vec<crate::HeaderMatch>,
+    pub request_headers: Vec<HeaderMatch>,
     /// The first back-off's upper bound, 25 ms unless set.
     pub base_interval: Duration,
     /// The back-off's limit, ten times the base unless set.
     pub max_interval: Duration,
+    /// How long a limit on the rate says to wait, in place of the back-off.
+    pub rate_limited: Option<RateLimitedBackOff>,
     /// Prefer a host not tried yet (`previous_hosts` predicate).
     pub avoid_previous_hosts: bool,
+    /// Prefer a host that is no canary (`omit_canary_hosts` predicate).
+    pub omit_canary_hosts: bool,
+    /// Prefer a host without any of these (`omit_host_metadata` predicate).
+    pub omit_host_metadata: Vec<Metadata>,
+    /// Prefer priorities not tried yet, looking anew after so many tries
+    /// (`previous_priorities`).
+    pub previous_priorities: Option<u32>,
     /// How often the balancer may choose again to avoid one, 1 unless set.
     pub host_selection_max_attempts: u32,
+}
+
+/// `RateLimitedRetryBackOff`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateLimitedBackOff {
+    /// The headers that say how long to wait; the first that is there counts.
+    pub reset_headers: Vec<(HeaderName, ResetFormat)>,
+    /// Waiting longer is not worth it, 300 s unless set.
+    pub max_interval: Duration,
+}
+
+/// What a reset header's number means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetFormat {
+    /// Seconds from now.
+    Seconds,
+    /// Seconds since the Unix epoch.
+    UnixTimestamp,
+}
+
+impl RetryPolicy {
+    /// A policy for these failures and so many retries, all else as it is unless set.
+    pub fn new(on: RetryOn, num_retries: u32) -> Self {
+        Self {
+            on,
+            num_retries,
+            per_try_timeout: None,
+            per_try_idle_timeout: None,
+            status_codes: Vec::new(),
+            headers: Vec::new(),
+            request_headers: Vec::new(),
+            base_interval: Duration::from_millis(25),
+            max_interval: Duration::from_millis(250),
+            rate_limited: None,
+            avoid_previous_hosts: false,
+            omit_canary_hosts: false,
+            omit_host_metadata: Vec::new(),
+            previous_priorities: None,
+            host_selection_max_attempts: 1,
+        }
+    }
 }

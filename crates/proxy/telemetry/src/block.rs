@@ -9,7 +9,10 @@ mod network;
 mod server;
 mod tcp;
 
-pub use cluster::{BreakerStats, CircuitBreakerStats, ClusterStats, SslStats, TrafficStats};
+pub use cluster::{
+    BreakerStats, CircuitBreakerStats, ClusterStats, HealthCheckStats, MaglevStats, OutlierStats,
+    RetryStats, RingHashStats, SslStats, TrafficStats,
+};
 pub use filter::{
     CompressorStats, DecompressorStats, FaultStats, GrpcCodes, GrpcMethodStats, LocalRateLimitStats,
 };

@@ -24,10 +24,10 @@ pub use access_log::{
 pub use block::{
     BreakerStats, CircuitBreakerStats, ClusterManagerStats, ClusterStats, CompressorStats,
     ConnectionLimitStats, ControlPlaneStats, DecompressorStats, DiscoveryStats, FaultStats,
-    GrpcCodes, GrpcMethodStats, HttpInspectorStats, HttpStats, ListenerHttpStats,
-    ListenerManagerStats, ListenerStats, LocalRateLimitStats, NetworkRateLimitStats,
-    ProxyProtocolStats, ProxyVersionStats, ServerStats, SslStats, StatBlock, TcpStats,
-    TlsInspectorStats, TrafficStats,
+    GrpcCodes, GrpcMethodStats, HealthCheckStats, HttpInspectorStats, HttpStats, ListenerHttpStats,
+    ListenerManagerStats, ListenerStats, LocalRateLimitStats, MaglevStats, NetworkRateLimitStats,
+    OutlierStats, ProxyProtocolStats, ProxyVersionStats, RetryStats, RingHashStats, ServerStats,
+    SslStats, StatBlock, TcpStats, TlsInspectorStats, TrafficStats,
 };
 pub use connection::{ConnectionInfo, TlsInfo};
 pub use grpc::GrpcStatus;
@@ -37,4 +37,6 @@ pub use record::{Protocol, RequestRecord, StreamRecord, UpstreamRecord};
 pub use registry::{HistogramBuckets, StatKind, StatsQuery, StatsRegistry};
 pub use response_flags::ResponseFlags;
 pub use sharded::Sharded;
-pub use stat::{Counter, Gauge, Histogram, HistogramSnapshot, Lazy, ResponseCodes, StatRef, Text};
+pub use stat::{
+    Counter, Gauge, Histogram, HistogramSnapshot, Lazy, LazyGauge, ResponseCodes, StatRef, Text,
+};

@@ -26,6 +26,10 @@ pub struct Gauge {
     used: AtomicBool,
 }
 
+/// A gauge that nobody sees before it is written for the first time.
+#[derive(Debug, Default)]
+pub struct LazyGauge(Gauge);
+
 /// A text, such as a version. Set on the main thread only.
 #[derive(Default)]
 pub struct Text(Mutex<String>);
@@ -172,6 +176,24 @@ impl<'a> From<&'a Counter> for StatRef<'a> {
 impl<'a> From<&'a Gauge> for StatRef<'a> {
     fn from(gauge: &'a Gauge) -> Self {
         Self::Gauge(gauge)
+    }
+}
+
+impl std::ops::Deref for LazyGauge {
+    type Target = Gauge;
+
+    fn deref(&self) -> &Gauge {
+        &self.0
+    }
+}
+
+impl<'a> From<&'a LazyGauge> for StatRef<'a> {
+    fn from(gauge: &'a LazyGauge) -> Self {
+        if gauge.used() {
+            Self::Gauge(gauge)
+        } else {
+            Self::Nothing
+        }
     }
 }
 

@@ -9,16 +9,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use meltemi_ir::{
-    Address, CircuitBreakers, Cluster as Config, Discovery, HealthStatus, Locality, Metadata,
-    Priority, TransportSocketMatch, Value,
+    Address, CircuitBreakers, Cluster as Config, Discovery, HealthStatus, LbPolicy, Locality,
+    Metadata, Priority, TransportSocketMatch, Value,
 };
 use meltemi_lifecycle::WorkerId;
 use meltemi_telemetry::{ClusterStats, Sharded};
 use meltemi_tls::{ClientContext, SecretStore};
 
 use crate::breaker::Breakers;
-use crate::host::{HostAttributes, NewHost, Transport, sum};
-use crate::{ClusterError, Host, HostEntry, HostHealth, HostSet};
+use crate::host::{HostAttributes, NewHost, SetSettings, Transport, sum};
+use crate::lb::subset::Subsets;
+use crate::outlier::Detector;
+use crate::{ClusterError, HealthFlags, Host, HostEntry, HostHealth, HostSet};
 
 const SOCKET_MATCH: &str = "envoy.transport_socket_match";
 
@@ -33,8 +35,11 @@ pub struct Cluster {
     hosts: ArcSwap<HostSet>,
     /// Hosts made on demand, for original destinations.
     by_destination: Mutex<HashMap<SocketAddr, Arc<Host>>>,
+    /// Held by whoever makes another set of hosts.
+    changing: Mutex<()>,
     generation: AtomicU64,
     breakers: Breakers,
+    detector: Option<Detector>,
     retired: AtomicBool,
 }
 
@@ -71,11 +76,17 @@ impl Cluster {
             transport: transport(&config.tls, &|| "transport_socket".to_owned())?,
             transport_matches,
             breakers: Breakers::new(&config.circuit_breakers),
+            detector: config.outlier_detection.map(|settings| {
+                // It is there from the beginning, as in Envoy.
+                stats.main().outlier_detection.get().ejections_active.add(0);
+                Detector::new(settings)
+            }),
             config: Arc::new(config),
             added_via_api,
             workers,
             stats,
             hosts: ArcSwap::default(),
+            changing: Mutex::default(),
             by_destination: Mutex::default(),
             generation: AtomicU64::new(1),
             retired: AtomicBool::new(false),
@@ -151,7 +162,9 @@ impl Cluster {
 
     /// It was removed or replaced; whoever works for it stops.
     pub(crate) fn retire(&self) {
-        self.retired.store(true, Ordering::Release);
+        if !self.retired.swap(true, Ordering::AcqRel) {
+            self.forget_ejections(&self.hosts.load(), &[]);
+        }
     }
 
     pub(crate) fn is_retired(&self) -> bool {
@@ -159,13 +172,14 @@ impl Cluster {
     }
 
     /// Makes these its hosts. An endpoint that was there before keeps its host.
-    pub(crate) fn set_hosts(&self, endpoints: Vec<NewHost>) {
+    pub(crate) fn set_hosts(&self, endpoints: Vec<NewHost>, settings: SetSettings) {
+        let _one_at_a_time = self.lock_hosts();
         let old = self.hosts.load_full();
         let mut known: HashMap<&Address, &Arc<Host>> = HashMap::new();
         for entry in old.iter() {
             known.insert(entry.host.address(), &entry.host);
         }
-        let mut changed = old.iter().count() == 0;
+        let mut changed = old.iter().count() == 0 || old.settings != settings;
         let mut taken: HashMap<Address, ()> = HashMap::with_capacity(endpoints.len());
         let mut entries = Vec::with_capacity(endpoints.len());
         for endpoint in endpoints {
@@ -175,28 +189,31 @@ impl Cluster {
             }
             let transport = self.transport_for(&endpoint.attributes.metadata);
             let kept = known
-                .get(&endpoint.address)
+                .remove(&endpoint.address)
                 .filter(|host| host.is(&endpoint, transport));
             let weight = endpoint.attributes.weight.max(1);
-            let health = endpoint.attributes.eds_health.into();
             let priority = endpoint.attributes.priority;
             let locality_weight = endpoint.locality_weight;
             let host = match kept {
                 Some(host) => {
+                    let was = host.health();
                     changed |= host.update(&endpoint);
+                    if was != HostHealth::Healthy && host.health() == HostHealth::Healthy {
+                        host.healthy_now();
+                    }
                     Arc::clone(host)
                 }
                 None => {
                     changed = true;
-                    Arc::new(Host::new(endpoint, transport.clone(), self.workers))
+                    Arc::new(self.new_host(endpoint, transport.clone()))
                 }
             };
             entries.push((
                 priority,
                 HostEntry {
+                    health: host.health(),
                     host,
                     weight,
-                    health,
                     locality_weight,
                 },
             ));
@@ -212,7 +229,42 @@ impl Cluster {
             return;
         }
         stats.membership_change.inc();
-        let hosts = HostSet::new(entries, self.config.panic_threshold_percent);
+        self.forget_ejections(&old, &entries);
+        self.publish(entries, settings);
+    }
+
+    /// A host's health changed: traffic is split anew.
+    pub(crate) fn health_changed(&self) {
+        let _one_at_a_time = self.lock_hosts();
+        let old = self.hosts.load_full();
+        let entries = old.entries().map(|(priority, entry)| {
+            let health = entry.host.health();
+            if entry.health != HostHealth::Healthy && health == HostHealth::Healthy {
+                entry.host.healthy_now();
+            }
+            let entry = HostEntry {
+                health,
+                ..entry.clone()
+            };
+            (priority, entry)
+        });
+        self.publish(entries.collect(), old.settings);
+    }
+
+    fn publish(&self, entries: Vec<(u32, HostEntry)>, settings: SetSettings) {
+        let stats = self.stats.main();
+        let subsets = self.config.subsets.as_ref();
+        let subsets = subsets
+            .map(|subsets| Box::new(Subsets::new(subsets, &entries, settings, &self.config)));
+        let mut hosts = HostSet::new(entries, settings, &self.config);
+        if let Some(subsets) = &subsets {
+            let count = subsets.count() as u64;
+            let before = u64::try_from(stats.lb_subsets_active.get()).unwrap_or_default();
+            stats.lb_subsets_created.add(count.saturating_sub(before));
+            stats.lb_subsets_removed.add(before.saturating_sub(count));
+            stats.lb_subsets_active.set(count);
+        }
+        hosts.subsets = subsets;
         let count = |health| {
             let fitting = hosts.iter().filter(|entry| entry.health == health);
             fitting.count() as u64
@@ -220,12 +272,69 @@ impl Cluster {
         stats.membership_total.set(hosts.iter().count() as u64);
         stats.membership_healthy.set(count(HostHealth::Healthy));
         stats.membership_degraded.set(count(HostHealth::Degraded));
+        let excluded = HealthFlags::EXCLUDED_VIA_IMMEDIATE_HC_FAIL
+            | if self.config.lb_settings.ignore_new_hosts_until_first_check {
+                HealthFlags::PENDING_ACTIVE_HC
+            } else {
+                HealthFlags::NONE
+            };
+        let is_excluded = |entry: &&HostEntry| entry.host.flags().intersects(excluded);
+        stats
+            .membership_excluded
+            .set(hosts.iter().filter(is_excluded).count() as u64);
         let heaviest = hosts.iter().map(|entry| entry.weight).max();
         stats
             .max_host_weight
             .set(u64::from(heaviest.unwrap_or_default()));
+        if let Some(table) = hosts.table_stats() {
+            match &self.config.lb {
+                LbPolicy::Maglev(_) => {
+                    let shown = stats.maglev_lb.get();
+                    shown.min_entries_per_host.set(table.min_per_host);
+                    shown.max_entries_per_host.set(table.max_per_host);
+                }
+                _ => {
+                    let shown = stats.ring_hash_lb.get();
+                    shown.size.set(table.size);
+                    shown.min_hashes_per_host.set(table.min_per_host);
+                    shown.max_hashes_per_host.set(table.max_per_host);
+                }
+            }
+        }
         self.hosts.store(Arc::new(hosts));
         self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    fn new_host(&self, endpoint: NewHost, transport: Transport) -> Host {
+        let monitor = self.detector.as_ref().map(Detector::monitor);
+        Host::new(endpoint, transport, self.workers, monitor)
+    }
+
+    /// Ejected hosts that go are ejected no longer.
+    fn forget_ejections(&self, old: &HostSet, entries: &[(u32, HostEntry)]) {
+        if self.detector.is_none() {
+            return;
+        }
+        let stays = |host: &Arc<Host>| {
+            let same = |(_, entry): &(u32, HostEntry)| Arc::ptr_eq(&entry.host, host);
+            entries.iter().any(same)
+        };
+        let gone = old.iter().filter(|entry| {
+            let flags = entry.host.flags();
+            flags.intersects(HealthFlags::FAILED_OUTLIER_CHECK) && !stays(&entry.host)
+        });
+        let stats = self.stats.main().outlier_detection.get();
+        stats.ejections_active.sub(gone.count() as u64);
+    }
+
+    /// Its outlier detection, if it has any.
+    pub(crate) fn detector(&self) -> Option<&Detector> {
+        self.detector.as_ref()
+    }
+
+    /// Requests in flight, over all workers.
+    pub(crate) fn active_requests(&self) -> u64 {
+        sum(&self.stats, |stats| &stats.upstream_rq_active)
     }
 
     /// The host for an original destination, made at its first use.
@@ -238,6 +347,7 @@ impl Cluster {
                 locality: Locality::default(),
                 locality_weight: None,
                 resolved: None,
+                health_check: None,
                 attributes: HostAttributes {
                     metadata: Arc::default(),
                     weight: 1,
@@ -245,7 +355,7 @@ impl Cluster {
                     priority: 0,
                 },
             };
-            Arc::new(Host::new(endpoint, self.transport.clone(), self.workers))
+            Arc::new(self.new_host(endpoint, self.transport.clone()))
         });
         Arc::clone(host)
     }
@@ -272,6 +382,10 @@ impl Cluster {
                     .all(|(key, value)| metadata.get(SOCKET_MATCH, key) == Some(value))
             })
             .map_or(&self.transport, |(_, transport)| transport)
+    }
+
+    fn lock_hosts(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_destinations(&self) -> std::sync::MutexGuard<'_, HashMap<SocketAddr, Arc<Host>>> {
@@ -313,8 +427,16 @@ pub struct HostSnapshot {
     pub hostname: String,
     /// Whether it gets traffic.
     pub health: HostHealth,
+    /// Everything that is said of its health.
+    pub flags: HealthFlags,
     /// What the control plane says of it.
     pub eds_health: HealthStatus,
+    /// Whether it is a canary.
+    pub canary: bool,
+    /// Its success rate in percent, or -1; see [`Host::success_rate`].
+    pub success_rate: f64,
+    /// The same for connections; see [`Host::local_origin_success_rate`].
+    pub local_origin_success_rate: f64,
     /// Its weight.
     pub weight: u32,
     /// Its locality.
@@ -357,7 +479,11 @@ impl HostSnapshot {
             address: host.address().clone(),
             resolved: host.socket_address(),
             hostname: host.hostname().to_owned(),
-            health: eds_health.into(),
+            health: host.health(),
+            flags: host.flags(),
+            canary: host.is_canary(),
+            success_rate: host.success_rate(),
+            local_origin_success_rate: host.local_origin_success_rate(),
             eds_health,
             weight,
             locality: host.locality().clone(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use meltemi_ir::{Address, Endpoint, LoadAssignment, LocalityEndpoints};
 
-use crate::host::{HostAttributes, NewHost};
+use crate::host::{HostAttributes, NewHost, SetSettings};
 
 /// What a name and port resolved to.
 pub(crate) type Resolved = HashMap<(String, u16), Vec<SocketAddr>>;
@@ -28,6 +28,8 @@ pub(crate) fn hosts(
     let LoadAssignment {
         cluster_name: _, // ignored: whose it is was looked at before
         localities,
+        overprovisioning_factor: _,  // ignored: the set's, see `settings`
+        weighted_priority_health: _, // ignored: the set's, see `settings`
     } = assignment;
     let mut hosts = Vec::new();
     for locality in localities {
@@ -44,6 +46,7 @@ pub(crate) fn hosts(
                 weight,
                 health,
                 metadata,
+                health_check,
             } = endpoint;
             let host = |address: Address, hostname: &str, resolved| NewHost {
                 address,
@@ -51,6 +54,7 @@ pub(crate) fn hosts(
                 locality: locality.clone(),
                 locality_weight: *locality_weight,
                 resolved,
+                health_check: health_check.clone(),
                 attributes: HostAttributes {
                     metadata: Arc::new(metadata.clone()),
                     weight: (*weight).max(1),
@@ -85,6 +89,14 @@ pub(crate) fn hosts(
         }
     }
     hosts
+}
+
+/// What an assignment says of all its hosts.
+pub(crate) fn settings(assignment: &LoadAssignment) -> SetSettings {
+    SetSettings {
+        overprovisioning_factor: assignment.overprovisioning_factor,
+        weighted_priority_health: assignment.weighted_priority_health,
+    }
 }
 
 /// The names that an assignment needs resolved, each once.

@@ -2,38 +2,25 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
-use meltemi_ir::{Address, HealthStatus, Locality, Metadata};
+use meltemi_ir::{Address, EndpointHealthCheck, HealthStatus, Locality, Metadata, SlowStart};
 use meltemi_lifecycle::WorkerId;
 use meltemi_telemetry::{Counter, Gauge, Sharded};
 use meltemi_tls::ClientContext;
+use tokio::time::Instant;
 
-use crate::lb::priority::{PriorityCounts, PriorityLoads};
+use crate::outlier::{Monitor, Outcome};
+
+mod flags;
+mod set;
+
+pub use flags::{HealthFlags, HostHealth};
+pub(crate) use set::SetSettings;
+pub use set::{HostEntry, HostSet, PriorityHosts};
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-
-/// Whether a host gets traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HostHealth {
-    /// It does.
-    Healthy,
-    /// Only where no healthy one is.
-    Degraded,
-    /// Only in panic.
-    Unhealthy,
-}
-
-impl From<HealthStatus> for HostHealth {
-    fn from(status: HealthStatus) -> Self {
-        match status {
-            HealthStatus::Healthy => Self::Healthy,
-            HealthStatus::Degraded => Self::Degraded,
-            HealthStatus::Unhealthy | HealthStatus::Draining => Self::Unhealthy,
-        }
-    }
-}
 
 /// An endpoint. The same value lives on while updates keep the endpoint, so that its pools
 /// and counters do.
@@ -46,8 +33,15 @@ pub struct Host {
     transport: Transport,
     attributes: ArcSwap<HostAttributes>,
     attributes_version: AtomicU64,
+    health_check: Option<Box<EndpointHealthCheck>>,
     /// Where a logical name points to at the moment.
     resolved: ArcSwapOption<SocketAddr>,
+    /// What outlier detection and health checks say.
+    flags: AtomicU32,
+    /// Since when it is healthy, for slow start.
+    healthy_since: ArcSwapOption<Instant>,
+    /// Counts failures, where the cluster detects outliers.
+    monitor: Option<Box<Monitor>>,
     stats: Sharded<HostStats>,
 }
 
@@ -90,34 +84,17 @@ pub struct HostStats {
     pub rq_timeout: Counter,
     /// Requests.
     pub rq_total: Counter,
+    /// What outlier detection counts of answers.
+    pub(crate) answers: RateStats,
+    /// What it counts of connections, where these are counted apart.
+    pub(crate) connections: RateStats,
 }
 
-/// The hosts of a cluster at one time, with how traffic is split among priorities.
+/// How many of some events went well.
 #[derive(Debug, Default)]
-pub struct HostSet {
-    /// By priority, 0 first; a gap in the priorities is an empty set.
-    pub priorities: Vec<PriorityHosts>,
-    pub(crate) loads: PriorityLoads,
-}
-
-/// The hosts of one priority.
-#[derive(Debug, Default)]
-pub struct PriorityHosts {
-    /// All of them.
-    pub hosts: Vec<HostEntry>,
-}
-
-/// A host with what balancing wants to know at the time of the set.
-#[derive(Clone, Debug)]
-pub struct HostEntry {
-    /// The host.
-    pub host: Arc<Host>,
-    /// Its weight, at least 1.
-    pub weight: u32,
-    /// Whether it gets traffic.
-    pub health: HostHealth,
-    /// Its locality's weight; none is no weight at all.
-    pub locality_weight: Option<u32>,
+pub(crate) struct RateStats {
+    pub(crate) total: Counter,
+    pub(crate) success: Counter,
 }
 
 /// An endpoint to become a host.
@@ -128,17 +105,24 @@ pub(crate) struct NewHost {
     pub(crate) locality: Locality,
     pub(crate) locality_weight: Option<u32>,
     pub(crate) resolved: Option<SocketAddr>,
+    pub(crate) health_check: Option<Box<EndpointHealthCheck>>,
     pub(crate) attributes: HostAttributes,
 }
 
 impl Host {
-    pub(crate) fn new(new: NewHost, transport: Transport, workers: usize) -> Self {
+    pub(crate) fn new(
+        new: NewHost,
+        transport: Transport,
+        workers: usize,
+        monitor: Option<Monitor>,
+    ) -> Self {
         let NewHost {
             address,
             hostname,
             locality,
             locality_weight: _, // ignored: the host set's, which may change
             resolved,
+            health_check,
             attributes,
         } = new;
         Self {
@@ -150,6 +134,10 @@ impl Host {
             attributes: ArcSwap::from_pointee(attributes),
             attributes_version: AtomicU64::new(1),
             resolved: ArcSwapOption::from_pointee(resolved),
+            health_check,
+            flags: AtomicU32::new(0),
+            healthy_since: ArcSwapOption::from_pointee(Instant::now()),
+            monitor: monitor.map(Box::new),
             stats: Sharded::new(workers),
         }
     }
@@ -202,7 +190,85 @@ impl Host {
 
     /// Whether it gets traffic.
     pub fn health(&self) -> HostHealth {
-        self.attributes().eds_health.into()
+        self.flags().health()
+    }
+
+    /// Everything that is said of its health.
+    pub fn flags(&self) -> HealthFlags {
+        let said = HealthFlags::from(self.attributes().eds_health);
+        HealthFlags(self.flags.load(Ordering::Acquire)) | said
+    }
+
+    /// Whether it is a canary (`envoy.lb` metadata).
+    pub fn is_canary(&self) -> bool {
+        let attributes = self.attributes();
+        attributes.metadata.get("envoy.lb", "canary") == Some(&meltemi_ir::Value::Bool(true))
+    }
+
+    /// Its success rate in the last interval of outlier detection, in percent; -1 where it
+    /// had too few requests.
+    pub fn success_rate(&self) -> f64 {
+        self.monitor
+            .as_ref()
+            .map_or(-1.0, |m| m.answers.success_rate())
+    }
+
+    /// The same of connections, where they are counted apart.
+    pub fn local_origin_success_rate(&self) -> f64 {
+        self.monitor
+            .as_ref()
+            .map_or(-1.0, |m| m.connections.success_rate())
+    }
+
+    /// Where its health is asked for, if not at its address.
+    #[allow(dead_code, reason = "health checks are on their way")]
+    pub(crate) fn health_check(&self) -> Option<&EndpointHealthCheck> {
+        self.health_check.as_deref()
+    }
+
+    pub(crate) fn monitor(&self) -> Option<&Monitor> {
+        self.monitor.as_deref()
+    }
+
+    /// Tells outlier detection what became of a request or connection.
+    #[inline]
+    pub(crate) fn report(self: &Arc<Self>, outcome: Outcome, worker: WorkerId) {
+        if let Some(monitor) = &self.monitor {
+            monitor.report(self, outcome, worker);
+        }
+    }
+
+    /// Adds and removes flags; true if that changed anything.
+    pub(crate) fn change_flags(&self, add: HealthFlags, remove: HealthFlags) -> bool {
+        let change = |flags: u32| Some((flags | add.0) & !remove.0);
+        let old = self
+            .flags
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, change);
+        old.is_ok_and(|old| change(old) != Some(old))
+    }
+
+    /// From now on it is healthy.
+    pub(crate) fn healthy_now(&self) {
+        self.healthy_since.store(Some(Arc::new(Instant::now())));
+    }
+
+    /// The share of its weight that a host has that became healthy not long ago.
+    pub(crate) fn ramp(&self, slow_start: &SlowStart, now: Instant) -> f64 {
+        let SlowStart {
+            window,
+            aggression,
+            min_weight_percent,
+        } = *slow_start;
+        let Some(since) = self.healthy_since.load().as_deref().copied() else {
+            return 1.0;
+        };
+        let age = now.saturating_duration_since(since);
+        if age >= window || self.health() != HostHealth::Healthy {
+            return 1.0;
+        }
+        let age = age.as_secs_f64().max(0.001);
+        let factor = (age / window.as_secs_f64()).powf(1.0 / aggression);
+        factor.max(min_weight_percent / 100.0)
     }
 
     /// Whether connections to it are TLS.
@@ -240,6 +306,7 @@ impl Host {
         self.address == new.address
             && self.hostname == new.hostname
             && self.locality == new.locality
+            && self.health_check == new.health_check
             && self.transport.is(transport)
     }
 
@@ -275,43 +342,6 @@ impl std::fmt::Debug for Transport {
             Self::Plaintext => "Plaintext",
             Self::Tls(_) => "Tls",
         })
-    }
-}
-
-impl HostSet {
-    pub(crate) fn new(entries: Vec<(u32, HostEntry)>, panic_threshold: f64) -> Self {
-        let mut priorities: Vec<PriorityHosts> = Vec::new();
-        for (priority, entry) in entries {
-            let index = priority as usize;
-            if priorities.len() <= index {
-                priorities.resize_with(index + 1, PriorityHosts::default);
-            }
-            priorities[index].hosts.push(entry);
-        }
-        let counts: Vec<_> = priorities.iter().map(PriorityHosts::counts).collect();
-        Self {
-            priorities,
-            loads: PriorityLoads::new(&counts, panic_threshold),
-        }
-    }
-
-    /// Every host.
-    pub fn iter(&self) -> impl Iterator<Item = &HostEntry> {
-        self.priorities.iter().flat_map(|hosts| &hosts.hosts)
-    }
-}
-
-impl PriorityHosts {
-    fn counts(&self) -> PriorityCounts {
-        let count = |health| {
-            let fitting = self.hosts.iter().filter(|entry| entry.health == health);
-            u32::try_from(fitting.count()).unwrap_or(u32::MAX)
-        };
-        PriorityCounts {
-            total: u32::try_from(self.hosts.len()).unwrap_or(u32::MAX),
-            healthy: count(HostHealth::Healthy),
-            degraded: count(HostHealth::Degraded),
-        }
     }
 }
 

@@ -23,6 +23,7 @@ mod failure;
 mod host;
 mod lb;
 mod manager;
+mod outlier;
 mod pool;
 mod stream;
 mod upgrade;
@@ -31,8 +32,12 @@ mod worker;
 pub use body::{BodyError, ResponseBody, UpstreamBody};
 pub use cluster::{Cluster, ClusterSnapshot, HostSnapshot};
 pub use failure::{Breaker, ConnectFailure, ResetReason, SendFailure};
-pub use host::{Host, HostAttributes, HostEntry, HostHealth, HostSet, HostStats, PriorityHosts};
+pub use host::{
+    HealthFlags, Host, HostAttributes, HostEntry, HostHealth, HostSet, HostStats, PriorityHosts,
+};
+pub use lb::hash::xx_hash;
 pub use manager::{ClusterError, ClusterManager, UpstreamContext};
+pub use outlier::Outcome;
 pub use pool::{HttpLease, HttpVersion};
 pub use stream::{ConnectionDetails, UpstreamStream};
 pub use upgrade::{UpgradedStream, upgrade};

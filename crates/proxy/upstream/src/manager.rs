@@ -17,8 +17,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::endpoints::{self, Names, Resolved};
-use crate::host::NewHost;
-use crate::{Cluster, dns};
+use crate::host::{NewHost, SetSettings};
+use crate::{Cluster, dns, outlier};
 
 /// A cluster waits no longer than this for its endpoints (`initial_fetch_timeout`).
 const WARMING_LIMIT: Duration = Duration::from_secs(15);
@@ -80,6 +80,7 @@ struct Warming {
 /// What [`ClusterManager::run`] is asked to do.
 enum Work {
     Resolve(std::sync::Weak<Cluster>),
+    Detect(std::sync::Weak<Cluster>),
     Warm(String, Instant),
 }
 
@@ -135,6 +136,9 @@ impl ClusterManager {
         if let Some(superseded) = state.warming.remove(&name) {
             superseded.cluster.retire();
         }
+        if cluster.detector().is_some() {
+            self.send(Work::Detect(Arc::downgrade(&cluster)));
+        }
         if self.prepare(&state, &cluster) {
             self.put_in_service(&cluster);
         } else {
@@ -186,7 +190,7 @@ impl ClusterManager {
         if state.assignments.remove(service_name).is_some() {
             let none = Arc::new(LoadAssignment {
                 cluster_name: service_name.to_owned(),
-                localities: Vec::new(),
+                ..LoadAssignment::default()
             });
             self.deliver(&mut state, service_name, &none);
         }
@@ -260,6 +264,9 @@ impl ClusterManager {
                             }
                         }));
                     }
+                    Some(Work::Detect(cluster)) => {
+                        tasks.spawn(outlier::watch(cluster, self.next_random()));
+                    }
                     Some(Work::Warm(name, until)) => {
                         let manager = Arc::downgrade(&self);
                         tasks.spawn(async move {
@@ -300,7 +307,7 @@ impl ClusterManager {
         match &cluster.config().discovery {
             Discovery::Static(assignment) => {
                 let hosts = endpoints::hosts(assignment, Names::EachAddress, &Resolved::new());
-                cluster.set_hosts(hosts);
+                cluster.set_hosts(hosts, endpoints::settings(assignment));
                 true
             }
             Discovery::Eds { service_name: _ } => {
@@ -345,7 +352,16 @@ impl ClusterManager {
             return;
         }
         if let Some(hosts) = hosts {
-            cluster.set_hosts(hosts);
+            let settings = match &cluster.config().discovery {
+                Discovery::StrictDns {
+                    load_assignment, ..
+                }
+                | Discovery::LogicalDns {
+                    load_assignment, ..
+                } => endpoints::settings(load_assignment),
+                _ => SetSettings::default(),
+            };
+            cluster.set_hosts(hosts, settings);
         }
         let is_warming = state
             .warming
@@ -414,5 +430,5 @@ fn set_endpoints(cluster: &Cluster, assignment: &LoadAssignment) {
     if hosts.is_empty() {
         stats.update_empty.inc();
     }
-    cluster.set_hosts(hosts);
+    cluster.set_hosts(hosts, endpoints::settings(assignment));
 }

@@ -25,6 +25,7 @@ use lease::{ActiveRequest, Connection};
 use http1::Http1Connection;
 use http2::Http2Connection;
 
+use crate::host::sum;
 use crate::stream::CountedConnection;
 use crate::{Breaker, ConnectFailure, WorkerCluster, WorkerHost, connect};
 
@@ -164,6 +165,15 @@ impl HostPools {
             pool.draining.set(true);
             pool.idle.take();
             pool.shared.take();
+        }
+    }
+
+    /// Closes idle connections; those in use serve on.
+    pub(crate) fn drain_idle(&self) {
+        for pool in self.slots.iter().filter_map(OnceCell::get) {
+            pool.idle.take();
+            let mut shared = pool.shared.borrow_mut();
+            shared.retain(|connection| !connection.is_idle());
         }
     }
 
@@ -352,8 +362,11 @@ impl HttpPool {
             if waiting <= connecting * each {
                 return;
             }
-            let connections = &cluster.breakers().of(self.key.priority).connections;
-            if !connections.has_room() {
+            let breakers = cluster.breakers().of(self.key.priority);
+            let per_host = u64::from(breakers.per_host_connections);
+            let host_has_room = per_host == u64::from(u32::MAX)
+                || sum(host.stats_of_all(), |stats| &stats.cx_active) < per_host;
+            if !(breakers.connections.has_room() && host_has_room) {
                 cluster.stats().upstream_cx_overflow.inc();
                 // Other hosts and workers may have used up the limit; a pool with nothing
                 // to wait for opens one all the same.

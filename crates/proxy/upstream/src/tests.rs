@@ -6,4 +6,6 @@ mod clusters;
 mod fixture;
 mod http1;
 mod http2;
+mod outlier;
+mod subsets;
 mod transport;

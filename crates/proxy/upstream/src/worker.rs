@@ -15,12 +15,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use meltemi_ir::{Discovery, Priority};
+use meltemi_ir::{Discovery, Metadata, Priority, SubsetKeys};
 use meltemi_lifecycle::{Clock, Random, WorkerId};
 use meltemi_telemetry::ClusterStats;
 use tokio::time::Instant;
 
 use self::balancing::Balancing;
+use crate::outlier::Outcome;
 use crate::pool::{HostPools, PoolKey};
 use crate::stream::CountedConnection;
 use crate::{
@@ -135,12 +136,41 @@ pub struct LbContext<'a> {
     pub original_destination: Option<SocketAddr>,
     /// The request's headers, for an original destination in a header.
     pub headers: Option<&'a HeaderMap>,
+    /// The request's hash, for policies that go by one; at random where there is none.
+    pub hash: Option<u64>,
+    /// The route's criteria for subsets (`envoy.lb` of `metadata_match`).
+    pub metadata_match: Option<&'a SubsetKeys>,
     /// Ids of hosts tried before, which to avoid.
     pub avoid: &'a [u64],
+    /// Avoid canaries.
+    pub avoid_canaries: bool,
+    /// Avoid hosts with any of these metadata.
+    pub avoid_metadata: &'a [Metadata],
     /// How often to choose again to avoid one (`host_selection_retry_max_attempts`).
     pub max_attempts: u32,
-    /// The request's hash, for balancing by it.
-    pub hash: Option<u64>,
+    /// Priorities tried before, as bits; avoided while there are others.
+    pub tried_priorities: u128,
+}
+
+impl LbContext<'_> {
+    fn rejects_some(&self) -> bool {
+        !self.avoid.is_empty() || self.avoid_canaries || !self.avoid_metadata.is_empty()
+    }
+
+    fn rejects(&self, host: &Host) -> bool {
+        self.avoid.contains(&host.id())
+            || (self.avoid_canaries && host.is_canary())
+            || (!self.avoid_metadata.is_empty() && {
+                let own = host.metadata();
+                self.avoid_metadata.iter().any(|unwanted| {
+                    unwanted.0.iter().all(|(filter, values)| {
+                        values
+                            .iter()
+                            .all(|(key, value)| own.get(filter, key) == Some(value))
+                    })
+                })
+            })
+    }
 }
 
 /// A cluster with this worker's balancing state. Dereferences to the shared [`Cluster`].
@@ -181,27 +211,20 @@ impl WorkerCluster {
 
     /// Chooses a host; none where no host may get traffic (flag `UH`).
     pub fn choose(&self, context: &LbContext<'_>) -> Option<Rc<WorkerHost>> {
-        let LbContext {
-            original_destination,
-            headers,
-            avoid,
-            max_attempts,
-            hash: _,
-        } = *context;
         if let Discovery::OriginalDst {
             http_header,
             port_override,
         } = &self.shared.config().discovery
         {
             let from_header = http_header.as_ref().and_then(|name| {
-                let value = headers?.get(name)?.to_str().ok()?;
+                let value = context.headers?.get(name)?.to_str().ok()?;
                 let parsed = value.parse().ok();
                 if parsed.is_none() {
                     self.stats().original_dst_host_invalid.inc();
                 }
                 parsed
             });
-            let mut destination = from_header.or(original_destination)?;
+            let mut destination = from_header.or(context.original_destination)?;
             if let Some(port) = port_override {
                 destination.set_port(*port);
             }
@@ -209,16 +232,7 @@ impl WorkerCluster {
         }
         let mut balancing = self.balancing.borrow_mut();
         balancing.follow(self);
-        let mut chosen = balancing.choose(self)?;
-        if !avoid.is_empty() {
-            for _ in 0..max_attempts {
-                if !avoid.contains(&chosen.id()) {
-                    break;
-                }
-                chosen = balancing.choose(self)?;
-            }
-        }
-        Some(chosen)
+        balancing.choose(self, context)
     }
 
     /// A connection to send one request on.
@@ -259,17 +273,26 @@ impl WorkerCluster {
         let (shared, host) = (&self.shared, &host.shared);
         let count = CountedConnection::begin(shared, host, self.worker, priority);
         let connected = connect::connect(shared, host, self.worker, count, &[]).await;
+        host.report(
+            match &connected {
+                Ok(_) => Outcome::ConnectedFinally,
+                Err(ConnectFailure::Timeout) => Outcome::Timeout(None),
+                Err(_) => Outcome::Failed,
+            },
+            self.worker,
+        );
         connected.map(UpstreamStream::counted_as_request)
     }
 
     /// The right to retry once more, if `max_retries` has room (else `UO`,
     /// `upstream_rq_retry_overflow`); hold it until the retry's response has ended.
     pub fn retry(self: &Rc<Self>, priority: Priority) -> Option<RetryGuard> {
-        let retries = &self.shared.breakers().of(priority).retries;
-        if !retries.has_room() {
+        let breakers = self.shared.breakers().of(priority);
+        if !breakers.may_retry() {
+            self.stats().upstream_rq_retry_overflow.inc();
             return None;
         }
-        retries.take();
+        breakers.retries.take();
         Some(RetryGuard {
             cluster: Arc::clone(&self.shared),
             priority,
@@ -386,6 +409,12 @@ impl WorkerHost {
         } else {
             self.stats().rq_error.inc();
         }
+    }
+
+    /// Tells outlier detection what became of a request.
+    #[inline]
+    pub fn report(&self, outcome: Outcome) {
+        self.shared.report(outcome, self.worker);
     }
 
     /// Counts a timeout for `/clusters`.

@@ -116,11 +116,8 @@ fn fixture() -> Fixture {
 fn static_cluster() -> ir::Cluster {
     let address: SocketAddr = "127.0.0.1:19903".parse().unwrap();
     let endpoint = ir::Endpoint {
-        address: ir::Address::Socket(address),
         hostname: "hn".to_owned(),
-        weight: 1,
-        health: ir::HealthStatus::Healthy,
-        metadata: ir::Metadata::default(),
+        ..ir::Endpoint::new(ir::Address::Socket(address))
     };
     let locality = ir::LocalityEndpoints {
         locality: ir::Locality {
@@ -131,27 +128,14 @@ fn static_cluster() -> ir::Cluster {
         endpoints: vec![endpoint],
         ..ir::LocalityEndpoints::default()
     };
+    let discovery = ir::Discovery::Static(ir::LoadAssignment {
+        cluster_name: "web".to_owned(),
+        localities: vec![locality],
+        ..ir::LoadAssignment::default()
+    });
     ir::Cluster {
-        name: "web".to_owned(),
         alt_stat_name: Some("web_stats".to_owned()),
-        discovery: ir::Discovery::Static(ir::LoadAssignment {
-            cluster_name: "web".to_owned(),
-            localities: vec![locality],
-        }),
-        lb: ir::LbPolicy::RoundRobin,
-        connect_timeout: Duration::from_secs(5),
-        tls: None,
-        transport_socket_matches: Vec::new(),
-        http: ir::UpstreamHttp::default(),
-        circuit_breakers: ir::CircuitBreakers::default(),
-        per_connection_buffer_limit: 1 << 20,
-        idle_timeout: None,
-        max_requests_per_connection: 0,
-        tcp_keepalive: None,
-        bind_address: None,
-        metadata: ir::Metadata::default(),
-        panic_threshold_percent: 50.0,
-        locality_weighted: false,
+        ..ir::Cluster::new("web", discovery)
     }
 }
 

@@ -139,7 +139,7 @@ fn endpoints(fields: &Fields<'_>, names: Names, at: &At<'_>) -> Option<LoadAssig
         Some(message) => load_assignment(message, names, at),
         None => Some(LoadAssignment {
             cluster_name: fields.name.to_owned(),
-            localities: Vec::new(),
+            ..LoadAssignment::default()
         }),
     }
 }

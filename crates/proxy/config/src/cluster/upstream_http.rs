@@ -53,6 +53,7 @@ pub(super) struct Upstream {
     pub(super) http: UpstreamHttp,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) max_requests_per_connection: u32,
+    pub(super) max_connection_duration: Option<Duration>,
 }
 
 /// How HTTP is spoken; `at` is the cluster.
@@ -82,6 +83,7 @@ pub(super) fn upstream_http(fields: &Fields<'_>, at: &At<'_>) -> Upstream {
     Upstream {
         http,
         idle_timeout: common.idle_timeout,
+        max_connection_duration: common.max_connection_duration,
         max_requests_per_connection: common
             .max_requests_per_connection
             .or(fields.max_requests_per_connection)

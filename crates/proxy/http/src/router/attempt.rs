@@ -6,8 +6,8 @@ use std::rc::Rc;
 use http::{Request, Response, StatusCode};
 use meltemi_telemetry::ResponseFlags;
 use meltemi_upstream::{
-    ConnectFailure, HttpLease, HttpVersion, ResetReason, ResponseBody, SendFailure, UpstreamBody,
-    WorkerHost,
+    ConnectFailure, HttpLease, HttpVersion, Outcome, ResetReason, ResponseBody, SendFailure,
+    UpstreamBody, WorkerHost,
 };
 
 use super::Forwarding;
@@ -16,7 +16,7 @@ use super::retry::Failure;
 use crate::body::reset_flags;
 use crate::deadline::Expired;
 use crate::head::RequestHead;
-use crate::headers::names;
+use crate::headers::{names, parse_number};
 
 /// How often a request is sent again because an idle connection turned out to be closed.
 const STALE_CONNECTIONS: usize = 8;
@@ -85,10 +85,31 @@ impl Forwarding {
         let priority = self.target().0.priority;
         let lease = self.cluster.http(host, downstream, priority).await;
         let lease = lease.map_err(Failure::Connect)?;
+        host.report(Outcome::Connected);
         let mut facts = self.stream.facts.borrow_mut();
         facts.upstream_version = Some(lease.version());
         facts.upstream_connection = Some(lease.details().clone());
         Ok(lease)
+    }
+}
+
+/// The status that outlier detection sees: what the gRPC status stands for, where the headers
+/// have one.
+pub(super) fn outlier_status(response: &Response<ResponseBody>) -> u16 {
+    match parse_number(response.headers().get(names::GRPC_STATUS)) {
+        None => response.status().as_u16(),
+        Some(0) => 200,
+        Some(1) => 499,
+        Some(3 | 9 | 11) => 400,
+        Some(4) => 504,
+        Some(5) => 404,
+        Some(6 | 10) => 409,
+        Some(7) => 403,
+        Some(8) => 429,
+        Some(12) => 501,
+        Some(14) => 503,
+        Some(16) => 401,
+        Some(_) => 500,
     }
 }
 

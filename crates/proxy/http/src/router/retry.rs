@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, StatusCode};
 use meltemi_ir::{self as ir, RetryOn};
-use meltemi_lifecycle::Random;
+use meltemi_lifecycle::{Clock, Random};
 use meltemi_upstream::{ConnectFailure, ResetReason};
 
 use crate::headers::{names, parse_number};
@@ -20,6 +20,28 @@ pub(crate) struct RetryState {
     header_names: Vec<HeaderName>,
     next_interval: Duration,
     max_interval: Duration,
+    /// How long a limit on the rate says to wait.
+    pub(crate) rate_limited: Option<ir::RateLimitedBackOff>,
+}
+
+/// Which priorities were tried.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TriedPriorities {
+    tries: u32,
+    seen: u128,
+    /// As bits: those to avoid, as of the last look.
+    pub(crate) avoided: u128,
+}
+
+impl TriedPriorities {
+    /// Another try went to this priority; every so many tries is another look.
+    pub(crate) fn add(&mut self, priority: u32, frequency: u32) {
+        self.tries += 1;
+        self.seen |= 1_u128.checked_shl(priority).unwrap_or_default();
+        if self.tries.is_multiple_of(frequency) {
+            self.avoided = self.seen;
+        }
+    }
 }
 
 /// Why a try gave no response.
@@ -33,6 +55,17 @@ pub(crate) enum Failure {
     PerTryTimeout,
     /// Nothing moved in the try for too long.
     PerTryIdleTimeout,
+}
+
+impl Failure {
+    /// Whether it says something of the host.
+    pub(crate) fn is_the_hosts(&self) -> bool {
+        !matches!(
+            self,
+            Self::Connect(ConnectFailure::Overflow(_))
+                | Self::Reset(ResetReason::RequestBody(_) | ResetReason::InvalidRequest(_))
+        )
+    }
 }
 
 impl RetryState {
@@ -52,6 +85,7 @@ impl RetryState {
             header_names: Vec::new(),
             next_interval: policy.map_or(Duration::from_millis(25), |policy| policy.base_interval),
             max_interval: policy.map_or(Duration::from_millis(250), |policy| policy.max_interval),
+            rate_limited: policy.and_then(|policy| policy.rate_limited.clone()),
         };
         if sent {
             state.take_headers(headers);
@@ -64,10 +98,10 @@ impl RetryState {
 
     fn take_headers(&mut self, headers: &mut HeaderMap) {
         let max_retries = parse_number(headers.remove(names::MAX_RETRIES).as_ref());
-        for name in [names::RETRY_ON, names::RETRY_GRPC_ON] {
+        for (name, is_grpc) in [(names::RETRY_ON, false), (names::RETRY_GRPC_ON, true)] {
             if let Some(value) = headers.remove(name) {
                 let (more, _unknown) = RetryOn::parse(value.to_str().unwrap_or_default());
-                self.on = self.on.union(more);
+                self.on = self.on.union(more.of_grpc(is_grpc));
             }
         }
         if !self.on.is_empty()
@@ -170,6 +204,32 @@ impl RetryState {
         self.next_interval = (self.next_interval * 2).min(self.max_interval);
         Duration::from_millis(random.below(bound.as_millis().max(1) as u64))
     }
+}
+
+/// How long the response says to wait, and up to half as long again; none where it does not
+/// say, or too long.
+pub(crate) fn told_to_wait(
+    limited: &ir::RateLimitedBackOff,
+    headers: &HeaderMap,
+    clock: &Clock,
+    random: &Random,
+) -> Option<Duration> {
+    let ir::RateLimitedBackOff {
+        reset_headers,
+        max_interval,
+    } = limited;
+    let interval = reset_headers.iter().find_map(|(name, format)| {
+        let number = parse_number(headers.get(name))?;
+        let interval = match format {
+            ir::ResetFormat::Seconds => Duration::from_secs(number),
+            ir::ResetFormat::UnixTimestamp => {
+                Duration::from_secs(number).checked_sub(clock.since_epoch())?
+            }
+        };
+        (interval <= *max_interval).then_some(interval)
+    })?;
+    let half = u64::try_from(interval.as_millis() / 2).unwrap_or(u64::MAX);
+    Some(interval + Duration::from_millis(random.below(half)))
 }
 
 /// Whether the policy's conditions on the request hold.

@@ -1,7 +1,6 @@
 //! A worker with a connection manager on a loopback port, and configuration to give it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -110,6 +109,18 @@ impl Proxy {
 
     pub(crate) fn cluster(&self, name: &str, addresses: &[SocketAddr]) {
         self.clusters.apply(cluster(name, addresses), true).unwrap();
+    }
+
+    pub(crate) fn apply(&self, cluster: ir::Cluster) {
+        self.clusters.apply(cluster, true).unwrap();
+    }
+
+    /// A statistic; 0 where there is none.
+    pub(crate) fn stat(&self, name: &str) -> u64 {
+        let text = self.stats.text(&meltemi_telemetry::StatsQuery::default());
+        let name = format!("{name}: ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&name));
+        line.map_or(0, |value| value.parse().unwrap())
     }
 
     pub(crate) fn swap(&self, config: ir::HttpConnectionManager) {
@@ -347,17 +358,9 @@ pub(crate) fn everything() -> Vec<ir::Route> {
 
 pub(crate) fn retry(on: &str, retries: u32) -> ir::RetryPolicy {
     ir::RetryPolicy {
-        on: ir::RetryOn::parse(on).0,
-        num_retries: retries,
-        per_try_timeout: None,
-        per_try_idle_timeout: None,
-        status_codes: Vec::new(),
-        headers: Vec::new(),
-        request_headers: Vec::new(),
         base_interval: Duration::from_millis(2),
         max_interval: Duration::from_millis(20),
-        avoid_previous_hosts: false,
-        host_selection_max_attempts: 1,
+        ..ir::RetryPolicy::new(ir::RetryOn::parse(on).0, retries)
     }
 }
 
@@ -365,36 +368,19 @@ pub(crate) fn cluster(name: &str, addresses: &[SocketAddr]) -> ir::Cluster {
     let endpoints = addresses
         .iter()
         .map(|address| ir::Endpoint {
-            address: ir::Address::Socket(*address),
             hostname: "host.example".to_owned(),
-            weight: 1,
-            health: ir::HealthStatus::Healthy,
-            metadata: ir::Metadata::default(),
+            ..ir::Endpoint::new(ir::Address::Socket(*address))
         })
         .collect();
-    ir::Cluster {
-        name: name.to_owned(),
-        alt_stat_name: None,
-        discovery: ir::Discovery::Static(ir::LoadAssignment {
+    ir::Cluster::new(
+        name,
+        ir::Discovery::Static(ir::LoadAssignment {
             cluster_name: name.to_owned(),
             localities: vec![ir::LocalityEndpoints {
                 endpoints,
                 ..ir::LocalityEndpoints::default()
             }],
+            ..ir::LoadAssignment::default()
         }),
-        lb: ir::LbPolicy::RoundRobin,
-        locality_weighted: false,
-        connect_timeout: Duration::from_secs(5),
-        tls: None,
-        transport_socket_matches: Vec::new(),
-        http: ir::UpstreamHttp::default(),
-        circuit_breakers: ir::CircuitBreakers::default(),
-        per_connection_buffer_limit: 1 << 20,
-        idle_timeout: Some(Duration::from_secs(3600)),
-        max_requests_per_connection: 0,
-        tcp_keepalive: None,
-        bind_address: None,
-        metadata: ir::Metadata(BTreeMap::new()),
-        panic_threshold_percent: 50.0,
-    }
+    )
 }

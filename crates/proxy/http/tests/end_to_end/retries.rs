@@ -139,3 +139,82 @@ fn a_slow_try_is_given_up_for_a_quick_one() {
         assert_eq!(proxy.get("/").await.text(), "quick");
     });
 }
+
+#[test]
+fn a_limit_on_the_rate_says_how_long_to_wait() {
+    on_worker(async || {
+        let upstream = Upstream::start();
+        let limited = |after: &str| Reply::status(429).header("retry-after", after);
+        upstream.on_each("/soon", [limited("0"), Reply::ok()]);
+        upstream.on_each("/late", [limited("3600"), Reply::ok()]);
+        let routes = vec![to("/", "up", |target| {
+            let mut policy = retry("retriable-status-codes", 1);
+            policy.status_codes = vec![http::StatusCode::TOO_MANY_REQUESTS];
+            policy.rate_limited = Some(meltemi_ir::RateLimitedBackOff {
+                reset_headers: vec![(http::header::RETRY_AFTER, meltemi_ir::ResetFormat::Seconds)],
+                max_interval: Duration::from_secs(300),
+            });
+            target.retry = Some(policy.into());
+        })];
+        let proxy = Proxy::routing(&upstream, routes).await;
+        assert_eq!(proxy.get("/soon").await.status, 200);
+        let name = "cluster.up.upstream_rq_retry_backoff_";
+        assert_eq!(proxy.stat(&format!("{name}ratelimited")), 1);
+        assert_eq!(proxy.stat(&format!("{name}exponential")), 0);
+        // Too late to wait for: the usual back-off.
+        assert_eq!(proxy.get("/late").await.status, 200);
+        assert_eq!(proxy.stat(&format!("{name}exponential")), 1);
+        assert_eq!(proxy.stat("cluster.up.retry.upstream_rq_429"), 2);
+    });
+}
+
+#[test]
+fn a_retry_goes_to_another_priority() {
+    on_worker(async || {
+        let (bad, good) = (Upstream::start(), Upstream::start());
+        bad.fallback(Reply::status(503));
+        good.fallback(Reply::ok());
+        let routes = vec![to("/", "up", |target| {
+            let mut policy = retry("5xx", 1);
+            policy.previous_priorities = Some(1);
+            target.retry = Some(policy.into());
+        })];
+        let proxy = Proxy::routing(&bad, routes).await;
+        let mut cluster = crate::fixture::cluster("up", &[bad.address()]);
+        let backup = crate::fixture::cluster("up", &[good.address()]);
+        if let (meltemi_ir::Discovery::Static(assignment), meltemi_ir::Discovery::Static(backup)) =
+            (&mut cluster.discovery, backup.discovery)
+        {
+            assignment.localities.extend(backup.localities);
+            assignment.localities[1].priority = 1;
+        }
+        proxy.apply(cluster);
+        for _ in 0..5 {
+            assert_eq!(proxy.get("/").await.status, 200);
+        }
+        assert_eq!(bad.received().len(), 5);
+    });
+}
+
+#[test]
+fn a_budget_limits_retries() {
+    on_worker(async || {
+        let upstream = Upstream::start();
+        upstream.fallback(Reply::status(503));
+        let routes = vec![to("/", "up", |target| {
+            target.retry = Some(retry("5xx", 2).into());
+        })];
+        let proxy = Proxy::routing(&upstream, routes).await;
+        let mut cluster = crate::fixture::cluster("up", &[upstream.address()]);
+        cluster.circuit_breakers.default.retry_budget = Some(meltemi_ir::RetryBudget {
+            percent: 0.0,
+            min_retry_concurrency: 0,
+        });
+        proxy.apply(cluster);
+        assert_eq!(proxy.get("/").await.status, 503);
+        assert_eq!(upstream.received().len(), 1);
+        assert_eq!(proxy.stat("cluster.up.upstream_rq_retry_overflow"), 1);
+        let line = proxy.last_line(1).await;
+        assert!(line.contains("503 UO"), "{line}");
+    });
+}

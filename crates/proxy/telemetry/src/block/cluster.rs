@@ -1,7 +1,7 @@
 //! `cluster.<name>.*`.
 
 use super::stat_block;
-use crate::{Counter, Gauge, Histogram, Lazy, ResponseCodes};
+use crate::{Counter, Gauge, Histogram, Lazy, LazyGauge, ResponseCodes};
 
 stat_block! {
     /// `cluster.<name>.*`: what happens between this proxy and a cluster.
@@ -119,8 +119,112 @@ stat_block! {
         Lazy<SslStats> {
             ssl,
         }
+        Lazy<RetryStats> {
+            retry,
+        }
+        Lazy<OutlierStats> {
+            outlier_detection,
+        }
+        Lazy<HealthCheckStats> {
+            health_check,
+        }
+        Lazy<RingHashStats> {
+            ring_hash_lb,
+        }
+        Lazy<MaglevStats> {
+            maglev_lb,
+        }
         CircuitBreakerStats {
             circuit_breakers,
+        }
+    }
+}
+
+stat_block! {
+    /// `cluster.<name>.retry.*`: responses after which another try was made.
+    RetryStats {
+        Counter {
+            upstream_rq_completed,
+        }
+        ResponseCodes {
+            upstream_rq,
+        }
+    }
+}
+
+impl RetryStats {
+    /// Counts a response.
+    pub fn count(&self, status: u16) {
+        self.upstream_rq_completed.inc();
+        self.upstream_rq.count(status);
+    }
+}
+
+stat_block! {
+    /// `cluster.<name>.outlier_detection.*`; the main thread's alone.
+    OutlierStats {
+        Counter {
+            ejections_consecutive_5xx,
+            ejections_detected_consecutive_5xx,
+            ejections_detected_consecutive_gateway_failure,
+            ejections_detected_consecutive_local_origin_failure,
+            ejections_detected_failure_percentage,
+            ejections_detected_local_origin_failure_percentage,
+            ejections_detected_local_origin_success_rate,
+            ejections_detected_success_rate,
+            ejections_enforced_consecutive_5xx,
+            ejections_enforced_consecutive_gateway_failure,
+            ejections_enforced_consecutive_local_origin_failure,
+            ejections_enforced_failure_percentage,
+            ejections_enforced_local_origin_failure_percentage,
+            ejections_enforced_local_origin_success_rate,
+            ejections_enforced_success_rate,
+            ejections_enforced_total,
+            ejections_overflow,
+            ejections_success_rate,
+            ejections_total,
+        }
+        Gauge {
+            ejections_active,
+        }
+    }
+}
+
+stat_block! {
+    /// `cluster.<name>.health_check.*`; the main thread's alone.
+    HealthCheckStats {
+        Counter {
+            attempt,
+            failure,
+            network_failure,
+            passive_failure,
+            success,
+            verify_cluster,
+        }
+        Gauge {
+            degraded,
+            healthy,
+        }
+    }
+}
+
+stat_block! {
+    /// `cluster.<name>.ring_hash_lb.*`; the main thread's alone.
+    RingHashStats {
+        Gauge {
+            max_hashes_per_host,
+            min_hashes_per_host,
+            size,
+        }
+    }
+}
+
+stat_block! {
+    /// `cluster.<name>.maglev_lb.*`; the main thread's alone.
+    MaglevStats {
+        Gauge {
+            max_entries_per_host,
+            min_entries_per_host,
         }
     }
 }
@@ -160,6 +264,13 @@ stat_block! {
             rq_open,
             rq_pending_open,
             rq_retry_open,
+        }
+        LazyGauge {
+            remaining_cx,
+            remaining_cx_pools,
+            remaining_pending,
+            remaining_retries,
+            remaining_rq,
         }
     }
 }

@@ -6,15 +6,31 @@
 //! priority is in panic, and uses all its hosts, when all priorities together cannot take
 //! 100 and too few of its own hosts are available.
 
-/// 1.4, in percent.
-const OVERPROVISIONING: u64 = 140;
+use crate::HostHealth;
 
-/// How many hosts a priority has.
+/// 1.4, in percent.
+pub(crate) const OVERPROVISIONING: u32 = 140;
+
+/// How many hosts a priority has, or how much they weigh.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PriorityCounts {
+    /// All hosts, by number.
+    pub(crate) hosts: u32,
+    /// Those that count.
     pub(crate) total: u32,
     pub(crate) healthy: u32,
     pub(crate) degraded: u32,
+}
+
+/// How the split is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LoadSettings {
+    /// In percent; 0 turns panic off.
+    pub(crate) panic_threshold: f64,
+    /// In percent.
+    pub(crate) overprovisioning: u32,
+    /// In panic nothing is sent.
+    pub(crate) fail_on_panic: bool,
 }
 
 /// The split. All percents of both lists add up to 100, or to 0 without any host.
@@ -23,6 +39,9 @@ pub(crate) struct PriorityLoads {
     pub(crate) healthy: Vec<u32>,
     pub(crate) degraded: Vec<u32>,
     pub(crate) panic: Vec<bool>,
+    /// What `healthy` and `degraded` were made of, for tries that leave out priorities.
+    available: (Vec<u32>, Vec<u32>),
+    fail_on_panic: bool,
     /// The priority that has all the load, for the usual case.
     only: Option<Choice>,
 }
@@ -43,12 +62,37 @@ pub(crate) enum Among {
     All,
 }
 
+impl Among {
+    /// A place of its own for each, below 3.
+    pub(crate) fn slot(self) -> usize {
+        match self {
+            Self::Healthy => 0,
+            Self::Degraded => 1,
+            Self::All => 2,
+        }
+    }
+
+    /// Whether a host of this health is one of them.
+    pub(crate) fn fits(self, health: HostHealth) -> bool {
+        match self {
+            Self::Healthy => health == HostHealth::Healthy,
+            Self::Degraded => health == HostHealth::Degraded,
+            Self::All => true,
+        }
+    }
+}
+
 impl PriorityLoads {
-    pub(crate) fn new(counts: &[PriorityCounts], panic_threshold: f64) -> Self {
+    pub(crate) fn new(counts: &[PriorityCounts], settings: LoadSettings) -> Self {
+        let LoadSettings {
+            panic_threshold,
+            overprovisioning,
+            fail_on_panic,
+        } = settings;
         let availability = |part: fn(&PriorityCounts) -> u32| -> Vec<u32> {
             counts
                 .iter()
-                .map(|count| percent(part(count), count.total))
+                .map(|count| percent(part(count), count.total, overprovisioning))
                 .collect()
         };
         let healthy = availability(|count| count.healthy);
@@ -61,8 +105,10 @@ impl PriorityLoads {
                     panic_threshold > 0.0 && total < 100 && in_panic(count, panic_threshold)
                 })
                 .collect(),
+            available: (healthy.clone(), degraded.clone()),
             healthy,
             degraded,
+            fail_on_panic,
             only: None,
         };
         if total == 0 {
@@ -72,6 +118,53 @@ impl PriorityLoads {
         }
         loads.only = loads.find_only();
         loads
+    }
+
+    /// The split where some priorities were tried before (bits by priority) and others are
+    /// there; as it is where none is.
+    pub(crate) fn without(&self, tried: u128) -> Option<Self> {
+        let keep = |list: &[u32]| -> Vec<u32> {
+            let is_tried = |at: usize| at < 128 && tried >> at & 1 == 1;
+            let kept = |(at, load): (usize, &u32)| if is_tried(at) { 0 } else { *load };
+            list.iter().enumerate().map(kept).collect()
+        };
+        let (healthy, degraded) = (keep(&self.available.0), keep(&self.available.1));
+        let total = healthy.iter().chain(&degraded).sum::<u32>().min(100);
+        if total == 0 {
+            return None;
+        }
+        let mut loads = Self {
+            panic: self.panic.clone(),
+            available: self.available.clone(),
+            healthy,
+            degraded,
+            fail_on_panic: self.fail_on_panic,
+            only: None,
+        };
+        loads.split(total);
+        loads.only = loads.find_only();
+        Some(loads)
+    }
+
+    /// Which of a priority's hosts may be chosen.
+    pub(crate) fn used(&self, priority: usize) -> Vec<Among> {
+        if self.panic.get(priority) == Some(&true) {
+            return vec![Among::All];
+        }
+        let has = |list: &[u32]| list.get(priority).is_some_and(|load| *load > 0);
+        let mut used = Vec::new();
+        if has(&self.available.0) || has(&self.healthy) {
+            used.push(Among::Healthy);
+        }
+        if has(&self.available.1) || has(&self.degraded) {
+            used.push(Among::Degraded);
+        }
+        used
+    }
+
+    /// Whether nothing is to be sent because of panic.
+    pub(crate) fn fails(&self, choice: Choice) -> bool {
+        self.fail_on_panic && choice.among == Among::All
     }
 
     /// The priority and kind of hosts for a random number below 100; none without hosts.
@@ -131,28 +224,28 @@ impl PriorityLoads {
 
     /// Nothing is available: by the number of hosts, all of which are used in panic.
     fn split_by_size(&mut self, counts: &[PriorityCounts], panic: bool) {
-        let total: u64 = counts.iter().map(|count| u64::from(count.total)).sum();
+        let total: u64 = counts.iter().map(|count| u64::from(count.hosts)).sum();
         if total == 0 || !panic {
             return;
         }
         let mut left = 100;
         for (load, count) in self.healthy.iter_mut().zip(counts) {
-            let share = 100 * u64::from(count.total) / total;
+            let share = 100 * u64::from(count.hosts) / total;
             *load = u32::try_from(share).unwrap_or(100).min(left);
             left -= *load;
         }
-        if let Some(first) = counts.iter().position(|count| count.total > 0) {
+        if let Some(first) = counts.iter().position(|count| count.hosts > 0) {
             self.healthy[first] += left;
         }
     }
 }
 
 /// The availability of a priority or locality, at most 100.
-pub(crate) fn percent(part: u32, total: u32) -> u32 {
+pub(crate) fn percent(part: u32, total: u32, overprovisioning: u32) -> u32 {
     if total == 0 {
         return 0;
     }
-    let percent = OVERPROVISIONING * u64::from(part) / u64::from(total);
+    let percent = u64::from(overprovisioning) * u64::from(part) / u64::from(total);
     u32::try_from(percent.min(100)).unwrap_or(100)
 }
 

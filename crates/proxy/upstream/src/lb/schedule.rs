@@ -23,8 +23,11 @@ enum Order {
     Random,
     /// All weights are equal: the least busy of so many random ones.
     LeastOf(u32),
-    /// As `Deadline`, with weights divided by one more than the requests in flight.
-    LeastByDeadline(Deadlines),
+    /// All weights are equal: the least busy of all, any of those that are equally so.
+    LeastOfAll,
+    /// As `Deadline`, with weights divided by this power of one more than the requests in
+    /// flight.
+    LeastByDeadline(Deadlines, f64),
 }
 
 #[derive(Debug, Default)]
@@ -46,42 +49,48 @@ impl Schedule {
     pub(crate) fn new(policy: &LbPolicy, weights: Vec<u32>, random: &Random) -> Self {
         let equal = weights.windows(2).all(|pair| pair[0] == pair[1]);
         let count = weights.len() as u64;
+        let deadlines = || {
+            let mut deadlines = Deadlines::default();
+            for (index, weight) in weights.iter().enumerate() {
+                deadlines.add(index, f64::from(*weight));
+            }
+            // Workers that begin at the same host would overload it together.
+            for _ in 0..random.below(count) {
+                deadlines.next(|index| f64::from(weights[index]));
+            }
+            deadlines
+        };
         let order = match policy {
-            LbPolicy::RoundRobin | LbPolicy::ClusterProvided if equal => {
+            LbPolicy::RoundRobin { slow_start: None } | LbPolicy::ClusterProvided if equal => {
                 Order::Turn(usize::try_from(random.below(count)).unwrap_or_default())
             }
-            LbPolicy::RoundRobin | LbPolicy::ClusterProvided => {
-                let mut deadlines = Deadlines::default();
-                for (index, weight) in weights.iter().enumerate() {
-                    deadlines.add(index, f64::from(*weight));
-                }
-                // Workers that begin at the same host would overload it together.
-                for _ in 0..random.below(count) {
-                    deadlines.next(|index| f64::from(weights[index]));
-                }
-                Order::Deadline(deadlines)
+            LbPolicy::RoundRobin { slow_start: _ } | LbPolicy::ClusterProvided => {
+                Order::Deadline(deadlines())
             }
-            LbPolicy::Random => Order::Random,
-            LbPolicy::LeastRequest { choice_count } if equal => {
-                Order::LeastOf((*choice_count).max(1))
+            // Hashes are looked up in tables; who has none is sent anywhere.
+            LbPolicy::Random | LbPolicy::RingHash(_) | LbPolicy::Maglev(_) => Order::Random,
+            LbPolicy::LeastRequest(least) if equal && least.slow_start.is_none() => {
+                if least.full_scan {
+                    Order::LeastOfAll
+                } else {
+                    Order::LeastOf(least.choice_count.max(1))
+                }
             }
-            LbPolicy::LeastRequest { choice_count: _ } => {
-                let mut deadlines = Deadlines::default();
-                for (index, weight) in weights.iter().enumerate() {
-                    deadlines.add(index, f64::from(*weight));
-                }
-                for _ in 0..random.below(count) {
-                    deadlines.next(|index| f64::from(weights[index]));
-                }
-                Order::LeastByDeadline(deadlines)
+            LbPolicy::LeastRequest(least) => {
+                Order::LeastByDeadline(deadlines(), least.active_request_bias)
             }
         };
         Self { weights, order }
     }
 
     /// The next host's index; none where there are no hosts. `active` tells how many
-    /// requests a host has in flight.
-    pub(crate) fn next(&mut self, random: &Random, active: impl Fn(usize) -> u64) -> Option<usize> {
+    /// requests a host has in flight, `ramp` which share of its weight it has so far.
+    pub(crate) fn next(
+        &mut self,
+        random: &Random,
+        active: impl Fn(usize) -> u64,
+        ramp: impl Fn(usize) -> f64,
+    ) -> Option<usize> {
         let Self { weights, order } = self;
         let count = weights.len();
         if count <= 1 {
@@ -94,7 +103,9 @@ impl Schedule {
                 *cursor = if index + 1 >= count { 0 } else { index + 1 };
                 Some(index)
             }
-            Order::Deadline(deadlines) => deadlines.next(|index| f64::from(weights[index])),
+            Order::Deadline(deadlines) => {
+                deadlines.next(|index| f64::from(weights[index]) * ramp(index))
+            }
             Order::Random => Some(roll()),
             Order::LeastOf(choices) => {
                 let mut best = roll();
@@ -108,10 +119,27 @@ impl Schedule {
                 }
                 Some(best)
             }
-            Order::LeastByDeadline(deadlines) => deadlines.next(|index| {
+            Order::LeastOfAll => {
+                let mut best = (0, active(0));
+                let mut ties = 1;
+                for index in 1..count {
+                    let busy = active(index);
+                    if busy < best.1 {
+                        (best, ties) = ((index, busy), 1);
+                    } else if busy == best.1 {
+                        ties += 1;
+                        if random.below(ties) == 0 {
+                            best = (index, busy);
+                        }
+                    }
+                }
+                Some(best.0)
+            }
+            Order::LeastByDeadline(deadlines, bias) => deadlines.next(|index| {
                 #[allow(clippy::cast_precision_loss, reason = "a count of requests")]
                 let busy = (active(index) + 1) as f64;
-                f64::from(weights[index]) / busy
+                let busy = if *bias == 1.0 { busy } else { busy.powf(*bias) };
+                f64::from(weights[index]) / busy * ramp(index)
             }),
         }
     }

@@ -71,7 +71,7 @@ fn tried_hosts_are_avoided_as_often_as_allowed() {
         let endpoints = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]
             .map(|address| endpoint(address.parse().unwrap()));
         let mut settings = config(Discovery::Static(assignment(NAME, endpoints.to_vec())));
-        settings.lb = LbPolicy::RoundRobin;
+        settings.lb = LbPolicy::ROUND_ROBIN;
         let fixture = Fixture::with(settings);
         let cluster = fixture.cluster();
         for _ in 0..10 {
@@ -144,7 +144,7 @@ fn unhealthy_hosts_get_traffic_in_panic_only() {
 fn localities_may_be_weighted() {
     on_worker(|| async {
         let mut settings = config(eds());
-        settings.locality_weighted = true;
+        settings.lb_settings.locality_weighted = true;
         let fixture = Fixture::with(settings);
         let zone = |zone: &str, weight, count: u8, healthy: u8| LocalityEndpoints {
             locality: Locality {
@@ -187,6 +187,7 @@ fn localities_may_be_weighted() {
             fixture.manager.apply_endpoints(LoadAssignment {
                 cluster_name: NAME.to_owned(),
                 localities,
+                ..LoadAssignment::default()
             });
             let cluster = fixture.cluster();
             let mut counts = [0_usize; 2];

@@ -1,6 +1,5 @@
 //! A worker with its pools, and upstreams that do what a test says.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,8 +9,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body::Body;
 use meltemi_ir::{
-    Address, CircuitBreakers, Cluster, Discovery, Endpoint, HealthStatus, LbPolicy, LoadAssignment,
-    Locality, LocalityEndpoints, Metadata, Priority, UpstreamHttp,
+    Address, Cluster, Discovery, Endpoint, LoadAssignment, Locality, LocalityEndpoints, Priority,
 };
 use meltemi_lifecycle::{Clock, RandomSource, WorkerId};
 use meltemi_telemetry::StatsRegistry;
@@ -29,28 +27,36 @@ pub(crate) const NAME: &str = "web";
 pub(crate) struct Fixture {
     pub(crate) manager: Arc<ClusterManager>,
     pub(crate) secrets: Arc<SecretStore>,
+    pub(crate) stats: Arc<StatsRegistry>,
     pub(crate) pools: Rc<Pools>,
 }
 
 pub(crate) fn manager() -> (Arc<ClusterManager>, Arc<SecretStore>) {
+    let (manager, secrets, _) = manager_with_stats();
+    (manager, secrets)
+}
+
+fn manager_with_stats() -> (Arc<ClusterManager>, Arc<SecretStore>, Arc<StatsRegistry>) {
     let secrets = SecretStore::new();
+    let stats = StatsRegistry::new(2);
     let manager = ClusterManager::new(UpstreamContext {
-        stats: StatsRegistry::new(2),
+        stats: stats.clone(),
         secrets: secrets.clone(),
         workers: 2,
         random: Arc::new(RandomSource::seeded(1)),
         clock: Clock::system(),
     });
-    (manager, secrets)
+    (manager, secrets, stats)
 }
 
 impl Fixture {
     pub(crate) fn new() -> Self {
-        let (manager, secrets) = manager();
+        let (manager, secrets, stats) = manager_with_stats();
         let pools = Pools::new(manager.clone(), WorkerId(0));
         Self {
             manager,
             secrets,
+            stats,
             pools,
         }
     }
@@ -59,6 +65,14 @@ impl Fixture {
         let fixture = Self::new();
         fixture.manager.apply(config, true).unwrap();
         fixture
+    }
+
+    /// A statistic of the cluster.
+    pub(crate) fn stat(&self, name: &str) -> i64 {
+        let text = self.stats.text(&meltemi_telemetry::StatsQuery::default());
+        let name = format!("cluster.{NAME}.{name}: ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&name));
+        line.unwrap_or_else(|| panic!("no {name}")).parse().unwrap()
     }
 
     pub(crate) fn cluster(&self) -> Rc<WorkerCluster> {
@@ -98,14 +112,19 @@ pub(crate) fn on_worker<F: Future>(test: impl FnOnce() -> F) -> F::Output {
         .unwrap()
 }
 
+/// The same with a clock that jumps to the next timer when nothing else is to do.
+pub(crate) fn in_virtual_time<F: Future>(test: impl FnOnce() -> F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async move { test().await })
+}
+
 pub(crate) fn endpoint(address: SocketAddr) -> Endpoint {
-    Endpoint {
-        address: Address::Socket(address),
-        hostname: String::new(),
-        weight: 1,
-        health: HealthStatus::Healthy,
-        metadata: Metadata::default(),
-    }
+    Endpoint::new(Address::Socket(address))
 }
 
 pub(crate) fn assignment(name: &str, endpoints: Vec<Endpoint>) -> LoadAssignment {
@@ -117,29 +136,12 @@ pub(crate) fn assignment(name: &str, endpoints: Vec<Endpoint>) -> LoadAssignment
             weight: None,
             endpoints,
         }],
+        ..LoadAssignment::default()
     }
 }
 
 pub(crate) fn config(discovery: Discovery) -> Cluster {
-    Cluster {
-        name: NAME.to_owned(),
-        alt_stat_name: None,
-        discovery,
-        lb: LbPolicy::RoundRobin,
-        connect_timeout: Duration::from_secs(5),
-        tls: None,
-        transport_socket_matches: Vec::new(),
-        http: UpstreamHttp::default(),
-        circuit_breakers: CircuitBreakers::default(),
-        per_connection_buffer_limit: 1 << 20,
-        idle_timeout: Some(Duration::from_secs(3600)),
-        max_requests_per_connection: 0,
-        tcp_keepalive: None,
-        bind_address: None,
-        metadata: Metadata(BTreeMap::new()),
-        panic_threshold_percent: 50.0,
-        locality_weighted: false,
-    }
+    Cluster::new(NAME, discovery)
 }
 
 pub(crate) fn to(addresses: &[SocketAddr]) -> Cluster {

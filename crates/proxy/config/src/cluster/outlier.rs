@@ -1,0 +1,136 @@
+//! When a failing host is taken out.
+
+use std::time::Duration;
+
+use meltemi_ir::{Consecutive, FailurePercentage, OutlierDetection, SuccessRate};
+use meltemi_xds::pb::envoy::config::cluster::v3 as cluster_v3;
+
+use crate::fields::fields;
+use crate::path::At;
+use crate::scalar::{duration, positive};
+
+/// Outlier detection.
+pub(super) fn outlier_detection(
+    message: &cluster_v3::OutlierDetection,
+    at: &At<'_>,
+) -> OutlierDetection {
+    fields!(at, message, cluster_v3::OutlierDetection {
+        honoured {
+            consecutive_5xx, interval, base_ejection_time, max_ejection_percent,
+            enforcing_consecutive_5xx, enforcing_success_rate, success_rate_minimum_hosts,
+            success_rate_request_volume, success_rate_stdev_factor, consecutive_gateway_failure,
+            enforcing_consecutive_gateway_failure, split_external_local_origin_errors,
+            consecutive_local_origin_failure, enforcing_consecutive_local_origin_failure,
+            enforcing_local_origin_success_rate, failure_percentage_threshold,
+            enforcing_failure_percentage, enforcing_failure_percentage_local_origin,
+            failure_percentage_minimum_hosts, failure_percentage_request_volume,
+            max_ejection_time, max_ejection_time_jitter,
+            successful_active_health_check_uneject_host, always_eject_one_host,
+        }
+        refused { monitors: "other ways to find outliers" }
+        unsupported { detect_degraded_hosts }
+    });
+    let default = OutlierDetection::default();
+    let percent = |value: &Option<u32>, field: &str, default: u32| {
+        let value = value.unwrap_or(default);
+        if value > 100 {
+            at.field(field).problem("must be at most 100");
+        }
+        value
+    };
+    let time = |value: &Option<prost_types::Duration>, field: &str, default: Duration| {
+        positive(value.as_ref(), &at.field(field)).unwrap_or(default)
+    };
+    let base = time(
+        base_ejection_time,
+        "base_ejection_time",
+        default.base_ejection_time,
+    );
+    let at_max = &at.field("max_ejection_time");
+    let max =
+        positive(max_ejection_time.as_ref(), at_max).unwrap_or(default.max_ejection_time.max(base));
+    if max < base {
+        at_max.problem("must not be less than base_ejection_time");
+    }
+    let rate = default.success_rate;
+    let failures = default.failure_percentage;
+    OutlierDetection {
+        interval: time(interval, "interval", default.interval),
+        base_ejection_time: base,
+        max_ejection_time: max,
+        max_ejection_time_jitter: duration(
+            max_ejection_time_jitter.as_ref(),
+            &at.field("max_ejection_time_jitter"),
+        )
+        .unwrap_or_default(),
+        max_ejection_percent: percent(
+            max_ejection_percent,
+            "max_ejection_percent",
+            default.max_ejection_percent,
+        ),
+        always_eject_one_host: always_eject_one_host.unwrap_or(default.always_eject_one_host),
+        split_local_origin_errors: *split_external_local_origin_errors,
+        health_check_ends_ejection: successful_active_health_check_uneject_host
+            .unwrap_or(default.health_check_ends_ejection),
+        consecutive_5xx: Consecutive {
+            threshold: consecutive_5xx.unwrap_or(default.consecutive_5xx.threshold),
+            enforcing: percent(
+                enforcing_consecutive_5xx,
+                "enforcing_consecutive_5xx",
+                default.consecutive_5xx.enforcing,
+            ),
+        },
+        consecutive_gateway_failure: Consecutive {
+            threshold: consecutive_gateway_failure
+                .unwrap_or(default.consecutive_gateway_failure.threshold),
+            enforcing: percent(
+                enforcing_consecutive_gateway_failure,
+                "enforcing_consecutive_gateway_failure",
+                default.consecutive_gateway_failure.enforcing,
+            ),
+        },
+        consecutive_local_origin_failure: Consecutive {
+            threshold: consecutive_local_origin_failure
+                .unwrap_or(default.consecutive_local_origin_failure.threshold),
+            enforcing: percent(
+                enforcing_consecutive_local_origin_failure,
+                "enforcing_consecutive_local_origin_failure",
+                default.consecutive_local_origin_failure.enforcing,
+            ),
+        },
+        success_rate: SuccessRate {
+            enforcing: percent(
+                enforcing_success_rate,
+                "enforcing_success_rate",
+                rate.enforcing,
+            ),
+            enforcing_local_origin: percent(
+                enforcing_local_origin_success_rate,
+                "enforcing_local_origin_success_rate",
+                rate.enforcing_local_origin,
+            ),
+            minimum_hosts: success_rate_minimum_hosts.unwrap_or(rate.minimum_hosts),
+            request_volume: success_rate_request_volume.unwrap_or(rate.request_volume),
+            stdev_factor: success_rate_stdev_factor.unwrap_or(rate.stdev_factor),
+        },
+        failure_percentage: FailurePercentage {
+            threshold: percent(
+                failure_percentage_threshold,
+                "failure_percentage_threshold",
+                failures.threshold,
+            ),
+            enforcing: percent(
+                enforcing_failure_percentage,
+                "enforcing_failure_percentage",
+                failures.enforcing,
+            ),
+            enforcing_local_origin: percent(
+                enforcing_failure_percentage_local_origin,
+                "enforcing_failure_percentage_local_origin",
+                failures.enforcing_local_origin,
+            ),
+            minimum_hosts: failure_percentage_minimum_hosts.unwrap_or(failures.minimum_hosts),
+            request_volume: failure_percentage_request_volume.unwrap_or(failures.request_volume),
+        },
+    }
+}
