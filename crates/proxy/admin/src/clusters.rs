@@ -207,7 +207,6 @@ fn host_status(host: &HostSnapshot) -> HostStatus {
         hostname: host.hostname.clone(),
         priority: host.priority,
         locality: Some(locality(&host.locality)),
-        ..HostStatus::default()
     }
 }
 

@@ -181,9 +181,6 @@ pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Clus
             .problem("is not for ORIGINAL_DST clusters");
     }
     // These are on their way.
-    if !health_checks.is_empty() {
-        at.field("health_checks").refuse("");
-    }
     if preconnect_ratio.is_some_and(|ratio| ratio != 1.0) {
         at.field("preconnect_policy").refuse("");
     }

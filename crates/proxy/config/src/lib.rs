@@ -11,12 +11,12 @@
 //!   clusters:
 //!   - name: backend
 //!     type: STRICT_DNS
-//!     lb_policy: RING_HASH
+//!     use_tcp_for_dns_lookups: true
 //! ";
 //! let errors = meltemi_config::bootstrap_from_yaml(text, "envoy.yaml").unwrap_err();
 //! assert_eq!(
 //!     errors.to_string(),
-//!     "static_resources.clusters[0].lb_policy: is not supported: RING_HASH"
+//!     "static_resources.clusters[0].use_tcp_for_dns_lookups: is not supported"
 //! );
 //! ```
 

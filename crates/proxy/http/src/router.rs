@@ -236,6 +236,12 @@ impl Forwarding {
             Ok(Ok(response)) => {
                 host.record_response(!response.status().is_server_error());
                 host.report(Outcome::Answer(attempt::outlier_status(&response)));
+                if response
+                    .headers()
+                    .contains_key(names::IMMEDIATE_HEALTH_CHECK_FAIL)
+                {
+                    host.fail_health_check(&self.cluster);
+                }
                 let wanted = self.retry.as_ref().is_some_and(|retry| {
                     retry.wants_another(self.policy(), response.status(), response.headers())
                 });

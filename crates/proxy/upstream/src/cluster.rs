@@ -17,6 +17,7 @@ use meltemi_telemetry::{ClusterStats, Sharded};
 use meltemi_tls::{ClientContext, SecretStore};
 
 use crate::breaker::Breakers;
+use crate::health_check::Checker;
 use crate::host::{HostAttributes, NewHost, SetSettings, Transport, sum};
 use crate::lb::subset::Subsets;
 use crate::outlier::Detector;
@@ -40,6 +41,7 @@ pub struct Cluster {
     generation: AtomicU64,
     breakers: Breakers,
     detector: Option<Detector>,
+    checker: Option<Checker>,
     retired: AtomicBool,
 }
 
@@ -80,6 +82,10 @@ impl Cluster {
                 // It is there from the beginning, as in Envoy.
                 stats.main().outlier_detection.get().ejections_active.add(0);
                 Detector::new(settings)
+            }),
+            checker: config.health_checks.first().map(|settings| {
+                stats.main().health_check.get().healthy.set(0);
+                Checker::new(settings.clone())
             }),
             config: Arc::new(config),
             added_via_api,
@@ -208,6 +214,7 @@ impl Cluster {
                     Arc::new(self.new_host(endpoint, transport.clone()))
                 }
             };
+            host.change_flags(HealthFlags::NONE, HealthFlags::PENDING_DYNAMIC_REMOVAL);
             entries.push((
                 priority,
                 HostEntry {
@@ -217,6 +224,16 @@ impl Cluster {
                     locality_weight,
                 },
             ));
+        }
+        if self.keeps_healthy_hosts() {
+            for (priority, entry) in old.entries() {
+                let is_gone = known.contains_key(entry.host.address());
+                if is_gone && entry.host.may_stay() {
+                    let removal = HealthFlags::PENDING_DYNAMIC_REMOVAL;
+                    entry.host.change_flags(removal, HealthFlags::NONE);
+                    entries.push((priority, entry.clone()));
+                }
+            }
         }
         changed |= !old
             .iter()
@@ -231,6 +248,67 @@ impl Cluster {
         stats.membership_change.inc();
         self.forget_ejections(&old, &entries);
         self.publish(entries, settings);
+        if let Some(checker) = &self.checker {
+            checker.hosts_changed();
+        }
+    }
+
+    /// Whether a host that discovery removed stays until its health checks fail.
+    fn keeps_healthy_hosts(&self) -> bool {
+        let is_dynamic = matches!(
+            self.config.discovery,
+            Discovery::Eds { .. } | Discovery::StrictDns { .. }
+        );
+        self.checker.is_some() && is_dynamic && !self.config.ignore_health_on_host_removal
+    }
+
+    /// A health check changed what is said of a host.
+    pub(crate) fn checks_changed(&self) {
+        let is_over = |entry: &HostEntry| {
+            let flags = entry.host.flags();
+            flags.intersects(HealthFlags::PENDING_DYNAMIC_REMOVAL) && !entry.host.may_stay()
+        };
+        let gone = self.hosts.load().iter().any(is_over);
+        if gone {
+            let _one_at_a_time = self.lock_hosts();
+            let old = self.hosts.load_full();
+            let stay = old.entries().filter(|(_, entry)| !is_over(entry));
+            let entries: Vec<_> = stay.map(|(at, entry)| (at, entry.clone())).collect();
+            self.stats.main().membership_change.inc();
+            self.forget_ejections(&old, &entries);
+            self.publish(entries, old.settings);
+            if let Some(checker) = &self.checker {
+                checker.hosts_changed();
+            }
+        }
+        self.health_changed();
+    }
+
+    /// Its health check, if it has one.
+    pub(crate) fn checker(&self) -> Option<&Checker> {
+        self.checker.as_ref()
+    }
+
+    /// Whether a host waits for its first health check.
+    pub(crate) fn awaits_checks(&self) -> bool {
+        let hosts = self.hosts.load();
+        let waits = |entry: &HostEntry| {
+            let flags = entry.host.flags();
+            flags.intersects(HealthFlags::PENDING_ACTIVE_HC)
+        };
+        self.checker.is_some() && hosts.iter().any(waits)
+    }
+
+    /// Whether a connection was ever begun, checks aside.
+    pub(crate) fn had_connections(&self) -> bool {
+        self.stats
+            .iter()
+            .any(|stats| stats.upstream_cx_total.get() > 0)
+    }
+
+    /// TLS for endpoints whose metadata has these values.
+    pub(crate) fn transport_matching(&self, values: &BTreeMap<String, Value>) -> &Transport {
+        self.transport_where(|key| values.get(key))
     }
 
     /// A host's health changed: traffic is split anew.
@@ -286,6 +364,20 @@ impl Cluster {
         stats
             .max_host_weight
             .set(u64::from(heaviest.unwrap_or_default()));
+        if self.checker.is_some() {
+            let without = |flag| {
+                let hosts = hosts.iter();
+                hosts
+                    .filter(|entry| !entry.host.flags().intersects(flag))
+                    .count() as u64
+            };
+            let shown = stats.health_check.get();
+            shown.healthy.set(without(HealthFlags::FAILED_ACTIVE_HC));
+            let all = hosts.iter().count() as u64;
+            shown
+                .degraded
+                .set(all - without(HealthFlags::DEGRADED_ACTIVE_HC));
+        }
         if let Some(table) = hosts.table_stats() {
             match &self.config.lb {
                 LbPolicy::Maglev(_) => {
@@ -307,7 +399,11 @@ impl Cluster {
 
     fn new_host(&self, endpoint: NewHost, transport: Transport) -> Host {
         let monitor = self.detector.as_ref().map(Detector::monitor);
-        Host::new(endpoint, transport, self.workers, monitor)
+        let host = Host::new(endpoint, transport, self.workers, monitor);
+        if self.checker.is_some() {
+            host.change_flags(Checker::flags_of_new(&host), HealthFlags::NONE);
+        }
+        host
     }
 
     /// Ejected hosts that go are ejected no longer.
@@ -374,12 +470,16 @@ impl Cluster {
     }
 
     fn transport_for(&self, metadata: &Metadata) -> &Transport {
+        self.transport_where(|key| metadata.get(SOCKET_MATCH, key))
+    }
+
+    fn transport_where<'v>(&self, value_of: impl Fn(&str) -> Option<&'v Value>) -> &Transport {
         self.transport_matches
             .iter()
             .find(|(matches, _)| {
                 matches
                     .iter()
-                    .all(|(key, value)| metadata.get(SOCKET_MATCH, key) == Some(value))
+                    .all(|(key, value)| value_of(key) == Some(value))
             })
             .map_or(&self.transport, |(_, transport)| transport)
     }

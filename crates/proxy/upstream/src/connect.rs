@@ -29,7 +29,13 @@ pub(crate) async fn connect(
     let started = Instant::now();
     let stats = cluster.stats(worker);
     let limit = cluster.config().connect_timeout;
-    let result = match tokio::time::timeout(limit, dial(cluster, host, worker, alpn)).await {
+    let target = Target {
+        address: host.address(),
+        socket: host.socket_address(),
+        transport: host.transport(),
+    };
+    let dial = dial(cluster, target, worker, alpn);
+    let result = match tokio::time::timeout(limit, dial).await {
         Ok(result) => result,
         Err(_) => {
             stats.upstream_cx_connect_timeout.inc();
@@ -57,13 +63,49 @@ pub(crate) async fn connect(
     }
 }
 
-async fn dial(
+/// Connects for a health check, which counts as no connection of the cluster's.
+pub(crate) async fn for_health_check(
     cluster: &Cluster,
     host: &Host,
+    transport: &Transport,
+    alpn: &[&[u8]],
+) -> Option<Io> {
+    let config = host.health_check();
+    let elsewhere = config.and_then(|config| config.address.as_ref());
+    let port = config.and_then(|config| config.port);
+    let mut socket = match elsewhere {
+        Some(Address::Socket(address)) => Some(*address),
+        Some(Address::Name { .. } | Address::Pipe(_)) => None,
+        None => host.socket_address(),
+    };
+    if let (Some(socket), Some(port)) = (&mut socket, port) {
+        socket.set_port(port);
+    }
+    let target = Target {
+        address: elsewhere.unwrap_or(host.address()),
+        socket,
+        transport,
+    };
+    let dialled = dial(cluster, target, WorkerId::MAIN, alpn).await;
+    dialled.ok().map(|(io, _)| io)
+}
+
+/// What is connected to, and how.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    address: &'a Address,
+    /// Where that is at the moment, if on a network.
+    socket: Option<SocketAddr>,
+    transport: &'a Transport,
+}
+
+async fn dial(
+    cluster: &Cluster,
+    target: Target<'_>,
     worker: WorkerId,
     alpn: &[&[u8]],
 ) -> Result<(Io, ConnectionDetails), ConnectFailure> {
-    let (raw, mut details) = match host.address() {
+    let (raw, mut details) = match target.address {
         Address::Pipe(path) => {
             let stream = UnixStream::connect(path)
                 .await
@@ -71,13 +113,13 @@ async fn dial(
             (Raw::Unix(stream), ConnectionDetails::default())
         }
         Address::Socket(_) | Address::Name { .. } => {
-            let Some(address) = host.socket_address() else {
+            let Some(address) = target.socket else {
                 return Err(ConnectFailure::Transport(Arc::from("no address")));
             };
             dial_tcp(cluster, address, worker).await?
         }
     };
-    let context = match host.transport() {
+    let context = match target.transport {
         Transport::Plaintext => return Ok((Io::Raw(raw), details)),
         Transport::Tls(context) => context,
     };

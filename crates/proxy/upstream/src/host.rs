@@ -221,7 +221,6 @@ impl Host {
     }
 
     /// Where its health is asked for, if not at its address.
-    #[allow(dead_code, reason = "health checks are on their way")]
     pub(crate) fn health_check(&self) -> Option<&EndpointHealthCheck> {
         self.health_check.as_deref()
     }
@@ -245,6 +244,12 @@ impl Host {
             .flags
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, change);
         old.is_ok_and(|old| change(old) != Some(old))
+    }
+
+    /// Whether it may stay though discovery has removed it.
+    pub(crate) fn may_stay(&self) -> bool {
+        let failed = HealthFlags::FAILED_ACTIVE_HC | HealthFlags::FAILED_EDS_HEALTH;
+        !self.flags().intersects(failed)
     }
 
     /// From now on it is healthy.

@@ -20,6 +20,7 @@ mod connect;
 mod dns;
 mod endpoints;
 mod failure;
+mod health_check;
 mod host;
 mod lb;
 mod manager;

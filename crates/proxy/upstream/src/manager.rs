@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::endpoints::{self, Names, Resolved};
 use crate::host::{NewHost, SetSettings};
-use crate::{Cluster, dns, outlier};
+use crate::{Cluster, dns, health_check, outlier};
 
 /// A cluster waits no longer than this for its endpoints (`initial_fetch_timeout`).
 const WARMING_LIMIT: Duration = Duration::from_secs(15);
@@ -81,6 +81,7 @@ struct Warming {
 enum Work {
     Resolve(std::sync::Weak<Cluster>),
     Detect(std::sync::Weak<Cluster>),
+    Check(std::sync::Weak<Cluster>),
     Warm(String, Instant),
 }
 
@@ -139,7 +140,10 @@ impl ClusterManager {
         if cluster.detector().is_some() {
             self.send(Work::Detect(Arc::downgrade(&cluster)));
         }
-        if self.prepare(&state, &cluster) {
+        if cluster.checker().is_some() {
+            self.send(Work::Check(Arc::downgrade(&cluster)));
+        }
+        if self.prepare(&state, &cluster) && !cluster.awaits_checks() {
             self.put_in_service(&cluster);
         } else {
             let until = self.context.clock.now() + WARMING_LIMIT;
@@ -267,6 +271,15 @@ impl ClusterManager {
                     Some(Work::Detect(cluster)) => {
                         tasks.spawn(outlier::watch(cluster, self.next_random()));
                     }
+                    Some(Work::Check(cluster)) => {
+                        let manager = Arc::downgrade(&self);
+                        let random = self.context.random.clone();
+                        tasks.spawn(health_check::watch(cluster, random, move |cluster| {
+                            if let Some(manager) = manager.upgrade() {
+                                manager.checked(cluster);
+                            }
+                        }));
+                    }
                     Some(Work::Warm(name, until)) => {
                         let manager = Arc::downgrade(&self);
                         tasks.spawn(async move {
@@ -339,10 +352,37 @@ impl ClusterManager {
             .map(|(name, _)| name.clone())
             .collect();
         for name in warm {
-            if let Some(Warming { cluster, until: _ }) = state.warming.remove(&name) {
-                set_endpoints(&cluster, assignment);
+            let Some(warming) = state.warming.get(&name) else {
+                continue;
+            };
+            let cluster = warming.cluster.clone();
+            set_endpoints(&cluster, assignment);
+            if !cluster.awaits_checks() {
+                state.warming.remove(&name);
                 self.put_in_service(&cluster);
             }
+        }
+    }
+
+    /// A host of the cluster was checked: if it was the last, a warming cluster can serve.
+    fn checked(&self, cluster: &Arc<Cluster>) {
+        if cluster.stats(WorkerId::MAIN).warming_state.get() == 0 || cluster.awaits_checks() {
+            return;
+        }
+        let mut state = self.lock();
+        self.end_warming(&mut state, cluster);
+    }
+
+    /// Puts the cluster in service, if it is warming.
+    fn end_warming(&self, state: &mut State, cluster: &Arc<Cluster>) {
+        let is_warming = state
+            .warming
+            .get(cluster.name())
+            .is_some_and(|warming| Arc::ptr_eq(&warming.cluster, cluster));
+        if is_warming {
+            state.warming.remove(cluster.name());
+            self.put_in_service(cluster);
+            self.count(state);
         }
     }
 
@@ -363,14 +403,8 @@ impl ClusterManager {
             };
             cluster.set_hosts(hosts, settings);
         }
-        let is_warming = state
-            .warming
-            .get(cluster.name())
-            .is_some_and(|warming| Arc::ptr_eq(&warming.cluster, cluster));
-        if is_warming {
-            state.warming.remove(cluster.name());
-            self.put_in_service(cluster);
-            self.count(&state);
+        if !cluster.awaits_checks() {
+            self.end_warming(&mut state, cluster);
         }
     }
 

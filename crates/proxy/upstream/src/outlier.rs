@@ -44,11 +44,14 @@ pub(crate) enum Cause {
     FailurePercentageLocalOrigin,
 }
 
+/// A host that failed too often.
+type Report = (Weak<Host>, Cause);
+
 /// What is counted of a host, and what became of it.
 #[derive(Debug)]
 pub(crate) struct Monitor {
     settings: Arc<OutlierDetection>,
-    report: mpsc::UnboundedSender<(Weak<Host>, Cause)>,
+    report: mpsc::UnboundedSender<Report>,
     in_a_row_5xx: AtomicU32,
     in_a_row_gateway: AtomicU32,
     in_a_row_local: AtomicU32,
@@ -81,8 +84,8 @@ struct Ejection {
 #[derive(Debug)]
 pub(crate) struct Detector {
     settings: Arc<OutlierDetection>,
-    report: mpsc::UnboundedSender<(Weak<Host>, Cause)>,
-    reported: Mutex<Option<mpsc::UnboundedReceiver<(Weak<Host>, Cause)>>>,
+    report: mpsc::UnboundedSender<Report>,
+    reported: Mutex<Option<mpsc::UnboundedReceiver<Report>>>,
 }
 
 impl Rate {
@@ -235,7 +238,7 @@ impl Detector {
         }
     }
 
-    fn take_reported(&self) -> Option<mpsc::UnboundedReceiver<(Weak<Host>, Cause)>> {
+    fn take_reported(&self) -> Option<mpsc::UnboundedReceiver<Report>> {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         reported.take()
     }
@@ -276,7 +279,6 @@ pub(crate) async fn watch(cluster: Weak<Cluster>, random: Random) {
 }
 
 /// A health check went well: its host's ejection ends.
-#[allow(dead_code, reason = "health checks are on their way")]
 pub(crate) fn health_check_passed(cluster: &Cluster, host: &Host, random: &Random) {
     if let Some(sweep) = Sweep::new(cluster, random)
         && sweep.settings.health_check_ends_ejection

@@ -4,6 +4,7 @@
 mod balancing;
 mod clusters;
 mod fixture;
+mod health;
 mod http1;
 mod http2;
 mod outlier;

@@ -417,6 +417,15 @@ impl WorkerHost {
         self.shared.report(outcome, self.worker);
     }
 
+    /// An answer of the host said that it is not well (`x-envoy-immediate-health-check-fail`):
+    /// it gets no more requests until a health check goes well. Without health checks that
+    /// means nothing.
+    pub fn fail_health_check(&self, cluster: &WorkerCluster) {
+        if let Some(checker) = cluster.shared.checker() {
+            checker.fail(self.id());
+        }
+    }
+
     /// Counts a timeout for `/clusters`.
     pub fn record_timeout(&self) {
         self.stats().rq_timeout.inc();

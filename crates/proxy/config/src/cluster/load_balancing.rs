@@ -278,11 +278,10 @@ fn ring(
 
 fn table(size: Option<u64>, hashing: ConsistentHashing, at: &At<'_>) -> Maglev {
     let table_size = size.unwrap_or(65537);
-    let divides = |by: &u64| table_size % by == 0;
     let at = &at.field("table_size");
     if table_size > MOST_ENTRIES {
         at.problem(format_args!("must be at most {MOST_ENTRIES}"));
-    } else if table_size < 2 || (2..=table_size.isqrt()).any(|by| divides(&by)) {
+    } else if table_size < 2 || (2..=table_size.isqrt()).any(|by| table_size.is_multiple_of(by)) {
         at.problem("must be a prime number");
     }
     Maglev {

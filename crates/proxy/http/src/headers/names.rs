@@ -25,6 +25,7 @@ names! {
     EXTERNAL_ADDRESS "x-envoy-external-address";
     FORCE_TRACE "x-envoy-force-trace";
     HEDGE "x-envoy-hedge-on-per-try-timeout";
+    IMMEDIATE_HEALTH_CHECK_FAIL "x-envoy-immediate-health-check-fail";
     INTERNAL "x-envoy-internal";
     IP_TAGS "x-envoy-ip-tags";
     MAX_RETRIES "x-envoy-max-retries";
