@@ -180,14 +180,6 @@ pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Clus
         at.field("lb_subset_config")
             .problem("is not for ORIGINAL_DST clusters");
     }
-    // These are on their way.
-    if preconnect_ratio.is_some_and(|ratio| ratio != 1.0) {
-        at.field("preconnect_policy").refuse("");
-    }
-    if upstream.max_connection_duration.is_some() {
-        at.field("common_http_protocol_options.max_connection_duration")
-            .refuse("");
-    }
     if health_checks.len() > 1 {
         at.field("health_checks").refuse("more than one");
     }

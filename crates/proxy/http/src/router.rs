@@ -37,6 +37,10 @@ use hash::Hashed;
 use reply::LocalReply;
 use retry::{Failure, RetryState};
 
+/// How much of a body is kept where there is no retry policy: what is sent once more because it
+/// lost the race with an upstream that closed an idle connection.
+const KEPT_FOR_A_RACE: usize = 4 << 10;
+
 /// What becomes of a failed or refused try.
 enum Next {
     /// Another try, after this time.
@@ -120,7 +124,12 @@ pub(crate) fn prepare(
     let retry = RetryState::take(policy, &mut head.headers, fits, commands);
     let again = retry.is_some() || config.internal_redirect.is_some();
     let limit = body_limit(stream, table, index);
-    let kept = (again && head.upgrade.is_none()).then_some(limit);
+    let limit = if again {
+        limit
+    } else {
+        limit.min(KEPT_FOR_A_RACE)
+    };
+    let kept = head.upgrade.is_none().then_some(limit);
     let hash = if target.hash.is_empty() {
         None
     } else {

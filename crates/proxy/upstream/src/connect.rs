@@ -182,7 +182,7 @@ async fn dial_tcp(
     let details = ConnectionDetails {
         local: stream.local_addr().ok(),
         remote: Some(address),
-        tls: None,
+        ..ConnectionDetails::default()
     };
     Ok((Raw::Tcp(stream), details))
 }

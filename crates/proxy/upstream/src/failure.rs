@@ -95,4 +95,7 @@ pub struct SendFailure {
     /// The request, where not a byte of it was sent: lease another connection and send it
     /// again, whatever the retry policy.
     pub request: Option<Box<Request<UpstreamBody>>>,
+    /// The upstream certainly processed nothing of it, for it was going away
+    /// (HTTP/2 `GOAWAY`): send it again too, if its body still can be.
+    pub unprocessed: bool,
 }

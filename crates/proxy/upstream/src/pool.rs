@@ -12,6 +12,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 use meltemi_ir::{Priority, UpstreamProtocol};
 use tokio::sync::oneshot;
@@ -28,6 +29,9 @@ use http2::Http2Connection;
 use crate::host::sum;
 use crate::stream::CountedConnection;
 use crate::{Breaker, ConnectFailure, WorkerCluster, WorkerHost, connect};
+
+/// A connection that was idle for less is taken without a look: no upstream closes it so soon.
+const STALE_AFTER: Duration = Duration::from_millis(3);
 
 /// The HTTP version of a downstream request, which a cluster may follow, or of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +114,7 @@ impl HostPools {
         key: PoolKey,
     ) -> Option<Result<HttpLease, ConnectFailure>> {
         let pool = self.slots[key.index()].get()?;
-        let connection = pool.take()?;
+        let connection = pool.take(Look::Not)?;
         Some(pool.attach(cluster, host, connection))
     }
 
@@ -120,6 +124,16 @@ impl HostPools {
         host: &Rc<WorkerHost>,
         key: PoolKey,
     ) -> Result<HttpLease, ConnectFailure> {
+        if let Some(pool) = host.pools.slots[key.index()].get()
+            && pool.has_free()
+        {
+            // It lay idle. What the system knows of it by now reaches its task before this
+            // goes on, so that one that the upstream has closed is not taken.
+            tokio::task::yield_now().await;
+            if let Some(connection) = pool.take(Look::Done) {
+                return pool.attach(cluster, host, connection);
+            }
+        }
         let stats = cluster.stats();
         let pending = &cluster.breakers().of(key.priority).pending;
         if !pending.has_room() {
@@ -177,25 +191,35 @@ impl HostPools {
         }
     }
 
-    /// Closes what has been idle for too long.
+    /// Closes what has been idle for too long, or is too old.
     pub(crate) fn sweep(&self, cluster: &WorkerCluster, now: Instant) {
-        let Some(timeout) = cluster.config().idle_timeout else {
-            return;
+        let config = cluster.config();
+        let reaches = |limit: Option<Duration>, since: Instant| {
+            limit.is_some_and(|limit| now.saturating_duration_since(since) >= limit)
         };
+        if config.idle_timeout.is_none() && config.max_connection_duration.is_none() {
+            return;
+        }
         for pool in self.slots.iter().filter_map(OnceCell::get) {
-            let is_idle_too_long = |since: Instant| now.duration_since(since) >= timeout;
-            let mut closed = 0;
-            pool.idle.borrow_mut().retain(|connection| {
-                let stays = !is_idle_too_long(connection.idle_since());
-                closed += u64::from(!stays);
-                stays
-            });
+            let (mut idle, mut old) = (0, 0);
+            let mut stays = |opened: Instant, since: Instant| {
+                if reaches(config.max_connection_duration, opened) {
+                    old += 1;
+                    return false;
+                }
+                let is_idle = reaches(config.idle_timeout, since);
+                idle += u64::from(is_idle);
+                !is_idle
+            };
+            pool.idle
+                .borrow_mut()
+                .retain(|connection| stays(connection.opened(), connection.idle_since()));
             pool.shared.borrow_mut().retain(|connection| {
-                let stays = !(connection.is_idle() && is_idle_too_long(connection.idle_since()));
-                closed += u64::from(!stays);
-                stays
+                // One in use takes no more requests when it is too old.
+                !connection.is_idle() || stays(connection.opened(), connection.idle_since())
             });
-            cluster.stats().upstream_cx_idle_timeout.add(closed);
+            cluster.stats().upstream_cx_idle_timeout.add(idle);
+            cluster.stats().upstream_cx_max_duration_reached.add(old);
         }
     }
 }
@@ -215,6 +239,13 @@ pub(crate) struct HttpPool {
     serving: Cell<bool>,
 }
 
+/// Whether the runtime has just looked at the connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    Not,
+    Done,
+}
+
 /// A request that waits for a connection.
 struct Waiter {
     cluster: Rc<WorkerCluster>,
@@ -223,29 +254,38 @@ struct Waiter {
 }
 
 impl HttpPool {
-    /// A connection that can take a request now.
+    /// A connection that can take a request now. One that lay idle is taken only after a look
+    /// at it.
     #[inline]
-    fn take(self: &Rc<Self>) -> Option<Connection> {
+    fn take(self: &Rc<Self>, look: Look) -> Option<Connection> {
         if self.key.kind != PoolKind::Http2 {
             let mut idle = self.idle.borrow_mut();
             while let Some(connection) = idle.pop() {
-                if connection.is_usable() {
-                    return Some(Connection::Http1(connection));
+                if !connection.is_usable() {
+                    continue;
                 }
+                if look == Look::Not && connection.is_stale() {
+                    idle.push(connection);
+                    return None;
+                }
+                return Some(Connection::Http1(connection));
             }
         }
         if self.key.kind != PoolKind::Http1 {
-            return self.take_shared();
+            return self.take_shared(look);
         }
         None
     }
 
-    fn take_shared(self: &Rc<Self>) -> Option<Connection> {
+    fn take_shared(self: &Rc<Self>, look: Look) -> Option<Connection> {
         let mut shared = self.shared.borrow_mut();
         let mut index = 0;
         while index < shared.len() {
             let connection = &shared[index];
             if connection.has_room() {
+                if look == Look::Not && connection.is_stale() {
+                    return None;
+                }
                 return Some(Connection::Http2(Http2Connection::occupy(connection, self)));
             }
             if connection.is_spent() {
@@ -255,6 +295,11 @@ impl HttpPool {
             }
         }
         None
+    }
+
+    /// Whether there is a connection that may be free.
+    fn has_free(&self) -> bool {
+        !self.idle.borrow().is_empty() || !self.shared.borrow().is_empty()
     }
 
     /// Makes a lease of a free connection.
@@ -304,7 +349,7 @@ impl HttpPool {
             return;
         }
         while let Some(waiter) = self.next_waiter() {
-            let Some(connection) = self.take_shared() else {
+            let Some(connection) = self.take_shared(Look::Done) else {
                 self.waiting.borrow_mut().push_front(waiter);
                 break;
             };
@@ -318,8 +363,9 @@ impl HttpPool {
 
     fn give_back(&self, connection: Connection) {
         match connection {
-            Connection::Http1(connection) => {
+            Connection::Http1(mut connection) => {
                 if !self.draining.get() {
+                    connection.lie_idle();
                     self.idle.borrow_mut().push(connection);
                 }
             }
@@ -359,7 +405,8 @@ impl HttpPool {
                 }
             };
             let connecting = self.connecting.get();
-            if waiting <= connecting * each {
+            let wanted = ahead(cluster.config().preconnect_ratio, waiting);
+            if wanted <= connecting * each {
                 return;
             }
             let breakers = cluster.breakers().of(self.key.priority);
@@ -402,6 +449,21 @@ impl HttpPool {
             self.open_as_needed();
         }
     }
+}
+
+/// How many places are opened for so many requests.
+fn ahead(ratio: f64, requests: usize) -> usize {
+    if ratio <= 1.0 {
+        return requests;
+    }
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a count of requests, at most tripled"
+    )]
+    let wanted = (requests as f64 * ratio).ceil() as usize;
+    wanted
 }
 
 /// Runs until its connection ended; the pool may be gone by then.

@@ -6,6 +6,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use meltemi_ir::Priority;
@@ -36,7 +37,65 @@ pub struct ConnectionDetails {
     pub remote: Option<SocketAddr>,
     /// What the TLS handshake agreed on.
     pub tls: Option<SessionInfo>,
+    pub(crate) sent: Sent,
 }
+
+/// What was written for the request at hand. One thread writes it.
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
+    writes: AtomicU32,
+    bytes: AtomicU64,
+    /// The upstream had closed its side before any of it came.
+    too_late: AtomicBool,
+}
+
+impl Clone for Sent {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Sent {
+    /// Another request begins.
+    pub(crate) fn restart(&self) {
+        self.writes.store(0, Ordering::Relaxed);
+        self.bytes.store(0, Ordering::Relaxed);
+    }
+
+    fn wrote(&self, count: usize) {
+        let writes = self.writes.load(Ordering::Relaxed);
+        self.writes
+            .store(writes.saturating_add(1), Ordering::Relaxed);
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        self.bytes
+            .store(bytes.saturating_add(count as u64), Ordering::Relaxed);
+    }
+
+    /// The upstream closed the connection. What the system calls a broken pipe is a reset
+    /// after that, hence the answer to what came too late.
+    fn closed(&self, raw: &Raw) {
+        let error = match raw {
+            Raw::Tcp(stream) => stream.take_error(),
+            Raw::Unix(stream) => stream.take_error(),
+        };
+        if let Ok(Some(error)) = error
+            && error.kind() == io::ErrorKind::BrokenPipe
+        {
+            self.too_late.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the upstream cannot have seen anything of it: it had closed before, and what
+    /// was sent left in one piece, which comes as a whole or not at all.
+    pub(crate) fn was_too_late(&self) -> bool {
+        self.too_late.load(Ordering::Relaxed)
+            && self.writes.load(Ordering::Relaxed) <= 1
+            && self.bytes.load(Ordering::Relaxed) <= ONE_PIECE
+    }
+}
+
+/// Bytes that fit a TCP segment everywhere.
+const ONE_PIECE: u64 = 1200;
 
 /// A connection before TLS.
 #[derive(Debug)]
@@ -194,6 +253,10 @@ impl AsyncRead for UpstreamStream {
                 let count = buf.filled().len() - before;
                 if count == 0 && room > 0 {
                     this.end = End::Them;
+                    this.details.sent.closed(match &this.io {
+                        Io::Raw(raw) => raw,
+                        Io::Tls(tls) => tls.get_ref().0,
+                    });
                 }
                 let stats = this.count.cluster.stats(this.count.worker);
                 stats.upstream_cx_rx_bytes_total.add(count as u64);
@@ -247,6 +310,7 @@ impl UpstreamStream {
             Poll::Ready(Ok(count)) => {
                 let stats = self.count.cluster.stats(self.count.worker);
                 stats.upstream_cx_tx_bytes_total.add(*count as u64);
+                self.details.sent.wrote(*count);
             }
             Poll::Ready(Err(_)) => self.end = End::Them,
             Poll::Pending => {}

@@ -112,8 +112,9 @@ impl Pools {
         let mut next = SWEEP;
         for cluster in self.clusters.borrow().values() {
             cluster.sweep(now);
-            if let Some(timeout) = cluster.shared.config().idle_timeout {
-                next = next.min(timeout / 2);
+            let config = cluster.shared.config();
+            for limit in [config.idle_timeout, config.max_connection_duration] {
+                next = next.min(limit.map_or(SWEEP, |limit| limit / 2));
             }
         }
         next.max(SHORTEST_SWEEP)

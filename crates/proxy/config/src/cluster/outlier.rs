@@ -30,14 +30,21 @@ pub(super) fn outlier_detection(
         refused { monitors: "other ways to find outliers" }
         unsupported { detect_degraded_hosts }
     });
+    // Converted below, from the message.
+    let _ = (
+        enforcing_success_rate,
+        success_rate_minimum_hosts,
+        success_rate_request_volume,
+        success_rate_stdev_factor,
+        enforcing_local_origin_success_rate,
+        failure_percentage_threshold,
+        enforcing_failure_percentage,
+        enforcing_failure_percentage_local_origin,
+        failure_percentage_minimum_hosts,
+        failure_percentage_request_volume,
+    );
     let default = OutlierDetection::default();
-    let percent = |value: &Option<u32>, field: &str, default: u32| {
-        let value = value.unwrap_or(default);
-        if value > 100 {
-            at.field(field).problem("must be at most 100");
-        }
-        value
-    };
+    let percent = |value: &Option<u32>, field, default| share(*value, field, default, at);
     let time = |value: &Option<prost_types::Duration>, field: &str, default: Duration| {
         positive(value.as_ref(), &at.field(field)).unwrap_or(default)
     };
@@ -52,8 +59,7 @@ pub(super) fn outlier_detection(
     if max < base {
         at_max.problem("must not be less than base_ejection_time");
     }
-    let rate = default.success_rate;
-    let failures = default.failure_percentage;
+    let threshold = |value: &Option<u32>, default: Consecutive| value.unwrap_or(default.threshold);
     OutlierDetection {
         interval: time(interval, "interval", default.interval),
         base_ejection_time: base,
@@ -73,7 +79,7 @@ pub(super) fn outlier_detection(
         health_check_ends_ejection: successful_active_health_check_uneject_host
             .unwrap_or(default.health_check_ends_ejection),
         consecutive_5xx: Consecutive {
-            threshold: consecutive_5xx.unwrap_or(default.consecutive_5xx.threshold),
+            threshold: threshold(consecutive_5xx, default.consecutive_5xx),
             enforcing: percent(
                 enforcing_consecutive_5xx,
                 "enforcing_consecutive_5xx",
@@ -81,8 +87,10 @@ pub(super) fn outlier_detection(
             ),
         },
         consecutive_gateway_failure: Consecutive {
-            threshold: consecutive_gateway_failure
-                .unwrap_or(default.consecutive_gateway_failure.threshold),
+            threshold: threshold(
+                consecutive_gateway_failure,
+                default.consecutive_gateway_failure,
+            ),
             enforcing: percent(
                 enforcing_consecutive_gateway_failure,
                 "enforcing_consecutive_gateway_failure",
@@ -98,39 +106,70 @@ pub(super) fn outlier_detection(
                 default.consecutive_local_origin_failure.enforcing,
             ),
         },
-        success_rate: SuccessRate {
-            enforcing: percent(
-                enforcing_success_rate,
-                "enforcing_success_rate",
-                rate.enforcing,
-            ),
-            enforcing_local_origin: percent(
-                enforcing_local_origin_success_rate,
-                "enforcing_local_origin_success_rate",
-                rate.enforcing_local_origin,
-            ),
-            minimum_hosts: success_rate_minimum_hosts.unwrap_or(rate.minimum_hosts),
-            request_volume: success_rate_request_volume.unwrap_or(rate.request_volume),
-            stdev_factor: success_rate_stdev_factor.unwrap_or(rate.stdev_factor),
-        },
-        failure_percentage: FailurePercentage {
-            threshold: percent(
-                failure_percentage_threshold,
-                "failure_percentage_threshold",
-                failures.threshold,
-            ),
-            enforcing: percent(
-                enforcing_failure_percentage,
-                "enforcing_failure_percentage",
-                failures.enforcing,
-            ),
-            enforcing_local_origin: percent(
-                enforcing_failure_percentage_local_origin,
-                "enforcing_failure_percentage_local_origin",
-                failures.enforcing_local_origin,
-            ),
-            minimum_hosts: failure_percentage_minimum_hosts.unwrap_or(failures.minimum_hosts),
-            request_volume: failure_percentage_request_volume.unwrap_or(failures.request_volume),
-        },
+        success_rate: success_rate(message, at),
+        failure_percentage: failure_percentage(message, at),
     }
+}
+
+fn success_rate(message: &cluster_v3::OutlierDetection, at: &At<'_>) -> SuccessRate {
+    let default = OutlierDetection::default().success_rate;
+    let percent = |value, field, default| share(value, field, default, at);
+    SuccessRate {
+        enforcing: percent(
+            message.enforcing_success_rate,
+            "enforcing_success_rate",
+            default.enforcing,
+        ),
+        enforcing_local_origin: percent(
+            message.enforcing_local_origin_success_rate,
+            "enforcing_local_origin_success_rate",
+            default.enforcing_local_origin,
+        ),
+        minimum_hosts: message
+            .success_rate_minimum_hosts
+            .unwrap_or(default.minimum_hosts),
+        request_volume: message
+            .success_rate_request_volume
+            .unwrap_or(default.request_volume),
+        stdev_factor: message
+            .success_rate_stdev_factor
+            .unwrap_or(default.stdev_factor),
+    }
+}
+
+fn failure_percentage(message: &cluster_v3::OutlierDetection, at: &At<'_>) -> FailurePercentage {
+    let default = OutlierDetection::default().failure_percentage;
+    let percent = |value, field, default| share(value, field, default, at);
+    FailurePercentage {
+        threshold: percent(
+            message.failure_percentage_threshold,
+            "failure_percentage_threshold",
+            default.threshold,
+        ),
+        enforcing: percent(
+            message.enforcing_failure_percentage,
+            "enforcing_failure_percentage",
+            default.enforcing,
+        ),
+        enforcing_local_origin: percent(
+            message.enforcing_failure_percentage_local_origin,
+            "enforcing_failure_percentage_local_origin",
+            default.enforcing_local_origin,
+        ),
+        minimum_hosts: message
+            .failure_percentage_minimum_hosts
+            .unwrap_or(default.minimum_hosts),
+        request_volume: message
+            .failure_percentage_request_volume
+            .unwrap_or(default.request_volume),
+    }
+}
+
+/// A number of percent.
+fn share(value: Option<u32>, field: &str, default: u32, at: &At<'_>) -> u32 {
+    let value = value.unwrap_or(default);
+    if value > 100 {
+        at.field(field).problem("must be at most 100");
+    }
+    value
 }

@@ -31,26 +31,33 @@ impl Forwarding {
         self.started = false;
         let mut lease = self.lease(host).await?;
         let version = lease.version();
-        let (mut request, mut spare) = self.request(&lease)?;
+        let repeatable = self.is_idempotent();
+        let (mut request, spare) = self.request(&lease)?;
         for _ in 0..STALE_CONNECTIONS {
             self.started = true;
             let reused = lease.is_reused();
             let SendFailure {
                 reason,
                 request: unsent,
+                unprocessed,
             } = match lease.send(request).await {
                 Ok(response) => return Ok(response),
                 Err(failure) => failure,
             };
-            request = match (unsent, &reason) {
-                (Some(unsent), _) => *unsent,
-                // Sent, but perhaps into a connection that was closed already.
-                (None, ResetReason::ConnectionTermination) if reused => {
-                    let head = spare.take().ok_or(Failure::Reset(reason))?;
+            let may_repeat = |reason: &ResetReason| match reason {
+                ResetReason::ConnectionTermination => (reused && repeatable) || unprocessed,
+                ResetReason::RemoteRefused | ResetReason::RequestBody(_) => unprocessed,
+                _ => false,
+            } && self.body.is_available();
+            request = match unsent {
+                Some(unsent) => *unsent,
+                // Sent, but perhaps into a connection that was closed already, or was closing.
+                None if may_repeat(&reason) => {
+                    let head = spare.clone().ok_or(Failure::Reset(reason))?;
                     head.into_request(version, self.body.next())
                         .ok_or_else(invalid_request)?
                 }
-                (None, _) => return Err(Failure::Reset(reason)),
+                None => return Err(Failure::Reset(reason)),
             };
             self.started = false;
             lease = self.lease(host).await?;
@@ -61,6 +68,12 @@ impl Forwarding {
         Err(Failure::Reset(ResetReason::ConnectionTermination))
     }
 
+    /// Whether the request may be processed twice.
+    fn is_idempotent(&self) -> bool {
+        let head = self.head.as_ref();
+        self.body.is_empty() && head.is_some_and(|head| head.method.is_idempotent())
+    }
+
     /// The request as it goes out, and its head once more where it may be sent again.
     #[allow(clippy::type_complexity, reason = "named nowhere else")]
     fn request(
@@ -68,8 +81,8 @@ impl Forwarding {
         lease: &HttpLease,
     ) -> Result<(Request<UpstreamBody>, Option<Box<RequestHead>>), Failure> {
         let head = self.head.take().ok_or_else(invalid_request)?;
-        let repeatable = lease.is_reused() && self.body.is_empty() && head.method.is_idempotent();
-        let spare = repeatable.then(|| Box::new(head.clone()));
+        let may_repeat = self.body.is_empty() || self.body.is_kept();
+        let spare = may_repeat.then(|| Box::new(head.clone()));
         let request = head
             .into_request(lease.version(), self.body.next())
             .ok_or_else(invalid_request)?;

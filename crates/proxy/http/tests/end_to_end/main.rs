@@ -7,6 +7,7 @@ mod connections;
 mod filters;
 mod fixture;
 mod http2;
+mod idle_race;
 mod manager;
 mod more_filters;
 mod replies;

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
 use super::lease::ActiveRequest;
-use super::{HttpPool, on_end};
+use super::{HttpPool, STALE_AFTER, on_end};
 use crate::stream::ConnectionDetails;
 use crate::{
     ConnectFailure, ResetReason, ResponseBody, SendFailure, UpstreamBody, UpstreamStream,
@@ -36,7 +36,10 @@ pub(crate) struct Http1Connection {
     /// Requests it may still carry.
     left: u32,
     reused: bool,
+    /// It waited for a request, its first perhaps.
+    was_idle: bool,
     idle_since: Instant,
+    opened: Instant,
 }
 
 /// A connection in use. Dropped, the connection goes back to its pool when it is free.
@@ -80,7 +83,9 @@ pub(super) async fn open(
             limit => limit,
         },
         reused: false,
-        idle_since: cluster.now(),
+        was_idle: false,
+        idle_since: Instant::now(),
+        opened: Instant::now(),
     })
 }
 
@@ -91,12 +96,29 @@ impl Http1Connection {
         !self.sender.is_closed() && (self.sender.is_ready() || !self.reused)
     }
 
+    /// Whether it lay idle for so long that the upstream may have closed it without the
+    /// runtime having looked.
+    #[inline]
+    pub(super) fn is_stale(&self) -> bool {
+        self.was_idle && self.idle_since.elapsed() >= STALE_AFTER
+    }
+
+    /// It waits for a request.
+    pub(super) fn lie_idle(&mut self) {
+        self.was_idle = true;
+    }
+
+    pub(super) fn opened(&self) -> Instant {
+        self.opened
+    }
+
     pub(super) fn idle_since(&self) -> Instant {
         self.idle_since
     }
 
+    /// Whether the upstream may have closed it already, having waited for a request.
     pub(super) fn is_reused(&self) -> bool {
-        self.reused
+        self.reused || self.was_idle
     }
 
     pub(super) fn details(&self) -> &Arc<ConnectionDetails> {
@@ -125,12 +147,14 @@ impl Http1Lease {
             return Err(SendFailure {
                 reason,
                 request: None,
+                unprocessed: true,
             });
         }
         // Taken out, so that a request that is given up closes its connection.
         let mut connection = self.connection.take().expect("taken once, here");
         connection.left = connection.left.saturating_sub(1);
         connection.reused = true;
+        connection.details.sent.restart();
         match connection.sender.try_send_request(request).await {
             Ok(response) if is_ambiguous(response.headers()) => Err(SendFailure {
                 reason: ResetReason::ProtocolError(Arc::from(
@@ -145,8 +169,11 @@ impl Http1Lease {
             }
             Err(mut failure) => {
                 let request = failure.take_message().map(Box::new);
+                // The upstream had closed before the request came, and all of it came after.
+                let too_late = connection.details.sent.was_too_late();
                 Err(SendFailure {
                     reason: reason(failure.error()),
+                    unprocessed: too_late || request.is_some(),
                     request,
                 })
             }
@@ -164,7 +191,13 @@ impl Drop for Http1Lease {
             cluster.stats().upstream_cx_max_requests.inc();
             return;
         }
-        connection.idle_since = cluster.now();
+        let now = Instant::now();
+        let limit = cluster.config().max_connection_duration;
+        if limit.is_some_and(|limit| now.duration_since(connection.opened) >= limit) {
+            cluster.stats().upstream_cx_max_duration_reached.inc();
+            return;
+        }
+        connection.idle_since = now;
         if connection.sender.is_closed() {
             return;
         }

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::poll_fn;
@@ -19,7 +20,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::lease::ActiveRequest;
-use super::{HttpPool, on_end};
+use super::{HttpPool, STALE_AFTER, on_end};
 use crate::stream::ConnectionDetails;
 use crate::{
     BodyError, ConnectFailure, ResetReason, ResponseBody, SendFailure, UpstreamBody,
@@ -48,6 +49,9 @@ pub(crate) struct Http2Connection {
     /// It takes no more streams: it failed, or the upstream is going away.
     closed: Cell<bool>,
     idle_since: Cell<Instant>,
+    opened: Instant,
+    /// It takes no more streams once it is older.
+    max_age: Option<Duration>,
 }
 
 /// A place on a connection. Dropped, the place is free again.
@@ -97,7 +101,9 @@ pub(super) async fn open(
         }),
         reused: Cell::new(false),
         closed: Cell::new(false),
-        idle_since: Cell::new(cluster.now()),
+        idle_since: Cell::new(Instant::now()),
+        opened: Instant::now(),
+        max_age: config.max_connection_duration,
     });
     let pool = Rc::downgrade(pool);
     let opened_weak = Rc::downgrade(&opened);
@@ -138,7 +144,7 @@ async fn lost(keepalive: Http2Keepalive, mut pings: h2::PingPong) {
 impl Http2Connection {
     /// Whether it can take another stream now.
     pub(super) fn has_room(&self) -> bool {
-        if self.closed.get() || self.left.get() == 0 || self.active.get() >= self.limit {
+        if self.is_spent() || self.active.get() >= self.limit {
             return false;
         }
         let mut sender = self.sender.borrow_mut();
@@ -154,11 +160,27 @@ impl Http2Connection {
 
     /// Whether it will never take another.
     pub(super) fn is_spent(&self) -> bool {
-        self.closed.get() || self.left.get() == 0
+        self.closed.get() || self.left.get() == 0 || self.is_too_old()
+    }
+
+    /// Whether it is older than connections may get.
+    pub(super) fn is_too_old(&self) -> bool {
+        self.max_age
+            .is_some_and(|limit| self.opened.elapsed() >= limit)
     }
 
     pub(super) fn is_idle(&self) -> bool {
         self.active.get() == 0
+    }
+
+    /// Whether it lay idle for so long that the upstream may have closed it without the
+    /// runtime having looked.
+    pub(super) fn is_stale(&self) -> bool {
+        self.is_idle() && self.reused.get() && self.idle_since.get().elapsed() >= STALE_AFTER
+    }
+
+    pub(super) fn opened(&self) -> Instant {
+        self.opened
     }
 
     pub(super) fn idle_since(&self) -> Instant {
@@ -196,11 +218,13 @@ impl Http2Lease {
             return Err(SendFailure {
                 reason: ResetReason::ConnectionTermination,
                 request: Some(Box::new(request)),
+                unprocessed: true,
             });
         }
         let unsent = |reason| SendFailure {
             reason,
             request: None,
+            unprocessed: false,
         };
         let upgrade = to_http2(&mut request, self.connection.is_tls, allow_connect)
             .map_err(|text| unsent(ResetReason::InvalidRequest(Arc::from(text))))?;
@@ -215,7 +239,10 @@ impl Http2Lease {
         let (response, stream) = match sent {
             Ok(sent) => sent,
             Err(error) if error.is_io() || error.is_go_away() => {
-                return Err(unsent(ResetReason::RemoteRefused));
+                return Err(SendFailure {
+                    unprocessed: true,
+                    ..unsent(ResetReason::RemoteRefused)
+                });
             }
             Err(error) => {
                 let text = Arc::from(error.to_string());
@@ -228,7 +255,13 @@ impl Http2Lease {
         } else if !ends {
             self.upload(body, stream).await;
         }
-        let response = response.await.map_err(|error| unsent(reason(&error)))?;
+        let response = response.await.map_err(|error| {
+            let reason = reason(&error);
+            SendFailure {
+                unprocessed: error.is_go_away() && reason == ResetReason::RemoteRefused,
+                ..unsent(reason)
+            }
+        })?;
         Ok(self.respond(response, upgrade, tunnel))
     }
 
@@ -302,8 +335,9 @@ impl Drop for Http2Lease {
         }
         let connection = &self.connection;
         connection.active.set(connection.active.get() - 1);
-        if let Some(active) = self.active.take() {
-            connection.idle_since.set(active.cluster().now());
+        self.active = None;
+        if connection.is_idle() {
+            connection.idle_since.set(Instant::now());
         }
         self.pool.put_http2();
     }

@@ -125,6 +125,7 @@ fn a_stale_connection_costs_no_request() {
                 Err(SendFailure {
                     reason,
                     request: unsent,
+                    unprocessed: _,
                 }) => {
                     assert_eq!(reason, ResetReason::ConnectionTermination);
                     request = *unsent.expect("not a byte was sent");
