@@ -54,7 +54,7 @@ pub(crate) fn connection_rate_limit(
         honoured { stat_prefix, token_bucket, runtime_enabled, share_key }
     });
     let at_bucket = &at.field("token_bucket");
-    let bucket = token_bucket.clone().unwrap_or_else(|| {
+    let bucket = (*token_bucket).unwrap_or_else(|| {
         at_bucket.problem("is required");
         TokenBucket::default()
     });

@@ -161,6 +161,7 @@ impl Http1Lease {
                     "a response with content-length and transfer-encoding",
                 )),
                 request: None,
+                unprocessed: false,
             }),
             Ok(response) => {
                 self.connection = Some(connection);
