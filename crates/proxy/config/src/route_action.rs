@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use meltemi_ir::{
     ClusterName, DirectResponse, HeaderMutation, HostRewrite, LocalReplyBody, PathRewrite,
-    Priority, Redirect, RedirectPath, RouteTarget, WeightedBy, WeightedCluster,
+    Priority, Redirect, RedirectPath, RouteTarget, SubsetKeys, WeightedBy, WeightedCluster,
 };
 use meltemi_xds::pb::envoy::config::core::v3::RoutingPriority;
 use meltemi_xds::pb::envoy::config::route::v3 as route_v3;
@@ -29,6 +29,7 @@ use crate::fields::fields;
 use crate::header::{header_name, header_value, request_changes, response_changes};
 use crate::http_filter::local_ratelimit::rate_limit;
 use crate::matcher::substitution;
+use crate::metadata::metadata;
 use crate::path::At;
 use crate::per_filter::per_filter;
 use crate::retry::retry_policy;
@@ -49,7 +50,7 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
             upgrade_configs: "without connect_config",
             max_stream_duration: "",
             max_grpc_timeout: "the same as timeout",
-            metadata_match: "empty",
+            metadata_match: "of envoy.lb, which is what there are subsets by",
             internal_redirect_action: "PASS_THROUGH_INTERNAL_REDIRECT",
         }
         oneof {
@@ -76,7 +77,7 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
         }
         unsupported { flush_timeout, early_data_policy, hedge_policy }
     });
-    refuse_metadata_match(metadata_match.as_ref(), at);
+    let criteria = criteria(metadata_match.as_ref(), at);
     if *internal_redirect_action != 0 {
         at.field("internal_redirect_action").refuse("");
     }
@@ -99,7 +100,7 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
         let most = max_grpc_timeout.as_ref();
         older_grpc_timeout(most, timeout, &at.field("max_grpc_timeout"))
     });
-    let target = RouteTarget {
+    let mut target = RouteTarget {
         cluster_not_found: not_found_status(
             *cluster_not_found_response_code,
             &at.field("cluster_not_found_response_code"),
@@ -129,27 +130,31 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
         }),
         rate_limits: at.field("rate_limits").each(rate_limits, rate_limit),
         include_virtual_host_rate_limits: include_vh_rate_limits.unwrap_or(false),
-        metadata_match: BTreeMap::new(),
+        metadata_match: criteria,
         grpc_timeout_offset: offset.or(older_offset),
         weighted_by: weighted_by?,
         clusters: clusters?,
     };
+    // A cluster's own criteria are added to the route's.
+    for cluster in &mut target.clusters {
+        for (key, value) in &target.metadata_match {
+            let own = cluster.metadata_match.entry(key.clone());
+            own.or_insert_with(|| value.clone());
+        }
+    }
     Some(target)
 }
 
-fn refuse_metadata_match(
+/// What balancing looks at of a route's criteria for hosts.
+fn criteria(
     message: Option<&meltemi_xds::pb::envoy::config::core::v3::Metadata>,
     at: &At<'_>,
-) {
-    let set = message.is_some_and(|message| {
-        message
-            .filter_metadata
-            .values()
-            .any(|fields| !fields.fields.is_empty())
-    });
-    if set {
-        at.field("metadata_match").refuse("subsets of a cluster");
-    }
+) -> SubsetKeys {
+    let all = metadata(message, &at.field("metadata_match")).0;
+    all.into_iter()
+        .find(|(filter, _)| filter == "envoy.lb")
+        .map(|(_, keys)| keys)
+        .unwrap_or_default()
 }
 
 /// A routing priority.
@@ -257,12 +262,12 @@ fn cluster_weight(message: &ClusterWeight, at: &At<'_>) -> Option<WeightedCluste
             response_headers_to_add, response_headers_to_remove, cluster_header,
         }
         partly {
-            metadata_match: "empty",
+            metadata_match: "of envoy.lb, which is what there are subsets by",
             typed_per_filter_config: "the extensions listed below",
         }
         oneof { host_rewrite_specifier { host_rewrite_literal: Honoured "" } }
     });
-    refuse_metadata_match(metadata_match.as_ref(), at);
+    let criteria = criteria(metadata_match.as_ref(), at);
     if weight.is_none() {
         at.field("weight").problem("is required");
     }
@@ -285,7 +290,7 @@ fn cluster_weight(message: &ClusterWeight, at: &At<'_>) -> Option<WeightedCluste
     Some(WeightedCluster {
         name,
         filters: per_filter(typed_per_filter_config, at),
-        metadata_match: BTreeMap::new(),
+        metadata_match: criteria,
         weight: weight.unwrap_or(0),
         request_headers: request_changes(request_headers_to_add, request_headers_to_remove, at),
         response_headers: response_changes(response_headers_to_add, response_headers_to_remove, at),

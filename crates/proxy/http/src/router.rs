@@ -300,7 +300,10 @@ impl Forwarding {
 
     /// A host for the next try.
     fn choose(&mut self) -> Option<Rc<WorkerHost>> {
+        let clusters = &self.target().0.clusters;
+        let at = self.stream.facts.borrow().cluster_at.unwrap_or(0);
         let mut context = LbContext {
+            metadata_match: clusters.get(at).map(|cluster| &cluster.metadata_match),
             original_destination: Some(self.stream.connection.info.local),
             headers: self.head.as_ref().map(|head| &head.headers),
             hash: self.hash,

@@ -324,7 +324,7 @@ pub(crate) fn to(prefix: &str, name: &str, change: impl FnOnce(&mut ir::RouteTar
             response_headers: ir::HeaderMutation::default(),
             host_rewrite: None,
             filters: Vec::new(),
-            metadata_match: BTreeMap::new(),
+            metadata_match: ir::SubsetKeys::new(),
         }],
         cluster_not_found: StatusCode::SERVICE_UNAVAILABLE,
         timeout: Some(Duration::from_secs(15)),
@@ -343,7 +343,7 @@ pub(crate) fn to(prefix: &str, name: &str, change: impl FnOnce(&mut ir::RouteTar
         internal_redirect: None,
         rate_limits: Vec::new(),
         include_virtual_host_rate_limits: false,
-        metadata_match: BTreeMap::new(),
+        metadata_match: ir::SubsetKeys::new(),
         grpc_timeout_offset: None,
         weighted_by: ir::WeightedBy::Random,
     };

@@ -218,3 +218,55 @@ fn a_budget_limits_retries() {
         assert!(line.contains("503 UO"), "{line}");
     });
 }
+
+#[test]
+fn a_route_chooses_a_subset() {
+    on_worker(async || {
+        let (blue, green) = (Upstream::start(), Upstream::start());
+        blue.fallback(Reply::ok().body("blue"));
+        green.fallback(Reply::ok().body("green"));
+        let color = |name: &str| {
+            meltemi_ir::SubsetKeys::from([(
+                "color".to_owned(),
+                meltemi_ir::Value::String(name.to_owned()),
+            )])
+        };
+        let routes = ["green", "blue", "red"].map(|name| {
+            to(&format!("/{name}"), "up", |target| {
+                target.clusters[0].metadata_match = color(name);
+            })
+        });
+        let proxy = Proxy::routing(&blue, routes.to_vec()).await;
+        let mut cluster = crate::fixture::cluster("up", &[blue.address(), green.address()]);
+        if let meltemi_ir::Discovery::Static(assignment) = &mut cluster.discovery {
+            for (endpoint, name) in assignment.localities[0]
+                .endpoints
+                .iter_mut()
+                .zip(["blue", "green"])
+            {
+                endpoint.metadata =
+                    meltemi_ir::Metadata([("envoy.lb".to_owned(), color(name))].into());
+            }
+        }
+        cluster.subsets = Some(meltemi_ir::SubsetLb {
+            fallback: meltemi_ir::SubsetFallback::None,
+            default_subset: meltemi_ir::SubsetKeys::new(),
+            selectors: vec![meltemi_ir::SubsetSelector {
+                keys: vec!["color".to_owned()],
+                single_host: false,
+                fallback: None,
+            }],
+            locality_weight_aware: false,
+            scale_locality_weight: false,
+            panic_mode_any: false,
+            list_as_any: false,
+        });
+        proxy.apply(cluster);
+        for name in ["blue", "green"] {
+            for _ in 0..5 {
+                assert_eq!(proxy.get(&format!("/{name}")).await.text(), name);
+            }
+        }
+        assert_eq!(proxy.get("/red").await.status, 503);
+    });
+}
