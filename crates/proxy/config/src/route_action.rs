@@ -135,14 +135,18 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
         weighted_by: weighted_by?,
         clusters: clusters?,
     };
-    // A cluster's own criteria are added to the route's.
+    add_criteria(&mut target);
+    Some(target)
+}
+
+/// A cluster's own criteria are added to the route's.
+fn add_criteria(target: &mut RouteTarget) {
     for cluster in &mut target.clusters {
         for (key, value) in &target.metadata_match {
             let own = cluster.metadata_match.entry(key.clone());
             own.or_insert_with(|| value.clone());
         }
     }
-    Some(target)
 }
 
 /// What balancing looks at of a route's criteria for hosts.
