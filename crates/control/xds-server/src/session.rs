@@ -221,7 +221,12 @@ impl Session {
         if watch.in_flight {
             return true;
         }
-        matches!(kind, Kind::Listener | Kind::Route) && !self.clusters_are_there()
+        match kind {
+            // Which clusters are leaving must be known: see `answer`.
+            Kind::Endpoint => self.dirty.contains(&Kind::Cluster),
+            Kind::Listener | Kind::Route => !self.clusters_are_there(),
+            _ => false,
+        }
     }
 
     fn clusters_are_there(&self) -> bool {
@@ -251,13 +256,22 @@ impl Session {
     }
 
     fn answer(&mut self, node: &Node, kind: Kind, view: &dyn View) -> Option<Outgoing> {
+        let leaving = match self.watches.get(&Kind::Cluster) {
+            Some(clusters) if kind == Kind::Endpoint => clusters.leaving.clone(),
+            _ => BTreeSet::new(),
+        };
         let watch = self.watches.get_mut(&kind)?;
         let wanted = if watch.wildcard {
             Wanted::All
         } else {
             Wanted::Names(&watch.names)
         };
-        let resources = view.resources(node, kind, &wanted);
+        let mut resources = view.resources(node, kind, &wanted);
+        // A cluster on its way out keeps its endpoints for as long as a route may name it.
+        resources.retain(|resource| {
+            let sent = watch.sent.get(&resource.name);
+            !leaving.contains(&resource.name) || sent.is_none_or(|sent| *sent == resource.version)
+        });
         let first = std::mem::take(&mut watch.owes_answer);
         let asked = std::mem::take(&mut watch.asked);
         let there: BTreeSet<&str> = resources
@@ -267,7 +281,7 @@ impl Session {
         let mut gone: Vec<String> = watch
             .sent
             .keys()
-            .filter(|name| !there.contains(name.as_str()))
+            .filter(|name| !there.contains(name.as_str()) && !leaving.contains(*name))
             .cloned()
             .collect();
         gone.extend(

@@ -9,7 +9,7 @@ pub(crate) mod metadata;
 use std::sync::Arc;
 
 use meltemi_ir::{
-    GrpcMethods, GrpcStats, HealthCheckFilter, HttpFilter, HttpFilterKind, PeerMetadata,
+    AlpnOverride, GrpcMethods, GrpcStats, HealthCheckFilter, HttpFilter, HttpFilterKind, PeerMetadata,
 };
 use meltemi_xds::pb::envoy::config::core::v3::{GrpcMethodList, grpc_method_list};
 use meltemi_xds::pb::envoy::extensions::filters::http::buffer::v3::Buffer;
@@ -25,6 +25,7 @@ use meltemi_xds::pb::io::istio::http::peer_metadata::config as peer_v1;
 use meltemi_xds::pb::io::istio::http::peer_metadata::config::discovery_method::MethodSpecifier as Discovery;
 use meltemi_xds::pb::io::istio::http::peer_metadata::config::propagation_method::MethodSpecifier as Propagation;
 use meltemi_xds::pb::io::istio::http::peer_metadata::Config as PeerMetadataConfig;
+use meltemi_xds::pb::istio::envoy::config::filter::http::alpn::v2alpha1::filter_config::{AlpnOverride as AlpnConfigOverride, Protocol};
 use meltemi_xds::pb::istio::envoy::config::filter::http::alpn::v2alpha1::FilterConfig as AlpnConfig;
 use prost_types::Any;
 
@@ -320,10 +321,26 @@ fn grpc_methods(message: &GrpcMethodList, at: &At<'_>) -> Vec<(String, String)> 
 }
 
 fn alpn(message: &AlpnConfig, at: &At<'_>) -> Option<HttpFilterKind> {
-    fields!(at, message, AlpnConfig {
-        ignored { alpn_override: "the cluster's ALPN is offered, which peers of the mesh take too" }
-    });
-    Some(HttpFilterKind::Inert)
+    fields!(at, message, AlpnConfig { honoured { alpn_override } });
+    let mut overrides = AlpnOverride::default();
+    let at = at.field("alpn_override");
+    for (index, message) in alpn_override.iter().enumerate() {
+        alpn_of_version(message, &mut overrides, &at.index(index));
+    }
+    Some(HttpFilterKind::Alpn(Arc::new(overrides)))
+}
+
+/// One protocol's ALPN. HTTP/1.0 goes upstream as HTTP/1.1, with its ALPN.
+fn alpn_of_version(message: &AlpnConfigOverride, overrides: &mut AlpnOverride, at: &At<'_>) {
+    fields!(at, message, AlpnConfigOverride { honoured { upstream_protocol, alpn_override } });
+    let protocols = alpn_override.iter().map(|name| name.clone().into_bytes());
+    let protocols = Some(protocols.collect());
+    match Protocol::try_from(*upstream_protocol) {
+        Ok(Protocol::Http10) => {}
+        Ok(Protocol::Http11) => overrides.http1 = protocols,
+        Ok(Protocol::Http2) => overrides.http2 = protocols,
+        Err(_) => at.field("upstream_protocol").problem("no such protocol"),
+    }
 }
 
 fn peer_metadata(message: &PeerMetadataConfig, at: &At<'_>) -> Option<HttpFilterKind> {

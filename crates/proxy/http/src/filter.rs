@@ -4,6 +4,7 @@
 //! neither the codec nor the other filters; what it remembers of a stream it keeps with the
 //! stream, and a route may have settings for it.
 
+mod alpn;
 mod buffer;
 pub(crate) mod chain;
 mod compressor;
@@ -206,6 +207,7 @@ macro_rules! filters {
 }
 
 filters! {
+    Alpn(alpn::AlpnFilter),
     Buffer(buffer::BufferFilter),
     Compressor(compressor::CompressorFilter),
     Cors(cors::CorsFilter),
@@ -234,6 +236,7 @@ impl Filter {
     ) -> Result<Option<Self>, MutationError> {
         use ir::HttpFilterKind as Kind;
         Ok(Some(match kind {
+            Kind::Alpn(overrides) => Self::Alpn(alpn::AlpnFilter::new(overrides.clone())),
             Kind::Cors => Self::Cors(cors::CorsFilter),
             Kind::IstioStats(config) => {
                 Self::IstioStats(istio_stats::IstioStatsFilter::new(config.clone()))

@@ -118,8 +118,23 @@ pub enum HttpFilterKind {
     /// `envoy.filters.http.grpc_stats`.
     GrpcStats(GrpcStats),
     /// `istio.alpn` and filters that are optional and unknown: accepted, with no effect on a
-    /// request here.
+    /// `istio.alpn`: tells the server by ALPN which protocol was found here.
+    Alpn(Arc<AlpnOverride>),
+    /// Accepted, with no effect on a request here.
     Inert,
+}
+
+/// ALPN protocols, the preferred first.
+pub type AlpnProtocols = Arc<[Vec<u8>]>;
+
+/// ALPN to offer upstream in place of the cluster's, by the version that is spoken there
+/// (`istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlpnOverride {
+    /// For HTTP/1.1 and HTTP/1.0.
+    pub http1: Option<AlpnProtocols>,
+    /// For HTTP/2.
+    pub http2: Option<AlpnProtocols>,
 }
 
 /// The changes that `envoy.filters.http.header_mutation` makes, each list in order.

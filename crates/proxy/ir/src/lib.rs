@@ -35,7 +35,7 @@ pub use endpoint::{
     Endpoint, EndpointHealthCheck, HealthStatus, LoadAssignment, Locality, LocalityEndpoints,
 };
 pub use filter::{
-    Coding, Compressor, CompressorDirection, CompressorOverrides, Decompressor,
+    AlpnOverride, AlpnProtocols, Coding, Compressor, CompressorDirection, CompressorOverrides, Decompressor,
     DecompressorDirection, Fault, FaultAbort, FaultAmount, FaultDelay, FaultRateLimit,
     FilterStateValue, GrpcMethods, GrpcStats, HeaderMutations, HeaderSource, HeaderToMetadata,
     HealthCheckFilter, HttpFilter, HttpFilterKind, IstioStats, LocalDescriptor, LocalRateLimit,

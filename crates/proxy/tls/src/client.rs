@@ -19,6 +19,17 @@ use crate::{CertificateInfo, SecretStore, SessionInfo, TlsError, cipher, key};
 /// Sessions remembered for resumption; every host of a cluster may have one.
 const SESSIONS: usize = 256;
 
+/// Which protocols a handshake offers.
+#[derive(Clone, Copy, Debug)]
+pub enum Alpn<'a> {
+    /// Those of the settings.
+    AsConfigured,
+    /// Those of the settings, or these where the settings name none.
+    Otherwise(&'a [&'a [u8]]),
+    /// These, whatever the settings say.
+    Instead(&'a [Vec<u8>]),
+}
+
 /// A cluster's TLS settings with the secrets of the moment. Shared by all threads.
 pub struct ClientContext {
     material: Material,
@@ -97,23 +108,29 @@ impl ClientContext {
             ]))))
     }
 
-    /// Makes a handshake with the secrets of this moment; `alpn` replaces the protocols of
-    /// the settings where they name none.
+    /// Makes a handshake with the secrets of this moment.
     ///
     /// # Errors
     /// When the handshake fails or a secret is missing.
-    pub async fn connect<IO>(&self, io: IO, alpn: &[&[u8]]) -> io::Result<TlsStream<IO>>
+    pub async fn connect<IO>(&self, io: IO, alpn: Alpn<'_>) -> io::Result<TlsStream<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let built = self.built().map_err(io::Error::other)?;
         let connector = TlsConnector::from(built.config.clone());
-        if self.alpn.is_empty() && !alpn.is_empty() {
-            let protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-            let connector = connector.with_alpn(protocols);
-            connector.connect(self.server_name(), io).await
-        } else {
-            connector.connect(self.server_name(), io).await
+        let offered = match alpn {
+            Alpn::Otherwise(protocols) if self.alpn.is_empty() => {
+                Some(protocols.iter().map(|protocol| protocol.to_vec()).collect())
+            }
+            Alpn::AsConfigured | Alpn::Otherwise(_) => None,
+            Alpn::Instead(protocols) => Some(protocols.to_vec()),
+        };
+        match offered {
+            Some(protocols) => {
+                let connector = connector.with_alpn(protocols);
+                connector.connect(self.server_name(), io).await
+            }
+            None => connector.connect(self.server_name(), io).await,
         }
     }
 

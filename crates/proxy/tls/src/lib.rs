@@ -17,7 +17,7 @@ mod store;
 mod verifier;
 
 pub use certificate::CertificateInfo;
-pub use client::ClientContext;
+pub use client::{Alpn, ClientContext};
 pub use error::TlsError;
 pub use server::ServerContext;
 pub use session::SessionInfo;

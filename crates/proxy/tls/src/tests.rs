@@ -13,7 +13,8 @@ use rcgen::{
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
-    CertificateInfo, ClientContext, SecretStore, ServerContext, SessionInfo, TlsError, WantedSecret,
+    Alpn, CertificateInfo, ClientContext, SecretStore, ServerContext, SessionInfo, TlsError,
+    WantedSecret,
 };
 
 const WEB: &str = "spiffe://cluster.local/ns/default/sa/web";
@@ -128,7 +129,7 @@ async fn talk(
     };
     let connect = async {
         let mut stream = client
-            .connect(near, &[])
+            .connect(near, Alpn::AsConfigured)
             .await
             .map_err(|e| format!("client: {e}"))?;
         stream
@@ -267,7 +268,8 @@ async fn a_rotated_secret_serves_new_handshakes_only() {
     let server = ServerContext::new(&downstream(), store.clone()).unwrap();
     let client = ClientContext::new(&upstream(), store.clone()).unwrap();
     let (near, far) = tokio::io::duplex(1 << 16);
-    let (accepted, connected) = tokio::join!(server.accept(far), client.connect(near, &[]));
+    let (accepted, connected) =
+        tokio::join!(server.accept(far), client.connect(near, Alpn::AsConfigured));
     let (mut accepted, mut connected) = (accepted.unwrap(), connected.unwrap());
     let before = (server.config().unwrap(), client.config().unwrap());
     assert!(Arc::ptr_eq(&before.0, &server.config().unwrap()));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use meltemi_ir::{Address, TcpKeepalive};
 use meltemi_lifecycle::WorkerId;
+use meltemi_tls::Alpn;
 use rustls::CertificateError;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
@@ -16,15 +17,14 @@ use crate::host::Transport;
 use crate::stream::{ConnectionDetails, CountedConnection, Io, Raw};
 use crate::{Cluster, ConnectFailure, Host, UpstreamStream};
 
-/// Connects to the host within the cluster's `connect_timeout`, TLS included. `alpn` is
-/// offered where the cluster's TLS settings offer nothing; `count` is what the attempt, and
-/// the connection, counts as.
+/// Connects to the host within the cluster's `connect_timeout`, TLS included. `count` is what
+/// the attempt, and the connection, counts as.
 pub(crate) async fn connect(
     cluster: &Arc<Cluster>,
     host: &Arc<Host>,
     worker: WorkerId,
     count: CountedConnection,
-    alpn: &[&[u8]],
+    alpn: Alpn<'_>,
 ) -> Result<UpstreamStream, ConnectFailure> {
     let started = Instant::now();
     let stats = cluster.stats(worker);
@@ -86,7 +86,7 @@ pub(crate) async fn for_health_check(
         socket,
         transport,
     };
-    let dialled = dial(cluster, target, WorkerId::MAIN, alpn).await;
+    let dialled = dial(cluster, target, WorkerId::MAIN, Alpn::Otherwise(alpn)).await;
     dialled.ok().map(|(io, _)| io)
 }
 
@@ -103,7 +103,7 @@ async fn dial(
     cluster: &Cluster,
     target: Target<'_>,
     worker: WorkerId,
-    alpn: &[&[u8]],
+    alpn: Alpn<'_>,
 ) -> Result<(Io, ConnectionDetails), ConnectFailure> {
     let (raw, mut details) = match target.address {
         Address::Pipe(path) => {

@@ -7,7 +7,7 @@
 //! ```text
 //! let cluster = pools.cluster("outbound|80||web")?;        // Rc<WorkerCluster>
 //! let host = cluster.choose(&LbContext::default())?;       // Rc<WorkerHost>
-//! let lease = cluster.http(&host, HttpVersion::Http1, Priority::Default).await?;
+//! let lease = cluster.http(&host, options).await?;
 //! let response = lease.send(request).await?;               // Response<ResponseBody>
 //! ```
 //!
@@ -39,7 +39,7 @@ pub use host::{
 pub use lb::hash::xx_hash;
 pub use manager::{ClusterError, ClusterManager, UpstreamContext};
 pub use outlier::Outcome;
-pub use pool::{HttpLease, HttpVersion};
+pub use pool::{HttpLease, HttpOptions, HttpVersion};
 pub use stream::{ConnectionDetails, UpstreamStream};
 pub use upgrade::{UpgradedStream, upgrade};
 pub use worker::{LbContext, Pools, RetryGuard, WorkerCluster, WorkerHost};

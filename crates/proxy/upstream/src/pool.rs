@@ -14,7 +14,8 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meltemi_ir::{Priority, UpstreamProtocol};
+use meltemi_ir::{AlpnOverride, AlpnProtocols, Priority, UpstreamProtocol};
+use meltemi_tls::Alpn;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -42,11 +43,24 @@ pub enum HttpVersion {
     Http2,
 }
 
+/// What a request asks of the connection that it goes out on.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpOptions<'a> {
+    /// The version of the downstream request.
+    pub downstream: HttpVersion,
+    /// The route's priority.
+    pub priority: Priority,
+    /// ALPN in place of the cluster's, by the version that is spoken upstream.
+    pub alpn: Option<&'a AlpnOverride>,
+}
+
 /// Which of a host's pools.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PoolKey {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PoolKey<'a> {
     kind: PoolKind,
     priority: Priority,
+    /// Offered in place of what the cluster's TLS settings offer.
+    alpn: Option<&'a AlpnProtocols>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,13 +71,24 @@ enum PoolKind {
     Alpn,
 }
 
-impl PoolKey {
-    pub(crate) fn new(
-        protocol: UpstreamProtocol,
-        downstream: HttpVersion,
-        is_tls: bool,
-        priority: Priority,
-    ) -> Self {
+impl PoolKind {
+    /// Offered where the cluster's TLS settings offer nothing.
+    fn alpn(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Http1 => &[b"http/1.1"],
+            Self::Http2 => &[b"h2"],
+            Self::Alpn => &[b"h2", b"http/1.1"],
+        }
+    }
+}
+
+impl<'a> PoolKey<'a> {
+    pub(crate) fn new(protocol: UpstreamProtocol, is_tls: bool, options: HttpOptions<'a>) -> Self {
+        let HttpOptions {
+            downstream,
+            priority,
+            alpn,
+        } = options;
         let kind = match (protocol, downstream) {
             (UpstreamProtocol::Http1, _) => PoolKind::Http1,
             (UpstreamProtocol::Http2, _) => PoolKind::Http2,
@@ -72,7 +97,16 @@ impl PoolKey {
             (UpstreamProtocol::Alpn, _) if is_tls => PoolKind::Alpn,
             (UpstreamProtocol::Alpn, _) => PoolKind::Http1,
         };
-        Self { kind, priority }
+        let alpn = alpn.filter(|_| is_tls).and_then(|alpn| match kind {
+            PoolKind::Http1 => alpn.http1.as_ref(),
+            PoolKind::Http2 => alpn.http2.as_ref(),
+            PoolKind::Alpn => None,
+        });
+        Self {
+            kind,
+            priority,
+            alpn,
+        }
     }
 
     fn index(self) -> usize {
@@ -86,21 +120,14 @@ impl PoolKey {
             Priority::High => kind + 3,
         }
     }
-
-    /// Offered where the cluster's TLS settings offer nothing.
-    fn alpn(self) -> &'static [&'static [u8]] {
-        match self.kind {
-            PoolKind::Http1 => &[b"http/1.1"],
-            PoolKind::Http2 => &[b"h2"],
-            PoolKind::Alpn => &[b"h2", b"http/1.1"],
-        }
-    }
 }
 
 /// The pools of one host; each is made at its first use.
 #[derive(Default)]
 pub(crate) struct HostPools {
     slots: [OnceCell<Rc<HttpPool>>; 6],
+    /// Those whose requests bring an ALPN of their own; seldom more than one or two.
+    overriding: RefCell<Vec<Rc<HttpPool>>>,
     draining: Cell<bool>,
 }
 
@@ -111,20 +138,59 @@ impl HostPools {
         &self,
         cluster: &Rc<WorkerCluster>,
         host: &Rc<WorkerHost>,
-        key: PoolKey,
+        key: PoolKey<'_>,
     ) -> Option<Result<HttpLease, ConnectFailure>> {
+        if key.alpn.is_some() {
+            let pool = self.overriding(key)?;
+            let connection = pool.take(Look::Not)?;
+            return Some(pool.attach(cluster, host, connection));
+        }
         let pool = self.slots[key.index()].get()?;
         let connection = pool.take(Look::Not)?;
         Some(pool.attach(cluster, host, connection))
+    }
+
+    fn existing(&self, key: PoolKey<'_>) -> Option<Rc<HttpPool>> {
+        match key.alpn {
+            Some(_) => self.overriding(key),
+            None => self.slots[key.index()].get().cloned(),
+        }
+    }
+
+    fn overriding(&self, key: PoolKey<'_>) -> Option<Rc<HttpPool>> {
+        let pools = self.overriding.borrow();
+        pools.iter().find(|pool| pool.serves(key)).cloned()
+    }
+
+    /// The pool of this key, made if it is not there yet.
+    fn pool(&self, key: PoolKey<'_>) -> Rc<HttpPool> {
+        let make = || Rc::new(HttpPool::new(key, self.draining.get()));
+        if key.alpn.is_none() {
+            return Rc::clone(self.slots[key.index()].get_or_init(make));
+        }
+        self.overriding(key).unwrap_or_else(|| {
+            let pool = make();
+            self.overriding.borrow_mut().push(Rc::clone(&pool));
+            pool
+        })
+    }
+
+    fn each(&self, mut act: impl FnMut(&HttpPool)) {
+        for pool in self.slots.iter().filter_map(OnceCell::get) {
+            act(pool);
+        }
+        for pool in self.overriding.borrow().iter() {
+            act(pool);
+        }
     }
 
     /// A connection when one is free, which is opened if necessary.
     pub(crate) async fn wait(
         cluster: &Rc<WorkerCluster>,
         host: &Rc<WorkerHost>,
-        key: PoolKey,
+        key: PoolKey<'_>,
     ) -> Result<HttpLease, ConnectFailure> {
-        if let Some(pool) = host.pools.slots[key.index()].get()
+        if let Some(pool) = host.pools.existing(key)
             && pool.has_free()
         {
             // It lay idle. What the system knows of it by now reaches its task before this
@@ -141,18 +207,7 @@ impl HostPools {
             return Err(ConnectFailure::Overflow(Breaker::PendingRequests));
         }
         let mut pending = PendingRequest::new(cluster, key.priority);
-        let pool = host.pools.slots[key.index()].get_or_init(|| {
-            Rc::new(HttpPool {
-                key,
-                draining: Cell::new(host.pools.draining.get()),
-                idle: RefCell::default(),
-                shared: RefCell::default(),
-                waiting: RefCell::default(),
-                connecting: Cell::new(0),
-                speaks_http1: Cell::new(false),
-                serving: Cell::new(false),
-            })
-        });
+        let pool = host.pools.pool(key);
         let (serve, served) = oneshot::channel();
         pool.waiting.borrow_mut().push_back(Waiter {
             cluster: Rc::clone(cluster),
@@ -175,20 +230,20 @@ impl HostPools {
     /// become free.
     pub(crate) fn drain(&self) {
         self.draining.set(true);
-        for pool in self.slots.iter().filter_map(OnceCell::get) {
+        self.each(|pool| {
             pool.draining.set(true);
             pool.idle.take();
             pool.shared.take();
-        }
+        });
     }
 
     /// Closes idle connections; those in use serve on.
     pub(crate) fn drain_idle(&self) {
-        for pool in self.slots.iter().filter_map(OnceCell::get) {
+        self.each(|pool| {
             pool.idle.take();
             let mut shared = pool.shared.borrow_mut();
             shared.retain(|connection| !connection.is_idle());
-        }
+        });
     }
 
     /// Closes what has been idle for too long, or is too old.
@@ -200,7 +255,7 @@ impl HostPools {
         if config.idle_timeout.is_none() && config.max_connection_duration.is_none() {
             return;
         }
-        for pool in self.slots.iter().filter_map(OnceCell::get) {
+        self.each(|pool| {
             let (mut idle, mut old) = (0, 0);
             let mut stays = |opened: Instant, since: Instant| {
                 if reaches(config.max_connection_duration, opened) {
@@ -220,13 +275,15 @@ impl HostPools {
             });
             cluster.stats().upstream_cx_idle_timeout.add(idle);
             cluster.stats().upstream_cx_max_duration_reached.add(old);
-        }
+        });
     }
 }
 
 /// The connections of one kind and priority.
 pub(crate) struct HttpPool {
-    key: PoolKey,
+    kind: PoolKind,
+    priority: Priority,
+    alpn: Option<AlpnProtocols>,
     draining: Cell<bool>,
     /// The last used is the last.
     idle: RefCell<Vec<Http1Connection>>,
@@ -254,11 +311,30 @@ struct Waiter {
 }
 
 impl HttpPool {
+    fn new(key: PoolKey<'_>, draining: bool) -> Self {
+        Self {
+            kind: key.kind,
+            priority: key.priority,
+            alpn: key.alpn.cloned(),
+            draining: Cell::new(draining),
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            waiting: RefCell::default(),
+            connecting: Cell::new(0),
+            speaks_http1: Cell::new(false),
+            serving: Cell::new(false),
+        }
+    }
+
+    fn serves(&self, key: PoolKey<'_>) -> bool {
+        self.kind == key.kind && self.priority == key.priority && self.alpn.as_ref() == key.alpn
+    }
+
     /// A connection that can take a request now. One that lay idle is taken only after a look
     /// at it.
     #[inline]
     fn take(self: &Rc<Self>, look: Look) -> Option<Connection> {
-        if self.key.kind != PoolKind::Http2 {
+        if self.kind != PoolKind::Http2 {
             let mut idle = self.idle.borrow_mut();
             while let Some(connection) = idle.pop() {
                 if !connection.is_usable() {
@@ -271,7 +347,7 @@ impl HttpPool {
                 return Some(Connection::Http1(connection));
             }
         }
-        if self.key.kind != PoolKind::Http1 {
+        if self.kind != PoolKind::Http1 {
             return self.take_shared(look);
         }
         None
@@ -310,13 +386,13 @@ impl HttpPool {
         host: &Rc<WorkerHost>,
         connection: Connection,
     ) -> Result<HttpLease, ConnectFailure> {
-        let requests = &cluster.breakers().of(self.key.priority).requests;
+        let requests = &cluster.breakers().of(self.priority).requests;
         if !requests.has_room() {
             self.give_back(connection);
             cluster.stats().upstream_rq_pending_overflow.inc();
             return Err(ConnectFailure::Overflow(Breaker::Requests));
         }
-        let active = ActiveRequest::new(cluster, host, self.key.priority);
+        let active = ActiveRequest::new(cluster, host, self.priority);
         Ok(HttpLease::new(connection, Rc::clone(self), active))
     }
 
@@ -396,7 +472,7 @@ impl HttpPool {
                 let (cluster, host) = (Rc::clone(&first.cluster), Rc::clone(&first.host));
                 (cluster, host, waiting.len())
             };
-            let each = match self.key.kind {
+            let each = match self.kind {
                 PoolKind::Http1 => 1,
                 PoolKind::Alpn if self.speaks_http1.get() => 1,
                 PoolKind::Http2 | PoolKind::Alpn => {
@@ -409,7 +485,7 @@ impl HttpPool {
             if wanted <= connecting * each {
                 return;
             }
-            let breakers = cluster.breakers().of(self.key.priority);
+            let breakers = cluster.breakers().of(self.priority);
             let per_host = u64::from(breakers.per_host_connections);
             let host_has_room = per_host == u64::from(u32::MAX)
                 || sum(host.stats_of_all(), |stats| &stats.cx_active) < per_host;
@@ -424,7 +500,7 @@ impl HttpPool {
             self.connecting.set(connecting + 1);
             // Counted now, so that whoever asks next sees it.
             let worker = cluster.worker();
-            let count = CountedConnection::begin(&cluster, &host, worker, self.key.priority);
+            let count = CountedConnection::begin(&cluster, &host, worker, self.priority);
             tokio::task::spawn_local(open(Rc::clone(self), cluster, host, count));
         }
     }
@@ -480,8 +556,11 @@ async fn open(
     host: Rc<WorkerHost>,
     count: CountedConnection,
 ) {
-    let key = pool.key;
-    let result = connect::connect(&cluster, &host, cluster.worker(), count, key.alpn()).await;
+    let alpn = match &pool.alpn {
+        Some(protocols) => Alpn::Instead(protocols),
+        None => Alpn::Otherwise(pool.kind.alpn()),
+    };
+    let result = connect::connect(&cluster, &host, cluster.worker(), count, alpn).await;
     let stream = match result {
         Ok(stream) => stream,
         Err(failure) => {
@@ -490,7 +569,7 @@ async fn open(
             return;
         }
     };
-    let is_http2 = match key.kind {
+    let is_http2 = match pool.kind {
         PoolKind::Http1 => false,
         PoolKind::Http2 => true,
         PoolKind::Alpn => {

@@ -18,6 +18,7 @@ use http::HeaderMap;
 use meltemi_ir::{Discovery, Metadata, Priority, SubsetKeys};
 use meltemi_lifecycle::{Clock, Random, WorkerId};
 use meltemi_telemetry::ClusterStats;
+use meltemi_tls::Alpn;
 use tokio::time::Instant;
 
 use self::balancing::Balancing;
@@ -25,7 +26,7 @@ use crate::outlier::Outcome;
 use crate::pool::{HostPools, PoolKey};
 use crate::stream::CountedConnection;
 use crate::{
-    Breaker, Cluster, ClusterManager, ConnectFailure, Host, HostStats, HttpLease, HttpVersion,
+    Breaker, Cluster, ClusterManager, ConnectFailure, Host, HostStats, HttpLease, HttpOptions,
     UpstreamStream, connect,
 };
 
@@ -244,11 +245,10 @@ impl WorkerCluster {
     pub async fn http(
         self: &Rc<Self>,
         host: &Rc<WorkerHost>,
-        downstream: HttpVersion,
-        priority: Priority,
+        options: HttpOptions<'_>,
     ) -> Result<HttpLease, ConnectFailure> {
         let protocol = self.shared.config().http.protocol;
-        let key = PoolKey::new(protocol, downstream, host.is_tls(), priority);
+        let key = PoolKey::new(protocol, host.is_tls(), options);
         if let Some(ready) = host.pools.take(self, host, key) {
             return ready;
         }
@@ -273,7 +273,7 @@ impl WorkerCluster {
         }
         let (shared, host) = (&self.shared, &host.shared);
         let count = CountedConnection::begin(shared, host, self.worker, priority);
-        let connected = connect::connect(shared, host, self.worker, count, &[]).await;
+        let connected = connect::connect(shared, host, self.worker, count, Alpn::AsConfigured).await;
         host.report(
             match &connected {
                 Ok(_) => Outcome::ConnectedFinally,

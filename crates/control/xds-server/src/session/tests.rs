@@ -242,6 +242,22 @@ fn make_before_break() {
 }
 
 #[test]
+fn a_leaving_cluster_keeps_its_endpoints() {
+    let mut session = settled(&mesh("a", "1"));
+    // The cluster and what its endpoints were go at once; its route goes later.
+    let next = mesh("b", "2").with(Kind::Endpoint, &[("a", "empty"), ("b", "1")]);
+    session.changed();
+    let clusters = session.next(&next);
+    assert_eq!(shapes(&clusters), [is(Kind::Cluster, &["b"], &[])]);
+    confirm(&mut session, &clusters[0], &[], None);
+    session.receive(subscribe(Kind::Endpoint, &["b"]));
+    assert_eq!(
+        shapes(&session.next(&next)),
+        [is(Kind::Endpoint, &["b"], &[])]
+    );
+}
+
+#[test]
 fn a_silent_proxy_gets_the_rest_after_the_limit() {
     let mut session = settled(&mesh("a", "1"));
     let next = mesh("b", "2");

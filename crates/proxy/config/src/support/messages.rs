@@ -317,6 +317,7 @@ messages![
     pb::io::istio::http::peer_metadata::config::IstioHeaders,
     pb::io::istio::http::peer_metadata::config::PropagationMethod,
     pb::istio::envoy::config::filter::http::alpn::v2alpha1::FilterConfig,
+    pb::istio::envoy::config::filter::http::alpn::v2alpha1::filter_config::AlpnOverride,
     pb::stats::PluginConfig,
     pb::udpa::r#type::v1::TypedStruct,
     pb::xds::r#type::v3::TypedStruct,

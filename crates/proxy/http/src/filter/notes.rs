@@ -3,6 +3,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use http::HeaderValue;
 use meltemi_ir as ir;
@@ -13,6 +14,8 @@ use super::peer_metadata::Peers;
 #[derive(Default)]
 pub(crate) struct Notes {
     pub(crate) peers: Peers,
+    /// ALPN to offer upstream in place of the cluster's.
+    pub(crate) alpn: Option<Arc<ir::AlpnOverride>>,
     /// The origin that may read the response.
     pub(crate) allowed_origin: Option<HeaderValue>,
     /// The request asks for this proxy's health.

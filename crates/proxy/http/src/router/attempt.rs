@@ -6,7 +6,7 @@ use std::rc::Rc;
 use http::{Request, Response, StatusCode};
 use meltemi_telemetry::ResponseFlags;
 use meltemi_upstream::{
-    ConnectFailure, HttpLease, HttpVersion, Outcome, ResetReason, ResponseBody, SendFailure,
+    ConnectFailure, HttpLease, HttpOptions, HttpVersion, Outcome, ResetReason, ResponseBody, SendFailure,
     UpstreamBody, WorkerHost,
 };
 
@@ -96,7 +96,13 @@ impl Forwarding {
             HttpVersion::Http1
         };
         let priority = self.target().0.priority;
-        let lease = self.cluster.http(host, downstream, priority).await;
+        let alpn = self.stream.facts.borrow().notes.alpn.clone();
+        let options = HttpOptions {
+            downstream,
+            priority,
+            alpn: alpn.as_deref(),
+        };
+        let lease = self.cluster.http(host, options).await;
         let lease = lease.map_err(Failure::Connect)?;
         host.report(Outcome::Connected);
         let mut facts = self.stream.facts.borrow_mut();

@@ -18,8 +18,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::{
-    ClusterManager, ConnectFailure, HttpLease, HttpVersion, LbContext, Pools, ResponseBody,
-    UpstreamBody, UpstreamContext, WorkerCluster, WorkerHost,
+    ClusterManager, ConnectFailure, HttpLease, HttpOptions, HttpVersion, LbContext, Pools,
+    ResponseBody, UpstreamBody, UpstreamContext, WorkerCluster, WorkerHost,
 };
 
 pub(crate) const NAME: &str = "web";
@@ -85,7 +85,7 @@ impl Fixture {
 
     pub(crate) async fn lease(&self) -> Result<HttpLease, ConnectFailure> {
         self.cluster()
-            .http(&self.host(), HttpVersion::Http1, Priority::Default)
+            .http(&self.host(), of(Priority::Default))
             .await
     }
 
@@ -147,6 +147,15 @@ pub(crate) fn config(discovery: Discovery) -> Cluster {
 pub(crate) fn to(addresses: &[SocketAddr]) -> Cluster {
     let endpoints = addresses.iter().copied().map(endpoint).collect();
     config(Discovery::Static(assignment(NAME, endpoints)))
+}
+
+/// What an HTTP/1 request of this priority asks of its connection.
+pub(crate) fn of(priority: Priority) -> HttpOptions<'static> {
+    HttpOptions {
+        downstream: HttpVersion::Http1,
+        priority,
+        alpn: None,
+    }
 }
 
 pub(crate) fn get(path: &str) -> Request<UpstreamBody> {

@@ -5,7 +5,7 @@ use meltemi_ir::{Discovery, Priority};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::fixture::{
-    Fixture, NAME, assignment, chunks, config, endpoint, get, listen, on_worker, read_request,
+    Fixture, NAME, assignment, chunks, config, endpoint, get, listen, of, on_worker, read_request,
     respond, serve, server, text, to, until,
 };
 use crate::{Breaker, ConnectFailure, HttpVersion, ResetReason, SendFailure, upgrade};
@@ -246,7 +246,7 @@ fn request_and_retry_limits_hold() {
         let failure = fixture.lease().await.unwrap_err();
         assert_eq!(failure, ConnectFailure::Overflow(Breaker::Requests));
         let host = fixture.host();
-        let high = cluster.http(&host, HttpVersion::Http1, Priority::High);
+        let high = cluster.http(&host, of(Priority::High));
         assert!(high.await.is_ok(), "priorities have limits of their own");
         drop(held);
         assert!(fixture.lease().await.is_ok());

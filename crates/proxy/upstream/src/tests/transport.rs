@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meltemi_ir::{
-    Address, CertificateSource, Discovery, DownstreamTls, Metadata, SanMatch, Secret, SecretRef,
-    StringMatch, TlsCertificate, TlsVersion, TransportSocketMatch, UpstreamProtocol, UpstreamTls,
-    ValidationContext, Value,
+    Address, AlpnOverride, CertificateSource, Discovery, DownstreamTls, Metadata, Priority,
+    SanMatch, Secret, SecretRef, StringMatch, TlsCertificate, TlsVersion, TransportSocketMatch,
+    UpstreamProtocol, UpstreamTls, ValidationContext, Value,
 };
 use meltemi_tls::{SecretStore, ServerContext};
 use rcgen::{
@@ -15,10 +15,10 @@ use rcgen::{
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::fixture::{
-    Fixture, NAME, assignment, config, endpoint, get, listen, on_worker, read_request, server,
+    Fixture, NAME, assignment, config, endpoint, get, listen, of, on_worker, read_request, server,
     text, to, until,
 };
-use crate::{Breaker, ConnectFailure, HttpVersion};
+use crate::{Breaker, ConnectFailure, HttpOptions, HttpVersion};
 
 const ID: &str = "spiffe://cluster.local/ns/default/sa/web";
 
@@ -158,6 +158,41 @@ fn the_version_is_what_the_handshake_agrees_on() {
             assert_eq!(made, if version == HttpVersion::Http2 { 1 } else { 2 });
             assert_eq!(cluster.stats().ssl.get().handshake.get(), made);
         }
+    });
+}
+
+#[test]
+fn a_request_may_bring_its_own_alpn() {
+    on_worker(|| async {
+        let (certificate, trust) = identity();
+        let address = tls_server(certificate, &["istio-http/1.1", "istio"]).await;
+        let mut settings = to(&[address]);
+        settings.tls = Some(UpstreamTls {
+            alpn: vec![b"istio".to_vec()],
+            ..upstream_tls(ID)
+        });
+        let fixture = Fixture::with(settings);
+        fixture.secrets.set("ROOTCA", Secret::Validation(trust));
+        let overrides = AlpnOverride {
+            http1: Some(Arc::from([b"istio-http/1.1".to_vec()])),
+            http2: None,
+        };
+        let (cluster, host) = (fixture.cluster(), fixture.host());
+        for (alpn, answer) in [
+            (None, "istio"),
+            (Some(&overrides), "istio-http/1.1"),
+            (None, "istio"),
+            (Some(&overrides), "istio-http/1.1"),
+        ] {
+            let options = HttpOptions {
+                alpn,
+                ..of(Priority::Default)
+            };
+            let lease = cluster.http(&host, options).await.unwrap();
+            let response = lease.send(get("/")).await.unwrap();
+            assert_eq!(text(response.into_body()).await, answer);
+        }
+        assert_eq!(cluster.stats().upstream_cx_total.get(), 2);
     });
 }
 
