@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use meltemi_proxy::{Bootstrap, LogLevel, Options};
 use meltemi_tls::SecretStore;
-use meltemi_xds::json;
 use meltemi_xds::pb::envoy::config::bootstrap::v3::Bootstrap as Message;
+use meltemi_xds::{json, with_pool_released};
 use prost::Message as _;
 use serde_json::Value;
 
@@ -160,12 +160,12 @@ fn bootstrap(arguments: &Arguments) -> Result<Bootstrap> {
             field.clone_from(value);
         }
     }
-    Bootstrap::from_json(json::to_json(&merged))
+    Bootstrap::from_message(merged)
 }
 
 fn message(text: &str, file: &str) -> Result<Message> {
     let value: Value = serde_saphyr::from_str(text).with_context(|| file.to_owned())?;
-    json::from_json(value).with_context(|| file.to_owned())
+    with_pool_released(|| json::from_json(value)).with_context(|| file.to_owned())
 }
 
 fn component_levels(text: &str) -> Result<Vec<(String, LogLevel)>> {

@@ -34,9 +34,11 @@ pub fn router(state: Arc<AdminState>) -> Router {
 
 async fn handle(State(state): State<Arc<AdminState>>, request: Request) -> Response {
     let (path, query) = (request.uri().path(), request.uri().query());
-    let reply = command::answer(&state, request.method(), path, query.unwrap_or_default());
+    let method = request.method();
     // A dump is rare; a proxy that keeps some 15 MiB for the next one is not light.
-    meltemi_xds::release_pool();
+    let reply = meltemi_xds::with_pool_released(|| {
+        command::answer(&state, method, path, query.unwrap_or_default())
+    });
     let headers = [
         (header::CONTENT_TYPE, reply.content.as_str()),
         (header::CACHE_CONTROL, "no-cache, max-age=0"),

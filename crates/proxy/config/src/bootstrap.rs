@@ -32,6 +32,12 @@ pub fn bootstrap_from_yaml(
     text: &str,
     file: &str,
 ) -> Result<(bootstrap_v3::Bootstrap, Bootstrap), ConfigErrors> {
+    let message = meltemi_xds::with_pool_released(|| read(text, file))?;
+    let converted = bootstrap(&message)?;
+    Ok((message, converted))
+}
+
+fn read(text: &str, file: &str) -> Result<bootstrap_v3::Bootstrap, ConfigErrors> {
     let value: serde_json::Value = serde_saphyr::from_str(text).map_err(|error| {
         let place = match error.location() {
             Some(location) => format!("{file}:{}:{}", location.line(), location.column()),
@@ -47,17 +53,15 @@ pub fn bootstrap_from_yaml(
             problem: problem.to_owned(),
         }
     })?;
-    let message: bootstrap_v3::Bootstrap = json::from_json(value).map_err(|error| {
+    json::from_json(value).map_err(|error| {
         let text = error.to_string();
         let path = error.path().to_owned();
         let problem = text
             .strip_prefix(&format!("{path}: "))
             .unwrap_or(&text)
             .to_owned();
-        ConfigError { path, problem }
-    })?;
-    let converted = bootstrap(&message)?;
-    Ok((message, converted))
+        ConfigError { path, problem }.into()
+    })
 }
 
 /// Converts a bootstrap.

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use meltemi_ir as ir;
-use meltemi_xds::json;
 use meltemi_xds::pb::envoy::config::bootstrap::v3::Bootstrap as Message;
+use meltemi_xds::{json, with_pool_released};
 
 /// A bootstrap as it was read and as it is understood.
 #[derive(Clone, Debug)]
@@ -41,7 +41,14 @@ impl Bootstrap {
     /// # Errors
     /// Every problem, with the path of its field.
     pub fn from_json(value: serde_json::Value) -> Result<Self> {
-        let message: Message = json::from_json(value)?;
+        Self::from_message(with_pool_released(|| json::from_json(value))?)
+    }
+
+    /// Takes Envoy's message.
+    ///
+    /// # Errors
+    /// Every problem, with the path of its field.
+    pub fn from_message(message: Message) -> Result<Self> {
         let config = meltemi_config::bootstrap(&message)?;
         Ok(Self { message, config })
     }
