@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
-    agent, child, completion, discovery, proxy, proxy_config, proxy_status, up, validate, version,
+    agent, child, completion, discovery, proxy, proxy_config, proxy_status, read_bootstrap, up,
+    validate, version,
 };
 
 /// A service mesh in one program.
@@ -94,4 +95,6 @@ Examples:
     Completion(completion::Arguments),
     #[command(hide = true)]
     Child(child::Arguments),
+    #[command(hide = true)]
+    ReadBootstrap(read_bootstrap::Arguments),
 }

@@ -8,10 +8,9 @@ use clap::ValueEnum;
 use meltemi_proxy::{Bootstrap, LogLevel, Options};
 use meltemi_tls::SecretStore;
 use meltemi_xds::pb::envoy::config::bootstrap::v3::Bootstrap as Message;
-use meltemi_xds::{json, with_pool_released};
 use prost::Message as _;
-use serde_json::Value;
 
+use crate::command::read_bootstrap::read_apart;
 use crate::terminal::Terminal;
 use crate::{logging, runtime};
 
@@ -135,20 +134,14 @@ fn bootstrap(arguments: &Arguments) -> Result<Bootstrap> {
         service_cluster,
         ..
     } = arguments;
-    let plain = service_node.is_none() && service_cluster.is_none();
-    match (config_path, config_yaml) {
-        (Some(path), None) if plain => return Bootstrap::from_file(path),
-        (None, Some(text)) if plain => return Bootstrap::from_yaml(text, "--config-yaml"),
-        _ => {}
-    }
     let mut merged = Message::default();
     if let Some(path) = config_path {
         let text = std::fs::read_to_string(path);
         let text = text.with_context(|| format!("cannot read {}", path.display()))?;
-        merged = message(&text, &path.display().to_string())?;
+        merged = read_apart(&text, &path.display().to_string())?;
     }
     if let Some(text) = config_yaml {
-        let over = message(text, "--config-yaml")?;
+        let over = read_apart(text, "--config-yaml")?;
         merged.merge(over.encode_to_vec().as_slice())?;
     }
     let node = merged.node.get_or_insert_default();
@@ -161,11 +154,6 @@ fn bootstrap(arguments: &Arguments) -> Result<Bootstrap> {
         }
     }
     Bootstrap::from_message(merged)
-}
-
-fn message(text: &str, file: &str) -> Result<Message> {
-    let value: Value = serde_saphyr::from_str(text).with_context(|| file.to_owned())?;
-    with_pool_released(|| json::from_json(value)).with_context(|| file.to_owned())
 }
 
 fn component_levels(text: &str) -> Result<Vec<(String, LogLevel)>> {

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use serde_json::Value;
 
 /// An answer.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Reply {
     pub status: StatusCode,
     pub content: Content,

@@ -34,11 +34,9 @@ pub fn router(state: Arc<AdminState>) -> Router {
 
 async fn handle(State(state): State<Arc<AdminState>>, request: Request) -> Response {
     let (path, query) = (request.uri().path(), request.uri().query());
-    let method = request.method();
+    let reply = command::answer(&state, request.method(), path, query.unwrap_or_default());
     // A dump is rare; a proxy that keeps some 15 MiB for the next one is not light.
-    let reply = meltemi_xds::with_pool_released(|| {
-        command::answer(&state, method, path, query.unwrap_or_default())
-    });
+    meltemi_xds::release_pool();
     let headers = [
         (header::CONTENT_TYPE, reply.content.as_str()),
         (header::CACHE_CONTROL, "no-cache, max-age=0"),

@@ -32,12 +32,16 @@ pub fn bootstrap_from_yaml(
     text: &str,
     file: &str,
 ) -> Result<(bootstrap_v3::Bootstrap, Bootstrap), ConfigErrors> {
-    let message = meltemi_xds::with_pool_released(|| read(text, file))?;
+    let message = bootstrap_message(text, file)?;
     let converted = bootstrap(&message)?;
     Ok((message, converted))
 }
 
-fn read(text: &str, file: &str) -> Result<bootstrap_v3::Bootstrap, ConfigErrors> {
+/// Reads a bootstrap in YAML or JSON as Envoy's message, not yet converted.
+///
+/// # Errors
+/// Malformed YAML, with file and line; a field that does not exist, with its path.
+pub fn bootstrap_message(text: &str, file: &str) -> Result<bootstrap_v3::Bootstrap, ConfigErrors> {
     let value: serde_json::Value = serde_saphyr::from_str(text).map_err(|error| {
         let place = match error.location() {
             Some(location) => format!("{file}:{}:{}", location.line(), location.column()),

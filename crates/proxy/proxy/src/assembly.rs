@@ -177,6 +177,8 @@ impl Proxy {
     }
 
     async fn serve(self, options: Options, mut shutdown: DrainSignal) -> Result<()> {
+        // Reading the bootstrap needed them; the next need is somebody's config dump.
+        meltemi_xds::release_pool();
         let resolving = tokio::spawn(Arc::clone(&self.applier.clusters).run());
         let quit = Arc::new(tokio::sync::Notify::new());
         let admin = self.start_admin(&options, Arc::clone(&quit)).await?;

@@ -1,11 +1,8 @@
 //! A bootstrap as it was read and as it is understood.
 
-use std::path::Path;
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use meltemi_ir as ir;
 use meltemi_xds::pb::envoy::config::bootstrap::v3::Bootstrap as Message;
-use meltemi_xds::{json, with_pool_released};
 
 /// A bootstrap as it was read and as it is understood.
 #[derive(Clone, Debug)]
@@ -24,24 +21,6 @@ impl Bootstrap {
     pub fn from_yaml(text: &str, file: &str) -> Result<Self> {
         let (message, config) = meltemi_config::bootstrap_from_yaml(text, file)?;
         Ok(Self { message, config })
-    }
-
-    /// Reads a file of YAML or JSON.
-    ///
-    /// # Errors
-    /// When it cannot be read, and every problem inside.
-    pub fn from_file(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        Self::from_yaml(&text, &path.display().to_string())
-    }
-
-    /// Takes JSON.
-    ///
-    /// # Errors
-    /// Every problem, with the path of its field.
-    pub fn from_json(value: serde_json::Value) -> Result<Self> {
-        Self::from_message(with_pool_released(|| json::from_json(value))?)
     }
 
     /// Takes Envoy's message.

@@ -20,4 +20,4 @@ pub mod pb;
 mod pool;
 
 pub use any::type_url;
-pub use pool::{pool, with_pool_released};
+pub use pool::{pool, release_pool};
