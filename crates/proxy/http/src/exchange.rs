@@ -92,6 +92,10 @@ struct Pending {
 }
 
 /// What is known before somebody is waited for.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "taken apart at once, on the usual way"
+)]
 enum Begun {
     Ready(Pending),
     Paused(Box<Pass>, Pause),
@@ -132,7 +136,10 @@ async fn forward(mut pending: Pending) -> Response<ProxyBody> {
     match result {
         Ok(response) if pending.original.is_some() => match redirect::follow(pending, response) {
             Ok(again) => again.await,
-            Err((pending, response)) => pending.finish(response),
+            Err(kept) => {
+                let (pending, response) = *kept;
+                pending.finish(response)
+            }
         },
         Ok(response) => pending.finish(response),
         Err(reply) => {

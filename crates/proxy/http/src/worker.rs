@@ -39,8 +39,11 @@ pub struct WorkerContext {
     /// The server was told to fail health checks.
     failing: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Statistics of gRPC methods that were called here, by cluster and path.
-    grpc: RefCell<HashMap<(String, String), Arc<Sharded<GrpcMethodStats>>>>,
+    grpc: RefCell<HashMap<(String, String), MethodStats>>,
 }
+
+/// Statistics of one gRPC method.
+type MethodStats = Arc<Sharded<GrpcMethodStats>>;
 
 /// Who this proxy is, as it tells its peers.
 #[derive(Clone, Debug)]

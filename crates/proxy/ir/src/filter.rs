@@ -120,7 +120,7 @@ pub enum HttpFilterKind {
     /// `istio.alpn` and filters that are optional and unknown: accepted, with no effect on a
     /// `istio.alpn`: tells the server by ALPN which protocol was found here.
     Alpn(Arc<AlpnOverride>),
-    /// Accepted, with no effect on a request here.
+    /// A filter that is optional and unknown: accepted, with no effect on a request here.
     Inert,
 }
 

@@ -35,12 +35,12 @@ pub use endpoint::{
     Endpoint, EndpointHealthCheck, HealthStatus, LoadAssignment, Locality, LocalityEndpoints,
 };
 pub use filter::{
-    AlpnOverride, AlpnProtocols, Coding, Compressor, CompressorDirection, CompressorOverrides, Decompressor,
-    DecompressorDirection, Fault, FaultAbort, FaultAmount, FaultDelay, FaultRateLimit,
-    FilterStateValue, GrpcMethods, GrpcStats, HeaderMutations, HeaderSource, HeaderToMetadata,
-    HealthCheckFilter, HttpFilter, HttpFilterKind, IstioStats, LocalDescriptor, LocalRateLimit,
-    MetadataKind, MetadataRule, MetadataWrite, MetricReporter, PeerMetadata, QueryEdit,
-    RateLimitAction, RateLimitEntry, RateLimitRule, RouteFilter, RouteFilterKind,
+    AlpnOverride, AlpnProtocols, Coding, Compressor, CompressorDirection, CompressorOverrides,
+    Decompressor, DecompressorDirection, Fault, FaultAbort, FaultAmount, FaultDelay,
+    FaultRateLimit, FilterStateValue, GrpcMethods, GrpcStats, HeaderMutations, HeaderSource,
+    HeaderToMetadata, HealthCheckFilter, HttpFilter, HttpFilterKind, IstioStats, LocalDescriptor,
+    LocalRateLimit, MetadataKind, MetadataRule, MetadataWrite, MetricReporter, PeerMetadata,
+    QueryEdit, RateLimitAction, RateLimitEntry, RateLimitRule, RouteFilter, RouteFilterKind,
     RouteFilterSetting, SetFilterState, SetMetadata, TokenBucket,
 };
 pub use hcm::{

@@ -80,11 +80,9 @@ fn gzip(message: &gzip_c::Gzip, at: &At<'_>) -> Option<(Coding, u32)> {
             chunk_size: "it only changes how much is done at a time",
         }
     });
-    let level = match u32::try_from(*compression_level) {
-        Ok(level @ 1..=9) => level,
-        _ => 6,
-    };
-    Some((Coding::Gzip(level), RATIO))
+    let level = u32::try_from(*compression_level).ok();
+    let level = level.filter(|level| (1..=9).contains(level));
+    Some((Coding::Gzip(level.unwrap_or(6)), RATIO))
 }
 
 fn brotli(message: &brotli_c::Brotli, at: &At<'_>) -> Option<(Coding, u32)> {

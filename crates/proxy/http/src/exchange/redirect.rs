@@ -75,12 +75,12 @@ pub(super) fn original(
 pub(super) fn follow(
     mut pending: Pending,
     response: Response<ResponseBody>,
-) -> Result<Paused, (Pending, Response<ResponseBody>)> {
+) -> Result<Paused, Box<(Pending, Response<ResponseBody>)>> {
     let Some(original) = pending.original.take() else {
-        return Err((pending, response));
+        return Err(Box::new((pending, response)));
     };
     if !original.policy.codes.contains(&response.status()) {
-        return Err((pending, response));
+        return Err(Box::new((pending, response)));
     }
     let stream = pending.end.0.clone();
     let worker = stream.connection.worker.worker;
@@ -96,7 +96,7 @@ pub(super) fn follow(
             let cluster = pending.forwarding.cluster_stats();
             cluster.upstream_internal_redirect_failed_total.inc();
             restore(&stream, &pending);
-            Err((pending, response))
+            Err(Box::new((pending, response)))
         }
     }
 }

@@ -4,7 +4,6 @@
 mod bucket;
 
 use std::collections::HashMap;
-use std::rc::Rc;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use http::{HeaderMap, HeaderName, header};
@@ -56,9 +55,12 @@ enum Kind {
     Each {
         config: ir::TokenBucket,
         most: usize,
-        known: Mutex<(HashMap<Descriptor, Arc<Bucket>>, Vec<Descriptor>)>,
+        known: Mutex<Known>,
     },
 }
+
+/// Buckets by description, and the descriptions from the oldest on.
+type Known = (HashMap<Descriptor, Arc<Bucket>>, Vec<Descriptor>);
 
 /// What the response's headers say.
 struct Told {
@@ -87,13 +89,14 @@ impl Limiter {
         self.stats.get_or_init(|| registry.local_rate_limit(prefix))
     }
 
-    fn buckets(&self, request: &RequestContext<'_>) -> Rc<Arc<Buckets>> {
+    fn buckets(&self, request: &RequestContext<'_>) -> Arc<Buckets> {
         if !self.config.per_connection {
-            return Rc::new(self.buckets.clone());
+            return self.buckets.clone();
         }
         let key = Arc::as_ptr(&self.buckets) as usize;
         let connection = &request.stream.connection;
-        connection.kept(key, || Arc::new(Buckets::new(&self.config)))
+        let kept = connection.kept(key, || Arc::new(Buckets::new(&self.config)));
+        Arc::clone(&kept)
     }
 
     fn descriptors(&self, request: &RequestContext<'_>) -> Vec<Descriptor> {

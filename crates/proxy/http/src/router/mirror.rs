@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,7 +11,9 @@ use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use meltemi_ir as ir;
-use meltemi_upstream::{BodyError, HttpVersion, LbContext, UpstreamBody, WorkerCluster};
+use meltemi_upstream::{
+    BodyError, HttpOptions, HttpVersion, LbContext, UpstreamBody, WorkerCluster,
+};
 use tokio::sync::mpsc;
 
 use crate::head::RequestHead;
@@ -80,8 +83,9 @@ pub(super) fn start(
         } else {
             HttpVersion::Http1
         };
+        let alpn = stream.facts.borrow().notes.alpn.clone();
         tokio::task::spawn_local(async move {
-            let sent = send(&cluster, copy, copied, local, downstream);
+            let sent = send(&cluster, copy, copied, local, downstream, alpn);
             match timeout {
                 Some(limit) => drop(tokio::time::timeout(limit, sent).await),
                 None => sent.await,
@@ -123,6 +127,7 @@ async fn send(
     body: UpstreamBody,
     local: std::net::SocketAddr,
     downstream: HttpVersion,
+    alpn: Option<Arc<ir::AlpnOverride>>,
 ) {
     let host = cluster.choose(&LbContext {
         original_destination: Some(local),
@@ -134,7 +139,12 @@ async fn send(
         cluster.stats().upstream_cx_none_healthy.inc();
         return;
     };
-    let Ok(lease) = cluster.http(&host, downstream, ir::Priority::Default).await else {
+    let options = HttpOptions {
+        downstream,
+        priority: ir::Priority::Default,
+        alpn: alpn.as_deref(),
+    };
+    let Ok(lease) = cluster.http(&host, options).await else {
         host.record_response(false);
         return;
     };

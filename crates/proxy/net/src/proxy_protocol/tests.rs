@@ -10,7 +10,9 @@ fn v2(rest: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_line_is_read() {
-    let cases: [(&str, Option<Option<(&str, &str)>>); 11] = [
+    /// Source and destination; none inside where the line says nothing of them.
+    type Read = Option<Option<(&'static str, &'static str)>>;
+    let cases: [(&str, Read); 11] = [
         (
             "PROXY TCP4 1.2.3.4 5.6.7.8 11 22\r\n",
             Some(Some(("1.2.3.4:11", "5.6.7.8:22"))),

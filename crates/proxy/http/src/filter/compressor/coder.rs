@@ -110,7 +110,7 @@ pub(crate) struct Decoder {
 }
 
 enum Inverse {
-    Gzip(flate2::write::MultiGzDecoder<Vec<u8>>),
+    Gzip(Box<flate2::write::MultiGzDecoder<Vec<u8>>>),
     Brotli(Box<brotli::DecompressorWriter<Vec<u8>>>),
     Zstd(Box<zstd::stream::write::Decoder<'static, Vec<u8>>>),
 }
@@ -123,7 +123,9 @@ impl Decoder {
         worker: WorkerId,
     ) -> Option<Self> {
         let coder = match config.coding {
-            ir::Coding::Gzip(_) => Inverse::Gzip(flate2::write::MultiGzDecoder::new(Vec::new())),
+            ir::Coding::Gzip(_) => {
+                Inverse::Gzip(Box::new(flate2::write::MultiGzDecoder::new(Vec::new())))
+            }
             ir::Coding::Brotli { .. } => {
                 Inverse::Brotli(Box::new(brotli::DecompressorWriter::new(Vec::new(), 4096)))
             }
