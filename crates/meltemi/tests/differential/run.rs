@@ -4,6 +4,7 @@
 //! for each program.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -199,13 +200,16 @@ impl<'a> Run<'a> {
         if let Some(line) = &sent.admin {
             return self.administer(line, sent, &mut seen.observation).await;
         }
-        if !connections.contains_key(&sent.on) {
-            let (connection, report) = self.open(case, number).await;
-            seen.observation.masks = report.masks;
-            seen.observation.lines.extend(report.lines);
-            connections.insert(sent.on, connection);
-        }
-        let Some(connection) = connections.get_mut(&sent.on).and_then(Option::as_mut) else {
+        let connection = match connections.entry(sent.on) {
+            Entry::Occupied(opened) => opened.into_mut(),
+            Entry::Vacant(place) => {
+                let (connection, report) = self.open(case, number).await;
+                seen.observation.masks = report.masks;
+                seen.observation.lines.extend(report.lines);
+                place.insert(connection)
+            }
+        };
+        let Some(connection) = connection.as_mut() else {
             if sent.status.unwrap_or(0) != 0 {
                 let text = format!("{}: {}: no connection", case.name, self.program.name());
                 seen.unexpected.push(text);

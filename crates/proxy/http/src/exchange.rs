@@ -381,6 +381,7 @@ impl Pending {
             deadlines,
             offer,
             caller,
+            // ignored: no redirection is followed any more
             original: _,
         } = self;
         finish(end, response, deadlines, offer, &caller)

@@ -273,7 +273,8 @@ impl WorkerCluster {
         }
         let (shared, host) = (&self.shared, &host.shared);
         let count = CountedConnection::begin(shared, host, self.worker, priority);
-        let connected = connect::connect(shared, host, self.worker, count, Alpn::AsConfigured).await;
+        let connected =
+            connect::connect(shared, host, self.worker, count, Alpn::AsConfigured).await;
         host.report(
             match &connected {
                 Ok(_) => Outcome::ConnectedFinally,

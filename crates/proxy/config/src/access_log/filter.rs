@@ -20,7 +20,6 @@ const FLAGS: &[&str] = &[
 ];
 
 /// A filter.
-#[expect(clippy::too_many_lines, reason = "one arm for each kind of filter")]
 pub(crate) fn log_filter(
     message: &accesslog_v3::AccessLogFilter,
     at: &At<'_>,
@@ -99,33 +98,10 @@ pub(crate) fn log_filter(
             })
         }
         Some(FilterSpecifier::MetadataFilter(message)) => {
-            let at = &at.field("metadata_filter");
-            fields!(at, message, accesslog_v3::MetadataFilter {
-                honoured { matcher, match_if_key_not_found }
-            });
-            Some(AccessLogFilter::Metadata {
-                matcher: match matcher {
-                    Some(matcher) => Some(metadata_match(matcher, &at.field("matcher"))?),
-                    None => None,
-                },
-                match_if_missing: match_if_key_not_found.unwrap_or(true),
-            })
+            metadata(message, &at.field("metadata_filter"))
         }
         Some(FilterSpecifier::LogTypeFilter(message)) => {
-            let at = &at.field("log_type_filter");
-            fields!(at, message, accesslog_v3::LogTypeFilter { honoured { types, exclude } });
-            Some(AccessLogFilter::LogType {
-                types: at.field("types").each(types, |kind, at| {
-                    Some(match enumeration(*kind, at)? {
-                        AccessLogType::DownstreamEnd => LogType::DownstreamEnd,
-                        AccessLogType::TcpConnectionEnd => LogType::TcpConnectionEnd,
-                        AccessLogType::TcpUpstreamConnected => LogType::TcpUpstreamConnected,
-                        AccessLogType::TcpPeriodic => LogType::TcpPeriodic,
-                        _ => LogType::Other,
-                    })
-                }),
-                exclude: *exclude,
-            })
+            log_type(message, &at.field("log_type_filter"))
         }
         Some(FilterSpecifier::TraceableFilter(_)) => {
             at.field("traceable_filter").refuse("there is no tracing");
@@ -140,6 +116,35 @@ pub(crate) fn log_filter(
             None
         }
     }
+}
+
+fn metadata(message: &accesslog_v3::MetadataFilter, at: &At<'_>) -> Option<AccessLogFilter> {
+    fields!(at, message, accesslog_v3::MetadataFilter {
+        honoured { matcher, match_if_key_not_found }
+    });
+    Some(AccessLogFilter::Metadata {
+        matcher: match matcher {
+            Some(matcher) => Some(metadata_match(matcher, &at.field("matcher"))?),
+            None => None,
+        },
+        match_if_missing: match_if_key_not_found.unwrap_or(true),
+    })
+}
+
+fn log_type(message: &accesslog_v3::LogTypeFilter, at: &At<'_>) -> Option<AccessLogFilter> {
+    fields!(at, message, accesslog_v3::LogTypeFilter { honoured { types, exclude } });
+    Some(AccessLogFilter::LogType {
+        types: at.field("types").each(types, |kind, at| {
+            Some(match enumeration(*kind, at)? {
+                AccessLogType::DownstreamEnd => LogType::DownstreamEnd,
+                AccessLogType::TcpConnectionEnd => LogType::TcpConnectionEnd,
+                AccessLogType::TcpUpstreamConnected => LogType::TcpUpstreamConnected,
+                AccessLogType::TcpPeriodic => LogType::TcpPeriodic,
+                _ => LogType::Other,
+            })
+        }),
+        exclude: *exclude,
+    })
 }
 
 fn several(filters: &[accesslog_v3::AccessLogFilter], at: &At<'_>) -> Vec<AccessLogFilter> {

@@ -148,10 +148,6 @@ pub(crate) fn rate_limit(message: &route_v3::RateLimit, at: &At<'_>) -> Option<R
     })
 }
 
-#[expect(
-    clippy::too_many_lines,
-    reason = "one declaration of each kind of part"
-)]
 fn action(message: &Action, at: &At<'_>) -> Option<RateLimitEntry> {
     fields!(at, message, Action {
         oneof { action_specifier {
@@ -170,19 +166,6 @@ fn action(message: &Action, at: &At<'_>) -> Option<RateLimitEntry> {
             remote_address_match: Refused "",
         } }
     });
-    let entry = |key: &str, action| {
-        Some(RateLimitEntry {
-            key: key.to_owned(),
-            action,
-        })
-    };
-    let or = |key: &str, default: &'static str| {
-        if key.is_empty() {
-            default.to_owned()
-        } else {
-            key.to_owned()
-        }
-    };
     match action_specifier {
         Some(ActionSpecifier::SourceCluster(message)) => {
             fields!(at, message, SourceCluster {});
@@ -193,110 +176,28 @@ fn action(message: &Action, at: &At<'_>) -> Option<RateLimitEntry> {
             entry("destination_cluster", RateLimitAction::DestinationCluster)
         }
         Some(ActionSpecifier::RequestHeaders(message)) => {
-            let at = &at.field("request_headers");
-            fields!(at, message, RequestHeaders {
-                honoured { header_name, descriptor_key, skip_if_absent }
-            });
-            let name = match header_name.as_str() {
-                ":authority" => http::header::HOST,
-                name => self::header_name(name, &at.field("header_name"))?,
-            };
-            let skip_if_absent = *skip_if_absent;
-            entry(
-                non_empty(descriptor_key, &at.field("descriptor_key")),
-                RateLimitAction::Header {
-                    name,
-                    skip_if_absent,
-                },
-            )
+            request_headers(message, &at.field("request_headers"))
         }
         Some(ActionSpecifier::QueryParameters(message)) => {
-            let at = &at.field("query_parameters");
-            fields!(at, message, QueryParameters {
-                honoured { query_parameter_name, descriptor_key, skip_if_absent }
-            });
-            let name = non_empty(query_parameter_name, &at.field("query_parameter_name"));
-            entry(
-                non_empty(descriptor_key, &at.field("descriptor_key")),
-                RateLimitAction::Query {
-                    name: name.to_owned(),
-                    skip_if_absent: *skip_if_absent,
-                },
-            )
+            query_parameters(message, &at.field("query_parameters"))
         }
         Some(ActionSpecifier::RemoteAddress(message)) => {
             fields!(at, message, RemoteAddress {});
             entry("remote_address", RateLimitAction::RemoteAddress)
         }
         Some(ActionSpecifier::MaskedRemoteAddress(message)) => {
-            let at = &at.field("masked_remote_address");
-            fields!(at, message, MaskedRemoteAddress {
-                honoured { v4_prefix_mask_len, v6_prefix_mask_len }
-            });
-            let at_v4 = &at.field("v4_prefix_mask_len");
-            let at_v6 = &at.field("v6_prefix_mask_len");
-            let v4 = within(*v4_prefix_mask_len, 32, 0..=32, at_v4) as u8;
-            let v6 = within(*v6_prefix_mask_len, 128, 0..=128, at_v6) as u8;
-            let action = RateLimitAction::MaskedRemoteAddress { v4, v6 };
-            entry("masked_remote_address", action)
+            masked_remote_address(message, &at.field("masked_remote_address"))
         }
         Some(ActionSpecifier::GenericKey(message)) => {
-            let at = &at.field("generic_key");
-            fields!(at, message, GenericKey {
-                honoured { descriptor_value, descriptor_key, default_value }
-            });
-            let value = literal(descriptor_value, default_value, at);
-            let key = or(descriptor_key, "generic_key");
-            entry(&key, RateLimitAction::Literal(value))
+            generic_key(message, &at.field("generic_key"))
         }
         Some(ActionSpecifier::HeaderValueMatch(message)) => {
-            let at = &at.field("header_value_match");
-            fields!(at, message, HeaderValueMatch {
-                honoured { descriptor_value, descriptor_key, expect_match, headers, default_value }
-            });
-            let action = RateLimitAction::HeadersMatch {
-                value: literal(descriptor_value, default_value, at),
-                expect: expect_match.unwrap_or(true),
-                headers: at.field("headers").each(headers, header_match),
-            };
-            entry(&or(descriptor_key, "header_match"), action)
+            header_value_match(message, &at.field("header_value_match"))
         }
         Some(ActionSpecifier::QueryParameterValueMatch(message)) => {
-            let at = &at.field("query_parameter_value_match");
-            fields!(at, message, QueryParameterValueMatch {
-                honoured {
-                    descriptor_value, descriptor_key, expect_match, query_parameters,
-                    default_value,
-                }
-            });
-            let action = RateLimitAction::QueryMatches {
-                value: literal(descriptor_value, default_value, at),
-                expect: expect_match.unwrap_or(true),
-                query: at
-                    .field("query_parameters")
-                    .each(query_parameters, query_match),
-            };
-            entry(&or(descriptor_key, "query_match"), action)
+            query_parameter_value_match(message, &at.field("query_parameter_value_match"))
         }
-        Some(ActionSpecifier::Metadata(message)) => {
-            let at = &at.field("metadata");
-            fields!(at, message, MetaData {
-                honoured { descriptor_key, metadata_key, default_value, source, skip_if_absent }
-            });
-            let action = RateLimitAction::Metadata {
-                of_route: *source != 0,
-                path: metadata_key
-                    .as_ref()
-                    .map(|message| metadata_path(message, &at.field("metadata_key")))
-                    .unwrap_or_default(),
-                default: default_value.clone(),
-                skip_if_absent: *skip_if_absent,
-            };
-            entry(
-                non_empty(descriptor_key, &at.field("descriptor_key")),
-                action,
-            )
-        }
+        Some(ActionSpecifier::Metadata(message)) => metadata(message, &at.field("metadata")),
         Some(ActionSpecifier::DynamicMetadata(_)) => {
             at.field("dynamic_metadata").refuse("use metadata");
             None
@@ -314,6 +215,124 @@ fn action(message: &Action, at: &At<'_>) -> Option<RateLimitEntry> {
             None
         }
     }
+}
+
+fn request_headers(message: &RequestHeaders, at: &At<'_>) -> Option<RateLimitEntry> {
+    fields!(at, message, RequestHeaders {
+        honoured { header_name, descriptor_key, skip_if_absent }
+    });
+    let name = match header_name.as_str() {
+        ":authority" => http::header::HOST,
+        name => self::header_name(name, &at.field("header_name"))?,
+    };
+    let skip_if_absent = *skip_if_absent;
+    entry(
+        non_empty(descriptor_key, &at.field("descriptor_key")),
+        RateLimitAction::Header {
+            name,
+            skip_if_absent,
+        },
+    )
+}
+
+fn query_parameters(message: &QueryParameters, at: &At<'_>) -> Option<RateLimitEntry> {
+    fields!(at, message, QueryParameters {
+        honoured { query_parameter_name, descriptor_key, skip_if_absent }
+    });
+    let name = non_empty(query_parameter_name, &at.field("query_parameter_name"));
+    entry(
+        non_empty(descriptor_key, &at.field("descriptor_key")),
+        RateLimitAction::Query {
+            name: name.to_owned(),
+            skip_if_absent: *skip_if_absent,
+        },
+    )
+}
+
+fn masked_remote_address(message: &MaskedRemoteAddress, at: &At<'_>) -> Option<RateLimitEntry> {
+    fields!(at, message, MaskedRemoteAddress {
+        honoured { v4_prefix_mask_len, v6_prefix_mask_len }
+    });
+    let at_v4 = &at.field("v4_prefix_mask_len");
+    let at_v6 = &at.field("v6_prefix_mask_len");
+    let v4 = within(*v4_prefix_mask_len, 32, 0..=32, at_v4) as u8;
+    let v6 = within(*v6_prefix_mask_len, 128, 0..=128, at_v6) as u8;
+    let action = RateLimitAction::MaskedRemoteAddress { v4, v6 };
+    entry("masked_remote_address", action)
+}
+
+fn generic_key(message: &GenericKey, at: &At<'_>) -> Option<RateLimitEntry> {
+    fields!(at, message, GenericKey {
+        honoured { descriptor_value, descriptor_key, default_value }
+    });
+    let value = literal(descriptor_value, default_value, at);
+    entry(
+        or(descriptor_key, "generic_key"),
+        RateLimitAction::Literal(value),
+    )
+}
+
+fn header_value_match(message: &HeaderValueMatch, at: &At<'_>) -> Option<RateLimitEntry> {
+    fields!(at, message, HeaderValueMatch {
+        honoured { descriptor_value, descriptor_key, expect_match, headers, default_value }
+    });
+    let action = RateLimitAction::HeadersMatch {
+        value: literal(descriptor_value, default_value, at),
+        expect: expect_match.unwrap_or(true),
+        headers: at.field("headers").each(headers, header_match),
+    };
+    entry(or(descriptor_key, "header_match"), action)
+}
+
+fn query_parameter_value_match(
+    message: &QueryParameterValueMatch,
+    at: &At<'_>,
+) -> Option<RateLimitEntry> {
+    fields!(at, message, QueryParameterValueMatch {
+        honoured {
+            descriptor_value, descriptor_key, expect_match, query_parameters,
+            default_value,
+        }
+    });
+    let action = RateLimitAction::QueryMatches {
+        value: literal(descriptor_value, default_value, at),
+        expect: expect_match.unwrap_or(true),
+        query: at
+            .field("query_parameters")
+            .each(query_parameters, query_match),
+    };
+    entry(or(descriptor_key, "query_match"), action)
+}
+
+fn metadata(message: &MetaData, at: &At<'_>) -> Option<RateLimitEntry> {
+    fields!(at, message, MetaData {
+        honoured { descriptor_key, metadata_key, default_value, source, skip_if_absent }
+    });
+    let action = RateLimitAction::Metadata {
+        of_route: *source != 0,
+        path: metadata_key
+            .as_ref()
+            .map(|message| metadata_path(message, &at.field("metadata_key")))
+            .unwrap_or_default(),
+        default: default_value.clone(),
+        skip_if_absent: *skip_if_absent,
+    };
+    entry(
+        non_empty(descriptor_key, &at.field("descriptor_key")),
+        action,
+    )
+}
+
+fn entry(key: &str, action: RateLimitAction) -> Option<RateLimitEntry> {
+    Some(RateLimitEntry {
+        key: key.to_owned(),
+        action,
+    })
+}
+
+/// The key, or what it is where none is given.
+fn or<'a>(key: &'a str, default: &'a str) -> &'a str {
+    if key.is_empty() { default } else { key }
 }
 
 /// A value without command operators.

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use http::{Request, Response, StatusCode};
 use meltemi_telemetry::ResponseFlags;
 use meltemi_upstream::{
-    ConnectFailure, HttpLease, HttpOptions, HttpVersion, Outcome, ResetReason, ResponseBody, SendFailure,
-    UpstreamBody, WorkerHost,
+    ConnectFailure, HttpLease, HttpOptions, HttpVersion, Outcome, ResetReason, ResponseBody,
+    SendFailure, UpstreamBody, WorkerHost,
 };
 
 use super::Forwarding;

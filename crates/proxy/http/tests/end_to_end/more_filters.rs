@@ -2,11 +2,12 @@
 
 use std::io::Read as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
 use meltemi_ir as ir;
 use meltemi_testkit::{Reply, Request, Upstream};
+use tokio::time::Instant;
 
 use crate::fixture::{Proxy, everything, hcm, on_worker, to};
 
