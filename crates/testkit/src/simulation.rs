@@ -3,7 +3,7 @@
 //! In: the listeners and route tables made for one proxy, and a [`Call`]. Out: an [`Outcome`]: which
 //! listener, chain, virtual host, route and cluster it met, and the [`CallError`] that ended it. The
 //! rules are those of Istio's traffic simulation, so that its cases can judge a control plane: see
-//! [`chain`], [`tls`] and [`route`] for one step each, and [`invariant`] for what must hold of the
+//! `chain`, `tls` and `route` for one step each, and `invariant` for what must hold of the
 //! configuration whatever the call.
 
 mod chain;
