@@ -9,10 +9,12 @@ use std::sync::Arc;
 
 use meltemi_model::{DestinationRule, Hostname, Labels, NamespaceName};
 
+use crate::named::ByName;
+
 /// The destination rules of the mesh.
 #[derive(Debug, Clone, Default)]
 pub struct DestinationRuleIndex {
-    by_name: BTreeMap<(NamespaceName, Arc<str>), Arc<DestinationRule>>,
+    pub(crate) named: ByName<DestinationRule>,
     by_namespace: BTreeMap<NamespaceName, HostRules>,
 }
 
@@ -51,31 +53,14 @@ impl DestinationRuleIndex {
 
     /// Every rule as written, by namespace and name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<DestinationRule>> {
-        self.by_name.values()
-    }
-
-    /// Whether the resource is here just so.
-    pub(crate) fn has(&self, rule: &DestinationRule) -> bool {
-        self.by_name.get(&key(rule)).is_some_and(|it| **it == *rule)
-    }
-
-    pub(crate) fn insert(&mut self, rule: DestinationRule) {
-        self.by_name.insert(key(&rule), Arc::new(rule));
-    }
-
-    pub(crate) fn remove(&mut self, namespace: &NamespaceName, name: &Arc<str>) -> bool {
-        self.by_name
-            .remove(&(namespace.clone(), name.clone()))
-            .is_some()
+        self.named.iter()
     }
 
     /// Sorts into namespaces again, after changes.
     pub(crate) fn rebuild(&mut self) {
-        let mut by_age: Vec<_> = self.by_name.values().collect();
-        by_age.sort_by_cached_key(|it| it.meta.age_key());
         let mut hosts: BTreeMap<NamespaceName, BTreeMap<Hostname, Vec<Arc<DestinationRule>>>> =
             BTreeMap::new();
-        for rule in by_age {
+        for rule in &self.named.by_age() {
             let rules = hosts
                 .entry(rule.meta.namespace.clone())
                 .or_default()
@@ -145,8 +130,4 @@ fn add(rules: &mut Vec<Arc<DestinationRule>>, rule: &Arc<DestinationRule>) {
     if merged.traffic_policy == Default::default() {
         merged.traffic_policy = rule.traffic_policy.clone();
     }
-}
-
-fn key(rule: &DestinationRule) -> (NamespaceName, Arc<str>) {
-    (rule.meta.namespace.clone(), rule.meta.name.clone())
 }

@@ -2,22 +2,23 @@
 //!
 //! In: [`Gateway`] resources. Out: the gateways of a proxy, the oldest first.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use meltemi_model::{Gateway, GatewayName, Labels};
 
+use crate::named::ByName;
+
 /// The gateways of the mesh.
 #[derive(Debug, Clone, Default)]
 pub struct GatewayIndex {
-    by_name: BTreeMap<GatewayName, Arc<Gateway>>,
+    pub(crate) named: ByName<Gateway>,
     by_age: Vec<Arc<Gateway>>,
 }
 
 impl GatewayIndex {
     /// The gateway of this name.
     pub fn get(&self, name: &GatewayName) -> Option<&Arc<Gateway>> {
-        self.by_name.get(name)
+        self.named.get(&name.namespace, &name.name)
     }
 
     /// The gateways whose selector selects these labels, the oldest first.
@@ -32,31 +33,8 @@ impl GatewayIndex {
         self.by_age.iter()
     }
 
-    /// Whether the resource is here just so.
-    pub(crate) fn has(&self, gateway: &Gateway) -> bool {
-        self.by_name
-            .get(&key(gateway))
-            .is_some_and(|it| **it == *gateway)
-    }
-
-    pub(crate) fn insert(&mut self, gateway: Gateway) {
-        self.by_name.insert(key(&gateway), Arc::new(gateway));
-    }
-
-    pub(crate) fn remove(&mut self, name: &GatewayName) -> bool {
-        self.by_name.remove(name).is_some()
-    }
-
     /// Orders by age again, after changes.
     pub(crate) fn rebuild(&mut self) {
-        self.by_age = self.by_name.values().cloned().collect();
-        self.by_age.sort_by_cached_key(|it| it.meta.age_key());
-    }
-}
-
-fn key(gateway: &Gateway) -> GatewayName {
-    GatewayName {
-        namespace: gateway.meta.namespace.clone(),
-        name: gateway.meta.name.clone(),
+        self.by_age = self.named.by_age();
     }
 }

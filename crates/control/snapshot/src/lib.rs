@@ -15,6 +15,7 @@ mod endpoint;
 mod endpoint_slice;
 mod gateway;
 mod injection;
+mod named;
 mod namespace;
 mod peer_authentication;
 mod secret;

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use meltemi_model::{Labels, MutualTlsMode, NamespaceName, PeerAuthentication};
 
+use crate::named::ByName;
+
 /// The policies of the mesh.
 #[derive(Debug, Clone, Default)]
 pub struct PeerAuthenticationIndex {
-    by_name: BTreeMap<(NamespaceName, Arc<str>), Arc<PeerAuthentication>>,
+    pub(crate) named: ByName<PeerAuthentication>,
     /// The oldest first.
     by_namespace: BTreeMap<NamespaceName, Vec<Arc<PeerAuthentication>>>,
 }
@@ -69,41 +71,11 @@ impl PeerAuthenticationIndex {
 
     /// Every policy, by namespace and name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<PeerAuthentication>> {
-        self.by_name.values()
-    }
-
-    /// Whether the resource is here just so.
-    pub(crate) fn has(&self, policy: &PeerAuthentication) -> bool {
-        self.by_name
-            .get(&key(policy))
-            .is_some_and(|it| **it == *policy)
-    }
-
-    pub(crate) fn insert(&mut self, policy: PeerAuthentication) {
-        self.by_name.insert(key(&policy), Arc::new(policy));
-    }
-
-    pub(crate) fn remove(&mut self, namespace: &NamespaceName, name: &Arc<str>) -> bool {
-        self.by_name
-            .remove(&(namespace.clone(), name.clone()))
-            .is_some()
+        self.named.iter()
     }
 
     /// Sorts into namespaces again, after changes.
     pub(crate) fn rebuild(&mut self) {
-        let mut by_age: Vec<_> = self.by_name.values().collect();
-        by_age.sort_by_cached_key(|it| it.meta.age_key());
-        self.by_namespace.clear();
-        for policy in by_age {
-            let namespace = policy.meta.namespace.clone();
-            self.by_namespace
-                .entry(namespace)
-                .or_default()
-                .push(policy.clone());
-        }
+        self.by_namespace = self.named.by_namespace();
     }
-}
-
-fn key(policy: &PeerAuthentication) -> (NamespaceName, Arc<str>) {
-    (policy.meta.namespace.clone(), policy.meta.name.clone())
 }

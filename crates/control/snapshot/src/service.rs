@@ -12,14 +12,13 @@ use meltemi_model::{
 };
 
 use crate::auto_address::{AutoAddresses, allocate};
-
-type Name = (NamespaceName, Arc<str>);
+use crate::named::ByName;
 
 /// The services of the mesh.
 #[derive(Debug, Clone, Default)]
 pub struct ServiceIndex {
-    by_name: BTreeMap<Name, Arc<Service>>,
-    entries: BTreeMap<Name, Arc<ServiceEntry>>,
+    pub(crate) named: ByName<Service>,
+    pub(crate) entries: ByName<ServiceEntry>,
     by_host: BTreeMap<Hostname, Vec<Arc<Service>>>,
     by_age: Vec<Arc<Service>>,
     by_namespace: BTreeMap<NamespaceName, Vec<Arc<Service>>>,
@@ -42,7 +41,7 @@ pub struct ServiceTarget {
 impl ServiceIndex {
     /// The Kubernetes service of this name.
     pub fn get(&self, namespace: &NamespaceName, name: &str) -> Option<&Arc<Service>> {
-        self.by_name.get(&(namespace.clone(), name.into()))
+        self.named.get(namespace, name)
     }
 
     /// The service with this host: the oldest, those of Kubernetes before others.
@@ -72,7 +71,7 @@ impl ServiceIndex {
 
     /// The service entries, by namespace and name.
     pub fn entries(&self) -> impl Iterator<Item = &Arc<ServiceEntry>> {
-        self.entries.values()
+        self.entries.iter()
     }
 
     /// The ExternalName services that stand for the service with this host.
@@ -106,45 +105,11 @@ impl ServiceIndex {
         self.by_namespace.get(namespace).into_iter().flatten()
     }
 
-    /// Whether the resource is here just so.
-    pub(crate) fn has(&self, service: &Service) -> bool {
-        self.by_name
-            .get(&key(service))
-            .is_some_and(|it| **it == *service)
-    }
-
-    /// Whether the entry is here just so.
-    pub(crate) fn has_entry(&self, entry: &ServiceEntry) -> bool {
-        self.entries
-            .get(&entry_key(entry))
-            .is_some_and(|it| **it == *entry)
-    }
-
-    pub(crate) fn insert(&mut self, service: Service) {
-        self.by_name.insert(key(&service), Arc::new(service));
-    }
-
-    pub(crate) fn insert_entry(&mut self, entry: ServiceEntry) {
-        self.entries.insert(entry_key(&entry), Arc::new(entry));
-    }
-
-    pub(crate) fn remove(&mut self, namespace: &NamespaceName, name: &Arc<str>) -> bool {
-        self.by_name
-            .remove(&(namespace.clone(), name.clone()))
-            .is_some()
-    }
-
-    pub(crate) fn remove_entry(&mut self, namespace: &NamespaceName, name: &Arc<str>) -> bool {
-        self.entries
-            .remove(&(namespace.clone(), name.clone()))
-            .is_some()
-    }
-
     /// Makes the derived maps again, after changes.
     pub(crate) fn rebuild(&mut self) {
-        let entries = self.entries.values();
+        let entries = self.entries.iter();
         let of_entries = entries.flat_map(|it| it.services()).map(Arc::new);
-        self.by_age = self.by_name.values().cloned().chain(of_entries).collect();
+        self.by_age = self.named.iter().cloned().chain(of_entries).collect();
         self.by_age.sort_by_cached_key(|it| it.meta.age_key());
         self.by_host.clear();
         self.by_namespace.clear();
@@ -181,12 +146,4 @@ pub(crate) fn target_port(port: &ServicePort, workload: Option<&Workload>) -> Op
         TargetPort::Number(number) => Some(*number),
         TargetPort::Name(name) => workload?.named_port(name),
     }
-}
-
-fn key(service: &Service) -> Name {
-    (service.meta.namespace.clone(), service.meta.name.clone())
-}
-
-fn entry_key(entry: &ServiceEntry) -> Name {
-    (entry.meta.namespace.clone(), entry.meta.name.clone())
 }

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use meltemi_model::{Labels, NamespaceName, Sidecar};
 
+use crate::named::ByName;
+
 /// The sidecars of the mesh.
 #[derive(Debug, Clone, Default)]
 pub struct SidecarIndex {
-    by_name: BTreeMap<(NamespaceName, Arc<str>), Arc<Sidecar>>,
+    pub(crate) named: ByName<Sidecar>,
     /// The oldest first.
     by_namespace: BTreeMap<NamespaceName, Vec<Arc<Sidecar>>>,
 }
@@ -38,41 +40,11 @@ impl SidecarIndex {
 
     /// Every Sidecar, by namespace and name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Sidecar>> {
-        self.by_name.values()
-    }
-
-    /// Whether the resource is here just so.
-    pub(crate) fn has(&self, sidecar: &Sidecar) -> bool {
-        self.by_name
-            .get(&key(sidecar))
-            .is_some_and(|it| **it == *sidecar)
-    }
-
-    pub(crate) fn insert(&mut self, sidecar: Sidecar) {
-        self.by_name.insert(key(&sidecar), Arc::new(sidecar));
-    }
-
-    pub(crate) fn remove(&mut self, namespace: &NamespaceName, name: &Arc<str>) -> bool {
-        self.by_name
-            .remove(&(namespace.clone(), name.clone()))
-            .is_some()
+        self.named.iter()
     }
 
     /// Sorts into namespaces again, after changes.
     pub(crate) fn rebuild(&mut self) {
-        let mut by_age: Vec<_> = self.by_name.values().collect();
-        by_age.sort_by_cached_key(|it| it.meta.age_key());
-        self.by_namespace.clear();
-        for sidecar in by_age {
-            let namespace = sidecar.meta.namespace.clone();
-            self.by_namespace
-                .entry(namespace)
-                .or_default()
-                .push(sidecar.clone());
-        }
+        self.by_namespace = self.named.by_namespace();
     }
-}
-
-fn key(sidecar: &Sidecar) -> (NamespaceName, Arc<str>) {
-    (sidecar.meta.namespace.clone(), sidecar.meta.name.clone())
 }

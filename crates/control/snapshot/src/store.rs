@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use meltemi_model::{Config, GatewayName, Kind, MeshConfig, NamespaceName, ResourceId};
+use meltemi_model::{Config, Kind, MeshConfig, NamespaceName, ResourceId};
 
 use crate::endpoint::Sources;
 use crate::selector::selecting_keys;
@@ -49,23 +49,29 @@ impl Store {
         let next = &mut self.next;
         match config {
             Config::Namespace(it) => Arc::make_mut(&mut next.namespaces).insert(it),
-            Config::Service(it) => Arc::make_mut(&mut next.services).insert(it),
+            Config::Service(it) => Arc::make_mut(&mut next.services).named.insert(it),
             Config::Deployment(it) => {
                 Arc::make_mut(&mut next.workloads).insert(id.clone(), it.workloads);
             }
             Config::Pod(it) => Arc::make_mut(&mut next.workloads).insert(id.clone(), vec![*it]),
-            Config::Secret(it) => Arc::make_mut(&mut next.secrets).insert(it),
-            Config::Gateway(it) => Arc::make_mut(&mut next.gateways).insert(it),
-            Config::VirtualService(it) => Arc::make_mut(&mut next.virtual_services).insert(it),
-            Config::DestinationRule(it) => Arc::make_mut(&mut next.destination_rules).insert(it),
-            Config::ServiceEntry(it) => Arc::make_mut(&mut next.services).insert_entry(it),
+            Config::Secret(it) => Arc::make_mut(&mut next.secrets).named.insert(it),
+            Config::Gateway(it) => Arc::make_mut(&mut next.gateways).named.insert(it),
+            Config::VirtualService(it) => {
+                Arc::make_mut(&mut next.virtual_services).named.insert(it)
+            }
+            Config::DestinationRule(it) => {
+                Arc::make_mut(&mut next.destination_rules).named.insert(it)
+            }
+            Config::ServiceEntry(it) => Arc::make_mut(&mut next.services).entries.insert(it),
             Config::WorkloadEntry(it) => {
                 Arc::make_mut(&mut next.workloads).insert(id.clone(), vec![it.workload()]);
             }
-            Config::EndpointSlice(it) => Arc::make_mut(&mut next.endpoint_slices).insert(it),
-            Config::Sidecar(it) => Arc::make_mut(&mut next.sidecars).insert(it),
+            Config::EndpointSlice(it) => Arc::make_mut(&mut next.endpoint_slices).named.insert(it),
+            Config::Sidecar(it) => Arc::make_mut(&mut next.sidecars).named.insert(it),
             Config::PeerAuthentication(it) => {
-                Arc::make_mut(&mut next.peer_authentications).insert(it);
+                Arc::make_mut(&mut next.peer_authentications)
+                    .named
+                    .insert(it);
             }
             Config::MeshConfig(it) => next.mesh = Arc::new(*it),
             Config::ServiceAccount(_) | Config::ConfigMap(_) | Config::WorkloadGroup(_) => return,
@@ -79,17 +85,17 @@ impl Store {
         let next = &self.next;
         match config {
             Config::Namespace(it) => next.namespaces.has(it),
-            Config::Service(it) => next.services.has(it),
+            Config::Service(it) => next.services.named.has(it),
             Config::Deployment(_) | Config::Pod(_) => next.workloads.has(id, config.workloads()),
-            Config::Secret(it) => next.secrets.has(it),
-            Config::Gateway(it) => next.gateways.has(it),
-            Config::VirtualService(it) => next.virtual_services.has(it),
-            Config::DestinationRule(it) => next.destination_rules.has(it),
-            Config::ServiceEntry(it) => next.services.has_entry(it),
+            Config::Secret(it) => next.secrets.named.has(it),
+            Config::Gateway(it) => next.gateways.named.has(it),
+            Config::VirtualService(it) => next.virtual_services.named.has(it),
+            Config::DestinationRule(it) => next.destination_rules.named.has(it),
+            Config::ServiceEntry(it) => next.services.entries.has(it),
             Config::WorkloadEntry(it) => next.workloads.has(id, &[it.workload()]),
-            Config::EndpointSlice(it) => next.endpoint_slices.has(it),
-            Config::Sidecar(it) => next.sidecars.has(it),
-            Config::PeerAuthentication(it) => next.peer_authentications.has(it),
+            Config::EndpointSlice(it) => next.endpoint_slices.named.has(it),
+            Config::Sidecar(it) => next.sidecars.named.has(it),
+            Config::PeerAuthentication(it) => next.peer_authentications.named.has(it),
             Config::MeshConfig(it) => *next.mesh == **it,
             Config::ServiceAccount(_) | Config::ConfigMap(_) | Config::WorkloadGroup(_) => true,
         }
@@ -101,27 +107,36 @@ impl Store {
         let (namespace, name) = (&id.namespace, &id.name);
         let changed = match id.kind {
             Kind::Namespace => Arc::make_mut(&mut next.namespaces).remove(name),
-            Kind::Service => Arc::make_mut(&mut next.services).remove(namespace, name),
+            Kind::Service => Arc::make_mut(&mut next.services)
+                .named
+                .remove(namespace, name),
             Kind::Deployment | Kind::Pod | Kind::WorkloadEntry => {
                 Arc::make_mut(&mut next.workloads).remove(id)
             }
-            Kind::ServiceEntry => Arc::make_mut(&mut next.services).remove_entry(namespace, name),
-            Kind::EndpointSlice => Arc::make_mut(&mut next.endpoint_slices).remove(namespace, name),
-            Kind::Sidecar => Arc::make_mut(&mut next.sidecars).remove(namespace, name),
-            Kind::PeerAuthentication => {
-                Arc::make_mut(&mut next.peer_authentications).remove(namespace, name)
-            }
-            Kind::Secret => Arc::make_mut(&mut next.secrets).remove(namespace, name),
-            Kind::Gateway => Arc::make_mut(&mut next.gateways).remove(&GatewayName {
-                namespace: namespace.clone(),
-                name: name.clone(),
-            }),
-            Kind::VirtualService => {
-                Arc::make_mut(&mut next.virtual_services).remove(namespace, name)
-            }
-            Kind::DestinationRule => {
-                Arc::make_mut(&mut next.destination_rules).remove(namespace, name)
-            }
+            Kind::ServiceEntry => Arc::make_mut(&mut next.services)
+                .entries
+                .remove(namespace, name),
+            Kind::EndpointSlice => Arc::make_mut(&mut next.endpoint_slices)
+                .named
+                .remove(namespace, name),
+            Kind::Sidecar => Arc::make_mut(&mut next.sidecars)
+                .named
+                .remove(namespace, name),
+            Kind::PeerAuthentication => Arc::make_mut(&mut next.peer_authentications)
+                .named
+                .remove(namespace, name),
+            Kind::Secret => Arc::make_mut(&mut next.secrets)
+                .named
+                .remove(namespace, name),
+            Kind::Gateway => Arc::make_mut(&mut next.gateways)
+                .named
+                .remove(namespace, name),
+            Kind::VirtualService => Arc::make_mut(&mut next.virtual_services)
+                .named
+                .remove(namespace, name),
+            Kind::DestinationRule => Arc::make_mut(&mut next.destination_rules)
+                .named
+                .remove(namespace, name),
             Kind::MeshConfig => {
                 let written = *next.mesh != MeshConfig::default();
                 next.mesh = Arc::default();

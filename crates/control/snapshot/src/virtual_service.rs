@@ -9,18 +9,19 @@ use std::sync::Arc;
 use meltemi_model::{DelegateName, GatewayRef, NamespaceName, VirtualService};
 
 use crate::delegate::merged;
+use crate::named::ByName;
 
 /// The virtual services of the mesh.
 #[derive(Debug, Clone, Default)]
 pub struct VirtualServiceIndex {
-    by_name: BTreeMap<(NamespaceName, Arc<str>), Arc<VirtualService>>,
+    pub(crate) named: ByName<VirtualService>,
     by_gateway: BTreeMap<GatewayRef, Vec<Arc<VirtualService>>>,
 }
 
 impl VirtualServiceIndex {
     /// The virtual service of this name.
     pub fn get(&self, namespace: &NamespaceName, name: &str) -> Option<&Arc<VirtualService>> {
-        self.by_name.get(&(namespace.clone(), name.into()))
+        self.named.get(namespace, name)
     }
 
     /// The virtual services that apply at `gateway` and that proxies of `namespace` see, the oldest
@@ -39,35 +40,16 @@ impl VirtualServiceIndex {
 
     /// Every virtual service, by namespace and name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<VirtualService>> {
-        self.by_name.values()
-    }
-
-    /// Whether the resource is here just so.
-    pub(crate) fn has(&self, service: &VirtualService) -> bool {
-        self.by_name
-            .get(&key(service))
-            .is_some_and(|it| **it == *service)
-    }
-
-    pub(crate) fn insert(&mut self, service: VirtualService) {
-        self.by_name.insert(key(&service), Arc::new(service));
-    }
-
-    pub(crate) fn remove(&mut self, namespace: &NamespaceName, name: &Arc<str>) -> bool {
-        self.by_name
-            .remove(&(namespace.clone(), name.clone()))
-            .is_some()
+        self.named.iter()
     }
 
     /// Sorts into gateways again, after changes.
     pub(crate) fn rebuild(&mut self) {
-        let mut by_age: Vec<_> = self.by_name.values().collect();
-        by_age.sort_by_cached_key(|it| it.meta.age_key());
         self.by_gateway.clear();
-        for service in by_age {
+        for service in &self.named.by_age() {
             let find = |it: &DelegateName| {
-                let key = (it.namespace.clone(), it.name.clone());
-                self.by_name.get(&key).filter(|it| it.hosts.is_empty())
+                let delegate = self.named.get(&it.namespace, &it.name);
+                delegate.filter(|it| it.hosts.is_empty())
             };
             let service = &merged(service, find).map_or_else(|| service.clone(), Arc::new);
             for gateway in &service.gateways {
@@ -79,8 +61,4 @@ impl VirtualServiceIndex {
             }
         }
     }
-}
-
-fn key(service: &VirtualService) -> (NamespaceName, Arc<str>) {
-    (service.meta.namespace.clone(), service.meta.name.clone())
 }

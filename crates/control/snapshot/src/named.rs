@@ -1,0 +1,105 @@
+//! Resources of one kind by namespace and name: what the indexes of namespaced kinds stand on.
+//!
+//! In: resources as they are applied and deleted. Out: the same by name, and in the order of their
+//! age, in which they win over one another.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use meltemi_model::{
+    DestinationRule, EndpointSlice, Gateway, Metadata, NamespaceName, PeerAuthentication, Secret,
+    Service, ServiceEntry, Sidecar, VirtualService,
+};
+
+/// Namespace and name.
+pub(crate) type Name = (NamespaceName, Arc<str>);
+
+/// A resource that has a namespace and a name.
+pub(crate) trait Named: PartialEq {
+    /// Its metadata.
+    fn meta(&self) -> &Metadata;
+
+    /// Namespace and name.
+    fn name(&self) -> Name {
+        let meta = self.meta();
+        (meta.namespace.clone(), meta.name.clone())
+    }
+}
+
+macro_rules! named {
+    ($($kind:ty),* $(,)?) => {
+        $(impl Named for $kind {
+            fn meta(&self) -> &Metadata {
+                &self.meta
+            }
+        })*
+    };
+}
+
+named!(
+    DestinationRule,
+    EndpointSlice,
+    Gateway,
+    PeerAuthentication,
+    Secret,
+    Service,
+    ServiceEntry,
+    Sidecar,
+    VirtualService,
+);
+
+/// The resources of one kind.
+#[derive(Debug, Clone)]
+pub(crate) struct ByName<T>(BTreeMap<Name, Arc<T>>);
+
+impl<T> Default for ByName<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T: Named> ByName<T> {
+    /// The resource of this name.
+    pub fn get(&self, namespace: &NamespaceName, name: &str) -> Option<&Arc<T>> {
+        self.0.get(&(namespace.clone(), name.into()))
+    }
+
+    /// Every resource, by namespace and name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<T>> {
+        self.0.values()
+    }
+
+    /// Whether the resource is here just so.
+    pub fn has(&self, resource: &T) -> bool {
+        self.0
+            .get(&resource.name())
+            .is_some_and(|it| **it == *resource)
+    }
+
+    /// Adds a resource, or puts it in the place of the one with its name.
+    pub fn insert(&mut self, resource: T) {
+        self.0.insert(resource.name(), Arc::new(resource));
+    }
+
+    /// Removes the resource of this name; whether there was one.
+    pub fn remove(&mut self, namespace: &NamespaceName, name: &Arc<str>) -> bool {
+        self.0.remove(&(namespace.clone(), name.clone())).is_some()
+    }
+
+    /// Every resource, the oldest first, ties by name.
+    pub fn by_age(&self) -> Vec<Arc<T>> {
+        let mut all: Vec<_> = self.0.values().cloned().collect();
+        all.sort_by_cached_key(|it| it.meta().age_key());
+        all
+    }
+
+    /// The resources of each namespace, the oldest first, ties by name.
+    pub fn by_namespace(&self) -> BTreeMap<NamespaceName, Vec<Arc<T>>> {
+        let mut places: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for resource in self.by_age() {
+            let namespace = resource.meta().namespace.clone();
+            places.entry(namespace).or_default().push(resource);
+        }
+        places
+    }
+}
