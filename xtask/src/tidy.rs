@@ -1,6 +1,6 @@
 //! `cargo xtask tidy`: structure that the compiler does not check.
 //!
-//! Crate edges are those of `edges.txt`; files and functions stay within their sizes;
+//! Crate edges are those of `edges.txt`, dependencies those of `dependencies.txt`; files and functions stay within their sizes;
 //! names that say nothing are not used; a field that a conversion leaves out says why.
 
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+mod dependencies;
 mod edges;
 mod source;
 
@@ -15,6 +16,7 @@ mod source;
 pub fn run() -> Result<()> {
     let root = root()?;
     let mut findings = edges::check(&root)?;
+    findings.extend(dependencies::check(&root)?);
     findings.extend(source::check(&root)?);
     for finding in &findings {
         eprintln!("tidy: {finding}");
