@@ -20,6 +20,7 @@ mod tree;
 mod tests;
 
 pub mod destination_rule;
+pub mod extension_provider;
 pub mod gateway;
 pub mod kubernetes;
 pub mod mesh_config;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::destination_rule::{LocalityLbSetting, TcpKeepalive};
+use crate::extension_provider::ExtensionProvider;
 use crate::virtual_service::{HttpRetry, Unread};
 
 /// MeshConfig (`istio.mesh.v1alpha1`).
@@ -72,13 +73,13 @@ pub struct MeshConfig {
     /// `defaultProviders`.
     pub default_providers: Unread,
     /// `extensionProviders`.
-    pub extension_providers: Unread,
+    pub extension_providers: Vec<ExtensionProvider>,
     /// `discoverySelectors`.
     pub discovery_selectors: Unread,
     /// `localityLbSetting`.
     pub locality_lb_setting: Option<LocalityLbSetting>,
     /// `pathNormalization`.
-    pub path_normalization: Unread,
+    pub path_normalization: Option<ProxyPathNormalization>,
     /// `serviceSettings`.
     pub service_settings: Unread,
     /// `serviceScopeConfigs`.
@@ -114,6 +115,14 @@ pub struct MeshConfig {
 pub struct TrafficPolicyMode {
     /// `mode`.
     pub mode: Option<String>,
+}
+
+/// ProxyPathNormalization.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProxyPathNormalization {
+    /// `normalization`.
+    pub normalization: Option<String>,
 }
 
 /// ProxyConfig, as `defaultConfig`.

@@ -14,6 +14,7 @@ mod convert;
 mod destination_rule;
 mod endpoint_slice;
 mod export_to;
+mod extension_provider;
 mod gateway;
 mod hostname;
 mod labels;
@@ -50,6 +51,10 @@ pub use destination_rule::{
 };
 pub use endpoint_slice::{EndpointSlice, SliceEndpoint};
 pub use export_to::ExportTo;
+pub use extension_provider::{
+    CheckedBody, ExtAuthz, ExtAuthzHttp, ExtAuthzProtocol, ExtensionProvider, ProviderKind,
+    ProviderService,
+};
 pub use gateway::{
     CaSource, CertificateSource, Gateway, GatewayHost, GatewayPort, GatewayProtocol, HostNamespace,
     Server, ServerTls, TlsTermination, TlsVersion, TlsVersions,
@@ -57,7 +62,8 @@ pub use gateway::{
 pub use hostname::Hostname;
 pub use labels::Labels;
 pub use mesh_config::{
-    AccessLog, AccessLogFormat, IngressDefaults, MeshConfig, OutboundTrafficPolicy, ProxyConfig,
+    AccessLog, AccessLogFormat, IngressDefaults, MeshConfig, OutboundTrafficPolicy,
+    PathNormalization, ProxyConfig,
 };
 pub use metadata::{Metadata, Timestamp};
 pub use name::{HeaderName, NamespaceName, SubsetName};

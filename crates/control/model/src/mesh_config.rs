@@ -11,8 +11,8 @@ use std::time::Duration;
 use meltemi_spiffe::TrustDomain;
 
 use crate::{
-    H2UpgradePolicy, LocalityPreference, LocalitySetting, Metadata, NamespaceName, RetryPolicy,
-    TcpKeepalive,
+    ExtensionProvider, H2UpgradePolicy, LocalityPreference, LocalitySetting, Metadata,
+    NamespaceName, RetryPolicy, TcpKeepalive,
 };
 
 pub(crate) use convert::{SUPPORT, convert};
@@ -63,6 +63,24 @@ pub struct MeshConfig {
     pub ingress: IngressDefaults,
     /// `defaultConfig`.
     pub default_config: ProxyConfig,
+    /// `extensionProviders`, in the order written.
+    pub extension_providers: Vec<ExtensionProvider>,
+    /// `pathNormalization.normalization` (FEATURES S11).
+    pub path_normalization: PathNormalization,
+}
+
+/// What is done to a request's path before routes and policies see it (FEATURES S11).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum PathNormalization {
+    /// Nothing.
+    None,
+    /// `.` and `..` are resolved and backslashes turned, as RFC 3986 has it.
+    #[default]
+    Base,
+    /// As `Base`, and slashes in a row become one.
+    MergeSlashes,
+    /// As `MergeSlashes`, after `%2F` and `%5C` have become slashes.
+    DecodeAndMergeSlashes,
 }
 
 /// What happens to requests for hosts that the mesh does not know (FEATURES T15).
@@ -152,6 +170,8 @@ impl Default for MeshConfig {
             dns_refresh_rate: Duration::from_secs(60),
             ingress: IngressDefaults::default(),
             default_config: ProxyConfig::default(),
+            extension_providers: Vec::new(),
+            path_normalization: PathNormalization::default(),
         }
     }
 }

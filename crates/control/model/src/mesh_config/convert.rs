@@ -6,19 +6,21 @@ use std::time::Duration;
 
 use meltemi_api::FieldPath;
 use meltemi_api::destination_rule::{LocalityLbSetting, TcpKeepalive};
+use meltemi_api::extension_provider::ExtensionProvider;
 use meltemi_api::mesh_config as api;
 use meltemi_api::virtual_service::HttpRetry;
 use meltemi_spiffe::TrustDomain;
 use serde::de::IgnoredAny;
 
 use super::{
-    AccessLog, AccessLogFormat, IngressDefaults, MeshConfig, OutboundTrafficPolicy, ProxyConfig,
+    AccessLog, AccessLogFormat, IngressDefaults, MeshConfig, OutboundTrafficPolicy,
+    PathNormalization, ProxyConfig,
 };
 use crate::check::{Check, filled, is_dns_label, parse_duration};
 use crate::destination_rule::{convert_keepalive, convert_locality_setting, convert_upgrade};
 use crate::support::{Row, harmless, rejected, supported};
 use crate::virtual_service::convert_retry;
-use crate::{H2UpgradePolicy, Kind, LocalitySetting, Metadata, NamespaceName};
+use crate::{H2UpgradePolicy, Kind, LocalitySetting, Metadata, NamespaceName, extension_provider};
 
 const KIND: Kind = Kind::MeshConfig;
 
@@ -80,10 +82,23 @@ pub(crate) const SUPPORT: &[Row] = &[
     rejected(KIND, "defaultVirtualServiceExportTo"),
     rejected(KIND, "defaultDestinationRuleExportTo"),
     rejected(KIND, "defaultProviders"),
-    rejected(KIND, "extensionProviders"),
+    supported(KIND, "extensionProviders").note("of kind envoyExtAuthzHttp and envoyExtAuthzGrpc"),
+    rejected(KIND, "extensionProviders[].zipkin"),
+    rejected(KIND, "extensionProviders[].lightstep"),
+    rejected(KIND, "extensionProviders[].datadog"),
+    rejected(KIND, "extensionProviders[].stackdriver"),
+    rejected(KIND, "extensionProviders[].opencensus"),
+    rejected(KIND, "extensionProviders[].skywalking"),
+    rejected(KIND, "extensionProviders[].opentelemetry"),
+    rejected(KIND, "extensionProviders[].prometheus"),
+    rejected(KIND, "extensionProviders[].envoyFileAccessLog"),
+    rejected(KIND, "extensionProviders[].envoyHttpAls"),
+    rejected(KIND, "extensionProviders[].envoyTcpAls"),
+    rejected(KIND, "extensionProviders[].envoyOtelAls"),
+    rejected(KIND, "extensionProviders[].sds"),
     rejected(KIND, "discoverySelectors"),
     supported(KIND, "localityLbSetting"),
-    rejected(KIND, "pathNormalization"),
+    supported(KIND, "pathNormalization"),
     rejected(KIND, "serviceSettings"),
     rejected(KIND, "serviceScopeConfigs"),
     rejected(KIND, "configSources"),
@@ -152,6 +167,7 @@ pub(crate) fn convert(
         .locality
         .map(|it| convert_locality_setting(it, &at_locality, check));
     let at_keepalive = at.field("tcpKeepalive");
+    let at_providers = at.field("extensionProviders");
     let ingress = IngressDefaults::default();
     MeshConfig {
         meta,
@@ -186,7 +202,33 @@ pub(crate) fn convert(
             selector: filled(selector).unwrap_or(ingress.selector),
         },
         default_config: convert_proxy(it.proxy, &at.field("defaultConfig"), check),
+        extension_providers: extension_provider::convert(it.providers, &at_providers, check),
+        path_normalization: normalization(it.normalization, &at, check),
     }
+}
+
+fn normalization(
+    written: Option<api::ProxyPathNormalization>,
+    at: &FieldPath,
+    check: &mut Check<'_>,
+) -> PathNormalization {
+    let Some(api::ProxyPathNormalization { normalization }) = written else {
+        return PathNormalization::default();
+    };
+    let choices = [
+        ("DEFAULT", PathNormalization::Base),
+        ("NONE", PathNormalization::None),
+        ("BASE", PathNormalization::Base),
+        ("MERGE_SLASHES", PathNormalization::MergeSlashes),
+        (
+            "DECODE_AND_MERGE_SLASHES",
+            PathNormalization::DecodeAndMergeSlashes,
+        ),
+    ];
+    let at = at.field("pathNormalization").field("normalization");
+    filled(normalization)
+        .and_then(|text| check.choice(&at, &text, &choices))
+        .unwrap_or_default()
 }
 
 fn outbound(
@@ -298,6 +340,8 @@ struct Honoured {
     upgrade: Text,
     retry: Option<HttpRetry>,
     proxy: Option<api::ProxyConfig>,
+    providers: Vec<ExtensionProvider>,
+    normalization: Option<api::ProxyPathNormalization>,
 }
 
 /// Refuses what is known and not honoured, and hands on the rest.
@@ -364,9 +408,7 @@ fn split(written: api::MeshConfig, at: &FieldPath, check: &mut Check<'_>) -> Hon
         ("defaultVirtualServiceExportTo", routes),
         ("defaultDestinationRuleExportTo", rules),
         ("defaultProviders", default_providers),
-        ("extensionProviders", extension_providers),
         ("discoverySelectors", discovery_selectors),
-        ("pathNormalization", path_normalization),
         ("serviceSettings", service_settings),
         ("serviceScopeConfigs", service_scope_configs),
         ("configSources", config_sources),
@@ -399,6 +441,8 @@ fn split(written: api::MeshConfig, at: &FieldPath, check: &mut Check<'_>) -> Hon
         upgrade: h2_upgrade_policy,
         retry: default_http_retry_policy,
         proxy: default_config,
+        providers: extension_providers,
+        normalization: path_normalization,
     }
 }
 

@@ -3,6 +3,7 @@
 //! In: where the manager stands and where its routes come from. Out: the network filter, with
 //! Istio's settings.
 
+use meltemi_model::PathNormalization;
 use meltemi_xds::pb::envoy::config::core::v3::{Http1ProtocolOptions, Http2ProtocolOptions};
 use meltemi_xds::pb::envoy::config::listener::v3::Filter;
 use meltemi_xds::pb::envoy::config::route::v3::RouteConfiguration;
@@ -69,6 +70,7 @@ pub(crate) fn connection_manager(scope: &Scope<'_>, options: HttpFilters) -> Fil
     let class = options.class;
     let http_filters = filters(scope, &options);
     let inbound = class == Class::Inbound;
+    let normalization = scope.mesh().path_normalization;
     let mut manager = HttpConnectionManager {
         codec_type: CodecType::Auto.into(),
         stat_prefix: options.stat_prefix,
@@ -76,8 +78,20 @@ pub(crate) fn connection_manager(scope: &Scope<'_>, options: HttpFilters) -> Fil
         access_log: request_log(scope.mesh()),
         use_remote_address: Some(class == Class::Gateway),
         stream_idle_timeout: Some(zero()),
-        normalize_path: Some(true),
-        path_with_escaped_slashes_action: PathWithEscapedSlashesAction::KeepUnchanged.into(),
+        normalize_path: Some(normalization != PathNormalization::None),
+        merge_slashes: matches!(
+            normalization,
+            PathNormalization::MergeSlashes | PathNormalization::DecodeAndMergeSlashes
+        ),
+        path_with_escaped_slashes_action: match normalization {
+            PathNormalization::DecodeAndMergeSlashes => {
+                PathWithEscapedSlashesAction::UnescapeAndForward
+            }
+            PathNormalization::None | PathNormalization::Base | PathNormalization::MergeSlashes => {
+                PathWithEscapedSlashesAction::KeepUnchanged
+            }
+        }
+        .into(),
         upgrade_configs: vec![UpgradeConfig {
             upgrade_type: "websocket".to_owned(),
             ..Default::default()
