@@ -1,15 +1,19 @@
-//! `cargo xtask bench http1|http2`: ours, Envoy and HAProxy in turn on the same work.
+//! `cargo xtask bench WORK`: ours, Envoy and HAProxy in turn on the same work.
 //!
 //! Each proxy runs one worker pinned to the first processor; the client and the upstream
 //! share the second. What is compared is the processor time that a proxy spends on a
-//! request, from `/proc`, since that does not depend on how busy the client is. Rounds
-//! are interleaved, so that a machine that slows down slows everybody down.
+//! request, a megabyte or a handshake, from `/proc`, since that does not depend on how busy
+//! the client is. Rounds are interleaved, so that a machine that slows down slows everybody
+//! down.
 
+mod configuration;
 mod load;
 mod measure;
 mod proxies;
 mod report;
+mod scale;
 mod upstream;
+mod work;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -18,40 +22,62 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 
+pub use work::Work;
+
 /// Options of a benchmark.
 #[derive(Args)]
 pub struct Arguments {
     #[command(subcommand)]
     part: Option<Part>,
     /// What to measure.
-    work: Option<Work>,
+    target: Option<Target>,
     /// Seconds of load in each round.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     seconds: u64,
     /// Rounds for each proxy.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Requests at a time.
-    #[arg(long, default_value_t = 64)]
-    concurrency: usize,
+    /// Requests, connections or handshakes at a time [default: what the goal names].
+    #[arg(long)]
+    concurrency: Option<usize>,
     /// Bytes in each response's body.
     #[arg(long, default_value_t = 1024)]
     body: usize,
+    /// Virtual hosts in the route table, each with a route.
+    #[arg(long, default_value_t = 1)]
+    virtual_hosts: usize,
     /// Measure the release programs as they are, without building them first.
     #[arg(long)]
     no_build: bool,
     /// Measure only this proxy: meltemi, envoy or haproxy.
     #[arg(long)]
     only: Option<String>,
+    /// Measure this program as our proxy.
+    #[arg(long)]
+    meltemi: Option<PathBuf>,
 }
 
 /// What to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Work {
+enum Target {
     /// HTTP/1.1 on both sides.
     Http1,
-    /// HTTP/2 from the client, HTTP/1.1 to the upstream.
+    /// HTTP/2 on both sides.
     Http2,
+    /// HTTP/2 from the client, HTTP/1.1 to the upstream.
+    Http2Http1,
+    /// HTTP/1.1 over TLS from the client, over mutual TLS to the upstream.
+    Tls,
+    /// Bytes from a client to a sink, in writes of a megabyte.
+    Tcp,
+    /// Handshakes of mutual TLS with P-256 keys, one for each connection.
+    Handshakes,
+    /// HTTP/1.1 with 1, 100 and 10,000 virtual hosts.
+    Routes,
+    /// Memory at rest and time to readiness, with one cluster and with 5,000.
+    Scale,
+    /// All of these, one after the other.
+    All,
 }
 
 /// The benchmark's own processes.
@@ -60,8 +86,10 @@ enum Part {
     /// The upstream.
     #[command(hide = true)]
     Upstream {
+        work: Work,
         address: std::net::SocketAddr,
         body: usize,
+        material: PathBuf,
     },
     /// The client.
     #[command(hide = true)]
@@ -70,45 +98,92 @@ enum Part {
         address: std::net::SocketAddr,
         concurrency: usize,
         milliseconds: u64,
+        material: PathBuf,
     },
 }
 
 /// Runs a benchmark, or one of its processes.
 pub fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.part {
-        Some(Part::Upstream { address, body }) => return upstream::run(*address, *body),
+        Some(Part::Upstream {
+            work,
+            address,
+            body,
+            material,
+        }) => return upstream::run(*work, *address, *body, material),
         Some(Part::Load {
             work,
             address,
             concurrency,
             milliseconds,
+            material,
         }) => {
-            return load::run(
-                *work,
-                *address,
-                *concurrency,
-                Duration::from_millis(*milliseconds),
-            );
+            let time = Duration::from_millis(*milliseconds);
+            return load::run(*work, *address, *concurrency, time, material);
         }
         None => {}
     }
-    let Some(work) = arguments.work else {
-        bail!("name what to measure: http1 or http2")
+    let Some(target) = arguments.target else {
+        bail!("name what to measure, such as http1, or all")
     };
     if !arguments.no_build {
         build()?;
     }
-    let programs = programs()?;
-    let plan = measure::Plan {
+    let programs = programs(arguments)?;
+    match target {
+        Target::Http1 => one(Work::Http1, arguments, &programs),
+        Target::Http2 => one(Work::Http2, arguments, &programs),
+        Target::Http2Http1 => one(Work::Http2Http1, arguments, &programs),
+        Target::Tls => one(Work::Tls, arguments, &programs),
+        Target::Tcp => one(Work::Tcp, arguments, &programs),
+        Target::Handshakes => one(Work::Handshakes, arguments, &programs),
+        Target::Routes => routes(arguments, &programs),
+        Target::Scale => at_scale(arguments, &programs),
+        Target::All => {
+            for work in Work::ALL {
+                one(work, arguments, &programs)?;
+            }
+            routes(arguments, &programs)?;
+            at_scale(arguments, &programs)
+        }
+    }
+}
+
+fn plan(work: Work, arguments: &Arguments) -> measure::Plan {
+    measure::Plan {
         work,
         round: Duration::from_secs(arguments.seconds.max(1)),
         rounds: arguments.rounds.max(1),
-        concurrency: arguments.concurrency.max(1),
+        concurrency: arguments.concurrency.unwrap_or(work.concurrency()).max(1),
         body: arguments.body,
+        virtual_hosts: arguments.virtual_hosts.max(1),
         only: arguments.only.clone(),
-    };
-    let results = measure::run(&plan, &programs)?;
+    }
+}
+
+fn one(work: Work, arguments: &Arguments, programs: &Programs) -> Result<()> {
+    let plan = plan(work, arguments);
+    let results = measure::run(&plan, programs)?;
     report::print(&plan, &results);
+    Ok(())
+}
+
+fn routes(arguments: &Arguments, programs: &Programs) -> Result<()> {
+    for virtual_hosts in [1, 100, 10_000] {
+        let plan = measure::Plan {
+            virtual_hosts,
+            ..plan(Work::Http1, arguments)
+        };
+        let results = measure::run(&plan, programs)?;
+        report::print(&plan, &results);
+    }
+    Ok(())
+}
+
+fn at_scale(arguments: &Arguments, programs: &Programs) -> Result<()> {
+    let rounds = arguments.rounds.max(1);
+    let results = scale::run(programs, rounds, arguments.only.as_deref())?;
+    report::print_scale(rounds, &results);
     Ok(())
 }
 
@@ -140,12 +215,13 @@ fn build() -> Result<()> {
     Ok(())
 }
 
-fn programs() -> Result<Programs> {
+fn programs(arguments: &Arguments) -> Result<Programs> {
     let here = std::env::current_exe()?;
     let target = here.parent().and_then(|profile| profile.parent());
     let release = target.context("the target directory")?.join("release");
+    let ours = arguments.meltemi.clone();
     Ok(Programs {
-        meltemi: release.join("meltemi"),
+        meltemi: ours.unwrap_or_else(|| release.join("meltemi")),
         bench: release.join("xtask"),
     })
 }

@@ -1,11 +1,14 @@
 //! Rounds of load against each proxy, and what the proxy's process spent on them.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use meltemi_testkit::Pki;
 
+use super::configuration::Setting;
 use super::proxies::{self, Proxy};
 use super::{Programs, Work};
 
@@ -24,26 +27,26 @@ pub struct Plan {
     pub concurrency: usize,
     /// Bytes in each response's body.
     pub body: usize,
+    /// Virtual hosts in the route table.
+    pub virtual_hosts: usize,
     /// Only this proxy.
     pub only: Option<String>,
 }
 
-/// What one round showed.
+/// What one round showed. A unit is what the work is counted in.
 #[derive(Clone, Copy, Debug)]
 pub struct Round {
-    /// Microseconds of processor time a request.
+    /// Microseconds of processor time a unit.
     pub cpu_micros: f64,
-    /// Requests a second.
+    /// Units a second.
     pub throughput: f64,
     /// Median latency in microseconds.
     pub p50: u32,
-    /// Latency that one request in a hundred exceeds, in microseconds.
+    /// Latency that one unit in a hundred exceeds, in microseconds.
     pub p99: u32,
-    /// Resident memory before any request, in KiB.
-    pub idle_kib: u64,
     /// Resident memory after the round, in KiB.
     pub loaded_kib: u64,
-    /// Requests that failed.
+    /// Units that failed.
     pub errors: u64,
 }
 
@@ -58,17 +61,19 @@ pub struct Measured {
 /// Measures every installed proxy, round by round in turn.
 pub fn run(plan: &Plan, programs: &Programs) -> Result<Vec<Measured>> {
     let directory = tempfile::tempdir()?;
+    write_material(directory.path())?;
     let listen = free_address()?;
     let upstream = free_address()?;
-    let _upstream = Helper::start(
-        programs,
-        &["upstream", &upstream.to_string(), &plan.body.to_string()],
-    )?;
-    let wanted = |proxy: &Proxy| plan.only.as_deref().is_none_or(|only| only == proxy.name);
-    let proxies: Vec<Proxy> = proxies::installed(programs)
-        .into_iter()
-        .filter(wanted)
-        .collect();
+    let body = plan.body.to_string();
+    let helper = [
+        "upstream",
+        plan.work.name(),
+        &upstream.to_string(),
+        &body,
+        path(directory.path())?,
+    ];
+    let _upstream = Helper::start(programs, &helper)?;
+    let proxies: Vec<Proxy> = proxies::installed(programs, plan.work, plan.only.as_deref());
     let mut measured: Vec<Measured> = proxies
         .iter()
         .map(|proxy| Measured {
@@ -76,36 +81,50 @@ pub fn run(plan: &Plan, programs: &Programs) -> Result<Vec<Measured>> {
             rounds: Vec::new(),
         })
         .collect();
+    let setting = Setting {
+        work: plan.work,
+        listen,
+        upstream,
+        directory: directory.path(),
+        virtual_hosts: plan.virtual_hosts,
+        clusters: 1,
+    };
     for number in 1..=plan.rounds {
         for (proxy, measured) in proxies.iter().zip(&mut measured) {
-            eprintln!("round {number} of {}: {}", plan.rounds, proxy.name);
-            let running = proxy.start(plan.work, directory.path(), listen, upstream)?;
+            let title = plan.work.title();
+            eprintln!("{title}: round {number} of {}, {}", plan.rounds, proxy.name);
+            let running = proxy.start(&setting)?;
             measured
                 .rounds
-                .push(round(plan, programs, running.process(), listen)?);
+                .push(round(plan, programs, running.process(), &setting)?);
         }
     }
     Ok(measured)
 }
 
-fn round(plan: &Plan, programs: &Programs, process: u32, address: SocketAddr) -> Result<Round> {
-    std::thread::sleep(Duration::from_millis(300));
-    let idle_kib = resident_kib(process)?;
-    load(plan, programs, address, WARM_UP)?;
+/// Certificates for every kind of load, all of one authority, with P-256 keys.
+pub fn write_material(directory: &Path) -> Result<()> {
+    let pki = Pki::new()
+        .with("server", ["bench.example"])
+        .with("client", ["spiffe://bench.example/client"]);
+    Ok(pki.write(directory)?)
+}
+
+fn round(plan: &Plan, programs: &Programs, process: u32, setting: &Setting<'_>) -> Result<Round> {
+    load(plan, programs, setting, WARM_UP)?;
     let before = processor_seconds(process)?;
     let milliseconds = u64::try_from(plan.round.as_millis())?;
-    let seen = load(plan, programs, address, milliseconds)?;
+    let seen = load(plan, programs, setting, milliseconds)?;
     let spent = processor_seconds(process)? - before;
-    let [requests, errors, p50, p99] = seen;
-    if requests == 0 {
-        bail!("no request succeeded ({errors} failed)");
+    let [units, errors, p50, p99] = seen;
+    if units == 0 {
+        bail!("nothing succeeded ({errors} failed)");
     }
     Ok(Round {
-        cpu_micros: spent * 1e6 / requests as f64,
-        throughput: requests as f64 / plan.round.as_secs_f64(),
+        cpu_micros: spent * 1e6 / units as f64,
+        throughput: units as f64 / plan.round.as_secs_f64(),
         p50: u32::try_from(p50)?,
         p99: u32::try_from(p99)?,
-        idle_kib,
         loaded_kib: resident_kib(process)?,
         errors,
     })
@@ -114,18 +133,16 @@ fn round(plan: &Plan, programs: &Programs, process: u32, address: SocketAddr) ->
 fn load(
     plan: &Plan,
     programs: &Programs,
-    address: SocketAddr,
+    setting: &Setting<'_>,
     milliseconds: u64,
 ) -> Result<[u64; 4]> {
-    let work = match plan.work {
-        Work::Http1 => "http1",
-        Work::Http2 => "http2",
-    };
     let output = Command::new("taskset")
         .args(["-c", "1"])
         .arg(&programs.bench)
-        .args(["bench", "load", work, &address.to_string()])
+        .args(["bench", "load", plan.work.name()])
+        .arg(setting.listen.to_string())
         .args([plan.concurrency.to_string(), milliseconds.to_string()])
+        .arg(setting.directory)
         .stderr(Stdio::inherit())
         .output()
         .context("the load client")?;
@@ -140,7 +157,7 @@ fn load(
 }
 
 /// User and system time of a process, all threads together.
-fn processor_seconds(process: u32) -> Result<f64> {
+pub fn processor_seconds(process: u32) -> Result<f64> {
     let text = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
     // The name, in parentheses, may hold spaces.
     let (_, rest) = text.rsplit_once(')').context("/proc/PID/stat")?;
@@ -150,17 +167,33 @@ fn processor_seconds(process: u32) -> Result<f64> {
     Ok((ticks(11)? + ticks(12)?) / 100.0)
 }
 
-fn resident_kib(process: u32) -> Result<u64> {
+/// Resident memory of a process.
+pub fn resident_kib(process: u32) -> Result<u64> {
+    status_kib(process, "VmRSS:")
+}
+
+/// Resident memory of a process that is its own: what it wrote to.
+pub fn anonymous_kib(process: u32) -> Result<u64> {
+    status_kib(process, "RssAnon:")
+}
+
+fn status_kib(process: u32, field: &str) -> Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = text
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("VmRSS")?;
-    Ok(line.split_whitespace().next().context("VmRSS")?.parse()?)
+        .find_map(|line| line.strip_prefix(field))
+        .with_context(|| field.to_owned())?;
+    let number = line.split_whitespace().next().context("a number")?;
+    Ok(number.parse()?)
 }
 
-fn free_address() -> Result<SocketAddr> {
+/// An address that nobody listens on.
+pub fn free_address() -> Result<SocketAddr> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+fn path(path: &Path) -> Result<&str> {
+    path.to_str().context("a temporary directory in UTF-8")
 }
 
 /// One of the benchmark's own processes, on the second processor; ended when dropped.

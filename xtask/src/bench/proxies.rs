@@ -1,4 +1,4 @@
-//! The proxies that are compared, and the configuration of each for the same work.
+//! The proxies that are compared: which are installed, and how each is started.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpStream};
@@ -7,8 +7,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use tokio::time::Instant;
 
+use super::configuration::{self, Setting};
 use super::{Programs, Work};
+
+/// How long a proxy may take to listen.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A proxy that is installed.
 pub struct Proxy {
@@ -25,8 +30,9 @@ enum Kind {
     HaProxy,
 }
 
-/// Every proxy that is installed, ours first; says which are not.
-pub fn installed(programs: &Programs) -> Vec<Proxy> {
+/// Every proxy that is installed, can do the work and is wanted, ours first; says which are
+/// not installed.
+pub fn installed(programs: &Programs, work: Work, only: Option<&str>) -> Vec<Proxy> {
     let mut proxies = vec![Proxy {
         name: "meltemi",
         program: programs.meltemi.clone(),
@@ -40,32 +46,36 @@ pub fn installed(programs: &Programs) -> Vec<Proxy> {
         }),
         None => eprintln!("envoy is not installed (set ENVOY_BIN): left out"),
     }
-    match meltemi_testkit::find_program("haproxy") {
-        Some(program) => proxies.push(Proxy {
-            name: "haproxy",
-            program,
-            kind: Kind::HaProxy,
-        }),
-        None => eprintln!("haproxy is not installed: left out"),
+    if matches!(work, Work::Http1 | Work::Http2 | Work::Http2Http1) {
+        match meltemi_testkit::find_program("haproxy") {
+            Some(program) => proxies.push(Proxy {
+                name: "haproxy",
+                program,
+                kind: Kind::HaProxy,
+            }),
+            None => eprintln!("haproxy is not installed: left out"),
+        }
     }
+    proxies.retain(|proxy| only.is_none_or(|only| only == proxy.name));
     proxies
 }
 
 impl Proxy {
     /// Starts the proxy with one worker on the first processor and waits until it listens.
-    pub fn start(
-        &self,
-        work: Work,
-        directory: &Path,
-        listen: SocketAddr,
-        upstream: SocketAddr,
-    ) -> Result<Running> {
+    pub fn start(&self, setting: &Setting<'_>) -> Result<Running> {
+        let directory = setting.directory;
         let (file, text) = match self.kind {
-            Kind::Meltemi | Kind::Envoy => ("envoy.yaml", envoy_bootstrap(listen, upstream)),
-            Kind::HaProxy => ("haproxy.cfg", haproxy_configuration(work, listen, upstream)),
+            Kind::Meltemi | Kind::Envoy => ("envoy.yaml", configuration::bootstrap(setting)),
+            Kind::HaProxy => (
+                "haproxy.cfg",
+                configuration::haproxy(setting).context("HAProxy is not measured with this")?,
+            ),
         };
         let file = directory.join(file);
         std::fs::write(&file, text)?;
+        // Each proxy writes its own, into the same place.
+        // ignored: the first proxy finds none
+        let _ = std::fs::remove_file(directory.join("access.log"));
         let log = File::create(directory.join(format!("{}.log", self.name)))?;
         let mut command = Command::new("taskset");
         command.args(["-c", "0"]).arg(&self.program);
@@ -85,14 +95,19 @@ impl Proxy {
                 .arg(&file),
             Kind::HaProxy => command.args(["-db", "-f"]).arg(&file),
         };
+        let started = Instant::now();
         let child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {}", self.name))?;
-        let running = Running { child };
-        running.wait_until_listening(listen, self.name, directory)?;
+        let mut running = Running {
+            child,
+            ready_after: Duration::ZERO,
+        };
+        running.wait_until_listening(setting.listen, self.name, directory)?;
+        running.ready_after = started.elapsed();
         Ok(running)
     }
 }
@@ -100,6 +115,8 @@ impl Proxy {
 /// A proxy process; ended when dropped.
 pub struct Running {
     child: Child,
+    /// From its start until it listened.
+    pub ready_after: Duration,
 }
 
 impl Running {
@@ -109,16 +126,17 @@ impl Running {
     }
 
     fn wait_until_listening(
-        &self,
+        &mut self,
         address: SocketAddr,
         name: &str,
         directory: &Path,
     ) -> Result<()> {
-        for _ in 0..200 {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until && self.child.try_wait()?.is_none() {
             if TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok() {
                 return Ok(());
             }
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(5));
         }
         let log =
             std::fs::read_to_string(directory.join(format!("{name}.log"))).unwrap_or_default();
@@ -131,71 +149,4 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn envoy_bootstrap(listen: SocketAddr, upstream: SocketAddr) -> String {
-    format!(
-        r#"static_resources:
-  listeners:
-  - name: bench
-    address:
-      socket_address: {{ address: {}, port_value: {} }}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: bench
-          codec_type: AUTO
-          http_filters:
-          - name: envoy.filters.http.router
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
-          route_config:
-            name: bench
-            virtual_hosts:
-            - name: bench
-              domains: ["*"]
-              routes:
-              - match: {{ prefix: "/" }}
-                route: {{ cluster: upstream }}
-  clusters:
-  - name: upstream
-    type: STATIC
-    connect_timeout: 5s
-    lb_policy: ROUND_ROBIN
-    load_assignment:
-      cluster_name: upstream
-      endpoints:
-      - lb_endpoints:
-        - endpoint:
-            address:
-              socket_address: {{ address: {}, port_value: {} }}
-"#,
-        listen.ip(),
-        listen.port(),
-        upstream.ip(),
-        upstream.port(),
-    )
-}
-
-fn haproxy_configuration(work: Work, listen: SocketAddr, upstream: SocketAddr) -> String {
-    let protocol = if work == Work::Http2 { " proto h2" } else { "" };
-    format!(
-        "global
-  nbthread 1
-  maxconn 4096
-defaults
-  mode http
-  timeout connect 5s
-  timeout client 60s
-  timeout server 60s
-  http-reuse always
-frontend bench
-  bind {listen}{protocol}
-  default_backend upstream
-backend upstream
-  server one {upstream}
-"
-    )
 }
