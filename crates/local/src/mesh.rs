@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use meltemi_discovery::judge;
 use meltemi_lifecycle::DrainSignal;
 use meltemi_model::Defaults;
 use meltemi_source::{Event, FileProblems, SourceError};
@@ -114,7 +115,11 @@ pub async fn run(
         .reporter
         .tell(Report::Starting { logs: state.logs() });
     let (sender, mut source) = mpsc::channel(QUEUE);
-    let watching = meltemi_source::watch(options.directories.clone(), Defaults::default(), sender);
+    let defaults = Defaults {
+        judge: judge(),
+        ..Defaults::default()
+    };
+    let watching = meltemi_source::watch(options.directories.clone(), defaults, sender);
     let watching = tokio::spawn(watching);
 
     let mut platform = Platform::new(options.loopback, options.access_log);

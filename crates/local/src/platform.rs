@@ -319,7 +319,8 @@ impl Platform {
             | Config::WorkloadEntry(_)
             | Config::WorkloadGroup(_)
             | Config::Sidecar(_)
-            | Config::PeerAuthentication(_) => config.clone(),
+            | Config::PeerAuthentication(_)
+            | Config::EnvoyFilter(_) => config.clone(),
         })
     }
 

@@ -20,6 +20,7 @@ mod tree;
 mod tests;
 
 pub mod destination_rule;
+pub mod envoy_filter;
 pub mod extension_provider;
 pub mod gateway;
 pub mod kubernetes;

@@ -16,6 +16,7 @@ use meltemi_lifecycle::DrainSignal;
 use meltemi_model::{Config, Defaults, MeshConfig};
 use meltemi_source::SourceError;
 use meltemi_spiffe::TrustDomain;
+use meltemi_translate::judge;
 use meltemi_xds_server::{AdsService, Debounce, ProxyRegistry, ServiceConfig, XdsMetrics};
 use prometheus_client::registry::Registry;
 use rustls::ServerConfig;
@@ -338,6 +339,7 @@ fn defaults(options: &Options) -> Defaults {
     Defaults {
         root_namespace: options.root_namespace.clone(),
         domain: options.domain.clone(),
+        judge: judge(),
         ..Defaults::default()
     }
 }

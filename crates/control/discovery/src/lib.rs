@@ -27,6 +27,7 @@ mod view;
 pub use control_plane::{Addresses, ControlPlane, run};
 pub use error::DiscoveryError;
 pub use layers::Resources;
+pub use meltemi_translate::judge;
 pub use mesh::MeshState;
 pub use options::Options;
 pub use overlay::Overlay;

@@ -6,9 +6,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::{
-    ConfigMap, Deployment, DestinationRule, EndpointSlice, Gateway, MeshConfig, Metadata,
-    Namespace, NamespaceName, PeerAuthentication, Secret, Service, ServiceAccount, ServiceEntry,
-    Sidecar, VirtualService, Workload, WorkloadEntry, WorkloadGroup,
+    ConfigMap, Deployment, DestinationRule, EndpointSlice, EnvoyFilter, Gateway, MeshConfig,
+    Metadata, Namespace, NamespaceName, PeerAuthentication, Secret, Service, ServiceAccount,
+    ServiceEntry, Sidecar, VirtualService, Workload, WorkloadEntry, WorkloadGroup,
 };
 
 /// The kinds of resource that the mesh takes.
@@ -46,6 +46,8 @@ pub enum Kind {
     Sidecar,
     /// Istio `security.istio.io` PeerAuthentication.
     PeerAuthentication,
+    /// Istio `networking.istio.io` EnvoyFilter.
+    EnvoyFilter,
     /// Istio's mesh configuration: the ConfigMap `istio` of the root namespace.
     MeshConfig,
 }
@@ -100,13 +102,15 @@ pub enum Config {
     Sidecar(Sidecar),
     /// A peer authentication.
     PeerAuthentication(PeerAuthentication),
+    /// Patches to what proxies are sent.
+    EnvoyFilter(EnvoyFilter),
     /// The mesh configuration.
     MeshConfig(Box<MeshConfig>),
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Namespace,
         Self::Service,
         Self::ServiceAccount,
@@ -123,6 +127,7 @@ impl Kind {
         Self::WorkloadGroup,
         Self::Sidecar,
         Self::PeerAuthentication,
+        Self::EnvoyFilter,
         Self::MeshConfig,
     ];
 
@@ -145,6 +150,7 @@ impl Kind {
             Self::WorkloadGroup => "WorkloadGroup",
             Self::Sidecar => "Sidecar",
             Self::PeerAuthentication => "PeerAuthentication",
+            Self::EnvoyFilter => "EnvoyFilter",
             Self::MeshConfig => "MeshConfig",
         }
     }
@@ -181,6 +187,7 @@ impl Config {
             Self::WorkloadGroup(_) => Kind::WorkloadGroup,
             Self::Sidecar(_) => Kind::Sidecar,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
+            Self::EnvoyFilter(_) => Kind::EnvoyFilter,
             Self::MeshConfig(_) => Kind::MeshConfig,
         }
     }
@@ -204,6 +211,7 @@ impl Config {
             Self::WorkloadGroup(it) => &it.meta,
             Self::Sidecar(it) => &it.meta,
             Self::PeerAuthentication(it) => &it.meta,
+            Self::EnvoyFilter(it) => &it.meta,
             Self::MeshConfig(it) => &it.meta,
         }
     }
@@ -232,6 +240,7 @@ impl Config {
             | Self::WorkloadGroup(_)
             | Self::Sidecar(_)
             | Self::PeerAuthentication(_)
+            | Self::EnvoyFilter(_)
             | Self::MeshConfig(_) => &[],
         }
     }

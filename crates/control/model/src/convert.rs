@@ -8,13 +8,13 @@ use serde::de::DeserializeOwned;
 
 use crate::check::{Check, Fault};
 use crate::{
-    Config, Kind, Metadata, NamespaceName, ResourceId, destination_rule, endpoint_slice, gateway,
-    mesh_config, metadata, namespace, peer_authentication, secret, service, service_entry, sidecar,
-    virtual_service, workload, workload_group,
+    Config, Judge, Kind, Metadata, NamespaceName, ResourceId, destination_rule, endpoint_slice,
+    envoy_filter, gateway, mesh_config, metadata, namespace, peer_authentication, secret, service,
+    service_entry, sidecar, virtual_service, workload, workload_group,
 };
 
 /// What holds where a resource says nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Defaults {
     /// The namespace of resources that name none: `default`.
     pub namespace: NamespaceName,
@@ -22,6 +22,8 @@ pub struct Defaults {
     pub root_namespace: NamespaceName,
     /// The DNS domain of services: `cluster.local`.
     pub domain: String,
+    /// Who judges what this crate does not know; nobody by default.
+    pub judge: Judge,
 }
 
 /// The name of the ConfigMap with the mesh configuration.
@@ -36,6 +38,7 @@ impl Default for Defaults {
             namespace: "default".into(),
             root_namespace: "istio-system".into(),
             domain: "cluster.local".to_owned(),
+            judge: Judge::default(),
         }
     }
 }
@@ -75,6 +78,12 @@ pub fn convert(document: &Document, defaults: &Defaults) -> Result<Config, Vec<P
         .collect();
     problems.sort_by(|a, b| (a.line, &a.path).cmp(&(b.line, &b.path)));
     problems.dedup();
+    if let (Ok(config), true) = (&config, problems.is_empty()) {
+        let found = defaults.judge.judge(config).into_iter();
+        problems.extend(found.map(|(path, message)| {
+            document.problem(ProblemKind::Invalid, Some(label.clone()), path, message)
+        }));
+    }
     match config {
         Ok(config) if problems.is_empty() => Ok(config),
         Ok(_) | Err(_) => Err(problems),
@@ -146,6 +155,7 @@ fn recognize(
         ("networking.istio.io", "WorkloadGroup") => Kind::WorkloadGroup,
         ("networking.istio.io", "Sidecar") => Kind::Sidecar,
         ("security.istio.io", "PeerAuthentication") => Kind::PeerAuthentication,
+        ("networking.istio.io", "EnvoyFilter") => Kind::EnvoyFilter,
         ("discovery.k8s.io", "EndpointSlice") => Kind::EndpointSlice,
         (_, "Deployment") => {
             let message = format!(
@@ -274,6 +284,10 @@ impl Source<'_> {
                 let spec = self.section("spec", Strict);
                 let made = peer_authentication::convert(meta, spec, &mut self.check);
                 Config::PeerAuthentication(made)
+            }
+            Kind::EnvoyFilter => {
+                let spec = self.section("spec", Strict);
+                Config::EnvoyFilter(envoy_filter::convert(meta, spec, &mut self.check))
             }
             Kind::MeshConfig => return self.mesh_config(meta),
         };

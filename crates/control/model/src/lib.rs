@@ -13,10 +13,12 @@ mod config;
 mod convert;
 mod destination_rule;
 mod endpoint_slice;
+mod envoy_filter;
 mod export_to;
 mod extension_provider;
 mod gateway;
 mod hostname;
+mod judge;
 mod labels;
 mod mesh_config;
 mod metadata;
@@ -50,6 +52,11 @@ pub use destination_rule::{
     TrafficPolicy, Tunnel, Warmup,
 };
 pub use endpoint_slice::{EndpointSlice, SliceEndpoint};
+pub use envoy_filter::{
+    ApplyTo, ClusterMatch, ConfigPatch, EnvoyFilter, FilterChainMatch, FilterClass, ListenerMatch,
+    ObjectMatch, PatchContext, PatchOperation, PatchValue, Pattern, ProxyMatch, RouteActionKind,
+    RouteConfigurationMatch, RouteMatch,
+};
 pub use export_to::ExportTo;
 pub use extension_provider::{
     CheckedBody, ExtAuthz, ExtAuthzHttp, ExtAuthzProtocol, ExtensionProvider, ProviderKind,
@@ -60,6 +67,7 @@ pub use gateway::{
     Server, ServerTls, TlsTermination, TlsVersion, TlsVersions,
 };
 pub use hostname::Hostname;
+pub use judge::Judge;
 pub use labels::Labels;
 pub use mesh_config::{
     AccessLog, AccessLogFormat, IngressDefaults, MeshConfig, OutboundTrafficPolicy,

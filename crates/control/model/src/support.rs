@@ -4,8 +4,8 @@
 //! `docs/support.md` is made. A test compares the rows with the fields of the types in `api`.
 
 use crate::{
-    Kind, destination_rule, gateway, mesh_config, peer_authentication, service_entry, sidecar,
-    virtual_service, workload_group,
+    Kind, destination_rule, envoy_filter, gateway, mesh_config, peer_authentication, service_entry,
+    sidecar, virtual_service, workload_group,
 };
 
 /// A field, or a field with everything below it, and what becomes of it.
@@ -43,6 +43,7 @@ pub fn support() -> Vec<Row> {
         workload_group::SUPPORT,
         sidecar::SUPPORT,
         peer_authentication::SUPPORT,
+        envoy_filter::SUPPORT,
         mesh_config::SUPPORT,
         KUBERNETES,
     ]

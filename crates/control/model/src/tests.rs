@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use meltemi_api::{
-    destination_rule, gateway, mesh_config, peer_authentication, service_entry, sidecar,
-    virtual_service,
+    destination_rule, envoy_filter, gateway, mesh_config, peer_authentication, service_entry,
+    sidecar, virtual_service,
 };
 
 use crate::check::parse_duration;
@@ -206,6 +206,10 @@ fn fields() -> Vec<(Kind, String)> {
         (
             Kind::PeerAuthentication,
             meltemi_api::field_paths::<peer_authentication::PeerAuthenticationSpec>("spec"),
+        ),
+        (
+            Kind::EnvoyFilter,
+            meltemi_api::field_paths::<envoy_filter::EnvoyFilterSpec>("spec"),
         ),
         (
             Kind::MeshConfig,

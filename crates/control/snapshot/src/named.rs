@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use meltemi_model::{
-    DestinationRule, EndpointSlice, Gateway, Metadata, NamespaceName, PeerAuthentication, Secret,
-    Service, ServiceEntry, Sidecar, VirtualService,
+    DestinationRule, EndpointSlice, EnvoyFilter, Gateway, Metadata, NamespaceName,
+    PeerAuthentication, Secret, Service, ServiceEntry, Sidecar, VirtualService,
 };
 
 /// Namespace and name.
@@ -39,6 +39,7 @@ macro_rules! named {
 named!(
     DestinationRule,
     EndpointSlice,
+    EnvoyFilter,
     Gateway,
     PeerAuthentication,
     Secret,

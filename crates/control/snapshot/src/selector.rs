@@ -41,6 +41,7 @@ pub(crate) fn selecting_keys(snapshot: &Snapshot) -> BTreeSet<String> {
         .flat_map(Labels::iter)
         .map(|(key, _)| key.to_owned())
         .chain(priorities(snapshot))
+        .chain(snapshot.envoy_filters.selecting_keys().map(str::to_owned))
         .collect()
 }
 

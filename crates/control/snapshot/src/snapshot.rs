@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_model::{
-    DestinationRule, Labels, MeshConfig, NamespaceName, Service, Sidecar, Workload,
+    DestinationRule, EnvoyFilter, Labels, MeshConfig, NamespaceName, Service, Sidecar, Workload,
 };
 
 use crate::{
-    DestinationRuleIndex, EndpointIndex, EndpointSliceIndex, GatewayIndex, InboundMtls,
-    NamespaceIndex, PeerAuthenticationIndex, SecretIndex, ServiceEndpoints, ServiceIndex,
-    SidecarIndex, Store, VirtualServiceIndex, WorkloadIndex, is_injected,
+    DestinationRuleIndex, EndpointIndex, EndpointSliceIndex, EnvoyFilterIndex, GatewayIndex,
+    InboundMtls, NamespaceIndex, PeerAuthenticationIndex, SecretIndex, ServiceEndpoints,
+    ServiceIndex, SidecarIndex, Store, VirtualServiceIndex, WorkloadIndex, is_injected,
 };
 
 /// The state of the mesh at one moment; never changes. Made by [`Store::commit`].
@@ -29,6 +29,7 @@ pub struct Snapshot {
     pub(crate) endpoint_slices: Arc<EndpointSliceIndex>,
     pub(crate) sidecars: Arc<SidecarIndex>,
     pub(crate) peer_authentications: Arc<PeerAuthenticationIndex>,
+    pub(crate) envoy_filters: Arc<EnvoyFilterIndex>,
     pub(crate) selecting_keys: Arc<BTreeSet<String>>,
 }
 
@@ -96,6 +97,16 @@ impl Snapshot {
     pub fn sidecar(&self, namespace: &NamespaceName, labels: &Labels) -> Option<&Arc<Sidecar>> {
         let root = &self.mesh.root_namespace;
         self.sidecars.of_workload(namespace, labels, root)
+    }
+
+    /// The patches for a workload, in the order in which they are applied (FEATURES X1).
+    pub fn envoy_filters<'a>(
+        &'a self,
+        namespace: &'a NamespaceName,
+        labels: &'a Labels,
+    ) -> impl Iterator<Item = &'a Arc<EnvoyFilter>> {
+        let root = &self.mesh.root_namespace;
+        self.envoy_filters.of_workload(namespace, labels, root)
     }
 
     /// Which callers a workload takes (FEATURES S5).

@@ -73,6 +73,7 @@ impl Store {
                     .named
                     .insert(it);
             }
+            Config::EnvoyFilter(it) => Arc::make_mut(&mut next.envoy_filters).named.insert(it),
             Config::MeshConfig(it) => next.mesh = Arc::new(*it),
             Config::ServiceAccount(_) | Config::ConfigMap(_) | Config::WorkloadGroup(_) => return,
         }
@@ -96,6 +97,7 @@ impl Store {
             Config::EndpointSlice(it) => next.endpoint_slices.named.has(it),
             Config::Sidecar(it) => next.sidecars.named.has(it),
             Config::PeerAuthentication(it) => next.peer_authentications.named.has(it),
+            Config::EnvoyFilter(it) => next.envoy_filters.named.has(it),
             Config::MeshConfig(it) => *next.mesh == **it,
             Config::ServiceAccount(_) | Config::ConfigMap(_) | Config::WorkloadGroup(_) => true,
         }
@@ -137,6 +139,9 @@ impl Store {
             Kind::DestinationRule => Arc::make_mut(&mut next.destination_rules)
                 .named
                 .remove(namespace, name),
+            Kind::EnvoyFilter => Arc::make_mut(&mut next.envoy_filters)
+                .named
+                .remove(namespace, name),
             Kind::MeshConfig => {
                 let written = *next.mesh != MeshConfig::default();
                 next.mesh = Arc::default();
@@ -176,6 +181,9 @@ impl Store {
         if delta.has(Kind::PeerAuthentication) {
             Arc::make_mut(&mut next.peer_authentications).rebuild();
         }
+        if delta.has(Kind::EnvoyFilter) {
+            Arc::make_mut(&mut next.envoy_filters).rebuild();
+        }
         if delta.has(Kind::Gateway) {
             Arc::make_mut(&mut next.gateways).rebuild();
         }
@@ -203,6 +211,7 @@ impl Store {
             Kind::DestinationRule,
             Kind::Sidecar,
             Kind::PeerAuthentication,
+            Kind::EnvoyFilter,
             Kind::MeshConfig,
         ];
         if selecting.into_iter().any(|kind| delta.has(kind)) {
@@ -238,6 +247,7 @@ impl Store {
             | Kind::DestinationRule
             | Kind::Sidecar
             | Kind::PeerAuthentication
+            | Kind::EnvoyFilter
             | Kind::WorkloadGroup
             | Kind::MeshConfig => {}
         }

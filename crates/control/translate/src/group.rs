@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use meltemi_model::{EndpointAddress, Hostname, Locality, NamespaceName};
 use meltemi_snapshot::Snapshot;
 
+use crate::envoy_filter;
 use crate::node::{InterceptionMode, IstioFilters, Lacks};
 use crate::scope::Scope;
 use crate::{ProxyNode, ProxyRole};
@@ -35,6 +36,8 @@ pub struct GroupKey {
     http_proxy_port: Option<u16>,
     filters: IstioFilters,
     lacks: Lacks,
+    /// Which of the patches that ask for certain proxies are for it.
+    patches: Vec<bool>,
 }
 
 /// The key of the group that a proxy belongs to; only keys of the same snapshot can be compared.
@@ -45,7 +48,8 @@ pub fn group_key(snapshot: &Snapshot, node: &ProxyNode) -> GroupKey {
         id: _,
         workload: _,
         service_account: _,
-        version: _,
+        version: _,  // what patches ask of it is in `patches`
+        metadata: _, // what patches ask of it is in `patches`
         network: _,
         role,
         ip,
@@ -109,5 +113,6 @@ pub fn group_key(snapshot: &Snapshot, node: &ProxyNode) -> GroupKey {
         http_proxy_port: *http_proxy_port,
         filters: *filters,
         lacks: *lacks,
+        patches: envoy_filter::proxy_matches(&scope),
     }
 }

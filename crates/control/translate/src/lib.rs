@@ -10,9 +10,11 @@
 mod cluster;
 mod dynamic_dns;
 mod endpoint;
+mod envoy_filter;
 mod filter;
 mod gateway;
 mod group;
+mod judge;
 mod listener;
 mod name;
 mod node;
@@ -25,6 +27,7 @@ mod tls;
 mod translate;
 
 pub use group::{GroupKey, group_key};
+pub use judge::judge;
 pub use node::{InterceptionMode, IstioFilters, Lacks, NodeError, ProxyNode, ProxyRole};
 pub use resource::{EncodedResource, ResourceMap, Resources};
 pub use translate::{

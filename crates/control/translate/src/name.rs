@@ -71,6 +71,45 @@ pub(crate) fn inbound_cluster(port: u16) -> String {
     format!("inbound|{port}||")
 }
 
+/// The port of an inbound cluster's or route table's name.
+pub(crate) fn inbound_port(name: &str) -> Option<u16> {
+    let rest = name.strip_prefix("inbound|")?;
+    rest.split('|').next()?.parse().ok()
+}
+
+/// The name of a gateway's route table, taken apart: `http.8080`, or
+/// `https.443.NAME.GATEWAY.NAMESPACE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GatewayTable<'a> {
+    /// The port.
+    pub port: Option<u16>,
+    /// The name of the Gateway's port; empty for the table of all plain HTTP servers.
+    pub port_name: &'a str,
+    /// Namespace and name of the Gateway.
+    pub gateway: Option<(&'a str, &'a str)>,
+}
+
+impl<'a> GatewayTable<'a> {
+    /// Takes a name apart.
+    pub fn parse(name: &'a str) -> Self {
+        let mut parts = name.splitn(3, '.');
+        let protocol = parts.next().unwrap_or_default();
+        let port = parts.next().and_then(|it| it.parse().ok());
+        let mut own = Self {
+            port,
+            port_name: "",
+            gateway: None,
+        };
+        // A namespace has no dots, nor has the name of a Gateway's port.
+        let rest = parts.next().filter(|_| protocol == "https");
+        if let Some((port_name, gateway)) = rest.and_then(|it| it.split_once('.')) {
+            own.port_name = port_name;
+            own.gateway = gateway.rsplit_once('.').map(|(name, space)| (space, name));
+        }
+        own
+    }
+}
+
 /// A listener's name, `0.0.0.0_80`.
 pub(crate) fn listener(ip: &str, port: u16) -> String {
     format!("{ip}_{port}")
@@ -126,6 +165,7 @@ pub(crate) fn config_path(kind: Kind, meta: &Metadata) -> String {
         | Kind::WorkloadGroup
         | Kind::Sidecar
         | Kind::PeerAuthentication
+        | Kind::EnvoyFilter
         | Kind::MeshConfig => "",
     };
     format!(

@@ -3,6 +3,7 @@
 //! In: Envoy's `Node` message. Out: [`ProxyNode`], or why the message is not one of a proxy of this
 //! mesh. Called by the xDS server once for each stream.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -89,6 +90,8 @@ pub struct ProxyNode {
     pub network: Option<String>,
     /// Metadata `ISTIO_VERSION`.
     pub version: Option<String>,
+    /// The texts of its metadata, which patches may ask for.
+    pub metadata: BTreeMap<String, String>,
     /// Metadata `HTTP10`: take HTTP/1.0 requests.
     pub http10: bool,
     /// Metadata `HTTP_PROXY_PORT`, in the place of the mesh's `proxyHttpPort`.
@@ -169,6 +172,7 @@ impl ProxyNode {
                 .to_owned(),
             network: metadata.text("NETWORK").map(str::to_owned),
             version: metadata.text("ISTIO_VERSION").map(str::to_owned),
+            metadata: metadata.texts(),
             http10: metadata.text("HTTP10") == Some("1"),
             http_proxy_port: metadata.parsed("HTTP_PROXY_PORT", "a port")?,
             app_address: metadata.parsed("MELTEMI_APP_ADDRESS", "an IP address")?,
@@ -261,6 +265,16 @@ impl<'a> NodeMetadata<'a> {
             Kind::StringValue(text) if !text.is_empty() => Some(text),
             _ => None,
         }
+    }
+
+    /// Every text.
+    fn texts(&self) -> BTreeMap<String, String> {
+        let fields = self.0.into_iter().flat_map(|it| &it.fields);
+        let texts = fields.filter_map(|(key, value)| match &value.kind {
+            Some(Kind::StringValue(text)) => Some((key.clone(), text.clone())),
+            _ => None,
+        });
+        texts.collect()
     }
 
     /// Whether a switch is on.

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use meltemi_snapshot::Snapshot;
 
+use crate::envoy_filter::Patches;
 use crate::resource::{EncodedResource, ResourceMap, Resources, collect};
 use crate::scope::Scope;
 use crate::{ProxyNode, ProxyRole, cluster, endpoint, gateway, listener, route, secret};
@@ -14,7 +15,8 @@ use crate::{ProxyNode, ProxyRole, cluster, endpoint, gateway, listener, route, s
 /// CDS: every cluster of a proxy.
 pub fn clusters(snapshot: &Snapshot, node: &ProxyNode) -> ResourceMap {
     let scope = Scope::new(snapshot, node);
-    collect(cluster::build(&scope).iter().map(|it| {
+    let clusters = Patches::of(&scope).clusters(&scope, cluster::build(&scope));
+    collect(clusters.iter().map(|it| {
         EncodedResource::new(&it.name, it).needing_endpoints(cluster::needs_endpoints(it))
     }))
 }
@@ -26,6 +28,7 @@ pub fn listeners(snapshot: &Snapshot, node: &ProxyNode) -> ResourceMap {
         ProxyRole::Sidecar => listener::build(&scope),
         ProxyRole::Router => gateway::listeners(&scope),
     };
+    let listeners = Patches::of(&scope).listeners(&scope, listeners);
     collect(
         listeners
             .iter()
@@ -41,11 +44,13 @@ pub fn routes<'a>(
     names: impl IntoIterator<Item = &'a str>,
 ) -> ResourceMap {
     let scope = Scope::new(snapshot, node);
+    let patches = Patches::of(&scope);
     collect(names.into_iter().map(|name| {
-        let table = match node.role {
+        let mut table = match node.role {
             ProxyRole::Sidecar => route::build(&scope, name),
             ProxyRole::Router => gateway::routes(&scope, name),
         };
+        patches.routes(&scope, &mut table);
         EncodedResource::new(name, &table)
     }))
 }

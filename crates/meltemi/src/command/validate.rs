@@ -34,6 +34,7 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> Result<ExitCode>
     } = arguments;
     let defaults = Defaults {
         namespace: namespace.as_str().into(),
+        judge: meltemi_discovery::judge(),
         ..Defaults::default()
     };
     let (stdin, files): (Vec<_>, Vec<_>) =
