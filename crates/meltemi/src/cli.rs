@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
-    agent, child, completion, discovery, proxy, proxy_config, proxy_status, read_bootstrap, up,
-    validate, version,
+    agent, analyze, child, completion, discovery, proxy, proxy_config, proxy_status,
+    read_bootstrap, up, validate, version,
 };
 
 /// A service mesh in one program.
@@ -43,6 +43,9 @@ Examples:
 
   # Is this valid?
   meltemi validate -f examples/coolstore
+
+  # Does it fit together?
+  meltemi analyze -R examples/coolstore
 
 Exit codes: 0 success, 1 error, 2 wrong usage.";
 
@@ -90,6 +93,7 @@ Examples:
     ProxyStatus(proxy_status::Arguments),
     #[command(visible_alias = "pc")]
     ProxyConfig(proxy_config::Arguments),
+    Analyze(analyze::Arguments),
     Validate(validate::Arguments),
     Version(version::Arguments),
     Completion(completion::Arguments),

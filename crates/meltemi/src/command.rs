@@ -10,6 +10,7 @@ use crate::locate::Locator;
 use crate::terminal::Terminal;
 
 pub(crate) mod agent;
+pub(crate) mod analyze;
 pub(crate) mod app;
 pub(crate) mod child;
 pub(crate) mod completion;
@@ -39,6 +40,7 @@ pub(crate) fn run(
         Command::App => done(app::run()),
         Command::ProxyStatus(it) => done(proxy_status::run(it, &locator, terminal)),
         Command::ProxyConfig(it) => done(proxy_config::run(it, &locator, terminal)),
+        Command::Analyze(it) => analyze::run(it, terminal),
         Command::Validate(it) => validate::run(it, terminal),
         Command::Version(it) => done(version::run(it, terminal)),
         Command::Completion(it) => done(completion::run(it, terminal)),

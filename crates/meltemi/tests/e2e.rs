@@ -473,7 +473,7 @@ fn the_tools_need_no_mesh_to_be_of_use() {
     let wrong = directory.path().join("wrong.yaml");
     std::fs::write(&wrong, "static_resources: {listners: []}\n").unwrap();
     let text = |path: &std::path::Path| path.display().to_string();
-    let cases: [(Vec<String>, i32, String); 9] = [
+    let cases: [(Vec<String>, i32, String); 12] = [
         (
             vec!["validate".into(), "-f".into(), text(&Mesh::example())],
             0,
@@ -505,6 +505,24 @@ fn the_tools_need_no_mesh_to_be_of_use() {
             ],
             1,
             "static_resources.listners".into(),
+        ),
+        (
+            vec!["analyze".into(), text(&Mesh::example())],
+            0,
+            "No validation issues found".into(),
+        ),
+        (
+            vec!["analyze".into(), text(&bad)],
+            79,
+            format!(
+                "Error [IST0106] (VirtualService istioinaction/catalog {}:51) Schema validation",
+                text(&bad)
+            ),
+        ),
+        (
+            vec!["analyze".into(), "-o".into(), "json".into(), text(&bad)],
+            0,
+            "\"documentationUrl\": \"https://istio.io/latest/docs/reference/config/analysis/ist0106/\"".into(),
         ),
         (vec!["version".into()], 0, "meltemi 0.".into()),
         (

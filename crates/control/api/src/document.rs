@@ -188,7 +188,8 @@ impl Document {
         }
     }
 
-    fn text_at(&self, path: &FieldPath) -> Option<&str> {
+    /// The text that is written at `path`.
+    pub fn text_at(&self, path: &FieldPath) -> Option<&str> {
         let mut node = &self.root;
         for segment in path.segments() {
             node = match (segment, &node.value) {
