@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
-    agent, analyze, child, completion, discovery, proxy, proxy_config, proxy_status,
+    agent, analyze, child, completion, discovery, manifest, proxy, proxy_config, proxy_status,
     read_bootstrap, up, validate, version,
 };
 
@@ -95,6 +95,7 @@ Examples:
     ProxyConfig(proxy_config::Arguments),
     Analyze(analyze::Arguments),
     Validate(validate::Arguments),
+    Manifest(manifest::Arguments),
     Version(version::Arguments),
     Completion(completion::Arguments),
     #[command(hide = true)]

@@ -15,6 +15,7 @@ pub(crate) mod app;
 pub(crate) mod child;
 pub(crate) mod completion;
 pub(crate) mod discovery;
+pub(crate) mod manifest;
 pub(crate) mod proxy;
 pub(crate) mod proxy_config;
 pub(crate) mod proxy_status;
@@ -41,6 +42,7 @@ pub(crate) fn run(
         Command::ProxyStatus(it) => done(proxy_status::run(it, &locator, terminal)),
         Command::ProxyConfig(it) => done(proxy_config::run(it, &locator, terminal)),
         Command::Analyze(it) => analyze::run(it, terminal),
+        Command::Manifest(it) => done(manifest::run(&it, terminal)),
         Command::Validate(it) => validate::run(it, terminal),
         Command::Version(it) => done(version::run(it, terminal)),
         Command::Completion(it) => done(completion::run(it, terminal)),

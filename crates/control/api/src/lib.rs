@@ -13,6 +13,7 @@ mod document;
 mod fields;
 mod path;
 mod problem;
+mod schema;
 mod suggest;
 mod tree;
 
@@ -36,5 +37,6 @@ pub use document::{Document, parse};
 pub use fields::field_paths;
 pub use path::{FieldPath, Segment};
 pub use problem::{Problem, ProblemKind, ResourceLabel};
+pub use schema::{Schema, schema_of};
 pub use suggest::nearest;
 pub use tree::{Entry, Node, Value};

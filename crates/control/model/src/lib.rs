@@ -11,6 +11,7 @@ mod address;
 mod check;
 mod config;
 mod convert;
+mod crd;
 mod destination_rule;
 mod endpoint_slice;
 mod envoy_filter;
@@ -41,6 +42,7 @@ mod tests;
 
 pub use config::{Config, Kind, ResourceId};
 pub use convert::{Defaults, convert, identify};
+pub use crd::crds;
 pub use meltemi_api::{FieldPath, Problem, ProblemKind, ResourceLabel, Segment};
 
 pub use address::{AddressRange, NotARange};

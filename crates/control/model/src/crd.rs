@@ -1,0 +1,146 @@
+//! Istio's kinds as definitions for Kubernetes (`CustomResourceDefinition`).
+//!
+//! In: the types of `api` and the [`rules`] beside them. Out: [`crds`], one definition for each kind
+//! that has a group of Istio's, with a structural schema and the rules that an API server can check by
+//! itself. Used by `meltemi manifest crds`.
+
+mod definitions;
+mod rules;
+
+use meltemi_api::Schema;
+use serde_json::{Map, Value, json};
+
+use definitions::{DEFINITIONS, Definition};
+use rules::{Check, Rule};
+
+/// Every definition, by kind.
+pub fn crds() -> Vec<Value> {
+    DEFINITIONS.iter().map(definition).collect()
+}
+
+fn definition(it: &Definition) -> Value {
+    let mut spec = structural(&(it.schema)());
+    for rule in it.rules {
+        apply(&mut spec, rule);
+    }
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "spec": spec,
+            "status": { "type": "object", "x-kubernetes-preserve-unknown-fields": true },
+        },
+    });
+    let column = |(name, path, kind): &(&str, &str, &str)| json!({ "name": name, "jsonPath": path, "type": kind });
+    let columns: Vec<_> = it.columns.iter().map(column).collect();
+    let version = |(at, version): (usize, &&str)| {
+        json!({
+            "name": version,
+            "served": true,
+            "storage": at == 0,
+            "additionalPrinterColumns": columns,
+            "schema": { "openAPIV3Schema": schema },
+            "subresources": { "status": {} },
+        })
+    };
+    let versions: Vec<_> = it.versions.iter().enumerate().map(version).collect();
+    let category = it.group.split('.').next().unwrap_or_default();
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": format!("{}.{}", it.plural, it.group),
+            "labels": { "app.kubernetes.io/part-of": "meltemi" },
+        },
+        "spec": {
+            "group": it.group,
+            "names": {
+                "kind": it.kind,
+                "listKind": format!("{}List", it.kind),
+                "plural": it.plural,
+                "singular": it.kind.to_ascii_lowercase(),
+                "shortNames": it.short_names,
+                "categories": ["istio-io", format!("{category}-istio-io")],
+            },
+            "scope": "Namespaced",
+            "versions": versions,
+        },
+    })
+}
+
+/// A schema as Kubernetes wants it: with a type at every place, or with any content at all.
+fn structural(schema: &Schema) -> Value {
+    match schema {
+        Schema::Any => json!({ "x-kubernetes-preserve-unknown-fields": true }),
+        Schema::Text => json!({ "type": "string" }),
+        Schema::Integer => json!({ "type": "integer" }),
+        Schema::Number => json!({ "type": "number" }),
+        Schema::Boolean => json!({ "type": "boolean" }),
+        Schema::List(item) => json!({ "type": "array", "items": structural(item) }),
+        Schema::Map(item) => json!({
+            "type": "object",
+            "additionalProperties": structural(item),
+        }),
+        Schema::Object(fields) => {
+            let fields = fields.iter();
+            let properties: Map<_, _> = fields
+                .map(|(name, field)| ((*name).to_owned(), structural(field)))
+                .collect();
+            json!({ "type": "object", "properties": properties })
+        }
+    }
+}
+
+/// Adds what a rule asks for to the place that it is for.
+fn apply(spec: &mut Value, rule: &Rule) {
+    let place = find(spec, rule.path).expect("rules name fields that there are");
+    let mut set = |key: &str, value: Value| {
+        place.insert(key.to_owned(), value);
+    };
+    match &rule.check {
+        Check::OneOf(values) => set("enum", json!(values)),
+        Check::Required(fields) => set("required", json!(fields)),
+        Check::Range(least, most) => {
+            set("minimum", json!(least));
+            set("maximum", json!(most));
+        }
+        Check::Filled => {
+            let list = place.get("type").is_some_and(|it| it == "array");
+            let key = if list { "minItems" } else { "minLength" };
+            place.insert(key.to_owned(), json!(1));
+        }
+        Check::Longest(length) => set("maxLength", json!(length)),
+        Check::Duration => add_rule(
+            place,
+            "duration(self) >= duration('1ms')",
+            "must be a valid duration of at least 1ms",
+        ),
+        Check::Cel(expression, message) => add_rule(place, expression, message),
+    }
+}
+
+fn add_rule(place: &mut Map<String, Value>, rule: &str, message: &str) {
+    let rules = place.entry("x-kubernetes-validations");
+    let rules = rules.or_insert_with(|| json!([]));
+    if let Some(rules) = rules.as_array_mut() {
+        rules.push(json!({ "rule": rule, "message": message }));
+    }
+}
+
+/// The schema at a path such as `servers[].port.number`; the whole for an empty one.
+fn find<'a>(spec: &'a mut Value, path: &str) -> Option<&'a mut Map<String, Value>> {
+    let mut place = spec;
+    for step in path.split('.').filter(|it| !it.is_empty()) {
+        let name_end = step.find('[').unwrap_or(step.len());
+        let (name, inner) = step.split_at(name_end);
+        place = place.get_mut("properties")?.get_mut(name)?;
+        place = match inner {
+            "" => place,
+            "[]" => place.get_mut("items")?,
+            _ => place.get_mut("additionalProperties")?,
+        };
+    }
+    place.as_object_mut()
+}
+
+#[cfg(test)]
+mod tests;
