@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use case::{Case, Suite};
 use document::{own_data, read};
-use meltemi_testkit::{Pki, envoy_binary, shared_data, skip};
+use meltemi_testkit::{Kind, Pki, envoy_binary, shared_data, skip};
 use observation::{Observation, difference};
 use program::Program;
 use regex::Regex;
@@ -64,6 +64,22 @@ fn pki() -> Pki {
             ["client.test", "spiffe://cluster.local/ns/default/sa/client"],
         )
         .with("plain-client", ["plain.test"])
+        .with(
+            "many-names",
+            [
+                "spiffe://cluster.local/ns/default/sa/first",
+                "spiffe://cluster.local/ns/default/sa/second",
+                "one.test",
+                "two.test",
+                "someone@mail.test",
+                "127.0.0.9",
+            ],
+        )
+        .with_special(Kind::Expired, "expired", ["interop.test", "client.test"])
+        .with_special(Kind::Foreign, "foreign", ["interop.test", "client.test"])
+        .with_special(Kind::Chained, "chained", ["interop.test", "client.test"])
+        .with_special(Kind::SelfSigned, "self-signed", ["interop.test"])
+        .with_special(Kind::Revoked, "revoked", ["interop.test", "client.test"])
 }
 
 macro_rules! suites {
@@ -92,6 +108,9 @@ suites! {
     simple,
     tcp,
     timeout,
+    tls,
+    tls_upstream,
+    client_certificates,
 }
 
 /// The file of a suite.

@@ -28,6 +28,6 @@ pub use environment::{envoy_binary, find_program, free_port, shared_data, skip};
 pub use load::{Load, LoadReport};
 pub use message::{Headers, Request, Response};
 pub use nix::sys::signal::Signal;
-pub use pki::Pki;
+pub use pki::{Kind, Pki, Speaking};
 pub use process::{Output, Process, ProcessError};
 pub use upstream::{Received, Reply, Upstream};

@@ -12,7 +12,7 @@ use meltemi_tls::SecretStore;
 use meltemi_xds::any;
 use meltemi_xds::pb::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::{
-    CertificateValidationContext, Secret, TlsCertificate, secret::Type,
+    CertificateValidationContext, Secret, TlsCertificate, TlsSessionTicketKeys, secret::Type,
 };
 use meltemi_xds::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
@@ -93,6 +93,9 @@ fn to_message(name: &str, secret: &ir::Secret) -> Secret {
         ir::Secret::Validation(context) => Type::ValidationContext(CertificateValidationContext {
             trusted_ca: inline(&context.trusted_ca_pem),
             ..CertificateValidationContext::default()
+        }),
+        ir::Secret::TicketKeys(keys) => Type::SessionTicketKeys(TlsSessionTicketKeys {
+            keys: keys.0.iter().filter_map(|key| inline(key)).collect(),
         }),
     };
     Secret {

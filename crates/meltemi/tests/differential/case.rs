@@ -139,6 +139,17 @@ pub struct ClientTls {
     pub alpn: Vec<String>,
     /// The certificate that it has.
     pub certificate: Option<String>,
+    /// The only version that it speaks, `1.2` or `1.3`; both unless given.
+    pub version: Option<String>,
+    /// Whether it takes any server.
+    #[serde(default)]
+    pub trusting: bool,
+    /// Whether the case's connections share their sessions.
+    #[serde(default)]
+    pub resumes: bool,
+    /// Whether what the handshake agreed on is reported.
+    #[serde(default)]
+    pub report: bool,
 }
 
 /// A step: one of a request, bytes, what is done with a connection, and a question to the

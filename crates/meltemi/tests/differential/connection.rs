@@ -7,13 +7,17 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meltemi_testkit::{ClientError, Http2Client, Pki, RawClient, Response, free_port};
+use meltemi_testkit::{ClientError, Http2Client, Pki, RawClient, Response, Speaking, free_port};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, SupportedProtocolVersion,
+};
 
-use crate::case::{Case, Protocol, Sent};
+use crate::case::{Case, ClientTls, Protocol, Sent};
 use crate::observation::{Observation, shown};
 
 /// How long a response may take.
@@ -30,6 +34,37 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 pub struct Connection {
     speaks: Speaks,
     socket: Arc<std::net::TcpStream>,
+    /// What the handshake agreed on, where the case wants to know.
+    pub agreed: Option<String>,
+}
+
+/// The TLS of a case's client.
+pub fn client_config(tls: &ClientTls, pki: &Pki) -> Arc<ClientConfig> {
+    let alpn: Vec<_> = tls.alpn.iter().map(String::as_str).collect();
+    let versions: &[&'static SupportedProtocolVersion] = match tls.version.as_deref() {
+        None => &[],
+        Some("1.2") => &[&TLS12],
+        Some(_) => &[&TLS13],
+    };
+    pki.client_speaking(Speaking {
+        certificate: tls.certificate.as_deref(),
+        alpn: &alpn,
+        versions,
+        trusting: tls.trusting,
+    })
+}
+
+/// What a handshake agreed on.
+fn described(connection: &ClientConnection) -> String {
+    let version = connection.protocol_version();
+    let alpn = connection.alpn_protocol().map(String::from_utf8_lossy);
+    let certificate = connection.peer_certificates().unwrap_or_default().first();
+    let names = certificate.and_then(|leaf| meltemi_tls::CertificateInfo::read(leaf));
+    let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+    format!(
+        "TLS: {version:?} alpn={alpn:?} certificate={:?} resumed={resumed}",
+        names.map(|names| names.subject),
+    )
 }
 
 enum Speaks {
@@ -41,7 +76,7 @@ impl Connection {
     /// Opens a connection as a case wants it; the address is the client's own.
     pub async fn open(
         case: &Case,
-        pki: &Pki,
+        config: Option<Arc<ClientConfig>>,
         listener: SocketAddr,
     ) -> (SocketAddr, Result<Self, String>) {
         let listener = SocketAddr::new(case.to.unwrap_or(listener.ip()), listener.port());
@@ -54,7 +89,7 @@ impl Connection {
             Err(error) => return (listener, Err(format!("refused ({error})"))),
         };
         let own = stream.local_addr().unwrap_or(listener);
-        let opening = tokio::time::timeout(PATIENCE, Self::begin(stream, case, pki, listener));
+        let opening = tokio::time::timeout(PATIENCE, Self::begin(stream, case, config, listener));
         let opened = opening
             .await
             .unwrap_or_else(|_| Err("nothing in time".to_owned()));
@@ -64,7 +99,7 @@ impl Connection {
     async fn begin(
         mut stream: TcpStream,
         case: &Case,
-        pki: &Pki,
+        config: Option<Arc<ClientConfig>>,
         listener: SocketAddr,
     ) -> Result<Self, String> {
         stream.set_nodelay(true).unwrap();
@@ -73,11 +108,10 @@ impl Connection {
         // ignored: what follows sees it
         let _ = stream.write_all(&first).await;
         let mut http2 = case.protocol == Protocol::Http2;
-        let stream: Box<dyn Stream> = match &case.tls {
+        let mut agreed = None;
+        let stream: Box<dyn Stream> = match case.tls.as_ref().zip(config) {
             None => Box::new(stream),
-            Some(tls) => {
-                let alpn: Vec<_> = tls.alpn.iter().map(String::as_str).collect();
-                let config = pki.client(tls.certificate.as_deref(), &alpn);
+            Some((tls, config)) => {
                 let name = ServerName::try_from(tls.sni.clone()).unwrap();
                 let connecting = TlsConnector::from(config).connect(name, stream);
                 let stream = connecting.await.map_err(|error| match error.kind() {
@@ -85,6 +119,7 @@ impl Connection {
                     std::io::ErrorKind::ConnectionReset => "TLS: reset".to_owned(),
                     _ => format!("TLS: {error}"),
                 })?;
+                agreed = tls.report.then(|| described(stream.get_ref().1));
                 http2 |= stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 Box::new(stream)
             }
@@ -95,7 +130,11 @@ impl Connection {
         } else {
             Speaks::Http1(Box::new(RawClient::over(stream, listener)))
         };
-        Ok(Self { speaks, socket })
+        Ok(Self {
+            speaks,
+            socket,
+            agreed,
+        })
     }
 
     /// Sends a request and reads what is answered.

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use meltemi_testkit::free_port;
+use base64::Engine as _;
+use meltemi_testkit::{Pki, free_port};
+use meltemi_tls::CertificateInfo;
 use serde_json::{Value, json};
 
 /// A bootstrap with addresses of this machine.
@@ -34,8 +36,14 @@ pub fn own_data() -> PathBuf {
 
 /// Gives the administration endpoint and every listener that is bound a free port, every endpoint
 /// whose host name is in `upstreams` the address that stands there, and replaces in every text
-/// `${dir}` by `directory` and `${port:NAME}` by the port of the listener of that name.
-pub fn place(mut document: Value, upstreams: &BTreeMap<String, u16>, directory: &Path) -> Placed {
+/// `${dir}` by `directory`, `${port:NAME}` by the port of the listener of that name, and
+/// `${hash:NAME}` and `${spki:NAME}` by the digests of the certificate of that name.
+pub fn place(
+    mut document: Value,
+    upstreams: &BTreeMap<String, u16>,
+    directory: &Path,
+    pki: &Pki,
+) -> Placed {
     let admin = loopback();
     document["admin"]["address"] = socket_address(admin);
     let mut listeners = BTreeMap::new();
@@ -82,6 +90,12 @@ pub fn place(mut document: Value, upstreams: &BTreeMap<String, u16>, directory: 
             }
             filled = filled.replace(&place, &address.port().to_string());
         }
+        if let Some(name) = placed(&filled, "hash") {
+            return json!(fingerprint(pki.der(name)));
+        }
+        if let Some(name) = placed(&filled, "spki") {
+            return json!(key_digest(pki.der(name)));
+        }
         json!(filled)
     });
     Placed {
@@ -89,6 +103,24 @@ pub fn place(mut document: Value, upstreams: &BTreeMap<String, u16>, directory: 
         admin,
         listeners,
     }
+}
+
+/// The name in a place of this kind, where that is all of the text.
+fn placed<'a>(text: &'a str, kind: &str) -> Option<&'a str> {
+    let rest = text.strip_prefix("${")?.strip_prefix(kind)?;
+    rest.strip_prefix(':')?.strip_suffix('}')
+}
+
+fn fingerprint(certificate: &[u8]) -> String {
+    info(certificate).sha256
+}
+
+fn key_digest(certificate: &[u8]) -> String {
+    base64::engine::general_purpose::STANDARD.encode(info(certificate).spki_sha256)
+}
+
+fn info(certificate: &[u8]) -> CertificateInfo {
+    CertificateInfo::read(&certificate.into()).unwrap()
 }
 
 /// What today's Envoy wants and older ones did not: the type of a filter that is configured by its

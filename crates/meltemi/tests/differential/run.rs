@@ -7,14 +7,16 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use meltemi_testkit::{ByteServer, Client, Output, Pki, Process, Request, Upstream, free_port};
 use serde_json::Value;
+use tokio_rustls::rustls::ClientConfig;
 
 use crate::admin;
 use crate::case::{Act, Behind, Case, Scripted, Sent, Suite};
-use crate::connection::Connection;
+use crate::connection::{Connection, client_config};
 use crate::document::{Placed, place, with_filter_types};
 use crate::observation::{Observation, shown};
 use crate::program::Program;
@@ -43,6 +45,8 @@ pub struct Run<'a> {
     pki: &'a Pki,
     /// The clients' addresses, and the cases they belong to.
     clients: Vec<(SocketAddr, usize)>,
+    /// The TLS of cases whose connections share sessions.
+    sessions: BTreeMap<usize, Arc<ClientConfig>>,
     /// Connections that cases left open.
     left: Vec<(usize, Connection)>,
 }
@@ -113,7 +117,7 @@ impl<'a> Run<'a> {
             document,
             admin,
             listeners,
-        } = place(document, &ports, &own);
+        } = place(document, &ports, &own, pki);
         masks.extend(
             listeners
                 .values()
@@ -130,6 +134,7 @@ impl<'a> Run<'a> {
             masks,
             pki,
             clients: Vec::new(),
+            sessions: BTreeMap::new(),
             left: Vec::new(),
         }
     }
@@ -253,7 +258,18 @@ impl<'a> Run<'a> {
                 .next()
                 .expect("a bootstrap has a listener"),
         };
-        let (own, opened) = Connection::open(case, self.pki, listener).await;
+        let config = match &case.tls {
+            None => None,
+            Some(tls) if tls.resumes => {
+                let pki = self.pki;
+                let shared = self.sessions.entry(number);
+                Some(Arc::clone(
+                    shared.or_insert_with(|| client_config(tls, pki)),
+                ))
+            }
+            Some(tls) => Some(client_config(tls, self.pki)),
+        };
+        let (own, opened) = Connection::open(case, config, listener).await;
         self.clients.push((own, number));
         let mut report = Observation {
             masks: self.masks.clone(),
@@ -262,7 +278,12 @@ impl<'a> Run<'a> {
         };
         report.masks.push((format!(":{}", own.port()), ":(client)"));
         match opened {
-            Ok(connection) => (Some(connection), report),
+            Ok(connection) => {
+                if let Some(agreed) = &connection.agreed {
+                    report.say(agreed);
+                }
+                (Some(connection), report)
+            }
             Err(error) => {
                 report.say(&format!("connection: {error}"));
                 (None, report)

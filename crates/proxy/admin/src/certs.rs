@@ -24,9 +24,9 @@ pub(crate) fn certs(state: &AdminState) -> Reply {
     let now = state.clock.since_epoch();
     let certificates: Vec<_> = secrets(state)
         .into_iter()
-        .map(|(name, secret)| {
+        .filter_map(|(name, secret)| {
             let path = format!("<inline: {name}>");
-            match &*secret {
+            Some(match &*secret {
                 Secret::Certificate(certificate) => Certificate {
                     ca_cert: Vec::new(),
                     cert_chain: details(&path, &certificate.chain_pem, now),
@@ -35,7 +35,8 @@ pub(crate) fn certs(state: &AdminState) -> Reply {
                     ca_cert: details(&path, &context.trusted_ca_pem, now),
                     cert_chain: Vec::new(),
                 },
-            }
+                Secret::TicketKeys(_) => return None,
+            })
         })
         .collect();
     if certificates.is_empty() {
@@ -52,6 +53,7 @@ pub(crate) fn first_expiry(state: &AdminState) -> Option<u64> {
         .flat_map(|(_, secret)| match &*secret {
             Secret::Certificate(certificate) => names(&certificate.chain_pem),
             Secret::Validation(context) => names(&context.trusted_ca_pem),
+            Secret::TicketKeys(_) => Vec::new(),
         });
     all.map(|names| days_until(names.not_after, now)).min()
 }

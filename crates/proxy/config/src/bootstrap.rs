@@ -6,10 +6,13 @@ mod settings;
 use std::collections::HashSet;
 
 use meltemi_ir::{Admin, Ads, Bootstrap, Cluster, Listener, Node, SecretConfig};
-use meltemi_xds::json;
 use meltemi_xds::pb::envoy::config::bootstrap::v3 as bootstrap_v3;
 use meltemi_xds::pb::envoy::config::bootstrap::v3::bootstrap::StaticResources;
 use meltemi_xds::pb::envoy::config::core::v3 as core_v3;
+use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
+use meltemi_xds::pb::envoy::service::discovery::v3::DiscoveryResponse;
+use meltemi_xds::{any, json};
+use prost::{Message, Name};
 
 use crate::address::socket;
 use crate::cluster::{cluster, dns_resolver};
@@ -42,6 +45,27 @@ pub fn bootstrap_from_yaml(
 /// # Errors
 /// Malformed YAML, with file and line; a field that does not exist, with its path.
 pub fn bootstrap_message(text: &str, file: &str) -> Result<bootstrap_v3::Bootstrap, ConfigErrors> {
+    from_yaml(text, file)
+}
+
+/// Reads the secrets of a file that is a discovery response (`path_config_source`).
+///
+/// # Errors
+/// As [`bootstrap_message`], or a resource that is no secret, with its place.
+pub fn secret_messages(text: &str, file: &str) -> Result<Vec<Secret>, ConfigErrors> {
+    let response: DiscoveryResponse = from_yaml(text, file)?;
+    let secret = |(index, resource)| {
+        any::unpack::<Secret>(resource).map_err(|error| {
+            ConfigErrors::from(ConfigError {
+                path: format!("resources[{index}]"),
+                problem: error.to_string(),
+            })
+        })
+    };
+    response.resources.iter().enumerate().map(secret).collect()
+}
+
+fn from_yaml<M: Message + Name + Default>(text: &str, file: &str) -> Result<M, ConfigErrors> {
     let value: serde_json::Value = serde_saphyr::from_str(text).map_err(|error| {
         let place = match error.location() {
             Some(location) => format!("{file}:{}:{}", location.line(), location.column()),

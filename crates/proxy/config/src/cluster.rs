@@ -52,6 +52,7 @@ pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Clus
             dns_refresh_rate, dns_lookup_family, metadata, upstream_connection_options,
             protocol_selection, outlier_detection, health_checks,
             close_connections_on_host_health_failure, ignore_health_on_host_removal,
+            upstream_http_protocol_options,
         }
         partly {
             eds_cluster_config: "from ads",
@@ -82,7 +83,6 @@ pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Clus
         }
         refused {
             transport_socket_matcher: "use transport_socket_matches",
-            upstream_http_protocol_options: "give sni and match_typed_subject_alt_names",
             dns_resolvers: "the system's servers are asked",
             dns_resolution_config: "the system's servers are asked",
             lrs_server: "load reports",
@@ -138,6 +138,7 @@ pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Clus
             common: common_http_protocol_options.as_ref(),
             http1: http_protocol_options.as_ref(),
             http2: http2_protocol_options.as_ref(),
+            from_request: upstream_http_protocol_options.as_ref(),
             protocol_selection: *protocol_selection,
             max_requests_per_connection: *max_requests_per_connection,
         },

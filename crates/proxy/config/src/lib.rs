@@ -61,7 +61,7 @@ pub mod support;
 mod tcp_proxy;
 mod tls;
 
-pub use bootstrap::{bootstrap, bootstrap_from_yaml, bootstrap_message};
+pub use bootstrap::{bootstrap, bootstrap_from_yaml, bootstrap_message, secret_messages};
 pub use error::{ConfigError, ConfigErrors};
 pub use fields::FieldState;
 pub use resource::{

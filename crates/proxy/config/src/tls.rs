@@ -1,7 +1,8 @@
 //! TLS contexts, and the transport sockets that hold them.
 
 use meltemi_ir::{
-    DownstreamTls, SanMatch, SecretRef, TlsCertificate, TlsVersion, UpstreamTls, ValidationContext,
+    DownstreamTls, SecretRef, SessionTickets, TicketKeySource, TlsCertificate, TlsVersion,
+    UpstreamTls, ValidationContext,
 };
 use meltemi_xds::pb::envoy::config::core::v3::TransportSocket;
 use meltemi_xds::pb::envoy::config::core::v3::transport_socket::ConfigType;
@@ -21,8 +22,8 @@ use prost_types::Any;
 use crate::extension::{Extension, Known, empty_message, unpack};
 use crate::fields::fields;
 use crate::path::At;
-use crate::scalar::{enumeration, non_empty};
-use crate::secret::{by_name, certificate, validation};
+use crate::scalar::{duration, enumeration, non_empty};
+use crate::secret::{by_name, certificate, ticket_keys, validation};
 
 /// Converts the configuration of a transport socket; `Some(None)` is plaintext.
 pub(crate) type Socket<T> = fn(Option<&Any>, &At<'_>) -> Option<Option<T>>;
@@ -82,32 +83,26 @@ pub(crate) fn socket<T>(
 
 fn downstream(message: &DownstreamTlsContext, at: &At<'_>) -> Option<DownstreamTls> {
     fields!(at, message, DownstreamTlsContext {
-        honoured { common_tls_context, require_client_certificate }
+        honoured { common_tls_context, require_client_certificate, session_timeout }
         partly {
             require_sni: "false",
             ocsp_staple_policy: "LENIENT_STAPLING",
         }
         oneof { session_ticket_keys_type {
-            session_ticket_keys: Ignored "keys of the proxy's own encrypt session tickets",
-            session_ticket_keys_sds_secret_config: Ignored "keys of the proxy's own encrypt session tickets",
-            disable_stateless_session_resumption: Ignored "resumption only shortens the handshake",
+            session_ticket_keys: Honoured "",
+            session_ticket_keys_sds_secret_config: Honoured "",
+            disable_stateless_session_resumption: Honoured "",
         } }
         ignored {
-            disable_stateful_session_resumption: "resumption only shortens the handshake",
-            session_timeout: "resumption only shortens the handshake",
+            disable_stateful_session_resumption: "no session is kept in memory",
             full_scan_certs_on_sni_mismatch: "every certificate is looked at",
             prefer_client_ciphers: "every suite of TLS 1.2 and 1.3 that is offered is sound",
         }
     });
-    match session_ticket_keys_type {
-        // ignored: the proxy's own keys encrypt session tickets, and resumption does not show.
-        Some(
-            SessionTicketKeysType::SessionTicketKeys(_)
-            | SessionTicketKeysType::SessionTicketKeysSdsSecretConfig(_)
-            | SessionTicketKeysType::DisableStatelessSessionResumption(_),
-        )
-        | None => {}
-    }
+    let tickets = SessionTickets {
+        keys: ticket_source(session_ticket_keys_type.as_ref(), at),
+        lifetime: duration(session_timeout.as_ref(), &at.field("session_timeout")),
+    };
     if *require_sni == Some(true) {
         at.field("require_sni").refuse("");
     }
@@ -130,23 +125,42 @@ fn downstream(message: &DownstreamTlsContext, at: &At<'_>) -> Option<DownstreamT
     Some(DownstreamTls {
         certificates: common.certificates,
         validation: common.validation,
-        san_matchers: common.san_matchers,
+        validation_defaults: common.defaults,
         require_client_certificate,
         alpn: common.alpn,
-        min_version: common.min_version,
-        max_version: common.max_version,
-        cipher_suites: common.cipher_suites,
+        min_version: common.parameters.min,
+        max_version: common.parameters.max,
+        cipher_suites: common.parameters.cipher_suites,
+        signature_algorithms: common.parameters.signature_algorithms,
+        tickets,
     })
+}
+
+fn ticket_source(kind: Option<&SessionTicketKeysType>, at: &At<'_>) -> TicketKeySource {
+    match kind {
+        None | Some(SessionTicketKeysType::DisableStatelessSessionResumption(false)) => {
+            TicketKeySource::Own
+        }
+        Some(SessionTicketKeysType::DisableStatelessSessionResumption(true)) => {
+            TicketKeySource::None
+        }
+        Some(SessionTicketKeysType::SessionTicketKeys(message)) => {
+            let keys = ticket_keys(message, &at.field("session_ticket_keys"));
+            keys.map_or(TicketKeySource::Own, |keys| {
+                TicketKeySource::Given(SecretRef::Inline(keys))
+            })
+        }
+        Some(SessionTicketKeysType::SessionTicketKeysSdsSecretConfig(message)) => {
+            let at = &at.field("session_ticket_keys_sds_secret_config");
+            by_name(message, at).map_or(TicketKeySource::Own, TicketKeySource::Given)
+        }
+    }
 }
 
 fn upstream(message: &UpstreamTlsContext, at: &At<'_>) -> Option<UpstreamTls> {
     fields!(at, message, UpstreamTlsContext {
-        honoured { common_tls_context, sni }
-        refused {
-            auto_host_sni: "give sni",
-            auto_sni_san_validation: "give match_typed_subject_alt_names",
-            allow_renegotiation: "TLS 1.3 has none",
-        }
+        honoured { common_tls_context, sni, auto_host_sni, auto_sni_san_validation }
+        refused { allow_renegotiation: "TLS 1.3 has none" }
         ignored {
             max_session_keys: "resumption only shortens the handshake",
             enforce_rsa_key_usage: "key usage is always checked",
@@ -156,26 +170,38 @@ fn upstream(message: &UpstreamTlsContext, at: &At<'_>) -> Option<UpstreamTls> {
         at.field("sni").problem("has more than 255 bytes");
     }
     let common = common(common_tls_context.as_ref(), &at.field("common_tls_context"))?;
+    if *auto_sni_san_validation && common.validation.is_none() {
+        at.field("auto_sni_san_validation")
+            .problem("needs a validation context with trusted_ca");
+    }
     Some(UpstreamTls {
         certificates: common.certificates,
         validation: common.validation,
-        san_matchers: common.san_matchers,
+        validation_defaults: common.defaults,
         sni: sni.clone(),
+        auto_host_sni: *auto_host_sni,
+        auto_sni_san_validation: *auto_sni_san_validation,
         alpn: common.alpn,
-        min_version: common.min_version,
-        max_version: common.max_version,
-        cipher_suites: common.cipher_suites,
+        min_version: common.parameters.min,
+        max_version: common.parameters.max,
+        cipher_suites: common.parameters.cipher_suites,
+        signature_algorithms: common.parameters.signature_algorithms,
     })
 }
 
 struct Common {
     certificates: Vec<SecretRef<TlsCertificate>>,
     validation: Option<SecretRef<ValidationContext>>,
-    san_matchers: Vec<SanMatch>,
+    defaults: ValidationContext,
     alpn: Vec<Vec<u8>>,
-    min_version: TlsVersion,
-    max_version: TlsVersion,
+    parameters: Parameters,
+}
+
+struct Parameters {
+    min: TlsVersion,
+    max: TlsVersion,
     cipher_suites: Vec<String>,
+    signature_algorithms: Vec<String>,
 }
 
 fn common(message: Option<&CommonTlsContext>, at: &At<'_>) -> Option<Common> {
@@ -206,21 +232,18 @@ fn common(message: Option<&CommonTlsContext>, at: &At<'_>) -> Option<Common> {
         at.field("tls_certificate_sds_secret_configs")
             .each(tls_certificate_sds_secret_configs, by_name),
     );
-    let (validation, san_matchers) = validation_context(validation_context_type.as_ref(), at);
+    let (validation, defaults) = validation_context(validation_context_type.as_ref(), at);
     let default = TlsParameters::default();
     let parameters = tls_params.as_ref().unwrap_or(&default);
-    let (min_version, max_version, cipher_suites) =
-        self::parameters(parameters, &at.field("tls_params"));
+    let parameters = self::parameters(parameters, &at.field("tls_params"));
     Some(Common {
         certificates,
         validation,
-        san_matchers,
+        defaults,
         alpn: at
             .field("alpn_protocols")
             .each(alpn_protocols, |name, at| alpn(name, at)),
-        min_version,
-        max_version,
-        cipher_suites,
+        parameters,
     })
 }
 
@@ -233,24 +256,25 @@ fn alpn(name: &str, at: &At<'_>) -> Option<Vec<u8>> {
     (name != "istio-peer-exchange").then(|| name.as_bytes().to_vec())
 }
 
-type Validation = (Option<SecretRef<ValidationContext>>, Vec<SanMatch>);
+type Validation = (Option<SecretRef<ValidationContext>>, ValidationContext);
 
 fn validation_context(kind: Option<&ValidationContextType>, at: &At<'_>) -> Validation {
     match kind {
-        None => (None, Vec::new()),
+        None => (None, ValidationContext::default()),
         Some(ValidationContextType::ValidationContext(message)) => {
             let at = &at.field("validation_context");
             let Some(context) = validation(message, at) else {
-                return (None, Vec::new());
+                return (None, ValidationContext::default());
             };
-            if context.trusted_ca_pem.is_empty() && !context.san_matchers.is_empty() {
-                at.problem("names are matched only where trusted_ca is given");
-            }
-            (Some(SecretRef::Inline(context)), Vec::new())
+            check_anchored(&context, at);
+            (
+                Some(SecretRef::Inline(context)),
+                ValidationContext::default(),
+            )
         }
         Some(ValidationContextType::ValidationContextSdsSecretConfig(message)) => (
             by_name(message, &at.field("validation_context_sds_secret_config")),
-            Vec::new(),
+            ValidationContext::default(),
         ),
         Some(ValidationContextType::CombinedValidationContext(message)) => {
             combined(message, &at.field("combined_validation_context"))
@@ -258,39 +282,55 @@ fn validation_context(kind: Option<&ValidationContextType>, at: &At<'_>) -> Vali
         Some(ValidationContextType::ValidationContextCertificateProvider(_)) => {
             at.field("validation_context_certificate_provider")
                 .refuse("");
-            (None, Vec::new())
+            (None, ValidationContext::default())
         }
         Some(ValidationContextType::ValidationContextCertificateProviderInstance(_)) => {
             at.field("validation_context_certificate_provider_instance")
                 .refuse("");
-            (None, Vec::new())
+            (None, ValidationContext::default())
+        }
+    }
+}
+
+/// What is of use only where the chain is verified.
+fn check_anchored(context: &ValidationContext, at: &At<'_>) {
+    if !context.trusted_ca_pem.is_empty() || context.system_roots {
+        return;
+    }
+    for (is_set, problem) in [
+        (
+            !context.san_matchers.is_empty(),
+            "names are matched only where trusted_ca is given",
+        ),
+        (
+            context.crl_pem.is_some(),
+            "crl is of use only where trusted_ca is given",
+        ),
+        (
+            context.allow_expired,
+            "allow_expired_certificate is of use only where trusted_ca is given",
+        ),
+    ] {
+        if is_set {
+            at.problem(problem);
         }
     }
 }
 
 fn combined(message: &CombinedCertificateValidationContext, at: &At<'_>) -> Validation {
     fields!(at, message, CombinedCertificateValidationContext {
-        honoured { validation_context_sds_secret_config }
-        partly { default_validation_context: "its names; the delivered secret has the trust anchors" }
+        honoured { default_validation_context, validation_context_sds_secret_config }
         unsupported {
             validation_context_certificate_provider,
             validation_context_certificate_provider_instance,
         }
     });
     let at_default = &at.field("default_validation_context");
-    let san_matchers = match default_validation_context {
-        Some(message) => {
-            let context = validation(message, at_default).unwrap_or_default();
-            if !context.trusted_ca_pem.is_empty() {
-                at_default
-                    .field("trusted_ca")
-                    .refuse("the delivered secret has the trust anchors");
-            }
-            context.san_matchers
-        }
+    let defaults = match default_validation_context {
+        Some(message) => validation(message, at_default).unwrap_or_default(),
         None => {
             at_default.problem("is required");
-            Vec::new()
+            ValidationContext::default()
         }
     };
     let at_sds = &at.field("validation_context_sds_secret_config");
@@ -301,17 +341,17 @@ fn combined(message: &CombinedCertificateValidationContext, at: &At<'_>) -> Vali
             None
         }
     };
-    (reference, san_matchers)
+    (reference, defaults)
 }
 
-fn parameters(message: &TlsParameters, at: &At<'_>) -> (TlsVersion, TlsVersion, Vec<String>) {
+fn parameters(message: &TlsParameters, at: &At<'_>) -> Parameters {
     fields!(at, message, TlsParameters {
-        honoured { cipher_suites }
+        honoured { cipher_suites, signature_algorithms }
         partly {
             tls_minimum_protocol_version: "TLS_AUTO (which is TLSv1_2), TLSv1_2, TLSv1_3",
             tls_maximum_protocol_version: "TLS_AUTO (which is TLSv1_3), TLSv1_2, TLSv1_3",
         }
-        unsupported { signature_algorithms, compliance_policies }
+        unsupported { compliance_policies }
         ignored { ecdh_curves: "every group that is offered is sound" }
     });
     let at_min = &at.field("tls_minimum_protocol_version");
@@ -321,7 +361,12 @@ fn parameters(message: &TlsParameters, at: &At<'_>) -> (TlsVersion, TlsVersion, 
     if max < min {
         at_max.problem("is less than tls_minimum_protocol_version");
     }
-    (min, max, cipher_suites.clone())
+    Parameters {
+        min,
+        max,
+        cipher_suites: cipher_suites.clone(),
+        signature_algorithms: signature_algorithms.clone(),
+    }
 }
 
 /// The version; none for `TLS_AUTO`.

@@ -385,6 +385,10 @@ impl Stream {
                     .upstream_connection
                     .as_ref()
                     .and_then(|details| details.local),
+                tls: facts
+                    .upstream_connection
+                    .as_ref()
+                    .and_then(|details| details.tls.as_deref()),
                 protocol: facts.upstream_version.map(|version| match version {
                     HttpVersion::Http1 => Protocol::Http11,
                     HttpVersion::Http2 => Protocol::Http2,

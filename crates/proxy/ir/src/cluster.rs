@@ -165,6 +165,27 @@ pub struct UpstreamHttp {
     pub http1: Http1Options,
     /// HTTP/2 settings.
     pub http2: Http2Options,
+    /// What of TLS each request decides.
+    pub from_request: FromRequest,
+}
+
+/// What a request decides of the connection that it goes out on
+/// (`UpstreamHttpProtocolOptions`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FromRequest {
+    /// The server name is the request's host.
+    pub server_name: bool,
+    /// The server's certificate must bear the request's host.
+    pub subject: bool,
+    /// The header whose value takes the place of the host, where it is there.
+    pub header: Option<http::HeaderName>,
+}
+
+impl FromRequest {
+    /// Whether there is anything.
+    pub fn is_any(&self) -> bool {
+        self.server_name || self.subject
+    }
 }
 
 /// Which HTTP version is spoken upstream.

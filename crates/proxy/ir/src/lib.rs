@@ -28,8 +28,8 @@ pub use access_log::{AccessLog, AccessLogFilter, Comparison, LogFormat, LogSink,
 pub use address::Address;
 pub use bootstrap::{Admin, Ads, Bootstrap, Node, StatsConfig};
 pub use cluster::{
-    CircuitBreakers, Cluster, Discovery, DnsFamily, Priority, RetryBudget, TcpKeepalive,
-    Thresholds, TransportSocketMatch, UpstreamHttp, UpstreamProtocol,
+    CircuitBreakers, Cluster, Discovery, DnsFamily, FromRequest, Priority, RetryBudget,
+    TcpKeepalive, Thresholds, TransportSocketMatch, UpstreamHttp, UpstreamProtocol,
 };
 pub use endpoint::{
     Endpoint, EndpointHealthCheck, HealthStatus, LoadAssignment, Locality, LocalityEndpoints,
@@ -76,6 +76,7 @@ pub use route::{
     WeightedCluster,
 };
 pub use secret::{
-    CertificateSource, Secret, SecretConfig, SecretRef, TlsCertificate, ValidationContext,
+    CertificateSource, Secret, SecretConfig, SecretRef, SecretService, TicketKeys, TlsCertificate,
+    ValidationContext,
 };
-pub use tls::{DownstreamTls, SanMatch, TlsVersion, UpstreamTls};
+pub use tls::{DownstreamTls, SanMatch, SessionTickets, TicketKeySource, TlsVersion, UpstreamTls};

@@ -9,8 +9,8 @@ use std::time::Duration;
 use meltemi_http::ConnectionContext;
 use meltemi_ir::{self as ir, ListenerFilter};
 use meltemi_net::{Prefixed, original_destination};
-use meltemi_telemetry::{ConnectionInfo, ListenerStats, ResponseFlags, StreamRecord, TlsInfo};
-use meltemi_tls::{ServerContext, SessionInfo};
+use meltemi_telemetry::{ConnectionInfo, ListenerStats, ResponseFlags, StreamRecord};
+use meltemi_tls::{FailureKind, HandshakeFailure, ServerContext, SessionInfo};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -205,14 +205,10 @@ async fn dispatch(
     match &chain.tls {
         None => run(acceptor, runtime, chain, stream, info).await,
         Some(tls) => {
-            let Some(stream) = handshake(chain, tls, stats, stream).await else {
+            let Some((stream, session)) = handshake(chain, tls, stats, stream).await else {
                 return;
             };
-            let state = stream.get_ref().1;
-            if info.requested_server_name.is_none() {
-                info.requested_server_name = state.server_name().map(str::to_ascii_lowercase);
-            }
-            info.tls = Some(tls_info(tls.session(state)));
+            info.tls = Some(meltemi_upstream::tls_info(session));
             Box::pin(run(acceptor, runtime, chain, stream, info)).await;
         }
     }
@@ -253,7 +249,7 @@ async fn handshake<IO>(
     tls: &ServerContext,
     stats: &ListenerStats,
     stream: IO,
-) -> Option<TlsStream<IO>>
+) -> Option<(TlsStream<IO>, SessionInfo)>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
@@ -268,13 +264,32 @@ where
             }),
     };
     match outcome {
-        Ok(stream) => {
-            stats.ssl.get().handshake.inc();
-            Some(stream)
+        Ok((stream, session)) => {
+            let ssl = stats.ssl.get();
+            ssl.handshake.inc();
+            if session.resumed {
+                ssl.session_reused.inc();
+            }
+            if session.peer.is_none() {
+                ssl.no_certificate.inc();
+            }
+            Some((stream, session))
         }
         Err(error) => {
-            debug!(chain = chain.config.name, "TLS handshake: {error}");
-            stats.ssl.get().connection_error.inc();
+            let HandshakeFailure { kind, reason } = HandshakeFailure::of(&error);
+            debug!(
+                chain = chain.config.name,
+                "TLS handshake: {error} ({reason})"
+            );
+            let ssl = stats.ssl.get();
+            match kind {
+                FailureKind::San => ssl.fail_verify_san.inc(),
+                FailureKind::Chain => ssl.fail_verify_error.inc(),
+                FailureKind::Hash => ssl.fail_verify_cert_hash.inc(),
+                FailureKind::NoCertificate => ssl.fail_verify_no_cert.inc(),
+                FailureKind::Other if reason.is_empty() => {}
+                FailureKind::Other => ssl.connection_error.inc(),
+            }
             None
         }
     }
@@ -334,33 +349,5 @@ async fn run<IO>(
             let _ = writer.shutdown().await;
             log_end(acceptor, runtime, chain, &info, (wall, start), None);
         }
-    }
-}
-
-fn tls_info(session: SessionInfo) -> TlsInfo {
-    let peer = session.peer.unwrap_or_default();
-    let local = session
-        .local
-        .map(|local| (*local).clone())
-        .unwrap_or_default();
-    TlsInfo {
-        version: session.version,
-        cipher: session.cipher,
-        alpn: session.alpn,
-        session_id: String::new(),
-        peer_presented: !session.peer_chain.is_empty(),
-        verified: session.verified,
-        peer_uri_sans: peer.uri_sans,
-        peer_dns_sans: peer.dns_sans,
-        peer_subject: peer.subject,
-        peer_issuer: peer.issuer,
-        peer_serial: peer.serial,
-        peer_fingerprint_256: peer.sha256,
-        peer_validity: Some((peer.not_before, peer.not_after))
-            .filter(|_| !session.peer_chain.is_empty()),
-        peer_chain: session.peer_chain,
-        local_uri_sans: local.uri_sans,
-        local_dns_sans: local.dns_sans,
-        local_subject: local.subject,
     }
 }

@@ -53,7 +53,7 @@ pub struct ListenerManager {
 #[derive(Default)]
 struct State {
     active: BTreeMap<String, Arc<ActiveListener>>,
-    /// New settings that wait for their route tables.
+    /// New settings that wait for their route tables or secrets.
     warming: BTreeMap<String, Warming>,
     draining: Vec<Arc<ActiveListener>>,
 }
@@ -91,7 +91,7 @@ impl ListenerManager {
     }
 
     /// Adds a listener or changes it in place. It goes into service at once, or when its
-    /// route tables have arrived ([`ListenerManager::promote`]).
+    /// route tables and secrets have arrived ([`ListenerManager::promote`]).
     ///
     /// # Errors
     /// When it cannot be served; the old one stays.
@@ -139,8 +139,8 @@ impl ListenerManager {
         Ok(())
     }
 
-    /// Puts warming listeners into service whose route tables have arrived, or all of them
-    /// where `anyway`.
+    /// Puts warming listeners into service whose route tables and secrets have arrived, or all of
+    /// them where `anyway`.
     pub fn promote(&self, anyway: bool) {
         self.promote_ready(&mut self.lock(), anyway);
     }
@@ -149,7 +149,10 @@ impl ListenerManager {
         let ready: Vec<String> = state
             .warming
             .iter()
-            .filter(|(_, warming)| anyway || self.routes_are_there(&warming.built.runtime))
+            .filter(|(_, warming)| {
+                let runtime = &warming.built.runtime;
+                anyway || (self.routes_are_there(runtime) && !runtime.awaits_secrets())
+            })
             .map(|(name, _)| name.clone())
             .collect();
         for name in ready {
@@ -381,7 +384,7 @@ impl ListenerManager {
         names
     }
 
-    /// How many listeners wait for their route tables.
+    /// How many listeners wait for their route tables or secrets.
     pub fn warming(&self) -> usize {
         self.lock().warming.len()
     }

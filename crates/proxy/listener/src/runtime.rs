@@ -160,6 +160,12 @@ impl ListenerRuntime {
         }
     }
 
+    /// Whether a secret that a chain needs has not come yet.
+    pub fn awaits_secrets(&self) -> bool {
+        let mut contexts = self.all_chains().filter_map(|chain| chain.tls.as_ref());
+        contexts.any(|context| context.is_waiting())
+    }
+
     /// The route tables that the chains ask for over RDS.
     pub fn route_names(&self) -> Vec<String> {
         let name = |chain: &Arc<ChainRuntime>| match &chain.config.filter {

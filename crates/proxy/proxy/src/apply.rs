@@ -21,15 +21,21 @@ use meltemi_xds_client::{Interest, Received, Rejection, ResourceType, Update};
 use prost_types::Any;
 use tracing::{info, warn};
 
+use crate::secret_files::SecretFiles;
+
 /// Everything that xDS changes.
 pub(crate) struct Applier {
     pub clusters: Arc<ClusterManager>,
     pub listeners: Arc<ListenerManager>,
     pub routes: Arc<RouteTables>,
     pub secrets: Arc<SecretStore>,
+    /// The files that secrets are read from.
+    pub files: Arc<SecretFiles>,
     pub store: Arc<ConfigStore>,
     /// Clusters whose secret discovery somebody in this process stands in for.
     pub delivered_clusters: Vec<String>,
+    /// The names of the bootstrap's clusters.
+    pub fixed_clusters: Vec<String>,
 }
 
 impl Applier {
@@ -69,8 +75,10 @@ impl Applier {
             self.store
                 .set_version(kind_of(update.kind), &update.version);
         }
-        if update.kind == ResourceType::Route {
-            self.listeners.promote(false);
+        match update.kind {
+            ResourceType::Route => self.listeners.promote(false),
+            ResourceType::Secret => self.promote_secured(),
+            ResourceType::Cluster | ResourceType::Endpoint | ResourceType::Listener => {}
         }
         info!(
             kind = %update.kind,
@@ -141,7 +149,9 @@ impl Applier {
 
     fn secret(&self, message: &Secret) -> Result<(), String> {
         let secret = meltemi_config::secret(message).map_err(|errors| errors.to_string())?;
+        meltemi_tls::check(&secret.secret).map_err(|error| error.to_string())?;
         self.secrets.set(&secret.name, secret.secret);
+        self.files.watch(&secret.name, secret.files, message);
         Ok(())
     }
 
@@ -155,7 +165,10 @@ impl Applier {
             ResourceType::Route if self.is_named(name) => return,
             ResourceType::Listener => self.listeners.remove(name),
             ResourceType::Route => self.routes.remove(name),
-            ResourceType::Secret => self.secrets.remove(name),
+            ResourceType::Secret => {
+                self.files.forget(name);
+                self.secrets.remove(name);
+            }
         }
         self.store.remove(kind_of(kind), name);
     }
@@ -246,6 +259,9 @@ impl Applier {
             let Some(tls) = &chain.tls else { continue };
             let path = format!("filter_chains[{index}].transport_socket");
             self.check_secrets(&path, &tls.certificates, tls.validation.as_ref())?;
+            if let ir::TicketKeySource::Given(keys) = &tls.tickets.keys {
+                self.check_source(&path, source_of(keys))?;
+            }
         }
         Ok(())
     }
@@ -262,26 +278,38 @@ impl Applier {
         self.check_source(path, validation.and_then(source_of))
     }
 
+    fn is_known_cluster(&self, name: &str) -> bool {
+        self.fixed_clusters.iter().any(|known| known == name) || self.clusters.get(name).is_some()
+    }
+
+    /// Puts clusters and listeners into service that waited for secrets which are there now.
+    pub fn promote_secured(&self) {
+        self.clusters.promote_secured();
+        self.listeners.promote(false);
+    }
+
     fn check_source(
         &self,
         path: &str,
         source: Option<&ir::CertificateSource>,
     ) -> Result<(), String> {
         match source {
-            None | Some(ir::CertificateSource::Ads | ir::CertificateSource::Static) => Ok(()),
-            Some(ir::CertificateSource::Cluster(name))
-                if self.delivered_clusters.contains(name) =>
+            None
+            | Some(
+                ir::CertificateSource::Ads
+                | ir::CertificateSource::Static
+                | ir::CertificateSource::Path(_),
+            ) => Ok(()),
+            Some(ir::CertificateSource::Service(service))
+                if self.delivered_clusters.contains(&service.cluster)
+                    || self.is_known_cluster(&service.cluster) =>
             {
                 Ok(())
             }
-            Some(ir::CertificateSource::Cluster(name)) => Err(format!(
+            Some(ir::CertificateSource::Service(service)) => Err(format!(
                 "{path}.typed_config.common_tls_context: sds_config.api_config_source: \
-                 no secret discovery over cluster {name:?}: use sds_config.ads, or run meltemi agent, \
-                 which delivers the secrets of sds-grpc"
-            )),
-            Some(ir::CertificateSource::Path(file)) => Err(format!(
-                "{path}.typed_config.common_tls_context: sds_config.path_config_source {}: not supported",
-                file.display()
+                 grpc_services[0].envoy_grpc.cluster_name: no cluster {:?}",
+                service.cluster
             )),
         }
     }

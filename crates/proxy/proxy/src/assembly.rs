@@ -24,6 +24,8 @@ use tracing::{info, warn};
 use crate::apply::Applier;
 use crate::control::Control;
 use crate::discovery::{self, DiscoveryOptions};
+use crate::secret_files::SecretFiles;
+use crate::secret_services::SecretServices;
 use crate::worker::WorkerStart;
 use crate::{Bootstrap, dial};
 
@@ -103,9 +105,14 @@ impl Proxy {
             clusters: Arc::clone(&clusters),
             listeners: Arc::clone(&listeners),
             routes,
+            files: SecretFiles::new(Arc::clone(&secrets)),
             secrets,
             store: config,
             delivered_clusters: options.delivered_clusters.clone(),
+            fixed_clusters: {
+                let clusters = bootstrap.config.clusters.iter();
+                clusters.map(|cluster| cluster.name.clone()).collect()
+            },
         });
         let (stop_workers, stop) = Drain::new();
         let node = &bootstrap.config.node;
@@ -180,6 +187,7 @@ impl Proxy {
         // Reading the bootstrap needed them; the next need is somebody's config dump.
         meltemi_xds::release_pool();
         let resolving = tokio::spawn(Arc::clone(&self.applier.clusters).run());
+        let secrets = self.follow_secrets();
         let quit = Arc::new(tokio::sync::Notify::new());
         let admin = self.start_admin(&options, Arc::clone(&quit)).await?;
         let (initialized, became) = watch::channel(false);
@@ -210,6 +218,7 @@ impl Proxy {
         if let Some(discovery) = discovery {
             discovery.abort();
         }
+        secrets.abort();
         self.drain(options.drain_time).await;
         resolving.abort();
         if let Some(admin) = admin {
@@ -222,6 +231,20 @@ impl Proxy {
             }
         }
         Ok(())
+    }
+
+    /// Follows the services and files that secrets come from.
+    fn follow_secrets(&self) -> tokio::task::JoinHandle<()> {
+        let services = SecretServices {
+            node: node(&self.bootstrap),
+            applier: Arc::clone(&self.applier),
+        };
+        let files = Arc::clone(&self.applier.files);
+        let applier = Arc::clone(&self.applier);
+        tokio::spawn(async move {
+            let files = files.run(move || applier.promote_secured());
+            tokio::join!(services.run(), files);
+        })
     }
 
     async fn start_admin(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use meltemi_ir::{Address, Cluster, Discovery};
-use meltemi_tls::{Alpn, ClientContext, SecretStore};
+use meltemi_tls::{Alpn, ClientContext, SecretStore, Wishes};
 use meltemi_xds_client::{Connector, Io};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -71,7 +71,10 @@ async fn connect(address: Address, tls: Option<Arc<ClientContext>>) -> io::Resul
     };
     Ok(match tls {
         None => stream,
-        Some(tls) => Box::new(tls.connect(stream, Alpn::Otherwise(&[b"h2"])).await?),
+        Some(tls) => {
+            let wishes = Wishes::of_alpn(Alpn::Otherwise(&[b"h2"]));
+            Box::new(tls.connect(stream, wishes).await?.0)
+        }
     })
 }
 

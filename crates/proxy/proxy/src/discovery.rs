@@ -7,7 +7,7 @@ use meltemi_lifecycle::Random;
 use meltemi_telemetry::StatsRegistry;
 use meltemi_xds::pb::envoy::config::core::v3::Node;
 use meltemi_xds_client::{
-    Client, ClientConfig, Connector, Event, Mode, ResourceType, StreamMetadata, Update,
+    Client, ClientConfig, Connector, Event, Mode, ResourceType, Service, StreamMetadata, Update,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -64,6 +64,7 @@ pub(crate) async fn run(
         lds,
     } = options;
     let config = ClientConfig {
+        service: Service::Aggregated,
         mode,
         node,
         metadata,

@@ -10,6 +10,8 @@ mod bootstrap;
 mod control;
 mod dial;
 mod discovery;
+mod secret_files;
+mod secret_services;
 mod worker;
 
 pub use assembly::{Options, run};

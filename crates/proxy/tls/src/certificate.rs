@@ -8,6 +8,8 @@ use rustls_pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 
+use crate::anchors::sha256;
+
 /// What a certificate says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CertificateInfo {
@@ -19,6 +21,8 @@ pub struct CertificateInfo {
     pub ip_sans: Vec<IpAddr>,
     /// Mail names.
     pub email_sans: Vec<String>,
+    /// All of these in their order.
+    pub(crate) all_sans: Vec<String>,
     /// The subject, as RFC 2253 writes it.
     pub subject: String,
     /// The issuer, as RFC 2253 writes it.
@@ -27,6 +31,8 @@ pub struct CertificateInfo {
     pub serial: String,
     /// SHA-256 of the DER form, in hexadecimal.
     pub sha256: String,
+    /// SHA-256 of the public key with its algorithm.
+    pub spki_sha256: [u8; 32],
     /// Valid from, in seconds since the Unix epoch.
     pub not_before: i64,
     /// Valid until, in seconds since the Unix epoch.
@@ -37,12 +43,12 @@ impl CertificateInfo {
     /// Reads a certificate; none where it cannot be read.
     pub fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
         let mut info = Self {
             subject: rfc2253(parsed.subject()),
             issuer: rfc2253(parsed.issuer()),
             serial: hexadecimal(parsed.raw_serial()),
-            sha256: hexadecimal(digest.as_ref()),
+            sha256: hexadecimal(&sha256(certificate)),
+            spki_sha256: sha256(parsed.public_key().raw),
             not_before: parsed.validity().not_before.timestamp(),
             not_after: parsed.validity().not_after.timestamp(),
             ..Self::default()
@@ -56,18 +62,26 @@ impl CertificateInfo {
     }
 
     fn add_name(&mut self, name: &GeneralName<'_>) {
-        match name {
-            GeneralName::URI(uri) => self.uri_sans.push((*uri).to_owned()),
-            GeneralName::DNSName(dns) => self.dns_sans.push((*dns).to_owned()),
-            GeneralName::RFC822Name(mail) => self.email_sans.push((*mail).to_owned()),
+        let list = match name {
+            GeneralName::URI(_) => &mut self.uri_sans,
+            GeneralName::DNSName(_) => &mut self.dns_sans,
+            GeneralName::RFC822Name(_) => &mut self.email_sans,
             GeneralName::IPAddress(bytes) => {
-                if let Ok(four) = <[u8; 4]>::try_from(*bytes) {
-                    self.ip_sans.push(IpAddr::from(four));
-                } else if let Ok(sixteen) = <[u8; 16]>::try_from(*bytes) {
-                    self.ip_sans.push(IpAddr::from(sixteen));
+                let four = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+                let sixteen = || <[u8; 16]>::try_from(*bytes).map(IpAddr::from);
+                if let Ok(address) = four.or_else(|_| sixteen()) {
+                    self.ip_sans.push(address);
+                    self.all_sans.push(address.to_string());
                 }
+                return;
             }
-            _ => {}
+            _ => return,
+        };
+        if let GeneralName::URI(text) | GeneralName::DNSName(text) | GeneralName::RFC822Name(text) =
+            name
+        {
+            list.push((*text).to_owned());
+            self.all_sans.push((*text).to_owned());
         }
     }
 }

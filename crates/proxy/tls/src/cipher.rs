@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use meltemi_ir::TlsVersion;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::{CipherSuite, SupportedProtocolVersion};
+use rustls::{CipherSuite, SignatureScheme, SupportedProtocolVersion};
 
 use crate::TlsError;
 
@@ -93,6 +93,72 @@ const LEFT_OUT: &[&str] = &[
     "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
     "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
 ];
+
+/// Signature algorithms by their names in the TLS registry, and by OpenSSL's.
+const SCHEMES: &[(&str, &str, SignatureScheme)] = &[
+    (
+        "rsa_pkcs1_sha256",
+        "RSA+SHA256",
+        SignatureScheme::RSA_PKCS1_SHA256,
+    ),
+    (
+        "rsa_pkcs1_sha384",
+        "RSA+SHA384",
+        SignatureScheme::RSA_PKCS1_SHA384,
+    ),
+    (
+        "rsa_pkcs1_sha512",
+        "RSA+SHA512",
+        SignatureScheme::RSA_PKCS1_SHA512,
+    ),
+    (
+        "rsa_pss_rsae_sha256",
+        "RSA-PSS+SHA256",
+        SignatureScheme::RSA_PSS_SHA256,
+    ),
+    (
+        "rsa_pss_rsae_sha384",
+        "RSA-PSS+SHA384",
+        SignatureScheme::RSA_PSS_SHA384,
+    ),
+    (
+        "rsa_pss_rsae_sha512",
+        "RSA-PSS+SHA512",
+        SignatureScheme::RSA_PSS_SHA512,
+    ),
+    (
+        "ecdsa_secp256r1_sha256",
+        "ECDSA+SHA256",
+        SignatureScheme::ECDSA_NISTP256_SHA256,
+    ),
+    (
+        "ecdsa_secp384r1_sha384",
+        "ECDSA+SHA384",
+        SignatureScheme::ECDSA_NISTP384_SHA384,
+    ),
+    (
+        "ecdsa_secp521r1_sha512",
+        "ECDSA+SHA512",
+        SignatureScheme::ECDSA_NISTP521_SHA512,
+    ),
+    ("ed25519", "Ed25519", SignatureScheme::ED25519),
+];
+
+/// The signature algorithms of these names; none allows all.
+///
+/// # Errors
+/// When one is unknown or not spoken.
+pub(crate) fn schemes(names: &[String]) -> Result<Vec<SignatureScheme>, TlsError> {
+    let scheme = |name: &String| {
+        let known = SCHEMES
+            .iter()
+            .find(|(registry, openssl, _)| registry == name || openssl == name);
+        known
+            .map(|(_, _, scheme)| *scheme)
+            .ok_or_else(|| TlsError::SignatureAlgorithm(name.clone()))
+    };
+    names.iter().map(scheme).collect()
+}
 
 /// OpenSSL's name of a suite.
 pub(crate) fn openssl_name(suite: CipherSuite) -> String {

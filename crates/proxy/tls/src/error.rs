@@ -11,6 +11,9 @@ pub enum TlsError {
         "common_tls_context.tls_params.cipher_suites: none is supported; {0:?} has no forward secrecy or no authenticated encryption"
     )]
     NoCipherSuite(String),
+    /// The name is of no signature algorithm that this proxy speaks.
+    #[error("common_tls_context.tls_params.signature_algorithms: {0:?} is not supported")]
+    SignatureAlgorithm(String),
     /// The least version is greater than the greatest.
     #[error(
         "common_tls_context.tls_params: the least version is above the greatest, or its cipher suites are missing"

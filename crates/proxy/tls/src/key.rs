@@ -6,7 +6,8 @@ use meltemi_ir::TlsCertificate;
 use rustls::client::ResolvesClientCert;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, SignatureScheme};
+use rustls::sign::{Signer, SigningKey};
+use rustls::{SignatureAlgorithm, SignatureScheme};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -24,7 +25,11 @@ impl Certificate {
     ///
     /// # Errors
     /// When either cannot be read or they do not belong together.
-    pub(crate) fn read(pem: &TlsCertificate, path: &str) -> Result<Self, TlsError> {
+    pub(crate) fn read(
+        pem: &TlsCertificate,
+        path: &str,
+        schemes: &[SignatureScheme],
+    ) -> Result<Self, TlsError> {
         let TlsCertificate { chain_pem, key_pem } = pem;
         let fault = |reason: String| TlsError::Material {
             path: path.to_owned(),
@@ -43,39 +48,83 @@ impl Certificate {
             Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
             Err(error) => return Err(fault(format!("private_key: {error}"))),
         }
+        let key = if schemes.is_empty() {
+            key
+        } else {
+            let restricted = Restricted {
+                key: Arc::clone(&key.key),
+                schemes: schemes.to_vec(),
+            };
+            CertifiedKey::new(key.cert, Arc::new(restricted))
+        };
         Ok(Self {
             key: Arc::new(key),
             info: Arc::new(info),
         })
     }
+
+    fn is_ecdsa(&self) -> bool {
+        self.key.key.algorithm() == SignatureAlgorithm::ECDSA
+    }
 }
 
-/// Offers the first certificate that the peer can verify, preferring one for its host name.
+/// A key that signs with some algorithms only.
+#[derive(Debug)]
+struct Restricted {
+    key: Arc<dyn SigningKey>,
+    schemes: Vec<SignatureScheme>,
+}
+
+impl SigningKey for Restricted {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        let both = offered.iter().copied();
+        let both: Vec<_> = both.filter(|it| self.schemes.contains(it)).collect();
+        self.key.choose_scheme(&both)
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.key.algorithm()
+    }
+
+    fn public_key(&self) -> Option<rustls_pki_types::SubjectPublicKeyInfoDer<'_>> {
+        self.key.public_key()
+    }
+}
+
+/// Offers the first certificate that the peer can verify, preferring one for its host name, and of
+/// several such one that is cheap to sign with.
 #[derive(Debug)]
 pub(crate) struct Resolver(pub(crate) Vec<Arc<Certificate>>);
 
 impl Resolver {
-    fn choose(&self, schemes: &[SignatureScheme], host: Option<&str>) -> Option<Arc<CertifiedKey>> {
+    /// What the certificate says that this client is shown.
+    pub(crate) fn info_for(&self, hello: &ClientHello<'_>) -> Option<Arc<CertificateInfo>> {
+        let chosen = self.choose(hello.signature_schemes(), hello.server_name());
+        chosen.map(|certificate| certificate.info.clone())
+    }
+
+    fn choose(&self, schemes: &[SignatureScheme], host: Option<&str>) -> Option<&Certificate> {
         let fitting = || {
-            self.0
-                .iter()
-                .filter(|certificate| certificate.key.key.choose_scheme(schemes).is_some())
+            let all = self.0.iter().map(AsRef::as_ref);
+            all.filter(|it: &&Certificate| it.key.key.choose_scheme(schemes).is_some())
         };
-        let named = host.and_then(|host| {
-            fitting().find(|certificate| {
+        let named = || {
+            fitting().filter(|certificate| {
                 let names = &certificate.info.dns_sans;
-                names.iter().any(|name| san::dns_matches(name, host))
+                host.is_some_and(|host| names.iter().any(|name| san::dns_matches(name, host)))
             })
-        });
-        named
+        };
+        named()
+            .find(|certificate| certificate.is_ecdsa())
+            .or_else(|| named().next())
             .or_else(|| fitting().next())
-            .map(|certificate| certificate.key.clone())
     }
 }
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.choose(hello.signature_schemes(), hello.server_name())
+        let chosen = self.choose(hello.signature_schemes(), hello.server_name());
+        chosen.map(|certificate| certificate.key.clone())
     }
 }
 
@@ -85,7 +134,8 @@ impl ResolvesClientCert for Resolver {
         _root_hints: &[&[u8]],
         schemes: &[SignatureScheme],
     ) -> Option<Arc<CertifiedKey>> {
-        self.choose(schemes, None)
+        let chosen = self.choose(schemes, None);
+        chosen.map(|certificate| certificate.key.clone())
     }
 
     fn has_certs(&self) -> bool {
@@ -93,25 +143,8 @@ impl ResolvesClientCert for Resolver {
     }
 }
 
-/// Trust anchors of a PEM bundle.
-///
-/// # Errors
-/// When one of them cannot be read: trusting some would hide that others are not trusted.
-pub(crate) fn trust_anchors(pem: &[u8]) -> Result<RootCertStore, TlsError> {
-    let fault = |reason: String| TlsError::Material {
-        path: "validation_context.trusted_ca".to_owned(),
-        reason,
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(pem).map_err(fault)? {
-        roots
-            .add(certificate)
-            .map_err(|error| fault(error.to_string()))?;
-    }
-    Ok(roots)
-}
-
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+/// The certificates of a PEM text, at least one.
+pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let chain = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| error.to_string())?;

@@ -4,21 +4,26 @@
 //! clusters connect with a [`ClientContext`]. Both rebuild their `rustls` configuration when
 //! a secret they use has changed, at the next handshake; open connections keep theirs.
 
+mod anchors;
 mod certificate;
 mod cipher;
 mod client;
 mod error;
+mod failure;
 mod key;
 mod material;
 mod san;
 mod server;
 mod session;
 mod store;
+mod tickets;
 mod verifier;
 
 pub use certificate::CertificateInfo;
-pub use client::{Alpn, ClientContext};
+pub use client::{Alpn, ClientContext, Wishes};
 pub use error::TlsError;
+pub use failure::{FailureKind, HandshakeFailure};
+pub use material::check;
 pub use server::ServerContext;
 pub use session::SessionInfo;
 pub use store::{SecretStore, WantedSecret};

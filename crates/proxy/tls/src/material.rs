@@ -6,23 +6,63 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
-use meltemi_ir::{Secret, SecretRef, TlsCertificate, ValidationContext};
+use meltemi_ir::{Secret, SecretRef, TicketKeys, TlsCertificate, ValidationContext};
+use rustls::SignatureScheme;
 
+use crate::anchors::{self, Anchors};
 use crate::store::{SecretStore, WantedSecret};
 use crate::{TlsError, key};
+
+/// Whether a secret can be served by itself; what is not is to be refused, so that what was there
+/// before stays.
+///
+/// # Errors
+/// When it cannot be read, or its parts do not belong together.
+pub fn check(secret: &Secret) -> Result<(), TlsError> {
+    match secret {
+        Secret::Certificate(certificate) => {
+            key::Certificate::read(certificate, "tls_certificate", &[]).map(drop)
+        }
+        Secret::Validation(context) => {
+            if !context.trusted_ca_pem.is_empty() {
+                Anchors::read(&context.trusted_ca_pem)?;
+            }
+            anchors::revocations(context).map(drop)
+        }
+        Secret::TicketKeys(keys) if keys.0.is_empty() => Err(TlsError::Material {
+            path: "session_ticket_keys.keys".to_owned(),
+            reason: "needs at least one key".to_owned(),
+        }),
+        Secret::TicketKeys(_) => Ok(()),
+    }
+}
 
 /// The secrets that a context refers to. Registers them as wanted while it lives.
 pub(crate) struct Material {
     store: Arc<SecretStore>,
     certificates: Vec<SecretRef<TlsCertificate>>,
     validation: Option<SecretRef<ValidationContext>>,
+    /// The default part of a combined validation context.
+    defaults: ValidationContext,
+    ticket_keys: Option<SecretRef<TicketKeys>>,
+    schemes: Vec<SignatureScheme>,
     wanted: Vec<WantedSecret>,
+}
+
+/// What a context's settings refer to.
+pub(crate) struct References<'a> {
+    pub(crate) certificates: &'a [SecretRef<TlsCertificate>],
+    pub(crate) validation: Option<&'a SecretRef<ValidationContext>>,
+    pub(crate) defaults: &'a ValidationContext,
+    pub(crate) ticket_keys: Option<&'a SecretRef<TicketKeys>>,
+    pub(crate) schemes: &'a [SignatureScheme],
 }
 
 /// The secrets of one moment.
 pub(crate) struct Resolved {
     pub(crate) certificates: Vec<Arc<key::Certificate>>,
     pub(crate) validation: Option<ValidationContext>,
+    pub(crate) ticket_keys: Option<TicketKeys>,
 }
 
 /// What was built from the secrets of the store's generation.
@@ -38,17 +78,23 @@ struct Built<T> {
 }
 
 impl Material {
-    pub(crate) fn new(
-        store: Arc<SecretStore>,
-        certificates: &[SecretRef<TlsCertificate>],
-        validation: Option<&SecretRef<ValidationContext>>,
-    ) -> Self {
+    pub(crate) fn new(store: Arc<SecretStore>, references: &References<'_>) -> Self {
+        let References {
+            certificates,
+            validation,
+            defaults,
+            ticket_keys,
+            schemes,
+        } = *references;
         let mut wanted = Vec::new();
         for certificate in certificates {
             want(certificate, &mut wanted);
         }
         if let Some(validation) = validation {
             want(validation, &mut wanted);
+        }
+        if let Some(keys) = ticket_keys {
+            want(keys, &mut wanted);
         }
         for secret in &wanted {
             store.want(secret);
@@ -57,6 +103,9 @@ impl Material {
             store,
             certificates: certificates.to_vec(),
             validation: validation.cloned(),
+            defaults: defaults.clone(),
+            ticket_keys: ticket_keys.cloned(),
+            schemes: schemes.to_vec(),
             wanted,
         }
     }
@@ -71,29 +120,51 @@ impl Material {
             let certificate = match reference {
                 SecretRef::Inline(certificate) => {
                     let path = format!("common_tls_context.tls_certificates[{index}]");
-                    key::Certificate::read(certificate, &path)?
+                    key::Certificate::read(certificate, &path, &self.schemes)?
                 }
                 SecretRef::Sds { name, source: _ } => match self.delivered(name)?.as_ref() {
                     Secret::Certificate(certificate) => {
-                        key::Certificate::read(certificate, &format!("secret {name:?}"))?
+                        let path = format!("secret {name:?}");
+                        key::Certificate::read(certificate, &path, &self.schemes)?
                     }
-                    Secret::Validation(_) => return Err(wrong_kind(name, "certificate")),
+                    _ => return Err(wrong_kind(name, "certificate")),
                 },
             };
             certificates.push(Arc::new(certificate));
         }
         let validation = match &self.validation {
-            None => None,
+            None => self.defaults.names_peers().then(|| self.defaults.clone()),
             Some(SecretRef::Inline(validation)) => Some(validation.clone()),
             Some(SecretRef::Sds { name, source: _ }) => match self.delivered(name)?.as_ref() {
-                Secret::Validation(validation) => Some(validation.clone()),
-                Secret::Certificate(_) => return Err(wrong_kind(name, "validation context")),
+                Secret::Validation(validation) => Some(self.defaults.merged(validation)),
+                _ => return Err(wrong_kind(name, "validation context")),
+            },
+        };
+        let ticket_keys = match &self.ticket_keys {
+            None => None,
+            Some(SecretRef::Inline(keys)) => Some(keys.clone()),
+            Some(SecretRef::Sds { name, source: _ }) => match self.delivered(name)?.as_ref() {
+                Secret::TicketKeys(keys) => Some(keys.clone()),
+                _ => return Err(wrong_kind(name, "list of session ticket keys")),
             },
         };
         Ok(Resolved {
             certificates,
             validation,
+            ticket_keys,
         })
+    }
+
+    /// Where secrets are.
+    pub(crate) fn store(&self) -> &SecretStore {
+        &self.store
+    }
+
+    /// Whether a secret that is referred to by name has not come yet.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.wanted
+            .iter()
+            .any(|secret| self.store.get(&secret.name).is_none())
     }
 
     /// Whether any secret is referred to by name.
@@ -148,7 +219,15 @@ impl<T: Clone> Slot<T> {
         let seen = material.seen();
         let value = match &*self.built.load() {
             Some(built) if same(&built.seen, &seen) => built.value.clone(),
-            _ => material.resolve().and_then(build),
+            before => match (material.resolve().and_then(build), before.as_ref()) {
+                // What is there but of no use leaves what served before; what is gone does not.
+                (Err(error), Some(before))
+                    if before.value.is_ok() && !matches!(error, TlsError::Missing(_)) =>
+                {
+                    before.value.clone()
+                }
+                (value, _) => value,
+            },
         };
         self.built.store(Some(Arc::new(Built {
             generation,

@@ -10,16 +10,35 @@ pub(crate) fn accepts(matchers: &[SanMatch], certificate: &CertificateInfo) -> b
         || matchers.iter().any(|matcher| match matcher {
             SanMatch::Uri(text) => any(text, &certificate.uri_sans),
             SanMatch::Dns(text) => any_dns(text, &certificate.dns_sans),
+            SanMatch::Email(text) => any(text, &certificate.email_sans),
+            SanMatch::Ip(text) => any_address(text, certificate),
             SanMatch::Any(text) => {
                 any(text, &certificate.uri_sans)
                     || any_dns(text, &certificate.dns_sans)
                     || any(text, &certificate.email_sans)
-                    || certificate
-                        .ip_sans
-                        .iter()
-                        .any(|address| text.matches(&address.to_string()))
+                    || any_address(text, certificate)
             }
         })
+}
+
+/// Whether the certificate bears this very name, of whatever kind.
+pub(crate) fn bears(name: &str, certificate: &CertificateInfo) -> bool {
+    certificate.dns_sans.iter().any(|it| dns_matches(it, name))
+        || certificate.uri_sans.iter().any(|it| it == name)
+        || certificate.email_sans.iter().any(|it| it == name)
+        || certificate.ip_sans.iter().any(|it| it.to_string() == name)
+}
+
+/// All names in the certificate's order, for people.
+pub(crate) fn listed(certificate: &CertificateInfo) -> String {
+    certificate.all_sans.join(", ")
+}
+
+fn any_address(matcher: &StringMatch, certificate: &CertificateInfo) -> bool {
+    let addresses = &certificate.ip_sans;
+    addresses
+        .iter()
+        .any(|address| matcher.matches(&address.to_string()))
 }
 
 fn any(matcher: &StringMatch, names: &[String]) -> bool {

@@ -8,12 +8,17 @@ use arc_swap::ArcSwap;
 use meltemi_ir::{CertificateSource, Secret};
 use tokio::sync::watch;
 
+use crate::TlsError;
+use crate::anchors::Anchors;
+
 /// Secrets by name. Shared by all threads; reading takes no lock.
 pub struct SecretStore {
     secrets: ArcSwap<BTreeMap<String, Arc<Secret>>>,
     wanted: Mutex<HashMap<WantedSecret, usize>>,
     generation: AtomicU64,
     changed: watch::Sender<u64>,
+    /// What the system trusts, read when a context first asks.
+    system: Mutex<Option<Arc<Anchors>>>,
 }
 
 /// A secret that some context refers to.
@@ -32,6 +37,7 @@ impl Default for SecretStore {
             wanted: Mutex::default(),
             generation: AtomicU64::new(0),
             changed: watch::Sender::new(0),
+            system: Mutex::default(),
         }
     }
 }
@@ -73,6 +79,16 @@ impl SecretStore {
     /// Changes whenever a secret, or the set of wanted ones, does.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// The authorities that the system trusts, shared by all contexts.
+    pub(crate) fn system_anchors(&self) -> Result<Arc<Anchors>, TlsError> {
+        let mut system = self.system.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(anchors) = &*system {
+            return Ok(Arc::clone(anchors));
+        }
+        let anchors = Arc::new(Anchors::of_system()?);
+        Ok(Arc::clone(system.insert(anchors)))
     }
 
     /// Grows with every change of a secret.

@@ -78,6 +78,11 @@ impl Cluster {
             let path = || format!("transport_socket_matches[{index}].transport_socket");
             transport_matches.push((matches.clone(), transport(tls, &path)?));
         }
+        let matched = config.transport_socket_matches.iter();
+        if config.tls.is_some() || matched.into_iter().any(|entry| entry.tls.is_some()) {
+            // It is there from the beginning, as in Envoy.
+            stats.main().ssl.get().handshake.add(0);
+        }
         Ok(Self {
             transport: transport(&config.tls, &|| "transport_socket".to_owned())?,
             transport_matches,
@@ -301,6 +306,29 @@ impl Cluster {
             flags.intersects(HealthFlags::PENDING_ACTIVE_HC)
         };
         self.checker.is_some() && hosts.iter().any(waits)
+    }
+
+    /// Whether it has its hosts but must not serve them yet.
+    pub(crate) fn awaits_more(&self) -> bool {
+        self.awaits_checks() || self.awaits_secrets()
+    }
+
+    /// Whether a secret that its connections need has not come yet.
+    fn awaits_secrets(&self) -> bool {
+        let matched = self
+            .transport_matches
+            .iter()
+            .map(|(_, transport)| transport);
+        let mut all = std::iter::once(&self.transport).chain(matched);
+        all.any(|transport| match transport {
+            Transport::Plaintext => false,
+            Transport::Tls(context) => context.is_waiting(),
+        })
+    }
+
+    /// Whether its hosts, or that it has none, are known.
+    pub(crate) fn has_had_hosts(&self) -> bool {
+        self.generation() > 1 || matches!(self.config.discovery, Discovery::OriginalDst { .. })
     }
 
     /// Whether a connection was ever begun, checks aside.

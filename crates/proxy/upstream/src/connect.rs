@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use meltemi_ir::{Address, TcpKeepalive};
 use meltemi_lifecycle::WorkerId;
-use meltemi_tls::Alpn;
-use rustls::CertificateError;
+use meltemi_tls::{Alpn, FailureKind, HandshakeFailure, Wishes};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::Instant;
 
 use crate::host::Transport;
-use crate::stream::{ConnectionDetails, CountedConnection, Io, Raw};
+use crate::stream::{ConnectionDetails, CountedConnection, Io, Raw, tls_info};
 use crate::{Cluster, ConnectFailure, Host, UpstreamStream};
 
 /// Connects to the host within the cluster's `connect_timeout`, TLS included. `count` is what
@@ -24,7 +23,7 @@ pub(crate) async fn connect(
     host: &Arc<Host>,
     worker: WorkerId,
     count: CountedConnection,
-    alpn: Alpn<'_>,
+    wishes: Wishes<'_>,
 ) -> Result<UpstreamStream, ConnectFailure> {
     let started = Instant::now();
     let stats = cluster.stats(worker);
@@ -34,7 +33,7 @@ pub(crate) async fn connect(
         socket: host.socket_address(),
         transport: host.transport(),
     };
-    let dial = dial(cluster, target, worker, alpn);
+    let dial = dial(cluster, target, worker, wishes);
     let result = match tokio::time::timeout(limit, dial).await {
         Ok(result) => result,
         Err(_) => {
@@ -86,7 +85,11 @@ pub(crate) async fn for_health_check(
         socket,
         transport,
     };
-    let dialled = dial(cluster, target, WorkerId::MAIN, Alpn::Otherwise(alpn)).await;
+    let wishes = Wishes {
+        host: host.hostname(),
+        ..Wishes::of_alpn(Alpn::Otherwise(alpn))
+    };
+    let dialled = dial(cluster, target, WorkerId::MAIN, wishes).await;
     dialled.ok().map(|(io, _)| io)
 }
 
@@ -103,7 +106,7 @@ async fn dial(
     cluster: &Cluster,
     target: Target<'_>,
     worker: WorkerId,
-    alpn: Alpn<'_>,
+    wishes: Wishes<'_>,
 ) -> Result<(Io, ConnectionDetails), ConnectFailure> {
     let (raw, mut details) = match target.address {
         Address::Pipe(path) => {
@@ -124,26 +127,29 @@ async fn dial(
         Transport::Tls(context) => context,
     };
     let ssl = cluster.stats(worker).ssl.get();
-    match context.connect(raw, alpn).await {
-        Ok(stream) => {
+    match context.connect(raw, wishes).await {
+        Ok((stream, session)) => {
             ssl.handshake.inc();
-            let session = context.session(stream.get_ref().1);
             if session.resumed {
                 ssl.session_reused.inc();
             }
-            details.tls = Some(session);
+            if session.peer.is_none() {
+                ssl.no_certificate.inc();
+            }
+            details.tls = Some(Arc::new(tls_info(session)));
             Ok((Io::Tls(Box::new(stream)), details))
         }
         Err(error) => {
-            ssl.connection_error.inc();
-            match certificate_error(&error) {
-                Some(CertificateError::NotValidForName) => ssl.fail_verify_san.inc(),
-                Some(_) => ssl.fail_verify_error.inc(),
-                None => {}
+            let HandshakeFailure { kind, reason } = HandshakeFailure::of(&error);
+            match kind {
+                FailureKind::San => ssl.fail_verify_san.inc(),
+                FailureKind::Chain => ssl.fail_verify_error.inc(),
+                FailureKind::Hash => ssl.fail_verify_cert_hash.inc(),
+                FailureKind::NoCertificate => ssl.fail_verify_no_cert.inc(),
+                FailureKind::Other if reason.is_empty() => {}
+                FailureKind::Other => ssl.connection_error.inc(),
             }
-            Err(ConnectFailure::Tls(Arc::from(format!(
-                "TLS_error:|{error}:TLS_error_end"
-            ))))
+            Err(ConnectFailure::Tls(Arc::from(reason)))
         }
     }
 }
@@ -225,12 +231,4 @@ fn transport(when: &str, error: &io::Error) -> ConnectFailure {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);
     ConnectFailure::Transport(Arc::from(format!("{when}: {text}")))
-}
-
-/// What was wrong with the upstream's certificate, if that was it.
-fn certificate_error(error: &io::Error) -> Option<&CertificateError> {
-    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
-        rustls::Error::InvalidCertificate(error) => Some(error),
-        _ => None,
-    }
 }

@@ -39,8 +39,8 @@ pub use host::{
 pub use lb::hash::xx_hash;
 pub use manager::{ClusterError, ClusterManager, UpstreamContext};
 pub use outlier::Outcome;
-pub use pool::{HttpLease, HttpOptions, HttpVersion};
-pub use stream::{ConnectionDetails, UpstreamStream};
+pub use pool::{Called, HttpLease, HttpOptions, HttpVersion};
+pub use stream::{ConnectionDetails, UpstreamStream, tls_info};
 pub use upgrade::{UpgradedStream, upgrade};
 pub use worker::{LbContext, Pools, RetryGuard, WorkerCluster, WorkerHost};
 

@@ -143,7 +143,7 @@ impl ClusterManager {
         if cluster.checker().is_some() {
             self.send(Work::Check(Arc::downgrade(&cluster)));
         }
-        if self.prepare(&state, &cluster) && !cluster.awaits_checks() {
+        if self.prepare(&state, &cluster) && !cluster.awaits_more() {
             self.put_in_service(&cluster);
         } else {
             let until = self.context.clock.now() + WARMING_LIMIT;
@@ -218,6 +218,20 @@ impl ClusterManager {
         let state = self.lock();
         let warming = state.warming.values();
         warming.map(|entry| entry.cluster.clone()).collect()
+    }
+
+    /// Puts clusters in service that have their hosts and waited for secrets which are there now.
+    pub fn promote_secured(&self) {
+        let mut state = self.lock();
+        let warming = state.warming.values();
+        let ready: Vec<_> = warming
+            .map(|warming| &warming.cluster)
+            .filter(|cluster| cluster.has_had_hosts() && !cluster.awaits_more())
+            .cloned()
+            .collect();
+        for cluster in ready {
+            self.end_warming(&mut state, &cluster);
+        }
     }
 
     /// The EDS service names that clusters, warming or in service, ask for; sorted.
@@ -357,7 +371,7 @@ impl ClusterManager {
             };
             let cluster = warming.cluster.clone();
             set_endpoints(&cluster, assignment);
-            if !cluster.awaits_checks() {
+            if !cluster.awaits_more() {
                 state.warming.remove(&name);
                 self.put_in_service(&cluster);
             }
@@ -366,7 +380,7 @@ impl ClusterManager {
 
     /// A host of the cluster was checked: if it was the last, a warming cluster can serve.
     fn checked(&self, cluster: &Arc<Cluster>) {
-        if cluster.stats(WorkerId::MAIN).warming_state.get() == 0 || cluster.awaits_checks() {
+        if cluster.stats(WorkerId::MAIN).warming_state.get() == 0 || cluster.awaits_more() {
             return;
         }
         let mut state = self.lock();
@@ -403,7 +417,7 @@ impl ClusterManager {
             };
             cluster.set_hosts(hosts, settings);
         }
-        if !cluster.awaits_checks() {
+        if !cluster.awaits_more() {
             self.end_warming(&mut state, cluster);
         }
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meltemi_ir::{AlpnProtocols, Priority};
-use meltemi_tls::Alpn;
+use meltemi_tls::{Alpn, Wishes};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -24,7 +24,7 @@ pub(crate) use http1::{Http1Lease, reason as http1_reason};
 pub(crate) use http2::{Http2Lease, RequestStream, reason as http2_reason};
 pub(crate) use key::PoolKey;
 use key::PoolKind;
-pub use key::{HttpOptions, HttpVersion};
+pub use key::{Called, HttpOptions, HttpVersion};
 pub use lease::HttpLease;
 use lease::{ActiveRequest, Connection};
 
@@ -42,7 +42,7 @@ const STALE_AFTER: Duration = Duration::from_millis(3);
 #[derive(Default)]
 pub(crate) struct HostPools {
     slots: [OnceCell<Rc<HttpPool>>; 6],
-    /// Those whose requests bring an ALPN of their own; seldom more than one or two.
+    /// Those whose requests bring an ALPN or a server name of their own; seldom more than a few.
     overriding: RefCell<Vec<Rc<HttpPool>>>,
     draining: Cell<bool>,
 }
@@ -56,7 +56,7 @@ impl HostPools {
         host: &Rc<WorkerHost>,
         key: PoolKey<'_>,
     ) -> Option<Result<HttpLease, ConnectFailure>> {
-        if key.alpn.is_some() {
+        if !key.is_usual() {
             let pool = self.overriding(key)?;
             let connection = pool.take(Look::Not)?;
             return Some(pool.attach(cluster, host, connection));
@@ -67,9 +67,10 @@ impl HostPools {
     }
 
     fn existing(&self, key: PoolKey<'_>) -> Option<Rc<HttpPool>> {
-        match key.alpn {
-            Some(_) => self.overriding(key),
-            None => self.slots[key.index()].get().cloned(),
+        if key.is_usual() {
+            self.slots[key.index()].get().cloned()
+        } else {
+            self.overriding(key)
         }
     }
 
@@ -81,7 +82,7 @@ impl HostPools {
     /// The pool of this key, made if it is not there yet.
     fn pool(&self, key: PoolKey<'_>) -> Rc<HttpPool> {
         let make = || Rc::new(HttpPool::new(key, self.draining.get()));
-        if key.alpn.is_none() {
+        if key.is_usual() {
             return Rc::clone(self.slots[key.index()].get_or_init(make));
         }
         self.overriding(key).unwrap_or_else(|| {
@@ -168,6 +169,10 @@ impl HostPools {
         let reaches = |limit: Option<Duration>, since: Instant| {
             limit.is_some_and(|limit| now.saturating_duration_since(since) >= limit)
         };
+        // Names come from clients: what nobody uses any more must not stay.
+        self.overriding
+            .borrow_mut()
+            .retain(|pool| Rc::strong_count(pool) > 1 || !pool.is_empty());
         if config.idle_timeout.is_none() && config.max_connection_duration.is_none() {
             return;
         }
@@ -200,6 +205,7 @@ pub(crate) struct HttpPool {
     kind: PoolKind,
     priority: Priority,
     alpn: Option<AlpnProtocols>,
+    called: Option<Called>,
     draining: Cell<bool>,
     /// The last used is the last.
     idle: RefCell<Vec<Http1Connection>>,
@@ -232,6 +238,7 @@ impl HttpPool {
             kind: key.kind,
             priority: key.priority,
             alpn: key.alpn.cloned(),
+            called: key.called.cloned(),
             draining: Cell::new(draining),
             idle: RefCell::default(),
             shared: RefCell::default(),
@@ -243,7 +250,18 @@ impl HttpPool {
     }
 
     fn serves(&self, key: PoolKey<'_>) -> bool {
-        self.kind == key.kind && self.priority == key.priority && self.alpn.as_ref() == key.alpn
+        self.kind == key.kind
+            && self.priority == key.priority
+            && self.alpn.as_ref() == key.alpn
+            && self.called.as_ref() == key.called
+    }
+
+    /// Whether nothing is in it, on its way into it or waiting for it.
+    fn is_empty(&self) -> bool {
+        self.connecting.get() == 0
+            && self.idle.borrow().is_empty()
+            && self.shared.borrow().is_empty()
+            && self.waiting.borrow().is_empty()
     }
 
     /// A connection that can take a request now. One that lay idle is taken only after a look
@@ -476,7 +494,14 @@ async fn open(
         Some(protocols) => Alpn::Instead(protocols),
         None => Alpn::Otherwise(pool.kind.alpn()),
     };
-    let result = connect::connect(&cluster, &host, cluster.worker(), count, alpn).await;
+    let called = pool.called.as_ref();
+    let wishes = Wishes {
+        alpn,
+        host: host.hostname(),
+        server_name: called.and_then(|called| called.server_name.as_deref()),
+        subject: called.and_then(|called| called.subject.as_deref()),
+    };
+    let result = connect::connect(&cluster, &host, cluster.worker(), count, wishes).await;
     let stream = match result {
         Ok(stream) => stream,
         Err(failure) => {

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use meltemi_ir::Priority;
 use meltemi_lifecycle::WorkerId;
+use meltemi_telemetry::TlsInfo;
 use meltemi_tls::SessionInfo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -36,8 +37,37 @@ pub struct ConnectionDetails {
     /// The upstream's end; none on a Unix socket.
     pub remote: Option<SocketAddr>,
     /// What the TLS handshake agreed on.
-    pub tls: Option<SessionInfo>,
+    pub tls: Option<Arc<TlsInfo>>,
     pub(crate) sent: Sent,
+}
+
+/// What a handshake agreed on, as logs and metrics have it.
+pub fn tls_info(session: SessionInfo) -> TlsInfo {
+    let peer = session.peer.unwrap_or_default();
+    let local = session
+        .local
+        .map(|local| (*local).clone())
+        .unwrap_or_default();
+    TlsInfo {
+        version: session.version,
+        cipher: session.cipher,
+        alpn: session.alpn,
+        session_id: String::new(),
+        peer_presented: !session.peer_chain.is_empty(),
+        verified: session.verified,
+        peer_uri_sans: peer.uri_sans,
+        peer_dns_sans: peer.dns_sans,
+        peer_subject: peer.subject,
+        peer_issuer: peer.issuer,
+        peer_serial: peer.serial,
+        peer_fingerprint_256: peer.sha256,
+        peer_validity: Some((peer.not_before, peer.not_after))
+            .filter(|_| !session.peer_chain.is_empty()),
+        peer_chain: session.peer_chain,
+        local_uri_sans: local.uri_sans,
+        local_dns_sans: local.dns_sans,
+        local_subject: local.subject,
+    }
 }
 
 /// What was written for the request at hand. One thread writes it.

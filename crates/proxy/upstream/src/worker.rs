@@ -18,7 +18,7 @@ use http::HeaderMap;
 use meltemi_ir::{Discovery, Metadata, Priority, SubsetKeys};
 use meltemi_lifecycle::{Clock, Random, WorkerId};
 use meltemi_telemetry::ClusterStats;
-use meltemi_tls::Alpn;
+use meltemi_tls::Wishes;
 use tokio::time::Instant;
 
 use self::balancing::Balancing;
@@ -273,8 +273,11 @@ impl WorkerCluster {
         }
         let (shared, host) = (&self.shared, &host.shared);
         let count = CountedConnection::begin(shared, host, self.worker, priority);
-        let connected =
-            connect::connect(shared, host, self.worker, count, Alpn::AsConfigured).await;
+        let wishes = Wishes {
+            host: host.hostname(),
+            ..Wishes::default()
+        };
+        let connected = connect::connect(shared, host, self.worker, count, wishes).await;
         host.report(
             match &connected {
                 Ok(_) => Outcome::ConnectedFinally,

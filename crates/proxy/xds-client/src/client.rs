@@ -17,6 +17,7 @@ use meltemi_xds::pb::envoy::service::discovery::v3::aggregated_discovery_service
 use meltemi_xds::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
+use meltemi_xds::pb::envoy::service::secret::v3::secret_discovery_service_client::SecretDiscoveryServiceClient;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -46,8 +47,20 @@ pub type Connector =
 /// Headers for each new stream, asked for at each connection so that a token may change.
 pub type StreamMetadata = Arc<dyn Fn() -> Vec<(String, String)> + Send + Sync>;
 
+/// Which discovery service is spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Service {
+    /// The aggregated one, for resources of all kinds.
+    #[default]
+    Aggregated,
+    /// The one of secrets alone.
+    Secrets,
+}
+
 /// How the client speaks, and as whom.
 pub struct ClientConfig {
+    /// To which service.
+    pub service: Service,
     /// Delta or state of the world.
     pub mode: Mode,
     /// Who this proxy is.
@@ -128,6 +141,7 @@ async fn run(
         let mut answered = false;
         let end = stream(
             &mut session,
+            config.service,
             &config.metadata,
             &connector,
             &mut commands,
@@ -174,6 +188,7 @@ fn execute(session: &mut Session, command: Command) -> Option<Outgoing> {
 
 async fn stream(
     session: &mut Session,
+    service: Service,
     metadata: &StreamMetadata,
     connector: &Connector,
     commands: &mut mpsc::UnboundedReceiver<Command>,
@@ -181,7 +196,7 @@ async fn stream(
     answered: &mut bool,
 ) -> StreamEnd {
     let mode = session.mode();
-    let mut wire = match Wire::open(mode, metadata, connector).await {
+    let mut wire = match Wire::open(service, mode, metadata, connector).await {
         Ok(wire) => wire,
         Err(end) => return end,
     };
@@ -240,32 +255,39 @@ enum Wire {
 
 impl Wire {
     async fn open(
+        service: Service,
         mode: Mode,
         metadata: &StreamMetadata,
         connector: &Connector,
     ) -> Result<Self, StreamEnd> {
         let channel = connect(connector).await?;
-        let mut client =
-            AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
+        let all = || {
+            AggregatedDiscoveryServiceClient::new(channel.clone())
+                .max_decoding_message_size(MAX_MESSAGE)
+        };
+        let secrets = || {
+            SecretDiscoveryServiceClient::new(channel.clone())
+                .max_decoding_message_size(MAX_MESSAGE)
+        };
         let status = |status| StreamEnd::Status(Box::new(status));
         Ok(match mode {
             Mode::Delta => {
                 let (sender, receiver) = mpsc::channel(64);
                 let request = with_metadata(ReceiverStream::new(receiver), metadata)?;
-                let response = client
-                    .delta_aggregated_resources(request)
-                    .await
-                    .map_err(status)?;
-                Self::Delta(sender, response.into_inner())
+                let response = match service {
+                    Service::Aggregated => all().delta_aggregated_resources(request).await,
+                    Service::Secrets => secrets().delta_secrets(request).await,
+                };
+                Self::Delta(sender, response.map_err(status)?.into_inner())
             }
             Mode::Sotw => {
                 let (sender, receiver) = mpsc::channel(64);
                 let request = with_metadata(ReceiverStream::new(receiver), metadata)?;
-                let response = client
-                    .stream_aggregated_resources(request)
-                    .await
-                    .map_err(status)?;
-                Self::Sotw(sender, response.into_inner())
+                let response = match service {
+                    Service::Aggregated => all().stream_aggregated_resources(request).await,
+                    Service::Secrets => secrets().stream_secrets(request).await,
+                };
+                Self::Sotw(sender, response.map_err(status)?.into_inner())
             }
         })
     }

@@ -8,6 +8,6 @@ pub mod client;
 mod resource_type;
 mod session;
 
-pub use client::{Client, ClientConfig, Connector, Event, Io, StreamMetadata};
+pub use client::{Client, ClientConfig, Connector, Event, Io, Service, StreamMetadata};
 pub use resource_type::ResourceType;
 pub use session::{Interest, Mode, Outgoing, Received, Rejection, Session, Update};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use meltemi_ir::{Http1Options, Http2Options, UpstreamHttp, UpstreamProtocol};
+use meltemi_ir::{FromRequest, UpstreamHttp, UpstreamProtocol};
 use meltemi_xds::pb::envoy::config::cluster::v3::cluster::ClusterProtocolSelection;
 use meltemi_xds::pb::envoy::config::core::v3 as core_v3;
 use meltemi_xds::pb::envoy::extensions::filters::http::upstream_codec::v3::UpstreamCodec;
@@ -18,6 +18,7 @@ use prost_types::Any;
 
 use crate::extension::{Extension, Known, empty_message, inner_type, unpack};
 use crate::fields::fields;
+use crate::header::header_name;
 use crate::http_options::{common, http1, http2, refuse_downstream_only};
 use crate::path::At;
 use crate::scalar::enumeration;
@@ -44,6 +45,7 @@ pub(super) struct Fields<'a> {
     pub(super) common: Option<&'a core_v3::HttpProtocolOptions>,
     pub(super) http1: Option<&'a core_v3::Http1ProtocolOptions>,
     pub(super) http2: Option<&'a core_v3::Http2ProtocolOptions>,
+    pub(super) from_request: Option<&'a core_v3::UpstreamHttpProtocolOptions>,
     pub(super) protocol_selection: i32,
     pub(super) max_requests_per_connection: Option<u32>,
 }
@@ -103,6 +105,31 @@ fn older(fields: &Fields<'_>, at: &At<'_>) -> UpstreamHttp {
         protocol,
         http1: http1(fields.http1, &at.field("http_protocol_options")),
         http2: http2(fields.http2, &at.field("http2_protocol_options")),
+        from_request: from_request(
+            fields.from_request,
+            &at.field("upstream_http_protocol_options"),
+        ),
+    }
+}
+
+/// What of TLS each request decides.
+fn from_request(
+    message: Option<&core_v3::UpstreamHttpProtocolOptions>,
+    at: &At<'_>,
+) -> FromRequest {
+    let Some(message) = message else {
+        return FromRequest::default();
+    };
+    fields!(at, message, core_v3::UpstreamHttpProtocolOptions {
+        honoured { auto_sni, auto_san_validation, override_auto_sni_header }
+    });
+    FromRequest {
+        server_name: *auto_sni,
+        subject: *auto_san_validation,
+        header: match override_auto_sni_header.as_str() {
+            "" => None,
+            name => header_name(name, &at.field("override_auto_sni_header")),
+        },
     }
 }
 
@@ -113,7 +140,7 @@ struct Typed {
 
 fn options(message: &HttpProtocolOptions, at: &At<'_>) -> Typed {
     fields!(at, message, HttpProtocolOptions {
-        honoured { common_http_protocol_options }
+        honoured { common_http_protocol_options, upstream_http_protocol_options }
         partly { http_filters: "the codec" }
         oneof { upstream_protocol_options {
             explicit_http_config: Honoured "",
@@ -121,7 +148,6 @@ fn options(message: &HttpProtocolOptions, at: &At<'_>) -> Typed {
             auto_config: Honoured "",
         } }
         refused {
-            upstream_http_protocol_options: "give sni and match_typed_subject_alt_names",
             retry_policy: "set it on the route",
         }
         unsupported {
@@ -144,8 +170,13 @@ fn options(message: &HttpProtocolOptions, at: &At<'_>) -> Typed {
             UpstreamHttp::default()
         }
     };
+    let at = &at.field("upstream_http_protocol_options");
+    let from_request = from_request(upstream_http_protocol_options.as_ref(), at);
     Typed {
-        http,
+        http: UpstreamHttp {
+            from_request,
+            ..http
+        },
         common: *common_http_protocol_options,
     }
 }
@@ -179,12 +210,12 @@ fn explicit(message: &ExplicitHttpConfig, at: &At<'_>) -> UpstreamHttp {
         Some(ProtocolConfig::HttpProtocolOptions(message)) => UpstreamHttp {
             protocol: UpstreamProtocol::Http1,
             http1: http1(Some(message), &at.field("http_protocol_options")),
-            http2: Http2Options::default(),
+            ..UpstreamHttp::default()
         },
         Some(ProtocolConfig::Http2ProtocolOptions(message)) => UpstreamHttp {
             protocol: UpstreamProtocol::Http2,
-            http1: Http1Options::default(),
             http2: http2(Some(message), &at.field("http2_protocol_options")),
+            ..UpstreamHttp::default()
         },
         Some(ProtocolConfig::Http3ProtocolOptions(_)) => {
             at.field("http3_protocol_options").refuse("");
@@ -212,6 +243,7 @@ fn use_downstream(message: &UseDownstreamHttpConfig, at: &At<'_>) -> UpstreamHtt
             http2_protocol_options.as_ref(),
             &at.field("http2_protocol_options"),
         ),
+        ..UpstreamHttp::default()
     }
 }
 
@@ -230,5 +262,6 @@ fn auto(message: &AutoHttpConfig, at: &At<'_>) -> UpstreamHttp {
             http2_protocol_options.as_ref(),
             &at.field("http2_protocol_options"),
         ),
+        ..UpstreamHttp::default()
     }
 }

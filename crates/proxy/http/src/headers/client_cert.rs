@@ -22,9 +22,7 @@ pub(crate) fn element(
         | ForwardClientCert::AlwaysForwardOnly => return None,
     }
     let mut parts = Vec::new();
-    if let Some(uri) = tls.local_uri_sans.first() {
-        parts.push(format!("By={uri}"));
-    }
+    parts.extend(tls.local_uri_sans.iter().map(|uri| format!("By={uri}")));
     if !tls.peer_fingerprint_256.is_empty() {
         parts.push(format!("Hash={}", tls.peer_fingerprint_256));
     }

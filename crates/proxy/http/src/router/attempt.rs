@@ -6,8 +6,8 @@ use std::rc::Rc;
 use http::{Request, Response, StatusCode};
 use meltemi_telemetry::ResponseFlags;
 use meltemi_upstream::{
-    ConnectFailure, HttpLease, HttpOptions, HttpVersion, Outcome, ResetReason, ResponseBody,
-    SendFailure, UpstreamBody, WorkerHost,
+    Called, ConnectFailure, HttpLease, HttpOptions, HttpVersion, Outcome, ResetReason,
+    ResponseBody, SendFailure, UpstreamBody, WorkerHost,
 };
 
 use super::Forwarding;
@@ -97,10 +97,15 @@ impl Forwarding {
         };
         let priority = self.target().0.priority;
         let alpn = self.stream.facts.borrow().notes.alpn.clone();
+        let from = &self.cluster.config().http.from_request;
+        let head = self.head.as_ref();
+        let called =
+            head.and_then(|head| Called::of(from, head.authority.as_bytes(), &head.headers));
         let options = HttpOptions {
             downstream,
             priority,
             alpn: alpn.as_deref(),
+            called: called.as_ref(),
         };
         let lease = self.cluster.http(host, options).await;
         let lease = lease.map_err(Failure::Connect)?;

@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use meltemi_ir as ir;
 use meltemi_upstream::{
-    BodyError, HttpOptions, HttpVersion, LbContext, UpstreamBody, WorkerCluster,
+    BodyError, Called, HttpOptions, HttpVersion, LbContext, UpstreamBody, WorkerCluster,
 };
 use tokio::sync::mpsc;
 
@@ -139,10 +139,13 @@ async fn send(
         cluster.stats().upstream_cx_none_healthy.inc();
         return;
     };
+    let from = &cluster.config().http.from_request;
+    let called = Called::of(from, head.authority.as_bytes(), &head.headers);
     let options = HttpOptions {
         downstream,
         priority: ir::Priority::Default,
         alpn: alpn.as_deref(),
+        called: called.as_ref(),
     };
     let Ok(lease) = cluster.http(&host, options).await else {
         host.record_response(false);

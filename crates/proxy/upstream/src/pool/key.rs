@@ -1,6 +1,10 @@
 //! Which of a host's pools serves a request: by protocol, priority and ALPN.
 
-use meltemi_ir::{AlpnOverride, AlpnProtocols, Priority, UpstreamProtocol};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue};
+use meltemi_ir::{AlpnOverride, AlpnProtocols, FromRequest, Priority, UpstreamProtocol};
 
 /// The HTTP version of a downstream request, which a cluster may follow, or of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +24,58 @@ pub struct HttpOptions<'a> {
     pub priority: Priority,
     /// ALPN in place of the cluster's, by the version that is spoken upstream.
     pub alpn: Option<&'a AlpnOverride>,
+    /// Who is called, where the request decides that.
+    pub called: Option<&'a Called>,
+}
+
+/// What a request's host makes of the connection that it goes out on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Called {
+    /// The server name of the handshake.
+    pub server_name: Option<Arc<str>>,
+    /// The name that the server's certificate must bear.
+    pub subject: Option<Arc<str>>,
+}
+
+impl Called {
+    /// What a request for `host` (with or without a port) decides; none where it decides nothing.
+    /// `headers` may name another host.
+    pub fn of(from: &FromRequest, host: &[u8], headers: &HeaderMap) -> Option<Self> {
+        let FromRequest {
+            server_name,
+            subject,
+            header,
+        } = from;
+        if !from.is_any() {
+            return None;
+        }
+        let named = header.as_ref().and_then(|name| headers.get(name));
+        let host = named
+            .map(HeaderValue::as_bytes)
+            .filter(|it| !it.is_empty())
+            .unwrap_or(host);
+        let host = without_port(std::str::from_utf8(host).ok()?);
+        let is_address = host.parse::<IpAddr>().is_ok();
+        let host: Arc<str> = Arc::from(host);
+        let called = Self {
+            server_name: (*server_name && !is_address).then(|| host.clone()),
+            subject: subject.then_some(host),
+        };
+        (called.server_name.is_some() || called.subject.is_some()).then_some(called)
+    }
+}
+
+/// A host without its port, and an IPv6 address without its brackets.
+fn without_port(host: &str) -> &str {
+    if let Some((address, _)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return address;
+    }
+    match host.rsplit_once(':') {
+        Some((name, port)) if !name.contains(':') && port.bytes().all(|it| it.is_ascii_digit()) => {
+            name
+        }
+        _ => host,
+    }
 }
 
 /// Which of a host's pools.
@@ -29,6 +85,8 @@ pub(crate) struct PoolKey<'a> {
     pub(super) priority: Priority,
     /// Offered in place of what the cluster's TLS settings offer.
     pub(super) alpn: Option<&'a AlpnProtocols>,
+    /// Called in place of what the cluster's TLS settings say.
+    pub(super) called: Option<&'a Called>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +114,7 @@ impl<'a> PoolKey<'a> {
             downstream,
             priority,
             alpn,
+            called,
         } = options;
         let kind = match (protocol, downstream) {
             (UpstreamProtocol::Http1, _) => PoolKind::Http1,
@@ -74,7 +133,13 @@ impl<'a> PoolKey<'a> {
             kind,
             priority,
             alpn,
+            called: called.filter(|_| is_tls),
         }
+    }
+
+    /// Whether it is one of the few kinds that every host may have.
+    pub(super) fn is_usual(self) -> bool {
+        self.alpn.is_none() && self.called.is_none()
     }
 
     pub(super) fn index(self) -> usize {

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use meltemi_ir::{Address, Discovery, DnsFamily, HealthStatus, TlsVersion, UpstreamTls};
+use meltemi_ir::{Address, Discovery, DnsFamily, HealthStatus, UpstreamTls};
 
 use super::fixture::{Fixture, NAME, assignment, config, endpoint, manager, on_worker, to};
 use crate::dns::of_family;
@@ -149,14 +149,8 @@ fn a_cluster_that_cannot_be_served_is_refused_by_its_field() {
     let (manager, _) = manager();
     let mut settings = to(&[]);
     settings.tls = Some(UpstreamTls {
-        certificates: Vec::new(),
-        validation: None,
-        san_matchers: Vec::new(),
-        sni: String::new(),
-        alpn: Vec::new(),
-        min_version: TlsVersion::V1_2,
-        max_version: TlsVersion::V1_3,
         cipher_suites: vec!["ROT13".to_owned()],
+        ..UpstreamTls::default()
     });
     let error: ClusterError = manager.apply(settings, true).unwrap_err();
     let text = error.to_string();

@@ -155,6 +155,7 @@ pub(crate) fn of(priority: Priority) -> HttpOptions<'static> {
         downstream: HttpVersion::Http1,
         priority,
         alpn: None,
+        called: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use meltemi_ir::{
     Address, AlpnOverride, CertificateSource, Discovery, DownstreamTls, Metadata, Priority,
-    SanMatch, Secret, SecretRef, StringMatch, TlsCertificate, TlsVersion, TransportSocketMatch,
+    SanMatch, Secret, SecretRef, StringMatch, TlsCertificate, TransportSocketMatch,
     UpstreamProtocol, UpstreamTls, ValidationContext, Value,
 };
 use meltemi_tls::{SecretStore, ServerContext};
@@ -39,24 +39,23 @@ fn identity() -> (TlsCertificate, ValidationContext) {
         },
         ValidationContext {
             trusted_ca_pem: issuer.pem().into_bytes(),
-            san_matchers: Vec::new(),
+            ..ValidationContext::default()
         },
     )
 }
 
 fn upstream_tls(id: &str) -> UpstreamTls {
     UpstreamTls {
-        certificates: Vec::new(),
         validation: Some(SecretRef::Sds {
             name: "ROOTCA".to_owned(),
             source: CertificateSource::Ads,
         }),
-        san_matchers: vec![SanMatch::Uri(StringMatch::exact(id))],
+        validation_defaults: ValidationContext {
+            san_matchers: vec![SanMatch::Uri(StringMatch::exact(id))],
+            ..ValidationContext::default()
+        },
         sni: "web.example".to_owned(),
-        alpn: Vec::new(),
-        min_version: TlsVersion::V1_2,
-        max_version: TlsVersion::V1_3,
-        cipher_suites: Vec::new(),
+        ..UpstreamTls::default()
     }
 }
 
@@ -64,13 +63,8 @@ fn upstream_tls(id: &str) -> UpstreamTls {
 async fn tls_server(certificate: TlsCertificate, alpn: &[&str]) -> SocketAddr {
     let settings = DownstreamTls {
         certificates: vec![SecretRef::Inline(certificate)],
-        validation: None,
-        san_matchers: Vec::new(),
-        require_client_certificate: false,
         alpn: alpn.iter().map(|name| name.as_bytes().to_vec()).collect(),
-        min_version: TlsVersion::V1_2,
-        max_version: TlsVersion::V1_3,
-        cipher_suites: Vec::new(),
+        ..DownstreamTls::default()
     };
     let context = ServerContext::new(&settings, SecretStore::new()).unwrap();
     let (listener, address) = listen().await;
@@ -79,10 +73,10 @@ async fn tls_server(certificate: TlsCertificate, alpn: &[&str]) -> SocketAddr {
             let (stream, _) = listener.accept().await.unwrap();
             let context = Arc::clone(&context);
             tokio::task::spawn_local(async move {
-                let Ok(mut stream) = context.accept(stream).await else {
+                let Ok((mut stream, session)) = context.accept(stream).await else {
                     return;
                 };
-                let alpn = context.session(stream.get_ref().1).alpn;
+                let alpn = session.alpn;
                 if alpn.as_deref() == Some("h2") {
                     let mut connection = h2::server::handshake(stream).await.unwrap();
                     while let Some(Ok((_, mut reply))) = connection.accept().await {
@@ -150,7 +144,7 @@ fn the_version_is_what_the_handshake_agrees_on() {
             assert_eq!(lease.version(), version);
             let session = lease.details().tls.clone().unwrap();
             assert!(session.verified);
-            assert_eq!(session.peer.unwrap().uri_sans, [ID]);
+            assert_eq!(session.peer_uri_sans, [ID]);
             let response = lease.send(get("/")).await.unwrap();
             assert_eq!(text(response.into_body()).await, answer);
             let cluster = fixture.cluster();
