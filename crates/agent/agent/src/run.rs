@@ -70,6 +70,7 @@ pub async fn run(options: Options, mut shutdown: DrainSignal) -> Result<()> {
             logs: Arc::clone(&options.logs),
             delivered_clusters: vec!["sds-grpc".to_owned()],
             config_path: String::new(),
+            hot_restart: None,
         };
         meltemi_proxy::run(bootstrap, proxy, shutdown).await
     } else {

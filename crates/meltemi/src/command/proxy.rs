@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
-use meltemi_proxy::{Bootstrap, LogLevel, Options};
+use meltemi_proxy::{Bootstrap, HotRestart, LogLevel, Options};
 use meltemi_tls::SecretStore;
 use meltemi_xds::pb::envoy::config::bootstrap::v3::Bootstrap as Message;
 use prost::Message as _;
@@ -21,6 +21,10 @@ Examples:
   meltemi proxy -c bootstrap.yaml
   meltemi proxy -c bootstrap.yaml --concurrency 1 -l debug
   meltemi proxy -c bootstrap.yaml --config-yaml 'admin: {address: {socket_address: {address: 127.0.0.1, port_value: 9901}}}'
+
+  # Take the place of a running proxy without refusing a connection
+  meltemi proxy -c bootstrap.yaml --base-id 7 --restart-epoch 0
+  meltemi proxy -c bootstrap.yaml --base-id 7 --restart-epoch 1
 
   # Is the bootstrap valid?
   meltemi proxy --mode validate -c bootstrap.yaml")]
@@ -57,8 +61,26 @@ pub(crate) struct Arguments {
     /// `node.cluster`, where the bootstrap has none
     #[arg(long, value_name = "NAME")]
     service_cluster: Option<String>,
-    /// Taken for scripts written for Envoy: this proxy never restarts hot
-    #[arg(long, hide = true)]
+    /// How connections are drained: immediate asks all of them at once
+    #[arg(long, value_name = "STRATEGY", default_value = "immediate", value_parser = ["immediate"])]
+    drain_strategy: String,
+    /// The how-manieth process in a row this is: from 1, it takes the place of the one before
+    #[arg(long, value_name = "N")]
+    restart_epoch: Option<u32>,
+    /// Tells rows of processes on one machine apart [default: 0]
+    #[arg(long, value_name = "N")]
+    base_id: Option<u32>,
+    /// What the sockets by which processes find each other are called; @ is for no file
+    #[arg(long, value_name = "PATH", default_value = "@meltemi_domain_socket")]
+    socket_path: String,
+    /// After how many seconds the process before has to end
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    parent_shutdown_time_s: u64,
+    /// Start though there is no process whose place to take
+    #[arg(long)]
+    skip_hot_restart_on_no_parent: bool,
+    /// Neither take another process's place nor be replaced
+    #[arg(long)]
     disable_hot_restart: bool,
 }
 
@@ -84,9 +106,25 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> Result<()> {
         // ignored: the bootstrap was completed with both
         service_node: _,
         service_cluster: _,
-        // ignored: this proxy never restarts hot
-        disable_hot_restart: _,
+        // ignored: there is one
+        drain_strategy: _,
+        restart_epoch,
+        base_id,
+        socket_path,
+        parent_shutdown_time_s,
+        skip_hot_restart_on_no_parent,
+        disable_hot_restart,
     } = arguments;
+    // Only where it is asked for, so that proxies that know nothing of each other may share a
+    // machine.
+    let is_asked_for = restart_epoch.is_some() || base_id.is_some();
+    let hot_restart = (is_asked_for && !disable_hot_restart).then(|| HotRestart {
+        epoch: restart_epoch.unwrap_or(0),
+        base_id: base_id.unwrap_or(0),
+        socket_path,
+        parent_shutdown_time: Duration::from_secs(parent_shutdown_time_s),
+        skip_on_no_parent: skip_hot_restart_on_no_parent,
+    });
     let config_path = config_path
         .map(|it| it.display().to_string())
         .unwrap_or_default();
@@ -111,6 +149,7 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> Result<()> {
         logs,
         delivered_clusters: Vec::new(),
         config_path,
+        hot_restart,
     };
     let runtime = runtime::multi_threaded(1)?;
     runtime::until_signal(&runtime, |drain, mut kill| async move {

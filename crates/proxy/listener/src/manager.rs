@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use meltemi_ir as ir;
-use meltemi_net::{BindOptions, bind};
+use meltemi_net::{BindOptions, MOST_SOCKETS, bind, bind_more};
 use meltemi_telemetry::StatsRegistry;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{info, warn};
@@ -48,6 +48,8 @@ pub struct ListenerManager {
     state: Mutex<State>,
     by_address: Arc<ArcSwap<AddressMap>>,
     drain_time: Duration,
+    /// Sockets of the process before, by the addresses that no listener has claimed yet.
+    inherited: Mutex<HashMap<SocketAddr, Vec<TcpListener>>>,
 }
 
 #[derive(Default)]
@@ -79,7 +81,55 @@ impl ListenerManager {
             state: Mutex::default(),
             by_address,
             drain_time,
+            inherited: Mutex::default(),
         })
+    }
+
+    /// Takes the sockets of a process whose place this one takes; listeners of those addresses
+    /// bind no others.
+    pub fn inherit(&self, sockets: HashMap<SocketAddr, Vec<TcpListener>>) {
+        *self.lock_inherited() = sockets;
+    }
+
+    /// Closes what no listener has claimed.
+    pub fn forget_inherited(&self) {
+        self.lock_inherited().clear();
+    }
+
+    /// The sockets of every listener that accepts, for a process that takes this one's place.
+    ///
+    /// # Errors
+    /// When the system has no more descriptors.
+    pub fn hand_over(&self) -> io::Result<Vec<(SocketAddr, Vec<TcpListener>)>> {
+        let listeners = self.listeners();
+        let accepting = listeners.iter().filter(|listener| listener.is_accepting());
+        let addresses = accepting.flat_map(|listener| listener.sockets());
+        let copied = addresses.map(|address| {
+            let sockets = address.sockets.iter().take(MOST_SOCKETS);
+            let sockets = sockets.map(TcpListener::try_clone);
+            Ok((address.bound, sockets.collect::<io::Result<Vec<_>>>()?))
+        });
+        copied.collect()
+    }
+
+    fn lock_inherited(&self) -> MutexGuard<'_, HashMap<SocketAddr, Vec<TcpListener>>> {
+        self.inherited
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sockets that the process before had at an address, as many as there are workers at least.
+    fn inherited(
+        &self,
+        address: SocketAddr,
+        options: BindOptions,
+    ) -> Option<io::Result<Vec<TcpListener>>> {
+        let mut sockets = self.lock_inherited().remove(&address)?;
+        let missing = self.workers.len().saturating_sub(sockets.len());
+        Some(bind_more(address, missing, options).map(|more| {
+            sockets.extend(more);
+            sockets
+        }))
     }
 
     pub(crate) fn workers(&self) -> usize {
@@ -196,7 +246,7 @@ impl ListenerManager {
 
     fn start(&self, listener: &Arc<ActiveListener>) {
         for address in listener.sockets() {
-            for (worker, socket) in self.workers.iter().zip(&address.sockets) {
+            for (worker, socket) in self.workers.iter().cycle().zip(&address.sockets) {
                 match socket.try_clone() {
                     Ok(socket) => drop(worker.send(Accept {
                         listener: Arc::clone(listener),
@@ -243,14 +293,16 @@ impl ListenerManager {
                 Some(other) => other
                     .sockets
                     .iter()
-                    .map(std::net::TcpListener::try_clone)
+                    .map(TcpListener::try_clone)
                     .collect::<io::Result<Vec<_>>>(),
-                None => bind(configured, self.workers.len(), options),
+                None => self
+                    .inherited(configured, options)
+                    .unwrap_or_else(|| bind(configured, self.workers.len(), options)),
             }
             .map_err(failed)?;
             let address = sockets
                 .first()
-                .map(std::net::TcpListener::local_addr)
+                .map(TcpListener::local_addr)
                 .transpose()
                 .map_err(failed)?;
             bound.push(BoundAddress {
@@ -352,7 +404,9 @@ impl ListenerManager {
             listener
                 .stats()
                 .iter()
-                .map(|shard| shard.downstream_cx_active.get())
+                .map(|shard| {
+                    shard.downstream_cx_active.get() + shard.downstream_pre_cx_active.get()
+                })
                 .sum()
         };
         let total: i64 = self.listeners().iter().map(open).sum();

@@ -33,9 +33,20 @@ pub fn bind(
     probe.bind(&address.into())?;
     probe.listen(1)?;
     drop(probe);
-    let mut address = address;
-    let mut listeners = Vec::with_capacity(workers);
-    for _ in 0..workers.max(1) {
+    bind_more(address, workers.max(1), options)
+}
+
+/// Binds `count` more sockets to an address whose other sockets this process has already.
+///
+/// # Errors
+/// As [`bind`].
+pub fn bind_more(
+    mut address: SocketAddr,
+    count: usize,
+    options: BindOptions,
+) -> io::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::with_capacity(count);
+    for _ in 0..count {
         let socket = socket(address, options)?;
         socket.set_reuse_port(true)?;
         socket.bind(&address.into())?;

@@ -24,6 +24,7 @@ use tracing::{info, warn};
 use crate::apply::Applier;
 use crate::control::Control;
 use crate::discovery::{self, DiscoveryOptions};
+use crate::hot_restart::{HotRestart, Predecessor, Request, await_successor};
 use crate::secret_files::SecretFiles;
 use crate::secret_services::SecretServices;
 use crate::worker::WorkerStart;
@@ -49,6 +50,8 @@ pub struct Options {
     pub delivered_clusters: Vec<String>,
     /// The bootstrap's file, for display.
     pub config_path: String,
+    /// How this process takes another's place, and may be replaced.
+    pub hot_restart: Option<HotRestart>,
 }
 
 /// Runs a proxy until `shutdown`, then drains. Call on a runtime of its own: workers have
@@ -70,6 +73,10 @@ struct Proxy {
     threads: Vec<JoinHandle<()>>,
     stop_workers: Drain,
     clock: Clock,
+    /// The process whose place this one takes.
+    predecessor: Option<Predecessor>,
+    /// What the process that takes this one's place asks for.
+    requests: Option<mpsc::UnboundedReceiver<Request>>,
 }
 
 impl Proxy {
@@ -99,6 +106,17 @@ impl Proxy {
             secrets: Arc::clone(&secrets),
         };
         let listeners = ListenerManager::new(shared, senders, options.drain_time);
+        let predecessor = match &options.hot_restart {
+            Some(config) => Predecessor::find(config)?,
+            None => None,
+        };
+        if let Some(predecessor) = &predecessor {
+            listeners.inherit(predecessor.sockets()?);
+        }
+        let requests = match &options.hot_restart {
+            Some(config) => Some(await_successor(config, Arc::clone(&listeners))?),
+            None => None,
+        };
         let config = Arc::new(ConfigStore::new(clock));
         config.set_bootstrap(bootstrap.message.clone());
         let applier = Arc::new(Applier {
@@ -145,6 +163,8 @@ impl Proxy {
             threads,
             stop_workers,
             clock,
+            predecessor,
+            requests,
         };
         proxy.apply_static_clusters()?;
         Ok(proxy)
@@ -183,13 +203,17 @@ impl Proxy {
         Ok(())
     }
 
-    async fn serve(self, options: Options, mut shutdown: DrainSignal) -> Result<()> {
+    async fn serve(mut self, options: Options, mut shutdown: DrainSignal) -> Result<()> {
         // Reading the bootstrap needed them; the next need is somebody's config dump.
         meltemi_xds::release_pool();
         let resolving = tokio::spawn(Arc::clone(&self.applier.clusters).run());
         let secrets = self.follow_secrets();
         let quit = Arc::new(tokio::sync::Notify::new());
-        let admin = self.start_admin(&options, Arc::clone(&quit)).await?;
+        let mut requests = self.requests.take();
+        if let (Some(predecessor), Some(_)) = (&self.predecessor, &self.bootstrap.config.admin) {
+            predecessor.stop_admin()?;
+        }
+        let mut admin = self.start_admin(&options, Arc::clone(&quit)).await?;
         let (initialized, became) = watch::channel(false);
         let discovery = match self.discovery_options(&options)? {
             Some(discovery) => Some(tokio::spawn(discovery::run(
@@ -207,19 +231,55 @@ impl Proxy {
         let serving = async {
             self.serve_static_listeners().await?;
             follow(became, Arc::clone(&self.status)).await;
+            self.take_over(&options).await?;
             std::future::pending::<Result<()>>().await
         };
-        tokio::select! {
-            result = serving => result?,
-            () = shutdown.draining() => {}
-            () = quit.notified() => {}
+        tokio::pin!(serving);
+        let mut limit = options.drain_time;
+        loop {
+            tokio::select! {
+                result = &mut serving => result?,
+                () = shutdown.draining() => break,
+                () = quit.notified() => {
+                    limit = Duration::ZERO;
+                    break;
+                }
+                request = next(&mut requests) => match request {
+                    Request::StopAdmin(done) => {
+                        if let Some(admin) = admin.take() {
+                            admin.abort();
+                            // ignored: it was told to end
+                            let _ = admin.await;
+                        }
+                        let _ = done.send(());
+                    }
+                    Request::ResumeAdmin => {
+                        warn!("the next process did not come into service");
+                        admin = self.start_admin(&options, Arc::clone(&quit)).await?;
+                    }
+                    Request::Drain(done) => {
+                        info!("the next process serves");
+                        self.applier.listeners.stop_accepting(false);
+                        let _ = done.send(());
+                        break;
+                    }
+                    Request::Terminate(done) => {
+                        limit = Duration::ZERO;
+                        let _ = done.send(());
+                        break;
+                    }
+                },
+            }
         }
         self.status.set_phase(ServerPhase::Draining);
         if let Some(discovery) = discovery {
             discovery.abort();
         }
         secrets.abort();
-        self.drain(options.drain_time).await;
+        tokio::select! {
+            () = self.drain(limit) => {}
+            () = terminated(&mut requests) => {}
+        }
         resolving.abort();
         if let Some(admin) = admin {
             admin.abort();
@@ -245,6 +305,21 @@ impl Proxy {
             let files = files.run(move || applier.promote_secured());
             tokio::join!(services.run(), files);
         })
+    }
+
+    /// Has the process before drain, now that this one serves, and end after its time.
+    async fn take_over(&self, options: &Options) -> Result<()> {
+        self.applier.listeners.forget_inherited();
+        let (Some(predecessor), Some(config)) = (&self.predecessor, &options.hot_restart) else {
+            return Ok(());
+        };
+        predecessor.drain()?;
+        info!(epoch = config.epoch, "took the place of the process before");
+        tokio::time::sleep(config.parent_shutdown_time).await;
+        if let Err(error) = predecessor.terminate() {
+            info!("the process before has ended: {error:#}");
+        }
+        Ok(())
     }
 
     async fn start_admin(
@@ -329,10 +404,38 @@ impl Proxy {
         listeners.stop_accepting(false);
         listeners.drain(false);
         let until = self.clock.now() + limit;
+        // What was accepted a moment ago is counted by then.
+        tokio::time::sleep(DRAIN_POLL.min(limit)).await;
         while listeners.connections() > 0 && self.clock.now() < until {
             tokio::time::sleep(DRAIN_POLL).await;
         }
         info!(connections = listeners.connections(), "drained");
+    }
+}
+
+/// What the next process asks, for ever nothing where there can be none.
+async fn next(requests: &mut Option<mpsc::UnboundedReceiver<Request>>) -> Request {
+    let request = match requests {
+        Some(requests) => requests.recv().await,
+        None => None,
+    };
+    match request {
+        Some(request) => request,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends when the next process wants this one to.
+async fn terminated(requests: &mut Option<mpsc::UnboundedReceiver<Request>>) {
+    loop {
+        match next(requests).await {
+            Request::Terminate(done) => {
+                let _ = done.send(());
+                return;
+            }
+            Request::StopAdmin(done) | Request::Drain(done) => drop(done.send(())),
+            Request::ResumeAdmin => {}
+        }
     }
 }
 
