@@ -17,11 +17,10 @@ const LEFT_OUT: &str = "\
 - **Sources**: directories of files. The Kubernetes API comes later.
 - **xDS**: the aggregated service, in delta and state-of-the-world form, for CDS, EDS, LDS, RDS and
   SDS. Services for one type alone, ECDS, NDS and on-demand virtual hosts come later.
-- **Secret discovery by the bare proxy**: over ADS, or from the agent in the same process. Another
-  SDS cluster is refused with the path of the field.
 - **Identity**: tokens that `up` issues, and client certificates for renewal. Kubernetes tokens and
   other issuers come later. The agent serves SDS in state-of-the-world form.
-- **TLS**: 1.2 and 1.3, AEAD suites.
+- **TLS**: 1.2 and 1.3, AEAD suites; no OCSP stapling, no encrypted private keys.
+- **Hot restart**: sockets go over, statistics do not; draining asks all connections at once.
 - **HTTP/3** is refused.
 ";
 

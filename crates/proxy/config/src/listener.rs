@@ -23,7 +23,7 @@ use meltemi_xds::pb::envoy::r#type::v3::Int32Range;
 use prost_types::Any;
 
 use crate::access_log::access_log;
-use crate::address::socket;
+use crate::address::{socket, tcp_keepalive};
 use crate::extension::{Extension, Known, empty_message, unpack};
 use crate::fields::fields;
 use crate::filter_chain::{check_distinct, filter_chain};
@@ -87,19 +87,17 @@ pub(crate) fn listener(message: &listener_v3::Listener, at: &At<'_>) -> Option<L
             name, address, stat_prefix, filter_chains, use_original_dst,
             default_filter_chain, per_connection_buffer_limit_bytes, metadata, deprecated_v1,
             listener_filters, listener_filters_timeout, continue_on_listener_filters_timeout,
-            transparent, traffic_direction, access_log, tcp_backlog_size, bind_to_port,
+            transparent, traffic_direction, access_log, tcp_backlog_size, bind_to_port, freebind,
+            tcp_keepalive,
         }
-        partly {
-            additional_addresses: "without socket options",
-            freebind: "false",
-        }
+        partly { additional_addresses: "without socket options" }
         oneof { listener_specifier { internal_listener: Refused "" } }
         refused {
             filter_chain_matcher: "use filter_chain_match",
         }
         unsupported {
             fcds_config, per_connection_buffer_high_watermark_timeout, socket_options,
-            udp_listener_config, api_listener, enable_mptcp, tcp_keepalive,
+            udp_listener_config, api_listener, enable_mptcp,
         }
         ignored {
             stats_matcher: "statistics are not filtered",
@@ -116,9 +114,9 @@ pub(crate) fn listener(message: &listener_v3::Listener, at: &At<'_>) -> Option<L
     if listener_specifier.is_some() {
         at.field("internal_listener").refuse("");
     }
-    if *freebind == Some(true) {
-        at.field("freebind").refuse("");
-    }
+    let keepalive = tcp_keepalive.as_ref();
+    let keepalive =
+        keepalive.map(|message| self::tcp_keepalive(message, &at.field("tcp_keepalive")));
     let address = socket(address.as_ref(), &at.field("address"));
     let filter_chains = chains(
         filter_chains,
@@ -168,6 +166,8 @@ pub(crate) fn listener(message: &listener_v3::Listener, at: &At<'_>) -> Option<L
         access_log: at.field("access_log").each(access_log, self::access_log),
         metadata: self::metadata(metadata.as_ref(), &at.field("metadata")),
         tcp_backlog: tcp_backlog_size.unwrap_or(BACKLOG),
+        tcp_keepalive: keepalive,
+        freebind: freebind.unwrap_or(false),
         stat_prefix: Some(stat_prefix.clone()).filter(|prefix| !prefix.is_empty()),
         address: address?,
     })

@@ -227,10 +227,15 @@ pub(crate) fn validation(
 
 fn revocation_lists(source: &DataSource, at: &At<'_>) -> Option<Vec<u8>> {
     let pem = data_source::bytes(source, at)?;
+    let mut count = 0;
     for list in CertificateRevocationListDer::pem_slice_iter(&pem) {
-        if let Err(error) = list {
-            at.problem(format_args!("is not PEM: {error}"));
+        match list {
+            Ok(_) => count += 1,
+            Err(error) => at.problem(format_args!("is not PEM: {error}")),
         }
+    }
+    if count == 0 {
+        at.problem("holds no revocation list in PEM");
     }
     Some(pem)
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{AccessLog, DownstreamTls, HttpConnectionManager, Metadata};
+use crate::{AccessLog, DownstreamTls, HttpConnectionManager, Metadata, TcpKeepalive};
 
 /// A listener.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +46,10 @@ pub struct Listener {
     pub metadata: Metadata,
     /// The kernel's accept queue; 128 unless set.
     pub tcp_backlog: u32,
+    /// TCP keepalive of the connections that are accepted.
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    /// The address need not be of this machine yet (`IP_FREEBIND`).
+    pub freebind: bool,
     /// The name in statistics, where it is not the address.
     pub stat_prefix: Option<String>,
 }

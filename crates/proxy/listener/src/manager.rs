@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use meltemi_ir as ir;
-use meltemi_net::{BindOptions, MOST_SOCKETS, bind, bind_more};
+use meltemi_net::{BindOptions, Keepalive, MOST_SOCKETS, bind, bind_more};
 use meltemi_telemetry::StatsRegistry;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{info, warn};
@@ -50,6 +51,8 @@ pub struct ListenerManager {
     drain_time: Duration,
     /// Sockets of the process before, by the addresses that no listener has claimed yet.
     inherited: Mutex<HashMap<SocketAddr, Vec<TcpListener>>>,
+    /// Nothing goes into service yet.
+    held: AtomicBool,
 }
 
 #[derive(Default)]
@@ -82,6 +85,7 @@ impl ListenerManager {
             by_address,
             drain_time,
             inherited: Mutex::default(),
+            held: AtomicBool::new(false),
         })
     }
 
@@ -89,6 +93,18 @@ impl ListenerManager {
     /// bind no others.
     pub fn inherit(&self, sockets: HashMap<SocketAddr, Vec<TcpListener>>) {
         *self.lock_inherited() = sockets;
+    }
+
+    /// Lets no listener accept until [`ListenerManager::release`]: where one cannot be served, a
+    /// process that takes another's place must not have accepted anybody on the others.
+    pub fn hold(&self) {
+        self.held.store(true, Ordering::Relaxed);
+    }
+
+    /// Puts what was held into service.
+    pub fn release(&self) {
+        self.held.store(false, Ordering::Relaxed);
+        self.promote(false);
     }
 
     /// Closes what no listener has claimed.
@@ -196,6 +212,9 @@ impl ListenerManager {
     }
 
     fn promote_ready(&self, state: &mut State, anyway: bool) {
+        if self.held.load(Ordering::Relaxed) {
+            return;
+        }
         let ready: Vec<String> = state
             .warming
             .iter()
@@ -275,6 +294,19 @@ impl ListenerManager {
         let options = BindOptions {
             backlog: config.tcp_backlog,
             transparent: config.transparent,
+            freebind: config.freebind,
+            keepalive: config.tcp_keepalive.map(|keepalive| {
+                let ir::TcpKeepalive {
+                    probes,
+                    time,
+                    interval,
+                } = keepalive;
+                Keepalive {
+                    probes,
+                    time,
+                    interval,
+                }
+            }),
         };
         let held = || state.active.values().chain(&state.draining);
         let mut bound = Vec::new();
@@ -492,5 +524,7 @@ fn has_same_sockets(left: &ir::Listener, right: &ir::Listener) -> bool {
         && left.additional_addresses == right.additional_addresses
         && left.bind_to_port == right.bind_to_port
         && left.transparent == right.transparent
+        && left.freebind == right.freebind
+        && left.tcp_keepalive == right.tcp_keepalive
         && left.stat_prefix == right.stat_prefix
 }

@@ -15,4 +15,6 @@ pub use inspect::{ClientHello, HttpVersion, Inspection, inspect_http, inspect_tl
 pub use prefixed::Prefixed;
 pub use proxy_protocol::{MalformedHeader, ProxyHeader, ProxyVersion, inspect_proxy};
 pub use relay::{RelayEnd, RelayOutcome, relay};
-pub use socket::{BindOptions, bind, bind_more, original_destination, reset_when_dropped};
+pub use socket::{
+    BindOptions, Keepalive, bind, bind_more, original_destination, reset_when_dropped,
+};

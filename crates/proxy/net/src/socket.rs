@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 
 /// How a listening socket is made.
@@ -14,6 +14,21 @@ pub struct BindOptions {
     pub backlog: u32,
     /// `IP_TRANSPARENT`, which needs `CAP_NET_ADMIN`.
     pub transparent: bool,
+    /// `IP_FREEBIND`: the address need not be of this machine yet.
+    pub freebind: bool,
+    /// Keepalive, which connections take over from the socket that they arrive at.
+    pub keepalive: Option<Keepalive>,
+}
+
+/// TCP keepalive; what is not set is as the system has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keepalive {
+    /// How many probes may go unanswered.
+    pub probes: Option<u32>,
+    /// How long a connection is idle before the first.
+    pub time: Option<Duration>,
+    /// How long after one probe the next is sent.
+    pub interval: Option<Duration>,
 }
 
 /// Binds one listening socket for each worker, all on `address` with `SO_REUSEPORT`.
@@ -76,7 +91,37 @@ fn socket(address: SocketAddr, options: BindOptions) -> io::Result<Socket> {
             }
         }
     }
+    if options.freebind {
+        match address {
+            SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
+            SocketAddr::V6(_) => socket.set_freebind_v6(true)?,
+        }
+    }
+    if let Some(keepalive) = options.keepalive {
+        set_keepalive(&socket, keepalive)?;
+    }
     Ok(socket)
+}
+
+fn set_keepalive(socket: &Socket, keepalive: Keepalive) -> io::Result<()> {
+    let Keepalive {
+        probes,
+        time,
+        interval,
+    } = keepalive;
+    // Whole seconds are what the system counts in.
+    let whole = |time: Duration| time.max(Duration::from_secs(1));
+    let mut settings = TcpKeepalive::new();
+    if let Some(probes) = probes {
+        settings = settings.with_retries(probes);
+    }
+    if let Some(time) = time {
+        settings = settings.with_time(whole(time));
+    }
+    if let Some(interval) = interval {
+        settings = settings.with_interval(whole(interval));
+    }
+    socket.set_tcp_keepalive(&settings)
 }
 
 /// Makes the connection end in a reset when it is dropped.
@@ -107,7 +152,42 @@ mod tests {
     const OPTIONS: BindOptions = BindOptions {
         backlog: 16,
         transparent: false,
+        freebind: false,
+        keepalive: None,
     };
+
+    #[test]
+    fn connections_keep_alive_as_their_listener_says() {
+        let options = BindOptions {
+            keepalive: Some(Keepalive {
+                probes: Some(3),
+                time: Some(Duration::from_secs(30)),
+                interval: None,
+            }),
+            ..OPTIONS
+        };
+        let sockets = bind("127.0.0.1:0".parse().unwrap(), 1, options).unwrap();
+        let address = sockets[0].local_addr().unwrap();
+        sockets[0].set_nonblocking(false).unwrap();
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let (accepted, _) = sockets[0].accept().unwrap();
+        let accepted = SockRef::from(&accepted);
+        assert!(accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_keepalive_retries().unwrap(), 3);
+        let time = accepted.tcp_keepalive_time().unwrap();
+        assert_eq!(time, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn an_address_of_another_machine() {
+        let address = "192.0.2.1:0".parse().unwrap();
+        assert!(bind(address, 1, OPTIONS).is_err());
+        let options = BindOptions {
+            freebind: true,
+            ..OPTIONS
+        };
+        bind(address, 1, options).unwrap();
+    }
 
     #[test]
     fn workers_share_a_port_that_nobody_else_gets() {

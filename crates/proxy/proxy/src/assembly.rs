@@ -33,6 +33,9 @@ use crate::{Bootstrap, dial};
 /// How often the end of draining is looked for.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
 
+/// How long listeners of the bootstrap wait for their route tables and secrets.
+const WARMING_LIMIT: Duration = Duration::from_secs(15);
+
 /// How the proxy runs.
 pub struct Options {
     /// Worker threads, at least one.
@@ -112,6 +115,7 @@ impl Proxy {
         };
         if let Some(predecessor) = &predecessor {
             listeners.inherit(predecessor.sockets()?);
+            listeners.hold();
         }
         let requests = match &options.hot_restart {
             Some(config) => Some(await_successor(config, Arc::clone(&listeners))?),
@@ -200,6 +204,14 @@ impl Proxy {
                 .apply(listener.clone(), false)
                 .map_err(|error| refused(error.to_string()))?;
         }
+        let listeners = &self.applier.listeners;
+        listeners.release();
+        let until = self.clock.now() + WARMING_LIMIT;
+        while listeners.warming() > 0 && self.clock.now() < until {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+        // What has not come by now is not waited for.
+        listeners.promote(true);
         Ok(())
     }
 
@@ -228,49 +240,10 @@ impl Proxy {
             }
         };
         self.status.set_phase(ServerPhase::Initializing);
-        let serving = async {
-            self.serve_static_listeners().await?;
-            follow(became, Arc::clone(&self.status)).await;
-            self.take_over(&options).await?;
-            std::future::pending::<Result<()>>().await
+        let limit = tokio::select! {
+            limit = self.until_the_end(&options, became, &quit, (&mut requests, &mut admin)) => limit?,
+            () = shutdown.draining() => options.drain_time,
         };
-        tokio::pin!(serving);
-        let mut limit = options.drain_time;
-        loop {
-            tokio::select! {
-                result = &mut serving => result?,
-                () = shutdown.draining() => break,
-                () = quit.notified() => {
-                    limit = Duration::ZERO;
-                    break;
-                }
-                request = next(&mut requests) => match request {
-                    Request::StopAdmin(done) => {
-                        if let Some(admin) = admin.take() {
-                            admin.abort();
-                            // ignored: it was told to end
-                            let _ = admin.await;
-                        }
-                        let _ = done.send(());
-                    }
-                    Request::ResumeAdmin => {
-                        warn!("the next process did not come into service");
-                        admin = self.start_admin(&options, Arc::clone(&quit)).await?;
-                    }
-                    Request::Drain(done) => {
-                        info!("the next process serves");
-                        self.applier.listeners.stop_accepting(false);
-                        let _ = done.send(());
-                        break;
-                    }
-                    Request::Terminate(done) => {
-                        limit = Duration::ZERO;
-                        let _ = done.send(());
-                        break;
-                    }
-                },
-            }
-        }
         self.status.set_phase(ServerPhase::Draining);
         if let Some(discovery) = discovery {
             discovery.abort();
@@ -291,6 +264,56 @@ impl Proxy {
             }
         }
         Ok(())
+    }
+
+    /// Serves until it is told to end; how long connections have then.
+    async fn until_the_end(
+        &self,
+        options: &Options,
+        became: watch::Receiver<bool>,
+        quit: &Arc<tokio::sync::Notify>,
+        (requests, admin): (
+            &mut Option<mpsc::UnboundedReceiver<Request>>,
+            &mut Option<tokio::task::JoinHandle<()>>,
+        ),
+    ) -> Result<Duration> {
+        let serving = async {
+            self.serve_static_listeners().await?;
+            follow(became, Arc::clone(&self.status)).await;
+            self.take_over(options).await?;
+            std::future::pending::<Result<()>>().await
+        };
+        tokio::pin!(serving);
+        loop {
+            tokio::select! {
+                result = &mut serving => result?,
+                () = quit.notified() => return Ok(Duration::ZERO),
+                request = next(requests) => match request {
+                    Request::StopAdmin(done) => {
+                        if let Some(admin) = admin.take() {
+                            admin.abort();
+                            // ignored: it was told to end
+                            let _ = admin.await;
+                        }
+                        let _ = done.send(());
+                    }
+                    Request::ResumeAdmin => {
+                        warn!("the next process did not come into service");
+                        *admin = self.start_admin(options, Arc::clone(quit)).await?;
+                    }
+                    Request::Drain(done) => {
+                        info!("the next process serves");
+                        self.applier.listeners.stop_accepting(false);
+                        let _ = done.send(());
+                        return Ok(options.drain_time);
+                    }
+                    Request::Terminate(done) => {
+                        let _ = done.send(());
+                        return Ok(Duration::ZERO);
+                    }
+                },
+            }
+        }
     }
 
     /// Follows the services and files that secrets come from.

@@ -310,7 +310,7 @@ async fn revocation_and_depth() {
             "{name}"
         );
     }
-    let old = [list(&between, &[], 2024), list(&root, &[], 2024)].concat();
+    let old = [list(&between, &[], 2025), list(&root, &[], 2025)].concat();
     let verdict = judged(&numbered(8), &root, &|it| it.crl_pem = Some(old.clone())).await;
     assert_eq!(
         verdict,
