@@ -320,7 +320,8 @@ impl Platform {
             | Config::WorkloadGroup(_)
             | Config::Sidecar(_)
             | Config::PeerAuthentication(_)
-            | Config::EnvoyFilter(_) => config.clone(),
+            | Config::EnvoyFilter(_)
+            | Config::Telemetry(_) => config.clone(),
         })
     }
 

@@ -31,17 +31,66 @@ pub struct ExtensionProvider {
     /// `opentelemetry`.
     pub opentelemetry: Unread,
     /// `prometheus`.
-    pub prometheus: Unread,
+    pub prometheus: Option<Prometheus>,
     /// `envoyFileAccessLog`.
-    pub envoy_file_access_log: Unread,
+    pub envoy_file_access_log: Option<FileLog>,
     /// `envoyHttpAls`.
-    pub envoy_http_als: Unread,
+    pub envoy_http_als: Option<GrpcLog>,
     /// `envoyTcpAls`.
-    pub envoy_tcp_als: Unread,
+    pub envoy_tcp_als: Option<GrpcLog>,
     /// `envoyOtelAls`.
-    pub envoy_otel_als: Unread,
+    pub envoy_otel_als: Option<GrpcLog>,
     /// `sds`.
     pub sds: Unread,
+}
+
+/// PrometheusMetricsProvider.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Prometheus {}
+
+/// EnvoyFileAccessLogProvider.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FileLog {
+    /// `path`.
+    pub path: Option<String>,
+    /// `logFormat`.
+    pub log_format: Option<LogFormat>,
+    /// `omitEmptyValues`.
+    pub omit_empty_values: bool,
+}
+
+/// LogFormat of the providers of access logs.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LogFormat {
+    /// `text`.
+    pub text: Option<String>,
+    /// `labels`.
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
+/// EnvoyHttpGrpcV3LogProvider, EnvoyTcpGrpcV3LogProvider and EnvoyOpenTelemetryLogProvider.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GrpcLog {
+    /// `service`: `[namespace/]host`.
+    pub service: Option<String>,
+    /// `port`.
+    pub port: Option<i64>,
+    /// `logName`.
+    pub log_name: Option<String>,
+    /// `filterStateObjectsToLog`; not of OpenTelemetry.
+    pub filter_state_objects_to_log: Vec<String>,
+    /// `additionalRequestHeadersToLog`; of HTTP only.
+    pub additional_request_headers_to_log: Vec<String>,
+    /// `additionalResponseHeadersToLog`; of HTTP only.
+    pub additional_response_headers_to_log: Vec<String>,
+    /// `additionalResponseTrailersToLog`; of HTTP only.
+    pub additional_response_trailers_to_log: Vec<String>,
+    /// `logFormat`; of OpenTelemetry only.
+    pub log_format: Option<LogFormat>,
 }
 
 /// EnvoyExternalAuthorizationHttpProvider.

@@ -30,6 +30,7 @@ pub mod metadata;
 pub mod peer_authentication;
 pub mod service_entry;
 pub mod sidecar;
+pub mod telemetry;
 pub mod virtual_service;
 
 pub use decode::{Decoded, Strictness};

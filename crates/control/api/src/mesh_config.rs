@@ -71,7 +71,7 @@ pub struct MeshConfig {
     /// `defaultDestinationRuleExportTo`.
     pub default_destination_rule_export_to: Unread,
     /// `defaultProviders`.
-    pub default_providers: Unread,
+    pub default_providers: Option<DefaultProviders>,
     /// `extensionProviders`.
     pub extension_providers: Vec<ExtensionProvider>,
     /// `discoverySelectors`.
@@ -107,6 +107,18 @@ pub struct MeshConfig {
     pub hbone_idle_timeout: Unread,
     /// `verifyCertificateAtClient`.
     pub verify_certificate_at_client: Unread,
+}
+
+/// DefaultProviders.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DefaultProviders {
+    /// `accessLogging`.
+    pub access_logging: Vec<String>,
+    /// `metrics`.
+    pub metrics: Vec<String>,
+    /// `tracing`.
+    pub tracing: Vec<String>,
 }
 
 /// OutboundTrafficPolicy.

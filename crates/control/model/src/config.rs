@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::{
     ConfigMap, Deployment, DestinationRule, EndpointSlice, EnvoyFilter, Gateway, MeshConfig,
     Metadata, Namespace, NamespaceName, PeerAuthentication, Secret, Service, ServiceAccount,
-    ServiceEntry, Sidecar, VirtualService, Workload, WorkloadEntry, WorkloadGroup,
+    ServiceEntry, Sidecar, Telemetry, VirtualService, Workload, WorkloadEntry, WorkloadGroup,
 };
 
 /// The kinds of resource that the mesh takes.
@@ -48,6 +48,8 @@ pub enum Kind {
     PeerAuthentication,
     /// Istio `networking.istio.io` EnvoyFilter.
     EnvoyFilter,
+    /// Istio `telemetry.istio.io` Telemetry.
+    Telemetry,
     /// Istio's mesh configuration: the ConfigMap `istio` of the root namespace.
     MeshConfig,
 }
@@ -104,13 +106,15 @@ pub enum Config {
     PeerAuthentication(PeerAuthentication),
     /// Patches to what proxies are sent.
     EnvoyFilter(EnvoyFilter),
+    /// What workloads tell of themselves.
+    Telemetry(Telemetry),
     /// The mesh configuration.
     MeshConfig(Box<MeshConfig>),
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Namespace,
         Self::Service,
         Self::ServiceAccount,
@@ -128,6 +132,7 @@ impl Kind {
         Self::Sidecar,
         Self::PeerAuthentication,
         Self::EnvoyFilter,
+        Self::Telemetry,
         Self::MeshConfig,
     ];
 
@@ -151,6 +156,7 @@ impl Kind {
             Self::Sidecar => "Sidecar",
             Self::PeerAuthentication => "PeerAuthentication",
             Self::EnvoyFilter => "EnvoyFilter",
+            Self::Telemetry => "Telemetry",
             Self::MeshConfig => "MeshConfig",
         }
     }
@@ -188,6 +194,7 @@ impl Config {
             Self::Sidecar(_) => Kind::Sidecar,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
             Self::EnvoyFilter(_) => Kind::EnvoyFilter,
+            Self::Telemetry(_) => Kind::Telemetry,
             Self::MeshConfig(_) => Kind::MeshConfig,
         }
     }
@@ -212,6 +219,7 @@ impl Config {
             Self::Sidecar(it) => &it.meta,
             Self::PeerAuthentication(it) => &it.meta,
             Self::EnvoyFilter(it) => &it.meta,
+            Self::Telemetry(it) => &it.meta,
             Self::MeshConfig(it) => &it.meta,
         }
     }
@@ -241,6 +249,7 @@ impl Config {
             | Self::Sidecar(_)
             | Self::PeerAuthentication(_)
             | Self::EnvoyFilter(_)
+            | Self::Telemetry(_)
             | Self::MeshConfig(_) => &[],
         }
     }

@@ -10,7 +10,7 @@ use crate::check::{Check, Fault};
 use crate::{
     Config, Judge, Kind, Metadata, NamespaceName, ResourceId, destination_rule, endpoint_slice,
     envoy_filter, gateway, mesh_config, metadata, namespace, peer_authentication, secret, service,
-    service_entry, sidecar, virtual_service, workload, workload_group,
+    service_entry, sidecar, telemetry, virtual_service, workload, workload_group,
 };
 
 /// What holds where a resource says nothing.
@@ -156,6 +156,7 @@ fn recognize(
         ("networking.istio.io", "Sidecar") => Kind::Sidecar,
         ("security.istio.io", "PeerAuthentication") => Kind::PeerAuthentication,
         ("networking.istio.io", "EnvoyFilter") => Kind::EnvoyFilter,
+        ("telemetry.istio.io", "Telemetry") => Kind::Telemetry,
         ("discovery.k8s.io", "EndpointSlice") => Kind::EndpointSlice,
         (_, "Deployment") => {
             let message = format!(
@@ -179,6 +180,7 @@ fn recognize(
     let versions: &[&str] = match document.group() {
         "networking.istio.io" => &["v1", "v1beta1", "v1alpha3"],
         "security.istio.io" => &["v1", "v1beta1"],
+        "telemetry.istio.io" => &["v1", "v1alpha1"],
         "discovery.k8s.io" => &["v1", "v1beta1"],
         _ => &["v1"],
     };
@@ -288,6 +290,10 @@ impl Source<'_> {
             Kind::EnvoyFilter => {
                 let spec = self.section("spec", Strict);
                 Config::EnvoyFilter(envoy_filter::convert(meta, spec, &mut self.check))
+            }
+            Kind::Telemetry => {
+                let spec = self.section("spec", Strict);
+                Config::Telemetry(telemetry::convert(meta, spec, &mut self.check))
             }
             Kind::MeshConfig => return self.mesh_config(meta),
         };

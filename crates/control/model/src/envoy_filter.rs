@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use crate::{Labels, Metadata};
 
-pub(crate) use convert::{SUPPORT, convert};
+pub(crate) use convert::{SUPPORT, convert, convert_target};
 pub use value::PatchValue;
 
 /// A valid Istio EnvoyFilter.

@@ -4,10 +4,12 @@
 //! (FEATURES S9).
 
 mod convert;
+mod convert_log;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::{Hostname, NamespaceName};
+use crate::{AccessLogFormat, Hostname, NamespaceName};
 
 pub(crate) use convert::convert;
 
@@ -25,6 +27,48 @@ pub struct ExtensionProvider {
 pub enum ProviderKind {
     /// `envoyExtAuthzHttp` or `envoyExtAuthzGrpc`.
     ExtAuthz(Box<ExtAuthz>),
+    /// `envoyFileAccessLog`.
+    FileLog(FileLog),
+    /// `envoyHttpAls`.
+    HttpLog(Box<GrpcLog>),
+    /// `envoyTcpAls`.
+    TcpLog(Box<GrpcLog>),
+    /// `envoyOtelAls`.
+    OtelLog(Box<GrpcLog>),
+    /// `prometheus`, whose metrics are there anyway.
+    Prometheus,
+}
+
+/// An access log in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileLog {
+    /// `path`, `/dev/stdout`.
+    pub path: String,
+    /// `logFormat`; `None` is Istio's default line.
+    pub format: Option<AccessLogFormat>,
+    /// `omitEmptyValues`.
+    pub omit_empty_values: bool,
+}
+
+/// An access log that a service takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrpcLog {
+    /// The service.
+    pub service: ProviderService,
+    /// `logName`.
+    pub log_name: Option<String>,
+    /// `filterStateObjectsToLog`.
+    pub filter_state: Vec<String>,
+    /// `additionalRequestHeadersToLog`.
+    pub request_headers: Vec<String>,
+    /// `additionalResponseHeadersToLog`.
+    pub response_headers: Vec<String>,
+    /// `additionalResponseTrailersToLog`.
+    pub response_trailers: Vec<String>,
+    /// `logFormat.text`.
+    pub text: Option<String>,
+    /// `logFormat.labels`.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A service of the mesh that a provider stands for.

@@ -33,6 +33,7 @@ mod service_entry;
 mod sidecar;
 mod string_match;
 mod support;
+mod telemetry;
 mod virtual_service;
 mod workload;
 mod workload_group;
@@ -61,8 +62,8 @@ pub use envoy_filter::{
 };
 pub use export_to::ExportTo;
 pub use extension_provider::{
-    CheckedBody, ExtAuthz, ExtAuthzHttp, ExtAuthzProtocol, ExtensionProvider, ProviderKind,
-    ProviderService,
+    CheckedBody, ExtAuthz, ExtAuthzHttp, ExtAuthzProtocol, ExtensionProvider, FileLog, GrpcLog,
+    ProviderKind, ProviderService,
 };
 pub use gateway::{
     CaSource, CertificateSource, Gateway, GatewayHost, GatewayPort, GatewayProtocol, HostNamespace,
@@ -91,6 +92,7 @@ pub use sidecar::{
 };
 pub use string_match::StringMatch;
 pub use support::{Row, Support, support};
+pub use telemetry::{AccessLogging, Telemetry, WorkloadMode};
 pub use virtual_service::{
     CorsPolicy, DelegateName, Destination, DirectResponse, Fault, FaultAbort, FaultDelay,
     FaultStatus, GatewayName, GatewayRef, HeaderMatch, HeaderOperations, HttpAction, HttpMatch,

@@ -63,6 +63,8 @@ pub struct MeshConfig {
     pub ingress: IngressDefaults,
     /// `defaultConfig`.
     pub default_config: ProxyConfig,
+    /// `defaultProviders.accessLogging`: the logs of workloads of which no Telemetry says anything.
+    pub default_logs: Vec<String>,
     /// `extensionProviders`, in the order written.
     pub extension_providers: Vec<ExtensionProvider>,
     /// `pathNormalization.normalization` (FEATURES S11).
@@ -170,6 +172,7 @@ impl Default for MeshConfig {
             dns_refresh_rate: Duration::from_secs(60),
             ingress: IngressDefaults::default(),
             default_config: ProxyConfig::default(),
+            default_logs: Vec::new(),
             extension_providers: Vec::new(),
             path_normalization: PathNormalization::default(),
         }

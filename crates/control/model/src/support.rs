@@ -5,7 +5,7 @@
 
 use crate::{
     Kind, destination_rule, envoy_filter, gateway, mesh_config, peer_authentication, service_entry,
-    sidecar, virtual_service, workload_group,
+    sidecar, telemetry, virtual_service, workload_group,
 };
 
 /// A field, or a field with everything below it, and what becomes of it.
@@ -44,6 +44,7 @@ pub fn support() -> Vec<Row> {
         sidecar::SUPPORT,
         peer_authentication::SUPPORT,
         envoy_filter::SUPPORT,
+        telemetry::SUPPORT,
         mesh_config::SUPPORT,
         KUBERNETES,
     ]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use meltemi_api::{
     destination_rule, envoy_filter, gateway, mesh_config, peer_authentication, service_entry,
-    sidecar, virtual_service,
+    sidecar, telemetry, virtual_service,
 };
 
 use crate::check::parse_duration;
@@ -210,6 +210,10 @@ fn fields() -> Vec<(Kind, String)> {
         (
             Kind::EnvoyFilter,
             meltemi_api::field_paths::<envoy_filter::EnvoyFilterSpec>("spec"),
+        ),
+        (
+            Kind::Telemetry,
+            meltemi_api::field_paths::<telemetry::TelemetrySpec>("spec"),
         ),
         (
             Kind::MeshConfig,

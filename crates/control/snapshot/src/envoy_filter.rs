@@ -11,7 +11,7 @@ use meltemi_model::{EnvoyFilter, Labels, NamespaceName};
 use crate::named::ByName;
 
 /// The label of a gateway's workload that has the name of its Gateway.
-const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
+pub(crate) const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 
 /// The patches of the mesh.
 #[derive(Debug, Clone, Default)]

@@ -26,6 +26,7 @@ mod sidecar;
 mod snapshot;
 mod store;
 mod target;
+mod telemetry;
 mod virtual_service;
 mod workload;
 
@@ -47,5 +48,6 @@ pub use sidecar::SidecarIndex;
 pub use snapshot::Snapshot;
 pub use store::{Commit, Store};
 pub use target::Served;
+pub use telemetry::TelemetryIndex;
 pub use virtual_service::VirtualServiceIndex;
 pub use workload::WorkloadIndex;

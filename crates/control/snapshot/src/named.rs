@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use meltemi_model::{
     DestinationRule, EndpointSlice, EnvoyFilter, Gateway, Metadata, NamespaceName,
-    PeerAuthentication, Secret, Service, ServiceEntry, Sidecar, VirtualService,
+    PeerAuthentication, Secret, Service, ServiceEntry, Sidecar, Telemetry, VirtualService,
 };
 
 /// Namespace and name.
@@ -46,6 +46,7 @@ named!(
     Service,
     ServiceEntry,
     Sidecar,
+    Telemetry,
     VirtualService,
 );
 

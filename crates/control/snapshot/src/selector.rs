@@ -42,6 +42,7 @@ pub(crate) fn selecting_keys(snapshot: &Snapshot) -> BTreeSet<String> {
         .map(|(key, _)| key.to_owned())
         .chain(priorities(snapshot))
         .chain(snapshot.envoy_filters.selecting_keys().map(str::to_owned))
+        .chain(snapshot.telemetries.selecting_keys().map(str::to_owned))
         .collect()
 }
 

@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_model::{
-    DestinationRule, EnvoyFilter, Labels, MeshConfig, NamespaceName, Service, Sidecar, Workload,
+    DestinationRule, EnvoyFilter, Labels, MeshConfig, NamespaceName, Service, Sidecar, Telemetry,
+    Workload,
 };
 
 use crate::{
     DestinationRuleIndex, EndpointIndex, EndpointSliceIndex, EnvoyFilterIndex, GatewayIndex,
     InboundMtls, NamespaceIndex, PeerAuthenticationIndex, SecretIndex, ServiceEndpoints,
-    ServiceIndex, SidecarIndex, Store, VirtualServiceIndex, WorkloadIndex, is_injected,
+    ServiceIndex, SidecarIndex, Store, TelemetryIndex, VirtualServiceIndex, WorkloadIndex,
+    is_injected,
 };
 
 /// The state of the mesh at one moment; never changes. Made by [`Store::commit`].
@@ -30,6 +32,7 @@ pub struct Snapshot {
     pub(crate) sidecars: Arc<SidecarIndex>,
     pub(crate) peer_authentications: Arc<PeerAuthenticationIndex>,
     pub(crate) envoy_filters: Arc<EnvoyFilterIndex>,
+    pub(crate) telemetries: Arc<TelemetryIndex>,
     pub(crate) selecting_keys: Arc<BTreeSet<String>>,
 }
 
@@ -107,6 +110,12 @@ impl Snapshot {
     ) -> impl Iterator<Item = &'a Arc<EnvoyFilter>> {
         let root = &self.mesh.root_namespace;
         self.envoy_filters.of_workload(namespace, labels, root)
+    }
+
+    /// What is said of a workload's telemetry, the later over the earlier (FEATURES O3).
+    pub fn telemetries(&self, namespace: &NamespaceName, labels: &Labels) -> Vec<&Arc<Telemetry>> {
+        let root = &self.mesh.root_namespace;
+        self.telemetries.of_workload(namespace, labels, root)
     }
 
     /// Which callers a workload takes (FEATURES S5).

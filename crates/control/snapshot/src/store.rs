@@ -74,6 +74,7 @@ impl Store {
                     .insert(it);
             }
             Config::EnvoyFilter(it) => Arc::make_mut(&mut next.envoy_filters).named.insert(it),
+            Config::Telemetry(it) => Arc::make_mut(&mut next.telemetries).named.insert(it),
             Config::MeshConfig(it) => next.mesh = Arc::new(*it),
             Config::ServiceAccount(_) | Config::ConfigMap(_) | Config::WorkloadGroup(_) => return,
         }
@@ -98,6 +99,7 @@ impl Store {
             Config::Sidecar(it) => next.sidecars.named.has(it),
             Config::PeerAuthentication(it) => next.peer_authentications.named.has(it),
             Config::EnvoyFilter(it) => next.envoy_filters.named.has(it),
+            Config::Telemetry(it) => next.telemetries.named.has(it),
             Config::MeshConfig(it) => *next.mesh == **it,
             Config::ServiceAccount(_) | Config::ConfigMap(_) | Config::WorkloadGroup(_) => true,
         }
@@ -142,6 +144,9 @@ impl Store {
             Kind::EnvoyFilter => Arc::make_mut(&mut next.envoy_filters)
                 .named
                 .remove(namespace, name),
+            Kind::Telemetry => Arc::make_mut(&mut next.telemetries)
+                .named
+                .remove(namespace, name),
             Kind::MeshConfig => {
                 let written = *next.mesh != MeshConfig::default();
                 next.mesh = Arc::default();
@@ -184,6 +189,9 @@ impl Store {
         if delta.has(Kind::EnvoyFilter) {
             Arc::make_mut(&mut next.envoy_filters).rebuild();
         }
+        if delta.has(Kind::Telemetry) {
+            Arc::make_mut(&mut next.telemetries).rebuild();
+        }
         if delta.has(Kind::Gateway) {
             Arc::make_mut(&mut next.gateways).rebuild();
         }
@@ -212,6 +220,7 @@ impl Store {
             Kind::Sidecar,
             Kind::PeerAuthentication,
             Kind::EnvoyFilter,
+            Kind::Telemetry,
             Kind::MeshConfig,
         ];
         if selecting.into_iter().any(|kind| delta.has(kind)) {
@@ -248,6 +257,7 @@ impl Store {
             | Kind::Sidecar
             | Kind::PeerAuthentication
             | Kind::EnvoyFilter
+            | Kind::Telemetry
             | Kind::WorkloadGroup
             | Kind::MeshConfig => {}
         }

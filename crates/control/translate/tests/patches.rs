@@ -1,5 +1,5 @@
-//! What EnvoyFilters change (FEATURES X1): each file of `patches/` beside `mesh.yaml` is applied to
-//! that mesh, and what differs from the mesh without it is compared with the `.golden` file of its
+//! What EnvoyFilters (FEATURES X1) and Telemetries (O3) change: each file of `patches/` beside
+//! `mesh.yaml` is applied to that mesh, and what differs from the mesh without it is compared with the `.golden` file of its
 //! name. Set `UPDATE_GOLDEN=1` to write them anew. A stock Envoy, where there is one (`ENVOY_BIN`, or
 //! `envoy` on the path), takes everything that comes out.
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::disallowed_methods)]
@@ -19,7 +19,7 @@ use meltemi_model::{Config, Defaults};
 use meltemi_snapshot::Snapshot;
 use meltemi_translate::{Resources, group_key, judge, translate};
 
-/// The mesh, and the EnvoyFilters of each file.
+/// The mesh, and the resources of each file.
 struct Patches {
     mesh: Vec<Config>,
     proxies: BTreeMap<String, Proxy>,

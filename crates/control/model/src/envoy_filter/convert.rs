@@ -78,7 +78,7 @@ pub(crate) fn convert(
 }
 
 /// The name of the gateway that is meant.
-fn convert_target(
+pub(crate) fn convert_target(
     written: api::TargetRef,
     at: &FieldPath,
     meta: &Metadata,
@@ -92,7 +92,7 @@ fn convert_target(
     } = written;
     let elsewhere = filled(namespace).filter(|it| *it != meta.namespace.as_str());
     if elsewhere.is_some() {
-        let what = "a target is in the namespace of the EnvoyFilter; leave it out";
+        let what = "a target is in the namespace of what names it; leave it out";
         check.invalid(&at.field("namespace"), what);
     }
     let (group, kind) = (filled(group), filled(kind));

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use meltemi_api::FieldPath;
 use meltemi_api::extension_provider as api;
 
+use super::convert_log::{self, Service};
 use super::{
     CheckedBody, ExtAuthz, ExtAuthzHttp, ExtAuthzProtocol, ExtensionProvider, ProviderKind,
     ProviderService,
@@ -78,31 +79,48 @@ fn convert_kind(
         ("opencensus", opencensus),
         ("skywalking", skywalking),
         ("opentelemetry", opentelemetry),
-        ("prometheus", prometheus),
-        ("envoyFileAccessLog", envoy_file_access_log),
-        ("envoyHttpAls", envoy_http_als),
-        ("envoyTcpAls", envoy_tcp_als),
-        ("envoyOtelAls", envoy_otel_als),
         ("sds", sds),
     ];
     let refused = others.iter().filter(|(_, field)| field.is_some()).count();
     for (name, field) in others {
         check.unread(at, name, field);
     }
-    match (envoy_ext_authz_http, envoy_ext_authz_grpc, refused) {
-        (Some(http), None, 0) => convert_http(http, &at.field("envoyExtAuthzHttp"), check),
-        (None, Some(grpc), 0) => convert_grpc(grpc, &at.field("envoyExtAuthzGrpc"), check),
-        (None, None, 1) => return None,
-        (None, None, 0) => {
-            check.invalid(at, "says nothing but a name; write what it is");
-            return None;
-        }
-        _ => {
-            check.invalid(at, "is of more than one kind; keep one");
-            return None;
+    let kinds = [
+        envoy_ext_authz_http.is_some(),
+        envoy_ext_authz_grpc.is_some(),
+        envoy_file_access_log.is_some(),
+        envoy_http_als.is_some(),
+        envoy_tcp_als.is_some(),
+        envoy_otel_als.is_some(),
+        prometheus.is_some(),
+    ];
+    match refused + kinds.into_iter().filter(|it| *it).count() {
+        0 => check.invalid(at, "says nothing but a name; write what it is"),
+        1 => {}
+        _ => check.invalid(at, "is of more than one kind; keep one"),
+    }
+    let boxed = |it: ExtAuthz| ProviderKind::ExtAuthz(Box::new(it));
+    if let Some(http) = envoy_ext_authz_http {
+        return convert_http(http, &at.field("envoyExtAuthzHttp"), check).map(boxed);
+    }
+    if let Some(grpc) = envoy_ext_authz_grpc {
+        return convert_grpc(grpc, &at.field("envoyExtAuthzGrpc"), check).map(boxed);
+    }
+    if let Some(file) = envoy_file_access_log {
+        let at = at.field("envoyFileAccessLog");
+        return Some(convert_log::convert_file(file, &at, check));
+    }
+    let services = [
+        ("envoyHttpAls", envoy_http_als, Service::Http),
+        ("envoyTcpAls", envoy_tcp_als, Service::Tcp),
+        ("envoyOtelAls", envoy_otel_als, Service::OpenTelemetry),
+    ];
+    for (name, log, to) in services {
+        if let Some(log) = log {
+            return convert_log::convert_grpc(log, to, &at.field(name), check);
         }
     }
-    .map(|it| ProviderKind::ExtAuthz(Box::new(it)))
+    prometheus.map(|api::Prometheus {}| ProviderKind::Prometheus)
 }
 
 fn convert_http(
@@ -195,7 +213,7 @@ fn convert_grpc(
 }
 
 /// The service `[namespace/]host` and its port.
-fn convert_service(
+pub(super) fn convert_service(
     service: Option<String>,
     port: Option<i64>,
     at: &FieldPath,

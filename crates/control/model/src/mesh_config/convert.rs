@@ -81,8 +81,17 @@ pub(crate) const SUPPORT: &[Row] = &[
     rejected(KIND, "defaultServiceExportTo"),
     rejected(KIND, "defaultVirtualServiceExportTo"),
     rejected(KIND, "defaultDestinationRuleExportTo"),
-    rejected(KIND, "defaultProviders"),
-    supported(KIND, "extensionProviders").note("of kind envoyExtAuthzHttp and envoyExtAuthzGrpc"),
+    supported(KIND, "defaultProviders"),
+    supported(KIND, "defaultProviders.metrics").note("prometheus"),
+    rejected(KIND, "defaultProviders.tracing"),
+    supported(KIND, "extensionProviders"),
+    harmless(KIND, "extensionProviders[].prometheus").note("its metrics are there anyway"),
+    supported(KIND, "extensionProviders[].envoyHttpAls")
+        .note("by Envoy; this proxy refuses the listener"),
+    supported(KIND, "extensionProviders[].envoyTcpAls")
+        .note("by Envoy; this proxy refuses the listener"),
+    supported(KIND, "extensionProviders[].envoyOtelAls")
+        .note("by Envoy; this proxy refuses the listener"),
     rejected(KIND, "extensionProviders[].zipkin"),
     rejected(KIND, "extensionProviders[].lightstep"),
     rejected(KIND, "extensionProviders[].datadog"),
@@ -90,11 +99,6 @@ pub(crate) const SUPPORT: &[Row] = &[
     rejected(KIND, "extensionProviders[].opencensus"),
     rejected(KIND, "extensionProviders[].skywalking"),
     rejected(KIND, "extensionProviders[].opentelemetry"),
-    rejected(KIND, "extensionProviders[].prometheus"),
-    rejected(KIND, "extensionProviders[].envoyFileAccessLog"),
-    rejected(KIND, "extensionProviders[].envoyHttpAls"),
-    rejected(KIND, "extensionProviders[].envoyTcpAls"),
-    rejected(KIND, "extensionProviders[].envoyOtelAls"),
     rejected(KIND, "extensionProviders[].sds"),
     rejected(KIND, "discoverySelectors"),
     supported(KIND, "localityLbSetting"),
@@ -202,6 +206,7 @@ pub(crate) fn convert(
             selector: filled(selector).unwrap_or(ingress.selector),
         },
         default_config: convert_proxy(it.proxy, &at.field("defaultConfig"), check),
+        default_logs: default_logs(it.default_providers, &at, check),
         extension_providers: extension_provider::convert(it.providers, &at_providers, check),
         path_normalization: normalization(it.normalization, &at, check),
     }
@@ -323,6 +328,27 @@ fn json_format(text: &str, at: &FieldPath, check: &mut Check<'_>) -> BTreeMap<St
     fields.unwrap_or_default()
 }
 
+/// The names of the providers of access logs; metrics are Prometheus' anyway.
+fn default_logs(
+    written: Option<api::DefaultProviders>,
+    at: &FieldPath,
+    check: &mut Check<'_>,
+) -> Vec<String> {
+    let api::DefaultProviders {
+        access_logging,
+        metrics,
+        tracing,
+    } = written.unwrap_or_default();
+    let at = at.field("defaultProviders");
+    if metrics.iter().any(|it| it != "prometheus") {
+        check.unsupported(&at.field("metrics"), "a provider other than prometheus");
+    }
+    if !tracing.is_empty() {
+        check.unsupported(&at.field("tracing"), "`tracing`");
+    }
+    access_logging
+}
+
 type Text = Option<String>;
 
 /// The fields that are honoured, in the groups in which they are converted.
@@ -340,6 +366,7 @@ struct Honoured {
     upgrade: Text,
     retry: Option<HttpRetry>,
     proxy: Option<api::ProxyConfig>,
+    default_providers: Option<api::DefaultProviders>,
     providers: Vec<ExtensionProvider>,
     normalization: Option<api::ProxyPathNormalization>,
 }
@@ -407,7 +434,6 @@ fn split(written: api::MeshConfig, at: &FieldPath, check: &mut Check<'_>) -> Hon
         ("defaultServiceExportTo", services),
         ("defaultVirtualServiceExportTo", routes),
         ("defaultDestinationRuleExportTo", rules),
-        ("defaultProviders", default_providers),
         ("discoverySelectors", discovery_selectors),
         ("serviceSettings", service_settings),
         ("serviceScopeConfigs", service_scope_configs),
@@ -441,6 +467,7 @@ fn split(written: api::MeshConfig, at: &FieldPath, check: &mut Check<'_>) -> Hon
         upgrade: h2_upgrade_policy,
         retry: default_http_retry_policy,
         proxy: default_config,
+        default_providers,
         providers: extension_providers,
         normalization: path_normalization,
     }

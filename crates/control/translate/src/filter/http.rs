@@ -75,7 +75,7 @@ pub(crate) fn connection_manager(scope: &Scope<'_>, options: HttpFilters) -> Fil
         codec_type: CodecType::Auto.into(),
         stat_prefix: options.stat_prefix,
         http_filters,
-        access_log: request_log(scope.mesh()),
+        access_log: request_log(scope, class),
         use_remote_address: Some(class == Class::Gateway),
         stream_idle_timeout: Some(zero()),
         normalize_path: Some(normalization != PathNormalization::None),

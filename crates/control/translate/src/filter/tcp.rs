@@ -90,7 +90,7 @@ pub(crate) fn tcp_proxy(
             use_post: it.post,
             ..Default::default()
         }),
-        access_log: request_log(scope.mesh()),
+        access_log: request_log(scope, class),
         ..Default::default()
     };
     let exchange = (class == Class::Inbound)

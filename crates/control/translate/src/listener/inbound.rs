@@ -134,7 +134,7 @@ fn skeleton(scope: &Scope<'_>, name: String) -> Listener {
         traffic_direction: TrafficDirection::Inbound.into(),
         continue_on_listener_filters_timeout: true,
         listener_filters_timeout: Some(duration(scope.mesh().protocol_detection_timeout)),
-        access_log: listener_log(scope.mesh()),
+        access_log: listener_log(scope, Class::Inbound),
         ..Default::default()
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn build(scope: &Scope<'_>) -> Listener {
         transparent: tproxy.then_some(true),
         use_original_dst: Some(true),
         traffic_direction: TrafficDirection::Outbound.into(),
-        access_log: listener_log(scope.mesh()),
+        access_log: listener_log(scope, Class::Outbound),
         listener_filters: filters,
         continue_on_listener_filters_timeout: by_host,
         listener_filters_timeout: by_host
