@@ -48,8 +48,8 @@ pub fn group_key(snapshot: &Snapshot, node: &ProxyNode) -> GroupKey {
         id: _,
         workload: _,
         service_account: _,
-        version: _,  // what patches ask of it is in `patches`
-        metadata: _, // what patches ask of it is in `patches`
+        version: _,  // ignored: what patches ask of it is in `patches`
+        metadata: _, // ignored: what patches ask of it is in `patches`
         network: _,
         role,
         ip,

@@ -54,8 +54,8 @@ pub(super) fn matches_listener(patch: &ConfigPatch, listener: &Listener) -> bool
 pub(super) fn matches_chain(patch: &ConfigPatch, listener: &Listener, chain: &FilterChain) -> bool {
     let Some(ListenerMatch {
         port,
-        name: _,            // of the listener
-        listener_filter: _, // of the listener
+        name: _,            // ignored: of the listener
+        listener_filter: _, // ignored: of the listener
         chain: wanted,
     }) = wanted(patch)
     else {
@@ -73,8 +73,8 @@ pub(super) fn matches_chain(patch: &ConfigPatch, listener: &Listener, chain: &Fi
         transport_protocol,
         application_protocols,
         destination_port,
-        filter: _,     // of what is in the chain
-        sub_filter: _, // of what is in the chain
+        filter: _,     // ignored: of what is in the chain
+        sub_filter: _, // ignored: of what is in the chain
     } = wanted;
     let is_named = name.as_ref().is_none_or(|it| *it == chain.name);
     let has_name = |wanted: &String| matched.is_some_and(|it| it.server_names.contains(wanted));
