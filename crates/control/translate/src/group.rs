@@ -44,12 +44,13 @@ pub struct GroupKey {
 pub fn group_key(snapshot: &Snapshot, node: &ProxyNode) -> GroupKey {
     let scope = Scope::new(snapshot, node);
     let ProxyNode {
-        // ignored: these are who the proxy is, not what it sees
+        // ignored: these are who the proxy is, not what it sees; what patches ask of them is in
+        // `patches`
         id: _,
         workload: _,
         service_account: _,
-        version: _,  // ignored: what patches ask of it is in `patches`
-        metadata: _, // ignored: what patches ask of it is in `patches`
+        version: _,
+        metadata: _,
         network: _,
         role,
         ip,
