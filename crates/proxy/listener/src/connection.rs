@@ -99,17 +99,28 @@ impl Drop for CountLook<'_> {
 pub(crate) trait Socket {
     /// The connection.
     fn socket(&self) -> &TcpStream;
+
+    /// The connection, where what is read next and written next is its own.
+    fn plain(&self) -> Option<&TcpStream>;
 }
 
 impl Socket for Prefixed<TcpStream> {
     fn socket(&self) -> &TcpStream {
         self.get_ref()
     }
+
+    fn plain(&self) -> Option<&TcpStream> {
+        (!self.has_prefix()).then(|| self.get_ref())
+    }
 }
 
 impl<S: Socket> Socket for TlsStream<S> {
     fn socket(&self) -> &TcpStream {
         self.get_ref().0.socket()
+    }
+
+    fn plain(&self) -> Option<&TcpStream> {
+        None
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use meltemi_http::WorkerContext;
 use meltemi_ir as ir;
-use meltemi_net::{RelayEnd, RelayOutcome, relay, reset_when_dropped};
+use meltemi_net::{Beneath, RelayEnd, RelayOutcome, relay, reset_when_dropped};
 use meltemi_telemetry::{
     AccessLogger, ConnectionInfo, ResponseFlags, StreamRecord, TcpDelta, UpstreamRecord,
 };
@@ -154,14 +154,20 @@ async fn pump<IO>(
     start: Instant,
 ) -> RelayOutcome
 where
-    IO: AsyncRead + AsyncWrite + Unpin,
+    IO: Socket + AsyncRead + AsyncWrite + Unpin,
 {
     let stats = tcp.stats.shard(context.worker.worker);
     let moved = Cell::new((0, 0));
     let longest = tcp.config.max_downstream_connection_duration;
     let deadline = longest.map(|limit| start + limit);
     let idle = tcp.config.idle_timeout;
-    let relaying = relay(downstream, upstream, idle, deadline, |received, sent| {
+    let streams = (downstream, upstream);
+    let beneath = Beneath {
+        downstream: IO::plain,
+        upstream: UpstreamStream::plain,
+        passed: UpstreamStream::passed,
+    };
+    let relaying = relay(streams, beneath, idle, deadline, |received, sent| {
         let (before_received, before_sent) = moved.get();
         moved.set((before_received + received, before_sent + sent));
         stats.downstream_cx_rx_bytes_total.add(received);

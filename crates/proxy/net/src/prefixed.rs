@@ -31,6 +31,11 @@ impl<S> Prefixed<S> {
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
+
+    /// Whether bytes that were read before are still to be given.
+    pub fn has_prefix(&self) -> bool {
+        self.given < self.prefix.len()
+    }
 }
 
 impl<S: AsyncRead> AsyncRead for Prefixed<S> {

@@ -190,6 +190,21 @@ impl UpstreamStream {
         &self.details
     }
 
+    /// The TCP connection, where what is read and written is its own.
+    pub fn plain(&self) -> Option<&TcpStream> {
+        match &self.io {
+            Io::Raw(Raw::Tcp(stream)) => Some(stream),
+            Io::Raw(Raw::Unix(_)) | Io::Tls(_) => None,
+        }
+    }
+
+    /// Counts bytes that went over [`Self::plain`].
+    pub fn passed(&mut self, written: u64, read: u64) {
+        let stats = self.count.cluster.stats(self.count.worker);
+        stats.upstream_cx_tx_bytes_total.add(written);
+        stats.upstream_cx_rx_bytes_total.add(read);
+    }
+
     /// Where it comes from; none on a Unix socket.
     pub fn local_address(&self) -> Option<SocketAddr> {
         self.details.local

@@ -8,6 +8,7 @@ use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use meltemi_net::gather;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::io::ClientIo;
@@ -60,6 +61,7 @@ where
     drop(config);
     let streams = connection.clone();
     let service = service_fn(move |request| exchange::handle(&streams, request));
+    let (io, turn) = gather(io);
     let mut codec = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
     let mut ending = Ending::Open;
     let result = std::future::poll_fn(|cx| {
@@ -68,7 +70,10 @@ where
             ending = connection.ending();
             Pin::as_mut(&mut codec).graceful_shutdown();
         }
-        codec.as_mut().poll(cx)
+        let progress = codec.as_mut().poll(cx);
+        // ignored: the codec hears of a failure when it reads or writes next
+        let _ = turn.poll_send(cx);
+        progress
     })
     .await;
     connection.with_manager(|_, stats| stats.downstream_cx_http2_active.dec());

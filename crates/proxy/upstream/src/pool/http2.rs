@@ -1,7 +1,7 @@
 //! HTTP/2 connections: shared by requests up to the number of streams that both ends allow.
 
 use std::cell::{Cell, RefCell};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -16,6 +16,7 @@ use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use meltemi_ir::Http2Keepalive;
+use meltemi_net::gather;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -76,6 +77,7 @@ pub(super) async fn open(
     let options = &config.http.http2;
     let details = Arc::clone(stream.details());
     let streams = options.max_concurrent_streams.max(1);
+    let (stream, turn) = gather(stream);
     let (sender, mut connection) = client::Builder::new()
         .initial_window_size(options.initial_stream_window)
         .initial_connection_window_size(options.initial_connection_window)
@@ -108,10 +110,17 @@ pub(super) async fn open(
     let pool = Rc::downgrade(pool);
     let opened_weak = Rc::downgrade(&opened);
     tokio::task::spawn_local(async move {
+        let mut connection = pin!(connection);
+        let driven = poll_fn(|cx| {
+            let progress = connection.as_mut().poll(cx);
+            // ignored: the codec hears of a failure when it reads or writes next
+            let _ = turn.poll_send(cx);
+            progress
+        });
         let result = match keepalive {
-            None => connection.await,
+            None => driven.await,
             Some((keepalive, pings)) => tokio::select! {
-                result = connection => result,
+                result = driven => result,
                 () = lost(keepalive, pings) => Ok(()),
             },
         };
