@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use meltemi_lifecycle::Clock;
 use meltemi_xds::pb::envoy::config::bootstrap::v3::Bootstrap;
+use prost::Message as _;
 use prost_types::Any;
 
 /// A kind of resource that discovery delivers.
@@ -66,7 +67,8 @@ pub struct ConfigStore {
 
 #[derive(Debug, Default)]
 struct Inner {
-    bootstrap: Option<(Bootstrap, SystemTime)>,
+    /// Encoded, which takes a tenth of what the message takes.
+    bootstrap: Option<(Vec<u8>, SystemTime)>,
     versions: BTreeMap<ConfigKind, String>,
     entries: BTreeMap<ConfigKind, BTreeMap<String, ConfigEntry>>,
 }
@@ -80,8 +82,8 @@ impl ConfigStore {
         }
     }
 
-    /// The bootstrap as it was read, its static resources included.
-    pub fn set_bootstrap(&self, bootstrap: Bootstrap) {
+    /// The bootstrap as it was read, its static resources included; Envoy's message, encoded.
+    pub fn set_bootstrap(&self, bootstrap: Vec<u8>) {
         let now = self.clock.wall();
         self.lock().bootstrap = Some((bootstrap, now));
     }
@@ -136,7 +138,10 @@ impl ConfigStore {
 
     /// The bootstrap, and when it was read.
     pub fn bootstrap(&self) -> Option<(Bootstrap, SystemTime)> {
-        self.lock().bootstrap.clone()
+        let inner = self.lock();
+        let (encoded, read) = inner.bootstrap.as_ref()?;
+        let bootstrap = Bootstrap::decode(encoded.as_slice()).ok()?;
+        Some((bootstrap, *read))
     }
 
     /// The version of a whole kind; empty where none was told.

@@ -83,7 +83,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    fn start(bootstrap: Bootstrap, options: &Options) -> Result<Self> {
+    fn start(mut bootstrap: Bootstrap, options: &Options) -> Result<Self> {
         let clock = Clock::system();
         let concurrency = options.concurrency.max(1);
         let stats = StatsRegistry::new(concurrency);
@@ -122,7 +122,7 @@ impl Proxy {
             None => None,
         };
         let config = Arc::new(ConfigStore::new(clock));
-        config.set_bootstrap(bootstrap.message.clone());
+        config.set_bootstrap(std::mem::take(&mut bootstrap.encoded));
         let applier = Arc::new(Applier {
             clusters: Arc::clone(&clusters),
             listeners: Arc::clone(&listeners),
@@ -159,7 +159,7 @@ impl Proxy {
             threads.push(worker.spawn().context("cannot start a worker thread")?);
         }
         stats.listener_manager().workers_started.set(1);
-        let proxy = Self {
+        let mut proxy = Self {
             bootstrap,
             applier,
             stats,
@@ -174,19 +174,26 @@ impl Proxy {
         Ok(proxy)
     }
 
-    fn apply_static_clusters(&self) -> Result<()> {
-        let config = &self.bootstrap.config;
+    /// Puts the bootstrap's secrets and clusters in service. Of the clusters it keeps the one of
+    /// the management server, since there may be thousands.
+    fn apply_static_clusters(&mut self) -> Result<()> {
+        let config = &mut self.bootstrap.config;
         for secret in &config.secrets {
             self.applier
                 .secrets
                 .set(&secret.name, secret.secret.clone());
         }
-        for (index, cluster) in config.clusters.iter().enumerate() {
+        let server = config.ads.as_ref().map(|ads| &ads.cluster);
+        let clusters = std::mem::take(&mut config.clusters);
+        for (index, cluster) in clusters.into_iter().enumerate() {
             let refused = |reason: String| anyhow!("static_resources.clusters[{index}]: {reason}");
-            self.applier.check_cluster(cluster).map_err(refused)?;
+            self.applier.check_cluster(&cluster).map_err(refused)?;
+            if server == Some(&cluster.name) {
+                config.clusters.push(cluster.clone());
+            }
             self.applier
                 .clusters
-                .apply(cluster.clone(), false)
+                .apply(cluster, false)
                 .map_err(|error| refused(error.to_string()))?;
         }
         Ok(())
@@ -194,14 +201,14 @@ impl Proxy {
 
     /// Serves the bootstrap's listeners, as Envoy does when all clusters that it knows have their
     /// hosts, or have waited for them for too long.
-    async fn serve_static_listeners(&self) -> Result<()> {
+    async fn serve_static_listeners(&self, listeners: Vec<ir::Listener>) -> Result<()> {
         self.applier.clusters.warmed().await;
-        for (index, listener) in self.bootstrap.config.listeners.iter().enumerate() {
+        for (index, listener) in listeners.into_iter().enumerate() {
             let refused = |reason: String| anyhow!("static_resources.listeners[{index}].{reason}");
-            self.applier.check_listener(listener).map_err(refused)?;
+            self.applier.check_listener(&listener).map_err(refused)?;
             self.applier
                 .listeners
-                .apply(listener.clone(), false)
+                .apply(listener, false)
                 .map_err(|error| refused(error.to_string()))?;
         }
         let listeners = &self.applier.listeners;
@@ -240,8 +247,10 @@ impl Proxy {
             }
         };
         self.status.set_phase(ServerPhase::Initializing);
+        let listeners = std::mem::take(&mut self.bootstrap.config.listeners);
+        let control = (&mut requests, &mut admin);
         let limit = tokio::select! {
-            limit = self.until_the_end(&options, became, &quit, (&mut requests, &mut admin)) => limit?,
+            limit = self.until_the_end(&options, listeners, became, &quit, control) => limit?,
             () = shutdown.draining() => options.drain_time,
         };
         self.status.set_phase(ServerPhase::Draining);
@@ -270,6 +279,7 @@ impl Proxy {
     async fn until_the_end(
         &self,
         options: &Options,
+        listeners: Vec<ir::Listener>,
         became: watch::Receiver<bool>,
         quit: &Arc<tokio::sync::Notify>,
         (requests, admin): (
@@ -278,7 +288,7 @@ impl Proxy {
         ),
     ) -> Result<Duration> {
         let serving = async {
-            self.serve_static_listeners().await?;
+            self.serve_static_listeners(listeners).await?;
             follow(became, Arc::clone(&self.status)).await;
             self.take_over(options).await?;
             std::future::pending::<Result<()>>().await
@@ -471,7 +481,7 @@ async fn follow(mut became: watch::Receiver<bool>, status: Arc<ServerStatus>) {
 
 /// The node that management servers are told, with what this proxy is and can do.
 fn node(bootstrap: &Bootstrap) -> Node {
-    let mut node = bootstrap.message.node.clone().unwrap_or_default();
+    let mut node = bootstrap.node.clone();
     node.user_agent_name = "meltemi".to_owned();
     node.user_agent_version_type = Some(UserAgentVersionType::UserAgentBuildVersion(
         BuildVersion::default(),

@@ -1,10 +1,16 @@
 //! One copy of a statistics block for each worker, so that no two write to a cache line.
 
+use std::sync::OnceLock;
+
 use meltemi_lifecycle::WorkerId;
 
-/// A `T` for each worker and one for the main thread, each on cache lines of its own.
+/// A `T` for each worker and one for the main thread, each on cache lines of its own. A worker's
+/// is made at its first use: most clusters of a large mesh are never called from here.
 #[derive(Debug)]
-pub struct Sharded<T>(Box<[Padded<T>]>);
+pub struct Sharded<T> {
+    workers: Box<[OnceLock<Box<Padded<T>>>]>,
+    main: Box<Padded<T>>,
+}
 
 // Two lines: the prefetcher of current x86 processors fetches them in pairs.
 #[derive(Debug, Default)]
@@ -14,30 +20,38 @@ struct Padded<T>(T);
 impl<T: Default> Sharded<T> {
     /// For `workers` workers and the main thread.
     pub fn new(workers: usize) -> Self {
-        Self((0..=workers).map(|_| Padded::default()).collect())
+        Self {
+            workers: (0..workers).map(|_| OnceLock::new()).collect(),
+            main: Box::default(),
+        }
+    }
+
+    /// The worker's own copy; the main thread's for [`WorkerId::MAIN`] and any unknown worker.
+    #[inline]
+    pub fn shard(&self, worker: WorkerId) -> &T {
+        match self.workers.get(worker.0) {
+            Some(own) => &own.get_or_init(Box::default).0,
+            None => &self.main.0,
+        }
     }
 }
 
 impl<T> Sharded<T> {
-    /// The worker's own copy; the main thread's for [`WorkerId::MAIN`] and any unknown worker.
-    #[inline]
-    pub fn shard(&self, worker: WorkerId) -> &T {
-        let main = self.0.len() - 1;
-        &self.0[worker.0.min(main)].0
-    }
-
     /// The main thread's copy.
     pub fn main(&self) -> &T {
-        self.shard(WorkerId::MAIN)
+        &self.main.0
     }
 
-    /// Every copy, the main thread's last.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &T> {
-        self.0.iter().map(|padded| &padded.0)
+    /// Every copy that there is, the main thread's last.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        let workers = self.workers.iter().filter_map(OnceLock::get);
+        workers
+            .map(|own| &own.0)
+            .chain(std::iter::once(&self.main.0))
     }
 
-    /// How many workers have a copy, the main thread not counted.
+    /// How many workers may have a copy, the main thread not counted.
     pub fn workers(&self) -> usize {
-        self.0.len() - 1
+        self.workers.len()
     }
 }

@@ -3,6 +3,8 @@
 //! A cluster whose endpoints are not known yet warms: it is not in service, and if it
 //! replaces another the old one serves on.
 
+mod map;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +21,7 @@ use tokio::time::Instant;
 use crate::endpoints::{self, Names, Resolved};
 use crate::host::{NewHost, SetSettings};
 use crate::{Cluster, dns, health_check, outlier};
+use map::ClusterMap;
 
 /// A cluster waits no longer than this for its endpoints (`initial_fetch_timeout`).
 const WARMING_LIMIT: Duration = Duration::from_secs(15);
@@ -56,7 +59,7 @@ pub enum ClusterError {
 /// All clusters. Shared by all threads; looking one up takes no lock.
 pub struct ClusterManager {
     context: UpstreamContext,
-    active: ArcSwap<HashMap<String, Arc<Cluster>>>,
+    active: ArcSwap<ClusterMap>,
     generation: AtomicU64,
     state: Mutex<State>,
     work: mpsc::UnboundedSender<Work>,
@@ -121,15 +124,16 @@ impl ClusterManager {
             return Ok(());
         }
         let stat_name = config.alt_stat_name.as_deref().unwrap_or(&name);
+        let stats = self.context.stats.cluster(stat_name);
         let cluster = Arc::new(Cluster::new(
-            config.clone(),
+            config,
             added_via_api,
             self.context.workers,
-            self.context.stats.cluster(stat_name),
+            stats,
             &self.context.secrets,
         )?);
         let manager = self.context.stats.cluster_manager();
-        if self.active.load().contains_key(&name) || state.warming.contains_key(&name) {
+        if self.active.load().get(&name).is_some() || state.warming.contains_key(&name) {
             manager.cluster_modified.inc();
         } else {
             manager.cluster_added.inc();
@@ -442,12 +446,12 @@ impl ClusterManager {
         if let Some(old) = self.get(cluster.name()) {
             old.retire();
         }
-        self.edit(|clusters| clusters.insert(cluster.name().to_owned(), cluster.clone()));
+        self.edit(|clusters| clusters.insert(cluster.clone()));
     }
 
-    fn edit<T>(&self, edit: impl FnOnce(&mut HashMap<String, Arc<Cluster>>) -> T) {
+    fn edit(&self, edit: impl FnOnce(&mut ClusterMap)) {
         // The state's lock is held, so nobody else edits.
-        let mut clusters = HashMap::clone(&self.active.load());
+        let mut clusters = ClusterMap::clone(&self.active.load());
         edit(&mut clusters);
         self.active.store(Arc::new(clusters));
         self.generation.fetch_add(1, Ordering::Release);

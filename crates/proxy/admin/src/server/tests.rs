@@ -84,7 +84,7 @@ fn fixture() -> Fixture {
     let status = Arc::new(ServerStatus::default());
     status.set_phase(ServerPhase::Live);
     let config = Arc::new(ConfigStore::new(clock));
-    config.set_bootstrap(bootstrap());
+    config.set_bootstrap(prost::Message::encode_to_vec(&bootstrap()));
     let state = Arc::new(AdminState {
         stats,
         clusters,

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use meltemi_lifecycle::WorkerId;
+
 use crate::{HistogramSnapshot, Sharded, StatBlock, StatRef, StatsRegistry};
 
 use super::Blocks;
@@ -166,8 +168,8 @@ fn named(scopes: &mut Vec<Scope>, blocks: &Blocks) {
         &blocks.listeners,
     );
     for (name, block) in &blocks.listeners {
-        for (worker, shard) in block.iter().take(block.workers()).enumerate() {
-            let mut stats = read(shard);
+        for worker in 0..block.workers() {
+            let mut stats = read(block.shard(WorkerId(worker)));
             stats.retain(|(name, _)| {
                 matches!(
                     name.as_str(),
