@@ -321,7 +321,9 @@ impl Platform {
             | Config::Sidecar(_)
             | Config::PeerAuthentication(_)
             | Config::EnvoyFilter(_)
-            | Config::Telemetry(_) => config.clone(),
+            | Config::Telemetry(_)
+            | Config::RequestAuthentication(_)
+            | Config::AuthorizationPolicy(_) => config.clone(),
         })
     }
 

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
-    agent, analyze, child, completion, discovery, manifest, proxy, proxy_config, proxy_status,
-    read_bootstrap, up, validate, version,
+    agent, analyze, authz, child, completion, discovery, manifest, proxy, proxy_config,
+    proxy_status, read_bootstrap, up, validate, version,
 };
 
 /// A service mesh in one program.
@@ -94,6 +94,7 @@ Examples:
     #[command(visible_alias = "pc")]
     ProxyConfig(proxy_config::Arguments),
     Analyze(analyze::Arguments),
+    Authz(authz::Arguments),
     Validate(validate::Arguments),
     Manifest(manifest::Arguments),
     Version(version::Arguments),

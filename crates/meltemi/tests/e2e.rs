@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod e2e {
+    mod authz;
     pub mod mesh;
 }
 

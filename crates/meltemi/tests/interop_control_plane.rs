@@ -8,13 +8,15 @@
 
 #[path = "interop/admin.rs"]
 mod admin;
+#[path = "interop/security.rs"]
+mod security;
 #[path = "interop/world.rs"]
 mod world;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use meltemi_testkit::{Client, Request, Response, envoy_binary, free_port, skip};
+use meltemi_testkit::{Client, Request, Response, envoy_binary, free_port, shared_data, skip};
 use serde_json::{Value, json};
 use world::{CATALOGS, Envoy, Form, GATEWAY, Interception, Pod, WEBAPP, World};
 
@@ -47,6 +49,31 @@ async fn envoy_accepts_a_redirecting_sidecar() {
         for name in ["virtualOutbound", "virtualInbound", "0.0.0.0_80"] {
             assert!(listeners.contains(name), "{form:?}: {listeners}");
         }
+    }
+}
+
+/// The book's chapter on security, with Envoy in the places of the gateway and of webapp's sidecar.
+#[tokio::test]
+async fn envoy_lets_in_whom_the_book_lets_in() {
+    let Some(binary) = envoy_binary() else {
+        return no_envoy();
+    };
+    let Some(chapter) = shared_data().map(|it| it.join("book/ch9")) else {
+        return skip("no shared/data/book");
+    };
+    let mut world = World::start(93, &security::mesh_config());
+    world.application(WEBAPP, &[("NAME", "webapp")]);
+    let sidecar = world.envoy(&binary, WEBAPP, Form::Delta, Interception::None);
+    let gateway = world.envoy(&binary, GATEWAY, Form::Delta, Interception::None);
+    let chapter = security::Chapter(chapter);
+    security::mutual_tls(&world, &chapter).await;
+    security::identities(&world, &chapter).await;
+    security::tokens(&world, &chapter).await;
+    security::custom(&world, &chapter).await;
+    for envoy in [&sidecar, &gateway] {
+        let rejected = envoy.stats("update_rejected").await;
+        let refused: Vec<_> = rejected.iter().filter(|(_, value)| *value > 0).collect();
+        assert!(refused.is_empty(), "{refused:?}");
     }
 }
 

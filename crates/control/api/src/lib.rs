@@ -20,6 +20,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+pub mod authorization_policy;
 pub mod destination_rule;
 pub mod envoy_filter;
 pub mod extension_provider;
@@ -28,6 +29,7 @@ pub mod kubernetes;
 pub mod mesh_config;
 pub mod metadata;
 pub mod peer_authentication;
+pub mod request_authentication;
 pub mod service_entry;
 pub mod sidecar;
 pub mod telemetry;

@@ -12,7 +12,7 @@ use meltemi_ca::{
     Authenticator, Authenticators, CaDirectory, CaMetrics, CertificateAuthority,
     ClientCertificates, CsrService, FileTokens, TokenIssuer, TokenKey,
 };
-use meltemi_lifecycle::DrainSignal;
+use meltemi_lifecycle::{DrainSignal, Random};
 use meltemi_model::{Config, Defaults, MeshConfig};
 use meltemi_source::SourceError;
 use meltemi_spiffe::TrustDomain;
@@ -29,6 +29,7 @@ use crate::admission::ByIdentity;
 use crate::grpc::accept::connections;
 use crate::grpc::certificate::ServerCertificate;
 use crate::http::Observed;
+use crate::keys::{KeyClient, KeyFetcher, client_tls};
 use crate::mesh::{Mesh, MeshOptions, Views};
 use crate::metrics::MeshMetrics;
 use crate::{DiscoveryError, MeshState, Options, Resources, grpc, http, mesh_file};
@@ -155,6 +156,21 @@ impl ControlPlane {
         let states = mesh.states();
         let views = mesh.views().clone();
         let resources = spawn_mesh(&mut tasks, mesh, &options, &drain);
+        let keys = KeyFetcher {
+            states: states.clone(),
+            changes: resources.0.clone(),
+            client: Arc::new(KeyClient::new(
+                client_tls(&authority.signer.roots_pem())
+                    .map_err(|error| DiscoveryError::Tls(error.to_string()))?,
+                options.private_key_redirects,
+            )),
+            random: Random::from_entropy(),
+        };
+        let fetching = keys.run(drain.clone());
+        tasks.spawn(async move {
+            fetching.await;
+            Ok(())
+        });
         first_configuration(&mut tasks, states.clone(), drain.clone()).await?;
         services.spawn(&mut tasks, secure, plaintext, &drain);
         let renewing = certificate.keep_fresh(renewal, drain.clone());

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use meltemi_model::{Config, ResourceId};
+use meltemi_model::{Config, KeySource, ResourceId};
 use tokio::sync::mpsc;
 
 /// Where a definition comes from; a later layer goes before an earlier one.
@@ -33,6 +33,8 @@ pub(crate) enum Change {
     Apply(Box<Config>),
     /// A resource is gone.
     Delete(ResourceId),
+    /// An issuer's keys were fetched, or could not be.
+    Keys(KeySource, Result<Arc<str>, String>),
 }
 
 /// Resources of the program itself, which go before those of the directories.

@@ -14,6 +14,7 @@ mod error;
 mod exposition;
 mod grpc;
 mod http;
+mod keys;
 mod layers;
 mod mesh;
 mod mesh_file;

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use meltemi_lifecycle::{Clock, DrainSignal};
-use meltemi_model::{Config, FieldPath, Kind, MeshConfig, Problem, ProblemKind, ResourceId};
+use meltemi_model::{
+    Config, FieldPath, KeySource, Kind, MeshConfig, Problem, ProblemKind, ResourceId,
+};
 use meltemi_snapshot::{Delta, Snapshot, Store};
 use meltemi_source::Event;
 use meltemi_spiffe::TrustDomain;
@@ -130,6 +132,7 @@ impl Mesh {
                         self.set(Layer::Program, &config.id(), Some(Arc::new(*config)));
                     }
                     Change::Delete(id) => self.set(Layer::Program, &id, None),
+                    Change::Keys(source, fetched) => self.keys(&source, fetched),
                 },
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     self.push();
@@ -229,6 +232,53 @@ impl Mesh {
         Some(Arc::new(Config::MeshConfig(mesh)))
     }
 
+    /// An issuer's keys: those of before hold on where there are no new ones.
+    fn keys(&mut self, source: &KeySource, fetched: Result<Arc<str>, String>) {
+        match fetched {
+            Ok(keys) => {
+                self.store.set_keys(source, keys);
+                self.problems.set_keys(source, None);
+                self.options.debounce.changed(Instant::now());
+            }
+            Err(reason) => {
+                let known = self.states.borrow().snapshot.keys(source).is_some();
+                let problem = self.keys_problem(source, &reason, known);
+                self.problems.set_keys(source, problem);
+            }
+        }
+        self.publish_problems();
+    }
+
+    fn keys_problem(&self, source: &KeySource, reason: &str, known: bool) -> Option<Problem> {
+        let snapshot = self.states.borrow().snapshot.clone();
+        let (policy, index, rule) = snapshot.request_authentications().iter().find_map(|it| {
+            let index = it.rules.iter().position(|rule| rule.keys == *source)?;
+            Some((it, index, &it.rules[index]))
+        })?;
+        let (field, place) = match source {
+            KeySource::Inline(_) => return None,
+            KeySource::Uri(uri) => ("jwksUri", uri),
+            KeySource::Discovery(document) => ("issuer", document),
+        };
+        let effect = match known {
+            true => "those of before hold on".to_owned(),
+            false => format!("until they are, every token of {} is refused", rule.issuer),
+        };
+        let rules = FieldPath::root().field("spec").field("jwtRules");
+        Some(Problem {
+            file: None,
+            line: None,
+            resource: Some(meltemi_model::ResourceLabel {
+                kind: Kind::RequestAuthentication.to_string(),
+                namespace: Some(policy.meta.namespace.as_str().to_owned()),
+                name: policy.meta.name.to_string(),
+            }),
+            path: Some(rules.index(index).field(field)),
+            message: format!("keys cannot be fetched from {place}: {reason}; {effect}"),
+            kind: ProblemKind::Invalid,
+        })
+    }
+
     fn publish_problems(&self) {
         let problems = self.problems.list();
         self.states.send_modify(|state| {
@@ -257,6 +307,8 @@ impl Mesh {
             endpoints = commit.delta.endpoints.len(),
             "push"
         );
+        let named: BTreeSet<_> = commit.snapshot.key_sources().collect();
+        self.problems.keep_keys(&named);
         self.bodies.tidy();
         let view = Arc::new(MeshView::new(commit.snapshot.clone(), self.bodies.clone()));
         // Sessions first: whoever learns of the state may already be served from it.

@@ -61,6 +61,8 @@ pub struct Options {
     pub debounce_maximum: Duration,
     /// For how many proxies resources are computed at a time; Istio's `PILOT_PUSH_THROTTLE`, 100.
     pub concurrent_pushes: usize,
+    /// Allows an issuer's keys to be fetched from a private address to which its own redirects.
+    pub private_key_redirects: bool,
     /// The clock.
     pub clock: Clock,
 }
@@ -90,6 +92,7 @@ impl Options {
             debounce_quiet: Duration::from_millis(100),
             debounce_maximum: Duration::from_secs(10),
             concurrent_pushes: 100,
+            private_key_redirects: false,
             clock: Clock::system(),
         }
     }

@@ -3,11 +3,11 @@
 //! In: the problems of each file as they change. Out: one log line when a problem appears and one
 //! when it is gone; the list of those that are left. Called by [`crate::mesh`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use meltemi_model::Problem;
+use meltemi_model::{KeySource, Problem};
 use meltemi_source::FileProblems;
 use tracing::{info, warn};
 
@@ -19,6 +19,8 @@ pub(crate) struct Problems {
     by_file: BTreeMap<Arc<Path>, Vec<Problem>>,
     /// The mesh configuration was valid and is refused here.
     mesh: Option<Problem>,
+    /// Issuers whose keys cannot be had.
+    keys: BTreeMap<KeySource, Problem>,
     metrics: MeshMetrics,
 }
 
@@ -27,6 +29,7 @@ impl Problems {
         Self {
             by_file: BTreeMap::new(),
             mesh: None,
+            keys: BTreeMap::new(),
             metrics,
         }
     }
@@ -66,12 +69,32 @@ impl Problems {
         self.mesh = problem;
     }
 
+    /// What is wrong with an issuer's keys.
+    pub fn set_keys(&mut self, source: &KeySource, problem: Option<Problem>) {
+        if self.keys.get(source) == problem.as_ref() {
+            return;
+        }
+        if let Some(old) = self.keys.remove(source) {
+            info!("resolved: {old}");
+        }
+        if let Some(new) = problem {
+            self.appeared(&new);
+            self.keys.insert(source.clone(), new);
+        }
+    }
+
+    /// Only these issuers are named any more.
+    pub fn keep_keys(&mut self, named: &BTreeSet<&KeySource>) {
+        self.keys.retain(|it, _| named.contains(it));
+    }
+
     /// All of them, by file and line.
     pub fn list(&self) -> Arc<[Problem]> {
         self.by_file
             .values()
             .flatten()
             .chain(&self.mesh)
+            .chain(self.keys.values())
             .cloned()
             .collect()
     }

@@ -56,6 +56,16 @@ impl<'a> Check<'a> {
         self.faults
     }
 
+    /// Whether nothing was found yet.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    /// Whether nothing was found yet at `at` and below it.
+    pub(crate) fn is_clean_below(&self, at: &FieldPath) -> bool {
+        !self.faults.iter().any(|it| at.is_prefix_of(&it.path))
+    }
+
     /// The value at `at` is wrong.
     pub(crate) fn invalid(&mut self, at: &FieldPath, message: impl Into<String>) {
         self.fault(at, message.into(), ProblemKind::Invalid);

@@ -6,9 +6,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::{
-    ConfigMap, Deployment, DestinationRule, EndpointSlice, EnvoyFilter, Gateway, MeshConfig,
-    Metadata, Namespace, NamespaceName, PeerAuthentication, Secret, Service, ServiceAccount,
-    ServiceEntry, Sidecar, Telemetry, VirtualService, Workload, WorkloadEntry, WorkloadGroup,
+    AuthorizationPolicy, ConfigMap, Deployment, DestinationRule, EndpointSlice, EnvoyFilter,
+    Gateway, MeshConfig, Metadata, Namespace, NamespaceName, PeerAuthentication,
+    RequestAuthentication, Secret, Service, ServiceAccount, ServiceEntry, Sidecar, Telemetry,
+    VirtualService, Workload, WorkloadEntry, WorkloadGroup,
 };
 
 /// The kinds of resource that the mesh takes.
@@ -50,6 +51,10 @@ pub enum Kind {
     EnvoyFilter,
     /// Istio `telemetry.istio.io` Telemetry.
     Telemetry,
+    /// Istio `security.istio.io` RequestAuthentication.
+    RequestAuthentication,
+    /// Istio `security.istio.io` AuthorizationPolicy.
+    AuthorizationPolicy,
     /// Istio's mesh configuration: the ConfigMap `istio` of the root namespace.
     MeshConfig,
 }
@@ -108,13 +113,17 @@ pub enum Config {
     EnvoyFilter(EnvoyFilter),
     /// What workloads tell of themselves.
     Telemetry(Telemetry),
+    /// A request authentication.
+    RequestAuthentication(RequestAuthentication),
+    /// An authorization policy.
+    AuthorizationPolicy(AuthorizationPolicy),
     /// The mesh configuration.
     MeshConfig(Box<MeshConfig>),
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Namespace,
         Self::Service,
         Self::ServiceAccount,
@@ -133,6 +142,8 @@ impl Kind {
         Self::PeerAuthentication,
         Self::EnvoyFilter,
         Self::Telemetry,
+        Self::RequestAuthentication,
+        Self::AuthorizationPolicy,
         Self::MeshConfig,
     ];
 
@@ -157,6 +168,8 @@ impl Kind {
             Self::PeerAuthentication => "PeerAuthentication",
             Self::EnvoyFilter => "EnvoyFilter",
             Self::Telemetry => "Telemetry",
+            Self::RequestAuthentication => "RequestAuthentication",
+            Self::AuthorizationPolicy => "AuthorizationPolicy",
             Self::MeshConfig => "MeshConfig",
         }
     }
@@ -195,6 +208,8 @@ impl Config {
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
             Self::EnvoyFilter(_) => Kind::EnvoyFilter,
             Self::Telemetry(_) => Kind::Telemetry,
+            Self::RequestAuthentication(_) => Kind::RequestAuthentication,
+            Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
             Self::MeshConfig(_) => Kind::MeshConfig,
         }
     }
@@ -220,6 +235,8 @@ impl Config {
             Self::PeerAuthentication(it) => &it.meta,
             Self::EnvoyFilter(it) => &it.meta,
             Self::Telemetry(it) => &it.meta,
+            Self::RequestAuthentication(it) => &it.meta,
+            Self::AuthorizationPolicy(it) => &it.meta,
             Self::MeshConfig(it) => &it.meta,
         }
     }
@@ -250,6 +267,8 @@ impl Config {
             | Self::PeerAuthentication(_)
             | Self::EnvoyFilter(_)
             | Self::Telemetry(_)
+            | Self::RequestAuthentication(_)
+            | Self::AuthorizationPolicy(_)
             | Self::MeshConfig(_) => &[],
         }
     }

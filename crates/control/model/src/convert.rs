@@ -3,14 +3,17 @@
 //! In: [`Document`]s. Out: [`Config`] values, or every [`Problem`] of the resource. Called by
 //! `source` and by the tools; the rules of each kind stand beside its type.
 
+use meltemi_api::authorization_policy::AuthorizationPolicySpec;
+use meltemi_api::peer_authentication::PeerAuthenticationSpec;
 use meltemi_api::{Document, FieldPath, Problem, ProblemKind, ResourceLabel, Strictness};
 use serde::de::DeserializeOwned;
 
 use crate::check::{Check, Fault};
 use crate::{
-    Config, Judge, Kind, Metadata, NamespaceName, ResourceId, destination_rule, endpoint_slice,
-    envoy_filter, gateway, mesh_config, metadata, namespace, peer_authentication, secret, service,
-    service_entry, sidecar, telemetry, virtual_service, workload, workload_group,
+    Config, Judge, Kind, Metadata, NamespaceName, ResourceId, authorization_policy,
+    destination_rule, endpoint_slice, envoy_filter, gateway, mesh_config, metadata, namespace,
+    peer_authentication, request_authentication, secret, service, service_entry, sidecar,
+    telemetry, virtual_service, workload, workload_group,
 };
 
 /// What holds where a resource says nothing.
@@ -90,6 +93,58 @@ pub fn convert(document: &Document, defaults: &Defaults) -> Result<Config, Vec<P
     }
 }
 
+/// What holds in the place of an invalid document that was never valid before: a policy that keeps
+/// people out is not left out because of a mistake in it, but keeps everybody out. With it, what to
+/// say of that. `None` for resources that open nothing by being absent.
+pub fn fallback(document: &Document, defaults: &Defaults) -> Option<(Config, &'static str)> {
+    let (kind, _) = recognize(document, defaults).ok()?;
+    let namespace = namespace_of(document, kind, defaults);
+    let check = &mut Check::new(&namespace, defaults);
+    let meta = || {
+        let unchecked = &mut Check::new(&namespace, defaults);
+        metadata::convert(document.metadata().value, kind, unchecked)
+    };
+    let made = match kind {
+        Kind::AuthorizationPolicy => {
+            let decoded = document.section("spec", Strictness::Lenient);
+            let mut spec: AuthorizationPolicySpec = decoded.value;
+            if !tells_for_whom(&decoded.set_aside) {
+                spec = AuthorizationPolicySpec::default();
+            }
+            let made = authorization_policy::refuse_everything(meta(), spec, check);
+            (
+                Config::AuthorizationPolicy(made),
+                "until it is right, it denies every request to what it is for",
+            )
+        }
+        Kind::PeerAuthentication => {
+            let decoded = document.section("spec", Strictness::Lenient);
+            let mut spec: PeerAuthenticationSpec = decoded.value;
+            if !tells_for_whom(&decoded.set_aside) {
+                spec = PeerAuthenticationSpec::default();
+            }
+            let made = peer_authentication::require_everywhere(meta(), spec, check);
+            (
+                Config::PeerAuthentication(made),
+                "until it is right, mutual TLS is required of every caller of what it is for",
+            )
+        }
+        _ => return None,
+    };
+    (!made.0.meta().name.is_empty()).then_some(made)
+}
+
+/// Whether a policy still says for whom it is, without the parts that could not be read.
+fn tells_for_whom(unread: &[FieldPath]) -> bool {
+    let spec = FieldPath::root().field("spec");
+    let fields = ["selector", "targetRef", "targetRefs"].map(|it| spec.field(it));
+    let touches = |path: &FieldPath| {
+        let mut fields = fields.iter();
+        fields.any(|it| it.is_prefix_of(path) || path.is_prefix_of(it))
+    };
+    !unread.iter().any(touches)
+}
+
 /// The id of the resource that a document describes, valid or not; `None` if its kind is not one of
 /// the mesh or it has no name.
 pub fn identify(document: &Document, defaults: &Defaults) -> Option<ResourceId> {
@@ -157,6 +212,8 @@ fn recognize(
         ("security.istio.io", "PeerAuthentication") => Kind::PeerAuthentication,
         ("networking.istio.io", "EnvoyFilter") => Kind::EnvoyFilter,
         ("telemetry.istio.io", "Telemetry") => Kind::Telemetry,
+        ("security.istio.io", "RequestAuthentication") => Kind::RequestAuthentication,
+        ("security.istio.io", "AuthorizationPolicy") => Kind::AuthorizationPolicy,
         ("discovery.k8s.io", "EndpointSlice") => Kind::EndpointSlice,
         (_, "Deployment") => {
             let message = format!(
@@ -294,6 +351,16 @@ impl Source<'_> {
             Kind::Telemetry => {
                 let spec = self.section("spec", Strict);
                 Config::Telemetry(telemetry::convert(meta, spec, &mut self.check))
+            }
+            Kind::RequestAuthentication => {
+                let spec = self.section("spec", Strict);
+                let made = request_authentication::convert(meta, spec, &mut self.check);
+                Config::RequestAuthentication(made)
+            }
+            Kind::AuthorizationPolicy => {
+                let spec = self.section("spec", Strict);
+                let made = authorization_policy::convert(meta, spec, &mut self.check);
+                Config::AuthorizationPolicy(made)
             }
             Kind::MeshConfig => return self.mesh_config(meta),
         };

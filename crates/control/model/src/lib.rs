@@ -8,6 +8,7 @@
 //! This crate knows no network, no Kubernetes client and no clock.
 
 mod address;
+mod authorization_policy;
 mod check;
 mod config;
 mod convert;
@@ -26,7 +27,9 @@ mod metadata;
 mod name;
 mod namespace;
 mod peer_authentication;
+mod policy_target;
 mod protocol;
+mod request_authentication;
 mod secret;
 mod service;
 mod service_entry;
@@ -42,11 +45,15 @@ mod workload_group;
 mod tests;
 
 pub use config::{Config, Kind, ResourceId};
-pub use convert::{Defaults, convert, identify};
+pub use convert::{Defaults, convert, fallback, identify};
 pub use crd::crds;
 pub use meltemi_api::{FieldPath, Problem, ProblemKind, ResourceLabel, Segment};
 
 pub use address::{AddressRange, NotARange};
+pub use authorization_policy::{
+    AddressAttribute, AuthorizationAction, AuthorizationPolicy, AuthorizationRule, Condition, Glob,
+    TextAttribute, Wanted,
+};
 pub use destination_rule::{
     BalancerPolicy, CertificateFiles, ClientTls, ConnectionPool, ConsistentHash, DestinationRule,
     Distribute, H2UpgradePolicy, HashAlgorithm, HashKey, HttpPool, LoadBalancer,
@@ -80,7 +87,9 @@ pub use metadata::{Metadata, Timestamp};
 pub use name::{HeaderName, NamespaceName, SubsetName};
 pub use namespace::{Injection, Namespace, ServiceAccount};
 pub use peer_authentication::{MutualTlsMode, PeerAuthentication};
+pub use policy_target::{GatewayApi, GatewayTarget, PolicyTarget, PolicyWorkload};
 pub use protocol::Protocol;
+pub use request_authentication::{JwtHeader, JwtRule, KeySource, RequestAuthentication};
 pub use secret::{ConfigMap, Secret, ServerCertificate};
 pub use service::{Service, ServiceAddresses, ServicePort, TargetPort};
 pub use service_entry::{

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::{Labels, Metadata};
 
-pub(crate) use convert::{SUPPORT, convert};
+pub(crate) use convert::{SUPPORT, convert, require_everywhere};
 
 /// A valid Istio PeerAuthentication.
 #[derive(Debug, Clone, PartialEq, Eq)]

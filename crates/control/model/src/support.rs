@@ -4,8 +4,9 @@
 //! `docs/support.md` is made. A test compares the rows with the fields of the types in `api`.
 
 use crate::{
-    Kind, destination_rule, envoy_filter, gateway, mesh_config, peer_authentication, service_entry,
-    sidecar, telemetry, virtual_service, workload_group,
+    Kind, authorization_policy, destination_rule, envoy_filter, gateway, mesh_config,
+    peer_authentication, request_authentication, service_entry, sidecar, telemetry,
+    virtual_service, workload_group,
 };
 
 /// A field, or a field with everything below it, and what becomes of it.
@@ -45,6 +46,8 @@ pub fn support() -> Vec<Row> {
         peer_authentication::SUPPORT,
         envoy_filter::SUPPORT,
         telemetry::SUPPORT,
+        request_authentication::SUPPORT,
+        authorization_policy::SUPPORT,
         mesh_config::SUPPORT,
         KUBERNETES,
     ]

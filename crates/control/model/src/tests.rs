@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use meltemi_api::{
-    destination_rule, envoy_filter, gateway, mesh_config, peer_authentication, service_entry,
-    sidecar, telemetry, virtual_service,
+    authorization_policy, destination_rule, envoy_filter, gateway, mesh_config,
+    peer_authentication, request_authentication, service_entry, sidecar, telemetry,
+    virtual_service,
 };
 
 use crate::check::parse_duration;
@@ -214,6 +215,14 @@ fn fields() -> Vec<(Kind, String)> {
         (
             Kind::Telemetry,
             meltemi_api::field_paths::<telemetry::TelemetrySpec>("spec"),
+        ),
+        (
+            Kind::RequestAuthentication,
+            meltemi_api::field_paths::<request_authentication::RequestAuthenticationSpec>("spec"),
+        ),
+        (
+            Kind::AuthorizationPolicy,
+            meltemi_api::field_paths::<authorization_policy::AuthorizationPolicySpec>("spec"),
         ),
         (
             Kind::MeshConfig,

@@ -104,6 +104,8 @@ fn merged_match(root: &HttpMatch, leaf: &HttpMatch) -> Option<HttpMatch> {
         authority: narrowed(root.authority.as_ref(), leaf.authority.as_ref())?,
         headers: named(&root.headers, &leaf.headers)?,
         without_headers: named(&root.without_headers, &leaf.without_headers)?,
+        claims: named(&root.claims, &leaf.claims)?,
+        without_claims: named(&root.without_claims, &leaf.without_claims)?,
         query_params: named(&root.query_params, &leaf.query_params)?,
         port: same(root.port, leaf.port)?,
         source_labels: labels(&root.source_labels, &leaf.source_labels)?,

@@ -7,6 +7,7 @@
 //! One index for each kind, in a file of its own; what joins several kinds (endpoints, injection)
 //! is in files of its own too. This crate knows no network, no Kubernetes client and no clock.
 
+mod authorization_policy;
 mod auto_address;
 mod delegate;
 mod delta;
@@ -19,6 +20,7 @@ mod injection;
 mod named;
 mod namespace;
 mod peer_authentication;
+mod request_authentication;
 mod secret;
 mod selector;
 mod service;
@@ -33,6 +35,7 @@ mod workload;
 #[cfg(test)]
 mod tests;
 
+pub use authorization_policy::AuthorizationPolicyIndex;
 pub use delta::Delta;
 pub use destination_rule::DestinationRuleIndex;
 pub use endpoint::{Endpoint, EndpointIndex, PortEndpoints, ServiceAccountName, ServiceEndpoints};
@@ -42,6 +45,7 @@ pub use gateway::GatewayIndex;
 pub use injection::{accepts_mtls, is_injected};
 pub use namespace::NamespaceIndex;
 pub use peer_authentication::{InboundMtls, PeerAuthenticationIndex};
+pub use request_authentication::RequestAuthenticationIndex;
 pub use secret::SecretIndex;
 pub use service::{ServiceIndex, ServiceTarget};
 pub use sidecar::SidecarIndex;

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use meltemi_model::{
-    DestinationRule, EndpointSlice, EnvoyFilter, Gateway, Metadata, NamespaceName,
-    PeerAuthentication, Secret, Service, ServiceEntry, Sidecar, Telemetry, VirtualService,
+    AuthorizationPolicy, DestinationRule, EndpointSlice, EnvoyFilter, Gateway, Metadata,
+    NamespaceName, PeerAuthentication, RequestAuthentication, Secret, Service, ServiceEntry,
+    Sidecar, Telemetry, VirtualService,
 };
 
 /// Namespace and name.
@@ -37,11 +38,13 @@ macro_rules! named {
 }
 
 named!(
+    AuthorizationPolicy,
     DestinationRule,
     EndpointSlice,
     EnvoyFilter,
     Gateway,
     PeerAuthentication,
+    RequestAuthentication,
     Secret,
     Service,
     ServiceEntry,

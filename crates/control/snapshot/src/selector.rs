@@ -31,6 +31,11 @@ pub(crate) fn selecting_keys(snapshot: &Snapshot) -> BTreeSet<String> {
     let sidecars = sidecars.filter_map(|it| it.workload_selector.as_ref());
     let policies = snapshot.peer_authentications.iter();
     let policies = policies.filter_map(|it| it.selector.as_ref());
+    let tokens = snapshot.request_authentications.iter();
+    let rights = snapshot.authorization_policies.iter();
+    let targets = rights
+        .map(|it| &it.target)
+        .chain(tokens.map(|it| &it.target));
     gateways
         .chain(routes)
         .chain(of_tls)
@@ -43,6 +48,7 @@ pub(crate) fn selecting_keys(snapshot: &Snapshot) -> BTreeSet<String> {
         .chain(priorities(snapshot))
         .chain(snapshot.envoy_filters.selecting_keys().map(str::to_owned))
         .chain(snapshot.telemetries.selecting_keys().map(str::to_owned))
+        .chain(targets.flat_map(|it| it.label_keys()).map(str::to_owned))
         .collect()
 }
 

@@ -1,18 +1,18 @@
 //! The state of the mesh at one moment.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meltemi_model::{
-    DestinationRule, EnvoyFilter, Labels, MeshConfig, NamespaceName, Service, Sidecar, Telemetry,
-    Workload,
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, KeySource, Labels, MeshConfig,
+    NamespaceName, PolicyWorkload, RequestAuthentication, Service, Sidecar, Telemetry, Workload,
 };
 
 use crate::{
-    DestinationRuleIndex, EndpointIndex, EndpointSliceIndex, EnvoyFilterIndex, GatewayIndex,
-    InboundMtls, NamespaceIndex, PeerAuthenticationIndex, SecretIndex, ServiceEndpoints,
-    ServiceIndex, SidecarIndex, Store, TelemetryIndex, VirtualServiceIndex, WorkloadIndex,
-    is_injected,
+    AuthorizationPolicyIndex, DestinationRuleIndex, EndpointIndex, EndpointSliceIndex,
+    EnvoyFilterIndex, GatewayIndex, InboundMtls, NamespaceIndex, PeerAuthenticationIndex,
+    RequestAuthenticationIndex, SecretIndex, ServiceEndpoints, ServiceIndex, SidecarIndex, Store,
+    TelemetryIndex, VirtualServiceIndex, WorkloadIndex, is_injected,
 };
 
 /// The state of the mesh at one moment; never changes. Made by [`Store::commit`].
@@ -33,6 +33,9 @@ pub struct Snapshot {
     pub(crate) peer_authentications: Arc<PeerAuthenticationIndex>,
     pub(crate) envoy_filters: Arc<EnvoyFilterIndex>,
     pub(crate) telemetries: Arc<TelemetryIndex>,
+    pub(crate) request_authentications: Arc<RequestAuthenticationIndex>,
+    pub(crate) authorization_policies: Arc<AuthorizationPolicyIndex>,
+    pub(crate) issuer_keys: Arc<BTreeMap<KeySource, Arc<str>>>,
     pub(crate) selecting_keys: Arc<BTreeSet<String>>,
 }
 
@@ -123,6 +126,47 @@ impl Snapshot {
         let root = &self.mesh.root_namespace;
         self.peer_authentications
             .of_workload(namespace, labels, root)
+    }
+
+    /// The request authentications.
+    pub fn request_authentications(&self) -> &RequestAuthenticationIndex {
+        &self.request_authentications
+    }
+
+    /// Which tokens a workload takes (FEATURES S7).
+    pub fn request_authentications_of<'a>(
+        &'a self,
+        workload: PolicyWorkload<'a>,
+    ) -> impl Iterator<Item = &'a Arc<RequestAuthentication>> {
+        let root = &self.mesh.root_namespace;
+        self.request_authentications.of_workload(workload, root)
+    }
+
+    /// Where the keys of issuers have to be fetched from.
+    pub fn key_sources(&self) -> impl Iterator<Item = &KeySource> {
+        let rules = self.request_authentications.iter().flat_map(|it| &it.rules);
+        rules
+            .map(|it| &it.keys)
+            .filter(|it| !matches!(it, KeySource::Inline(_)))
+    }
+
+    /// The keys of an issuer as they were fetched last; `None` if they never were.
+    pub fn keys(&self, source: &KeySource) -> Option<&str> {
+        self.issuer_keys.get(source).map(AsRef::as_ref)
+    }
+
+    /// The authorization policies.
+    pub fn authorization_policies(&self) -> &AuthorizationPolicyIndex {
+        &self.authorization_policies
+    }
+
+    /// Who may do what to a workload (FEATURES S8).
+    pub fn authorization_policies_of<'a>(
+        &'a self,
+        workload: PolicyWorkload<'a>,
+    ) -> impl Iterator<Item = &'a Arc<AuthorizationPolicy>> {
+        let root = &self.mesh.root_namespace;
+        self.authorization_policies.of_workload(workload, root)
     }
 
     /// The endpoints of a service; `None` for a service that is not of this snapshot.

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use meltemi_model::{Config, Kind, MeshConfig, NamespaceName, ResourceId};
+use meltemi_model::{Config, KeySource, Kind, MeshConfig, NamespaceName, ResourceId};
 
 use crate::endpoint::Sources;
 use crate::selector::selecting_keys;
@@ -75,6 +75,16 @@ impl Store {
             }
             Config::EnvoyFilter(it) => Arc::make_mut(&mut next.envoy_filters).named.insert(it),
             Config::Telemetry(it) => Arc::make_mut(&mut next.telemetries).named.insert(it),
+            Config::RequestAuthentication(it) => {
+                Arc::make_mut(&mut next.request_authentications)
+                    .named
+                    .insert(it);
+            }
+            Config::AuthorizationPolicy(it) => {
+                Arc::make_mut(&mut next.authorization_policies)
+                    .named
+                    .insert(it);
+            }
             Config::MeshConfig(it) => next.mesh = Arc::new(*it),
             Config::ServiceAccount(_) | Config::ConfigMap(_) | Config::WorkloadGroup(_) => return,
         }
@@ -100,6 +110,8 @@ impl Store {
             Config::PeerAuthentication(it) => next.peer_authentications.named.has(it),
             Config::EnvoyFilter(it) => next.envoy_filters.named.has(it),
             Config::Telemetry(it) => next.telemetries.named.has(it),
+            Config::RequestAuthentication(it) => next.request_authentications.named.has(it),
+            Config::AuthorizationPolicy(it) => next.authorization_policies.named.has(it),
             Config::MeshConfig(it) => *next.mesh == **it,
             Config::ServiceAccount(_) | Config::ConfigMap(_) | Config::WorkloadGroup(_) => true,
         }
@@ -127,6 +139,12 @@ impl Store {
                 .named
                 .remove(namespace, name),
             Kind::PeerAuthentication => Arc::make_mut(&mut next.peer_authentications)
+                .named
+                .remove(namespace, name),
+            Kind::RequestAuthentication => Arc::make_mut(&mut next.request_authentications)
+                .named
+                .remove(namespace, name),
+            Kind::AuthorizationPolicy => Arc::make_mut(&mut next.authorization_policies)
                 .named
                 .remove(namespace, name),
             Kind::Secret => Arc::make_mut(&mut next.secrets)
@@ -157,6 +175,23 @@ impl Store {
         if changed {
             self.note(id.clone());
         }
+    }
+
+    /// The keys of an issuer were fetched; those of issuers that nothing names any more are forgotten.
+    pub fn set_keys(&mut self, source: &KeySource, keys: Arc<str>) {
+        let users = self.next.request_authentications.iter();
+        let users: Vec<_> = users
+            .filter(|it| it.rules.iter().any(|rule| rule.keys == *source))
+            .map(|it| ResourceId::of(Kind::RequestAuthentication, &it.meta))
+            .collect();
+        if users.is_empty() || self.next.issuer_keys.get(source) == Some(&keys) {
+            return;
+        }
+        let named: BTreeSet<_> = self.next.key_sources().cloned().collect();
+        let all = Arc::make_mut(&mut self.next.issuer_keys);
+        all.retain(|it, _| named.contains(it));
+        all.insert(source.clone(), keys);
+        users.into_iter().for_each(|id| self.note(id));
     }
 
     /// Makes the snapshot of what was applied and deleted since the last commit. Without any change
@@ -192,6 +227,12 @@ impl Store {
         if delta.has(Kind::Telemetry) {
             Arc::make_mut(&mut next.telemetries).rebuild();
         }
+        if delta.has(Kind::RequestAuthentication) {
+            Arc::make_mut(&mut next.request_authentications).rebuild();
+        }
+        if delta.has(Kind::AuthorizationPolicy) {
+            Arc::make_mut(&mut next.authorization_policies).rebuild();
+        }
         if delta.has(Kind::Gateway) {
             Arc::make_mut(&mut next.gateways).rebuild();
         }
@@ -221,6 +262,8 @@ impl Store {
             Kind::PeerAuthentication,
             Kind::EnvoyFilter,
             Kind::Telemetry,
+            Kind::RequestAuthentication,
+            Kind::AuthorizationPolicy,
             Kind::MeshConfig,
         ];
         if selecting.into_iter().any(|kind| delta.has(kind)) {
@@ -258,6 +301,8 @@ impl Store {
             | Kind::PeerAuthentication
             | Kind::EnvoyFilter
             | Kind::Telemetry
+            | Kind::RequestAuthentication
+            | Kind::AuthorizationPolicy
             | Kind::WorkloadGroup
             | Kind::MeshConfig => {}
         }

@@ -18,7 +18,7 @@ mod watch;
 mod tests;
 
 pub use event::{Event, FileProblems};
-pub use load::load;
+pub use load::{load, load_in_effect};
 pub use scan::SourceError;
 pub use state::{FileState, Read};
 pub use watch::watch;

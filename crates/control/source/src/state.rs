@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use meltemi_api::Document;
 use meltemi_model::{
-    Config, Defaults, FieldPath, Problem, ProblemKind, ResourceId, ResourceLabel, convert, identify,
+    Config, Defaults, FieldPath, Problem, ProblemKind, ResourceId, ResourceLabel, convert,
+    fallback, identify,
 };
 
 use crate::{Event, FileProblems};
@@ -45,6 +46,8 @@ struct Resource {
     id: ResourceId,
     config: Arc<Config>,
     line: u32,
+    /// The document was never valid, and this keeps shut what it was to guard: what that means.
+    stands_in: Option<&'static str>,
 }
 
 impl FileState {
@@ -105,6 +108,18 @@ impl FileState {
         events
     }
 
+    /// The resources as last said.
+    pub fn resources(&self) -> impl Iterator<Item = &Arc<Config>> {
+        self.said.values()
+    }
+
+    /// The resources that only keep shut what invalid ones were to guard.
+    pub fn stand_ins(&self) -> BTreeSet<ResourceId> {
+        let resources = self.files.values().flat_map(|it| &it.resources);
+        let stand_ins = resources.filter(|it| it.stands_in.is_some());
+        stand_ins.map(|it| it.id.clone()).collect()
+    }
+
     /// The problems as last said, by file and line.
     pub fn problems(&self) -> Vec<Problem> {
         self.said_problems.values().flatten().cloned().collect()
@@ -142,10 +157,20 @@ impl FileState {
                     id: config.id(),
                     config: Arc::new(config),
                     line,
+                    stands_in: None,
                 }),
                 Err(found) => {
-                    problems.extend(found);
-                    self.last_good(&document, &before)
+                    let last = self.last_good(&document, &before);
+                    let holds = last.or_else(|| self.stand_in(&document, line));
+                    let effect = holds.as_ref().and_then(|it| it.stands_in);
+                    problems.extend(found.into_iter().map(|it| match effect {
+                        Some(effect) => Problem {
+                            message: format!("{}; {effect}", it.message),
+                            ..it
+                        },
+                        None => it,
+                    }));
+                    holds
                 }
             };
             let Some(resource) = resource else { continue };
@@ -165,6 +190,17 @@ impl FileState {
     fn last_good(&self, document: &Document, before: &[Resource]) -> Option<Resource> {
         let id = identify(document, &self.defaults)?;
         before.iter().find(|resource| resource.id == id).cloned()
+    }
+
+    /// What keeps shut what an invalid document, which was never valid, was to guard.
+    fn stand_in(&self, document: &Document, line: u32) -> Option<Resource> {
+        let (config, effect) = fallback(document, &self.defaults)?;
+        Some(Resource {
+            id: config.id(),
+            config: Arc::new(config),
+            line,
+            stands_in: Some(effect),
+        })
     }
 
     /// What holds: of several definitions of a resource the first in the order of paths.

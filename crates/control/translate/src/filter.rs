@@ -15,7 +15,7 @@ use meltemi_xds::pb::envoy::tcp::metadataexchange::config::MetadataExchange;
 use prost::{Message, Name};
 
 pub(crate) use access_log::listener_log;
-pub(crate) use http::{HttpFilters, Routes, connection_manager};
+pub(crate) use http::{HttpFilters, Routes, connection_manager, http_filter};
 pub(crate) use inspector::{http_inspector, original_destination, original_source, tls_inspector};
 pub(crate) use tcp::{TcpProxyOptions, tcp_proxy};
 
@@ -37,7 +37,7 @@ pub(crate) enum Class {
 }
 
 /// A network filter.
-fn network_filter<M: Message + Name>(name: &str, config: &M) -> Filter {
+pub(crate) fn network_filter<M: Message + Name>(name: &str, config: &M) -> Filter {
     Filter {
         name: name.to_owned(),
         config_type: Some(ConfigType::TypedConfig(pack(config))),

@@ -9,11 +9,33 @@ mod merge;
 mod route;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use meltemi_model::NamespaceName;
 
 pub(crate) use listener::{build as listeners, passes_clusters_through};
 pub(crate) use route::build as routes;
 
+use crate::ProxyRole;
 use crate::scope::Scope;
+
+/// The Gateways whose servers the proxy has, by namespace and name.
+pub(crate) fn instances(scope: &Scope<'_>) -> Vec<(NamespaceName, Arc<str>)> {
+    if scope.node.role == ProxyRole::Sidecar {
+        return Vec::new();
+    }
+    let ports = merge::ports(scope);
+    let servers = ports.iter().flat_map(|it| &it.servers);
+    let gateways: BTreeSet<_> = servers
+        .map(|it| {
+            (
+                it.gateway.meta.namespace.clone(),
+                it.gateway.meta.name.clone(),
+            )
+        })
+        .collect();
+    gateways.into_iter().collect()
+}
 
 /// The route tables that a gateway's listeners ask for.
 pub(crate) fn route_names(scope: &Scope<'_>) -> BTreeSet<String> {

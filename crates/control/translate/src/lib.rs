@@ -7,6 +7,7 @@
 //!
 //! Names and shapes are Istio's. No clock, no I/O, no lock, no log.
 
+mod authz;
 mod cluster;
 mod dynamic_dns;
 mod endpoint;

@@ -167,6 +167,8 @@ pub(crate) fn config_path(kind: Kind, meta: &Metadata) -> String {
         | Kind::PeerAuthentication
         | Kind::EnvoyFilter
         | Kind::Telemetry
+        | Kind::RequestAuthentication
+        | Kind::AuthorizationPolicy
         | Kind::MeshConfig => "",
     };
     format!(

@@ -7,6 +7,7 @@ mod inbound;
 mod outbound;
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use meltemi_snapshot::{InboundMtls, Served, ServiceTarget, Snapshot};
 pub(crate) use inbound::InboundPort;
 pub(crate) use outbound::Egress;
 
+use crate::authz::Guards;
 use crate::name::wildcard;
 use crate::{ProxyNode, ProxyRole};
 
@@ -38,6 +40,7 @@ pub(crate) struct Scope<'a> {
     egress: Vec<Egress<'a>>,
     /// The services of all of `egress`, and those to which its virtual services lead.
     services: Vec<Arc<Service>>,
+    guards: OnceCell<Guards>,
 }
 
 /// How the endpoints of a service are found.
@@ -85,7 +88,13 @@ impl<'a> Scope<'a> {
             sidecar,
             egress,
             services,
+            guards: OnceCell::new(),
         }
+    }
+
+    /// The filters that guard the proxy's workload.
+    pub fn guards(&self) -> &Guards {
+        self.guards.get_or_init(|| Guards::new(self))
     }
 
     /// The mesh configuration.

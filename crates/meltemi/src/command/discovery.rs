@@ -69,6 +69,9 @@ pub(crate) struct Arguments {
     /// The DNS domain of services
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
     domain: String,
+    /// Allow a token issuer's keys to be fetched from a private address that a redirect leads to
+    #[arg(long)]
+    allow_private_jwks_redirects: bool,
     /// trace, debug, info, warning, error, critical or off
     #[arg(short, long, value_name = "LEVEL", default_value = "info", value_parser = logging::parse_level)]
     log_level: LogLevel,
@@ -136,6 +139,7 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
         trust_domain,
         root_namespace,
         domain,
+        allow_private_jwks_redirects,
         // ignored: the log was set up with it
         log_level: _,
     } = arguments;
@@ -175,6 +179,7 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
     };
     options.root_namespace = root_namespace.as_str().into();
     options.domain = domain;
+    options.private_key_redirects = allow_private_jwks_redirects;
     if let Some(text) = debounce_after {
         options.debounce_quiet = duration(&text).context("PILOT_DEBOUNCE_AFTER")?;
     }

@@ -228,6 +228,33 @@ impl World {
         std::fs::write(&file, after).unwrap();
     }
 
+    /// Puts a manifest beside the others, or in the place of the one of its name.
+    pub fn apply(&self, name: &str, text: &str) {
+        let draft = self.path("draft");
+        std::fs::write(&draft, text).unwrap();
+        std::fs::rename(&draft, self.path("store").join(name)).unwrap();
+    }
+
+    /// Takes a manifest away.
+    pub fn remove(&self, name: &str) {
+        std::fs::remove_file(self.path("store").join(name)).unwrap();
+    }
+
+    /// An address of this world that is no pod's.
+    pub fn place(&self, number: u8, port: u16) -> SocketAddr {
+        (std::net::Ipv4Addr::new(127, self.network, 2, number), port).into()
+    }
+
+    /// Sends a request until the connection is closed on it.
+    pub async fn until_refused(&self, address: SocketAddr, request: &Request, what: &str) {
+        let by = tokio::time::Instant::now() + FOLLOWS;
+        while let Ok(response) = Client::new(address).send(request).await {
+            let late = tokio::time::Instant::now() > by;
+            assert!(!late, "{what}: {response:#?}\n{}", self.discovery.output());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Sends a request until its answer is as wanted.
     pub async fn until(
         &self,

@@ -6,5 +6,6 @@ mod admission;
 mod client;
 mod debug;
 mod harness;
+mod keys;
 mod push;
 mod tls;

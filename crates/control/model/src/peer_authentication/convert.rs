@@ -55,6 +55,24 @@ pub(crate) fn convert(
     }
 }
 
+/// What stands in the place of a policy that is wrong: for the same workloads as far as they can be
+/// told, and otherwise for all of the namespace, mutual TLS is required.
+pub(crate) fn require_everywhere(
+    meta: Metadata,
+    spec: api::PeerAuthenticationSpec,
+    check: &mut Check<'_>,
+) -> PeerAuthentication {
+    let at = FieldPath::root().field("spec").field("selector");
+    let labels = spec.selector.map(|it| check.labels(&at, it.match_labels));
+    let readable = check.is_clean();
+    PeerAuthentication {
+        meta,
+        selector: labels.filter(|it| readable && !it.is_empty()),
+        mode: Some(MutualTlsMode::Strict),
+        ports: BTreeMap::new(),
+    }
+}
+
 fn convert_mode(
     written: Option<api::MutualTls>,
     at: &FieldPath,

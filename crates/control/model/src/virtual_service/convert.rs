@@ -17,7 +17,7 @@ use crate::{Hostname, Kind, Metadata, NamespaceName, export_to};
 pub(crate) const SUPPORT: &[Row] = &[
     supported(Kind::VirtualService, "spec"),
     supported(Kind::VirtualService, "spec.http[].match[].headers[*]")
-        .note("JWT claims (@request.auth.claims) are rejected"),
+        .note("on gateways also JWT claims, @request.auth.claims"),
     rejected(
         Kind::VirtualService,
         "spec.http[].fault.delay.exponentialDelay",
@@ -73,6 +73,15 @@ pub(crate) fn convert(
         .enumerate()
         .filter_map(|(index, route)| convert_route(route, &at_http.index(index), check))
         .collect();
+    let by_claim = |it: &HttpRoute| {
+        let mut matches = it.matches.iter();
+        matches.any(|it| !it.claims.is_empty() || !it.without_claims.is_empty())
+    };
+    let mesh_only = !gateways.is_empty() && gateways.iter().all(|it| *it == GatewayRef::Mesh);
+    if let Some(index) = http.iter().position(by_claim).filter(|_| mesh_only) {
+        let what = "claims are known on gateways only, and `gateways` names none";
+        check.invalid(&at_http.index(index).field("match"), what);
+    }
     let delegates = |it: &HttpRoute| matches!(it.action, HttpAction::Delegate(_));
     if let Some(index) = http.iter().position(delegates).filter(|_| delegate) {
         let what = "a delegate does not delegate; write its routes";

@@ -13,6 +13,9 @@ const FIELDS: [&str; 4] = ["uri", "scheme", "method", "authority"];
 
 const CLAIMS: &str = "@request.auth.claims";
 
+type Headers = Vec<(HeaderName, HeaderMatch)>;
+type Claims = Vec<(Vec<String>, HeaderMatch)>;
+
 /// Checks one match.
 pub(super) fn convert_match(
     written: api::HttpMatchRequest,
@@ -52,6 +55,9 @@ pub(super) fn convert_match(
             format!("`{name}` is not a namespace"),
         );
     }
+    let (headers, claims) = convert_headers(headers, &at.field("headers"), check);
+    let (without_headers, without_claims) =
+        convert_headers(without_headers, &at.field("withoutHeaders"), check);
     // A port of 0 is a port that is not written.
     let port = port.filter(|port| *port != 0);
     HttpMatch {
@@ -61,8 +67,10 @@ pub(super) fn convert_match(
         scheme,
         method,
         authority,
-        headers: convert_headers(headers, &at.field("headers"), check),
-        without_headers: convert_headers(without_headers, &at.field("withoutHeaders"), check),
+        headers,
+        without_headers,
+        claims,
+        without_claims,
         query_params: convert_params(query_params, &at.field("queryParams"), check),
         port: port.and_then(|port| check.port(&at.field("port"), port)),
         source_labels: check.labels(&at.field("sourceLabels"), source_labels),
@@ -76,12 +84,24 @@ fn convert_headers(
     written: IndexMap<String, api::StringMatch>,
     at: &FieldPath,
     check: &mut Check<'_>,
-) -> Vec<(HeaderName, HeaderMatch)> {
+) -> (Headers, Claims) {
     let mut converted = Vec::new();
+    let mut claims = Vec::new();
     for (name, value) in written {
         let at = at.key(&name);
-        if name.starts_with(CLAIMS) {
-            check.unsupported(&at, "matching JWT claims");
+        let of_claim = name
+            .get(..CLAIMS.len())
+            .filter(|it| it.eq_ignore_ascii_case(CLAIMS));
+        if of_claim.is_some() {
+            let value = convert_value(&value, &at, check);
+            match (claim_path(&name[CLAIMS.len()..]), value) {
+                (None, _) => {
+                    let what = "write @request.auth.claims.NAME or @request.auth.claims[NAME]";
+                    check.invalid(&at, what);
+                }
+                (Some(path), Some(value)) => claims.push((path, value)),
+                (Some(_), None) => {}
+            }
             continue;
         }
         if FIELDS.contains(&name.as_str()) {
@@ -96,7 +116,17 @@ fn convert_headers(
             converted.push((name, value));
         }
     }
-    converted
+    (converted, claims)
+}
+
+/// The path of a claim: `.a.b` or `[a][b]`.
+fn claim_path(text: &str) -> Option<Vec<String>> {
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']');
+    let path: Vec<_> = match text.strip_prefix('.') {
+        Some(path) => path.split('.').map(str::to_owned).collect(),
+        None => bracketed()?.split("][").map(str::to_owned).collect(),
+    };
+    path.iter().all(|it| !it.is_empty()).then_some(path)
 }
 
 fn convert_params(

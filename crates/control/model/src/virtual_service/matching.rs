@@ -24,6 +24,10 @@ pub struct HttpMatch {
     pub headers: Vec<(HeaderName, HeaderMatch)>,
     /// `withoutHeaders`: none of these holds.
     pub without_headers: Vec<(HeaderName, HeaderMatch)>,
+    /// `headers` named `@request.auth.claims...`: claims of the token, by their path (FEATURES S10).
+    pub claims: Vec<(Vec<String>, HeaderMatch)>,
+    /// `withoutHeaders` of that kind.
+    pub without_claims: Vec<(Vec<String>, HeaderMatch)>,
     /// `queryParams`.
     pub query_params: Vec<(String, HeaderMatch)>,
     /// `port`: the port that the client addressed.
@@ -63,6 +67,8 @@ impl HttpMatch {
             && self.authority.is_none()
             && self.headers.is_empty()
             && self.without_headers.is_empty()
+            && self.claims.is_empty()
+            && self.without_claims.is_empty()
             && self.query_params.is_empty()
             && self.port.is_none()
     }

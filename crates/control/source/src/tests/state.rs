@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use meltemi_model::Defaults;
+use meltemi_model::{AuthorizationAction, Config, Defaults, PolicyTarget};
 
 use crate::{Event, FileState};
 
@@ -204,4 +204,73 @@ fn a_file_that_cannot_be_read_keeps_its_resources() {
         script.changes(),
         ["new a.yaml: cannot be read: permission denied"]
     );
+}
+
+#[test]
+fn a_policy_that_was_never_valid_keeps_its_door_shut() {
+    let policy = |action: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n\
+             metadata: {{name: guard, namespace: shop}}\n\
+             spec: {{selector: {{matchLabels: {{app: web}}}}, action: {action}, rules: [{{}}]}}\n"
+        )
+    };
+    let mut script = Script::new();
+    // As it is wrong from the beginning, nobody gets in, and the problem says so.
+    let said = script.set("a.yaml", policy("ALOW"));
+    assert_eq!(said[0], "apply AuthorizationPolicy shop/guard");
+    assert!(
+        said[1].contains("did you mean ALLOW?; until it is right, it denies"),
+        "{said:?}"
+    );
+    let (action, selector) = guard(&script);
+    assert_eq!(action, AuthorizationAction::Deny);
+    assert_eq!(selector, "app=web");
+    // It stays so while it is wrong in another way.
+    let said = script.set("a.yaml", policy("ALLO"));
+    assert!(said[0].contains("it denies every request"), "{said:?}");
+    script.set("a.yaml", policy("ALLOW"));
+    assert_eq!(guard(&script).0, AuthorizationAction::Allow);
+    // Once it was right, that holds on.
+    let said = script.set("a.yaml", policy("ALOW"));
+    assert!(!said[0].contains("denies"), "{said:?}");
+    assert_eq!(guard(&script).0, AuthorizationAction::Allow);
+}
+
+#[test]
+fn where_nobody_can_tell_for_whom_a_policy_is_it_is_for_all() {
+    let mut script = Script::new();
+    script.set(
+        "a.yaml",
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n\
+         metadata: {name: guard, namespace: shop}\n\
+         spec: {selector: {matchLabels: {app: [web]}}, rules: [{}]}\n",
+    );
+    assert_eq!(guard(&script), (AuthorizationAction::Deny, String::new()));
+    let said = script.set(
+        "b.yaml",
+        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
+         metadata: {name: default, namespace: shop}\nspec: {mtls: {mode: STRIKT}}\n",
+    );
+    assert!(
+        said[1].contains("mutual TLS is required of every caller"),
+        "{said:?}"
+    );
+}
+
+/// What the policy of these scripts does, and for whom.
+fn guard(script: &Script) -> (AuthorizationAction, String) {
+    let found = script
+        .0
+        .resources()
+        .find_map(|config| match config.as_ref() {
+            Config::AuthorizationPolicy(policy) => Some(policy.clone()),
+            _ => None,
+        });
+    let policy = found.unwrap();
+    let PolicyTarget::Workloads(selector) = &policy.target else {
+        panic!("{policy:?}");
+    };
+    let pairs = selector.iter().map(|(key, value)| format!("{key}={value}"));
+    (policy.action, pairs.collect::<Vec<_>>().join(","))
 }

@@ -160,36 +160,46 @@ fn filters(scope: &Scope<'_>, options: &HttpFilters) -> Vec<HttpFilter> {
     let has = &scope.node.filters;
     let mut filters = Vec::new();
     if has.peer_metadata {
-        filters.push(filter(METADATA_EXCHANGE, &peer_metadata(class)));
+        filters.push(http_filter(METADATA_EXCHANGE, &peer_metadata(class)));
+    }
+    if class != Class::Outbound {
+        filters.extend(scope.guards().http.iter().cloned());
     }
     if options.grpc_web {
-        filters.push(filter("envoy.filters.http.grpc_web", &GrpcWeb::default()));
+        filters.push(http_filter(
+            "envoy.filters.http.grpc_web",
+            &GrpcWeb::default(),
+        ));
     }
     let grpc_stats = GrpcStats {
         emit_filter_state: true,
         per_method_stat_specifier: Some(PerMethodStatSpecifier::StatsForAllMethods(false)),
         ..Default::default()
     };
-    filters.push(filter("envoy.filters.http.grpc_stats", &grpc_stats));
+    filters.push(http_filter("envoy.filters.http.grpc_stats", &grpc_stats));
     if has.alpn && class != Class::Inbound {
-        filters.push(filter("istio.alpn", &alpn()));
+        filters.push(http_filter("istio.alpn", &alpn()));
     }
     if !scope.node.lacks.fault {
-        filters.push(filter("envoy.filters.http.fault", &HttpFault::default()));
+        filters.push(http_filter(
+            "envoy.filters.http.fault",
+            &HttpFault::default(),
+        ));
     }
-    filters.push(filter("envoy.filters.http.cors", &Cors::default()));
+    filters.push(http_filter("envoy.filters.http.cors", &Cors::default()));
     if has.stats {
-        filters.push(filter("istio.stats", &stats_config(class)));
+        filters.push(http_filter("istio.stats", &stats_config(class)));
     }
     if class == Class::Outbound && dynamic_dns::is_used(scope) {
         let name = "envoy.filters.http.dynamic_forward_proxy";
-        filters.push(filter(name, &dynamic_dns::filter(scope)));
+        filters.push(http_filter(name, &dynamic_dns::filter(scope)));
     }
-    filters.push(filter("envoy.filters.http.router", &Router::default()));
+    filters.push(http_filter("envoy.filters.http.router", &Router::default()));
     filters
 }
 
-fn filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {
+/// An HTTP filter.
+pub(crate) fn http_filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {
     HttpFilter {
         name: name.to_owned(),
         config_type: Some(ConfigType::TypedConfig(pack(config))),

@@ -15,6 +15,7 @@ use meltemi_xds::pb::envoy::r#type::v3::{HashPolicy, hash_policy};
 use super::access_log::request_log;
 use super::http::stats_config;
 use super::{Class, metadata_exchange, network_filter};
+use crate::name::BLACK_HOLE;
 use crate::proto::{duration, url_host};
 use crate::scope::Scope;
 
@@ -101,8 +102,12 @@ pub(crate) fn tcp_proxy(
         .filters
         .stats
         .then(|| network_filter("istio.stats", &stats_config(class)));
+    // Nobody gets through a chain that leads nowhere.
+    let guarded = class != Class::Outbound && *cluster != BLACK_HOLE;
+    let guards = guarded.then(|| scope.guards().tcp.iter().cloned());
     exchange
         .into_iter()
+        .chain(guards.into_iter().flatten())
         .chain(stats)
         .chain([network_filter("envoy.filters.network.tcp_proxy", &proxy)])
         .collect()

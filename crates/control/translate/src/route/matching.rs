@@ -8,7 +8,9 @@ use meltemi_xds::pb::envoy::config::route::v3::{
     HeaderMatcher, QueryParameterMatcher, RouteMatch, header_matcher::HeaderMatchSpecifier,
     query_parameter_matcher::QueryParameterMatchSpecifier, route_match::PathSpecifier,
 };
+use meltemi_xds::pb::envoy::r#type::matcher::v3::MetadataMatcher;
 
+use crate::authz::claim_matcher;
 use crate::proto::{regex, string_match};
 
 /// The match of every request.
@@ -30,6 +32,8 @@ pub(super) fn route_match(wanted: &HttpMatch) -> RouteMatch {
         authority,
         headers,
         without_headers,
+        claims,
+        without_claims,
         query_params,
         // ignored: these decide whether the route is there at all
         port: _,
@@ -68,6 +72,18 @@ pub(super) fn route_match(wanted: &HttpMatch) -> RouteMatch {
         path_specifier: Some(path(uri.as_ref())),
         case_sensitive: Some(!ignore_uri_case),
         headers: matchers,
+        dynamic_metadata: claims
+            .iter()
+            .map(|(claim, wanted)| claim_matcher(claim, wanted))
+            .chain(
+                without_claims
+                    .iter()
+                    .map(|(claim, unwanted)| MetadataMatcher {
+                        invert: true,
+                        ..claim_matcher(claim, unwanted)
+                    }),
+            )
+            .collect(),
         query_parameters: query_params
             .iter()
             .map(|(name, wanted)| query_parameter(name, wanted))
@@ -83,7 +99,10 @@ pub(crate) fn is_catch_all(matcher: &RouteMatch) -> bool {
         Some(PathSpecifier::SafeRegex(regex)) => regex.regex == ".*",
         _ => false,
     };
-    any_path && matcher.headers.is_empty() && matcher.query_parameters.is_empty()
+    any_path
+        && matcher.headers.is_empty()
+        && matcher.query_parameters.is_empty()
+        && matcher.dynamic_metadata.is_empty()
 }
 
 /// How a route's path reads in a trace.

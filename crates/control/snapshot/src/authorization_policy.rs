@@ -1,0 +1,45 @@
+//! Who may do what to a workload (FEATURES S8).
+//!
+//! In: [`AuthorizationPolicy`] resources. Out: those that hold for a workload: of the root namespace,
+//! then of its own, each the oldest first.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use meltemi_model::{AuthorizationPolicy, NamespaceName, PolicyWorkload};
+
+use crate::named::ByName;
+
+/// The policies of the mesh.
+#[derive(Debug, Clone, Default)]
+pub struct AuthorizationPolicyIndex {
+    pub(crate) named: ByName<AuthorizationPolicy>,
+    /// The oldest first.
+    by_namespace: BTreeMap<NamespaceName, Vec<Arc<AuthorizationPolicy>>>,
+}
+
+impl AuthorizationPolicyIndex {
+    /// The policies that hold for a workload.
+    pub fn of_workload<'a>(
+        &'a self,
+        workload: PolicyWorkload<'a>,
+        root: &'a NamespaceName,
+    ) -> impl Iterator<Item = &'a Arc<AuthorizationPolicy>> {
+        let own = (workload.namespace != root).then_some(workload.namespace);
+        let places = std::iter::once(root).chain(own);
+        places.flat_map(move |place| {
+            let all = self.by_namespace.get(place).into_iter().flatten();
+            all.filter(move |it| it.target.holds_for(place, &workload))
+        })
+    }
+
+    /// Every policy, by namespace and name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<AuthorizationPolicy>> {
+        self.named.iter()
+    }
+
+    /// Sorts into namespaces again, after changes.
+    pub(crate) fn rebuild(&mut self) {
+        self.by_namespace = self.named.by_namespace();
+    }
+}

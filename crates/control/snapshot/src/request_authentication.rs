@@ -1,0 +1,45 @@
+//! Which tokens a workload takes (FEATURES S7).
+//!
+//! In: [`RequestAuthentication`] resources. Out: those that hold for a workload: of the root namespace,
+//! then of its own, each the oldest first.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use meltemi_model::{NamespaceName, PolicyWorkload, RequestAuthentication};
+
+use crate::named::ByName;
+
+/// The policies of the mesh.
+#[derive(Debug, Clone, Default)]
+pub struct RequestAuthenticationIndex {
+    pub(crate) named: ByName<RequestAuthentication>,
+    /// The oldest first.
+    by_namespace: BTreeMap<NamespaceName, Vec<Arc<RequestAuthentication>>>,
+}
+
+impl RequestAuthenticationIndex {
+    /// The policies that hold for a workload.
+    pub fn of_workload<'a>(
+        &'a self,
+        workload: PolicyWorkload<'a>,
+        root: &'a NamespaceName,
+    ) -> impl Iterator<Item = &'a Arc<RequestAuthentication>> {
+        let own = (workload.namespace != root).then_some(workload.namespace);
+        let places = std::iter::once(root).chain(own);
+        places.flat_map(move |place| {
+            let all = self.by_namespace.get(place).into_iter().flatten();
+            all.filter(move |it| it.target.holds_for(place, &workload))
+        })
+    }
+
+    /// Every policy, by namespace and name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<RequestAuthentication>> {
+        self.named.iter()
+    }
+
+    /// Sorts into namespaces again, after changes.
+    pub(crate) fn rebuild(&mut self) {
+        self.by_namespace = self.named.by_namespace();
+    }
+}

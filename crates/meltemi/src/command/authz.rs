@@ -1,0 +1,263 @@
+//! `meltemi authz check`: which authorization policies hold for a workload.
+//!
+//! In: a running proxy's configuration, a configuration dump, or manifests. Out: the policies, as
+//! istioctl's `experimental authz check` prints them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Subcommand;
+use meltemi_local::http;
+use meltemi_model::{Config, Defaults, WorkloadRole};
+use meltemi_snapshot::Snapshot;
+use meltemi_translate::{ProxyNode, listeners};
+use meltemi_xds::pb::envoy::config::core::v3::Node;
+use meltemi_xds::pb::envoy::config::listener::v3::{Filter, Listener, filter};
+use meltemi_xds::pb::envoy::config::rbac::v3::{Rbac, rbac::Action};
+use meltemi_xds::pb::envoy::extensions::filters::http::rbac::v3::Rbac as HttpRbac;
+use meltemi_xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpConnectionManager, http_filter,
+};
+use meltemi_xds::pb::envoy::extensions::filters::network::rbac::v3::Rbac as NetworkRbac;
+use meltemi_xds::{any, json};
+use prost_types::Any;
+use serde_json::json;
+
+use crate::config_dump::ConfigDump;
+use crate::locate::{ADMIN_PORT, Locator};
+use crate::runtime;
+use crate::table::Table;
+use crate::terminal::Terminal;
+
+/// What istioctl calls rules of no policy.
+const ANONYMOUS: &str = "_anonymous_match_nothing_";
+
+/// Inspect authorization policies
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    kind: Kind,
+}
+
+/// What is done.
+#[derive(Debug, Subcommand)]
+enum Kind {
+    Check(Check),
+}
+
+/// Show the authorization policies that hold for a workload
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  # Of a running proxy
+  meltemi authz check webapp.istioinaction
+
+  # Of manifests, without a mesh
+  meltemi authz check webapp.istioinaction -f manifests
+
+  # Of a configuration dump
+  curl localhost:15000/config_dump | meltemi authz check -f -")]
+struct Check {
+    /// The workload: a pod, a Deployment, or the beginning of a pod's name
+    #[arg(value_name = "POD[.NAMESPACE]", required_unless_present = "file")]
+    pod: Option<String>,
+    /// Manifests (a file or a directory), or a proxy's configuration dump; - is standard input
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The proxy's administration port
+    #[arg(long, value_name = "PORT", default_value_t = ADMIN_PORT)]
+    proxy_admin_port: u16,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: Arguments, locator: &Locator, terminal: &Terminal) -> Result<()> {
+    let Kind::Check(check) = arguments.kind;
+    let listeners = check.listeners(locator, terminal)?;
+    Ok(terminal.print(&table(&policies(&listeners)).to_string())?)
+}
+
+impl Check {
+    /// The listeners of the workload's proxy.
+    fn listeners(&self, locator: &Locator, terminal: &Terminal) -> Result<Vec<Listener>> {
+        match (&self.file, &self.pod) {
+            (None, None) => bail!("name a pod, or a file"),
+            (None, Some(pod)) => {
+                let port = self.proxy_admin_port;
+                let answer = runtime::single_threaded()?.block_on(async {
+                    let proxy = locator.proxy(pod, port).await?;
+                    let answer = http::get(&proxy.admin.to_string(), "/config_dump").await;
+                    answer.with_context(|| format!("{pod}: its administration does not answer"))
+                })?;
+                if !answer.status.is_success() {
+                    bail!("{pod}: /config_dump: {}", answer.status);
+                }
+                dumped(&answer.body, terminal).with_context(|| pod.clone())
+            }
+            (Some(file), None) => {
+                let text = match file.as_os_str() == "-" {
+                    true => std::io::read_to_string(std::io::stdin())?.into_bytes(),
+                    false => std::fs::read(file).with_context(|| file.display().to_string())?,
+                };
+                dumped(&text, terminal)
+                    .with_context(|| format!("{}: with manifests, name a pod too", file.display()))
+            }
+            (Some(manifests), Some(pod)) => translated(manifests, pod, terminal),
+        }
+    }
+}
+
+fn dumped(text: &[u8], terminal: &Terminal) -> Result<Vec<Listener>> {
+    let found = ConfigDump::parse(text)?.listeners();
+    for problem in found.problems {
+        terminal.warning(&format!("left out: {problem}"));
+    }
+    Ok(found.messages)
+}
+
+/// What the control plane would send to the pod's proxy.
+fn translated(manifests: &PathBuf, pod: &str, terminal: &Terminal) -> Result<Vec<Listener>> {
+    let roots = std::slice::from_ref(manifests);
+    let (configs, problems) = meltemi_source::load_in_effect(roots, Defaults::default())?;
+    for problem in problems {
+        terminal.warning(&problem.to_string());
+    }
+    let node = node(configs.iter().map(AsRef::as_ref), pod)?;
+    let snapshot = Snapshot::of(configs.iter().map(|it| it.as_ref().clone()));
+    listeners(&snapshot, &node)
+        .values()
+        .map(|it| any::unpack(&it.any).context("a listener of our own"))
+        .collect()
+}
+
+/// The proxy of the pod that `name` means.
+fn node<'a>(configs: impl Iterator<Item = &'a Config>, name: &str) -> Result<ProxyNode> {
+    let (wanted, namespace) = match name.split_once('.') {
+        Some((pod, namespace)) => (pod, Some(namespace)),
+        None => (name, None),
+    };
+    let wanted = wanted.rsplit_once('/').map_or(wanted, |(_, pod)| pod);
+    let mut found = BTreeMap::new();
+    for config in configs {
+        for workload in config.workloads() {
+            let meta = &workload.meta;
+            let place = meta.namespace.as_str();
+            let mine = *meta.name == *wanted || meta.name.starts_with(&format!("{wanted}-"));
+            if mine && namespace.is_none_or(|it| it == place) {
+                found.insert(place.to_owned(), workload);
+            }
+        }
+    }
+    let mut places = found.into_iter();
+    let (place, workload) = match (places.next(), places.next()) {
+        (Some(only), None) => only,
+        (None, _) => bail!("{name}: no such pod in the manifests"),
+        (Some((one, _)), Some((other, _))) => {
+            bail!("{name} is in {one} and in {other}; write {wanted}.{one}")
+        }
+    };
+    let meta = &workload.meta;
+    let role = match workload.role {
+        WorkloadRole::Gateway => "router",
+        WorkloadRole::Application => "sidecar",
+    };
+    let described = json!({
+        "id": format!("{role}~192.0.2.1~{}.{place}~{place}.svc.cluster.local", meta.name),
+        "metadata": {"LABELS": meta.labels.as_map(), "NAMESPACE": place},
+    });
+    let node: Node = json::from_json(described).context("a node of our own")?;
+    Ok(ProxyNode::parse(&node)?)
+}
+
+/// Policies by action and name, with the numbers of their rules.
+type Policies = BTreeMap<(u8, String), BTreeSet<String>>;
+
+fn policies(listeners: &[Listener]) -> Policies {
+    let mut found = Policies::new();
+    let filters = listeners.iter().flat_map(|it| &it.filter_chains);
+    for filter in filters.flat_map(|it| &it.filters) {
+        for rbac in rules(filter) {
+            add(&mut found, &rbac);
+        }
+    }
+    found
+}
+
+/// The rules that a network filter enforces.
+fn rules(filter: &Filter) -> Vec<Rbac> {
+    let Some(filter::ConfigType::TypedConfig(config)) = &filter.config_type else {
+        return Vec::new();
+    };
+    if let Ok(rbac) = any::unpack::<NetworkRbac>(config) {
+        return rbac.rules.into_iter().collect();
+    }
+    let Ok(manager) = any::unpack::<HttpConnectionManager>(config) else {
+        return Vec::new();
+    };
+    let configs = manager.http_filters.into_iter().filter_map(|it| {
+        let http_filter::ConfigType::TypedConfig(config) = it.config_type? else {
+            return None;
+        };
+        Some(config)
+    });
+    let rbac = |config: Any| any::unpack::<HttpRbac>(&config).ok()?.rules;
+    configs.filter_map(rbac).collect()
+}
+
+fn add(found: &mut Policies, rbac: &Rbac) {
+    // The order in which istioctl shows them.
+    let action = match rbac.action() {
+        Action::Deny => 0,
+        Action::Allow => 1,
+        Action::Log => 2,
+    };
+    if rbac.policies.is_empty() {
+        let rules = found.entry((action, ANONYMOUS.to_owned())).or_default();
+        rules.insert("0".to_owned());
+    }
+    for name in rbac.policies.keys() {
+        let (policy, rule) = match parts(name) {
+            Some((namespace, policy, rule)) => (format!("{policy}.{namespace}"), rule),
+            None => (name.clone(), "0"),
+        };
+        let rules = found.entry((action, policy)).or_default();
+        rules.insert(rule.to_owned());
+    }
+}
+
+/// Namespace, policy and rule of `ns[..]-policy[..]-rule[..]`.
+fn parts(name: &str) -> Option<(&str, &str, &str)> {
+    let (_, rest) = name.split_once("ns[")?;
+    let (namespace, rest) = rest.split_once("]-policy[")?;
+    let (policy, rest) = rest.split_once("]-rule[")?;
+    let (rule, _) = rest.split_once(']')?;
+    Some((namespace, policy, rule))
+}
+
+fn table(policies: &Policies) -> Table {
+    let mut table = Table::new(["ACTION", "AuthorizationPolicy", "RULES"], 3);
+    for ((action, name), rules) in policies {
+        let action = ["DENY", "ALLOW", "LOG"][usize::from(*action)];
+        table.row([action.to_owned(), name.clone(), rules.len().to_string()]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_rules_are_taken_apart() {
+        for (name, expected) in [
+            ("ns[foo]-policy[web]-rule[2]", Some(("foo", "web", "2"))),
+            (
+                "istio-ext-authz-ask-ns[foo]-policy[web]-rule[0]-deny-due-to-bad-CUSTOM-action",
+                Some(("foo", "web", "0")),
+            ),
+            ("somebody", None),
+        ] {
+            assert_eq!(parts(name), expected, "{name}");
+        }
+    }
+}
