@@ -76,7 +76,9 @@ enum Target {
     Routes,
     /// Memory at rest and time to readiness, with one cluster and with 5,000.
     Scale,
-    /// All of these, one after the other.
+    /// A decision among a thousand rules of access control, without a proxy round it.
+    Rbac,
+    /// All but the last of these, one after the other.
     All,
 }
 
@@ -126,6 +128,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let Some(target) = arguments.target else {
         bail!("name what to measure, such as http1, or all")
     };
+    if target == Target::Rbac {
+        return rbac();
+    }
     if !arguments.no_build {
         build()?;
     }
@@ -139,6 +144,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Target::Handshakes => one(Work::Handshakes, arguments, &programs),
         Target::Routes => routes(arguments, &programs),
         Target::Scale => at_scale(arguments, &programs),
+        Target::Rbac => rbac(),
         Target::All => {
             for work in Work::ALL {
                 one(work, arguments, &programs)?;
@@ -184,6 +190,24 @@ fn at_scale(arguments: &Arguments, programs: &Programs) -> Result<()> {
     let rounds = arguments.rounds.max(1);
     let results = scale::run(programs, rounds, arguments.only.as_deref())?;
     report::print_scale(rounds, &results);
+    Ok(())
+}
+
+/// Runs the program that stands beside the policies.
+fn rbac() -> Result<()> {
+    let program = [
+        "run",
+        "--release",
+        "--quiet",
+        "-p",
+        "meltemi-rbac",
+        "--example",
+        "cost",
+    ];
+    let status = Command::new(env!("CARGO")).args(program).status();
+    if !status.context("cargo run")?.success() {
+        bail!("the benchmark failed");
+    }
     Ok(())
 }
 

@@ -10,6 +10,8 @@
 
 #[path = "interop/admin.rs"]
 mod admin;
+#[path = "differential/attack.rs"]
+mod attack;
 #[path = "differential/case.rs"]
 mod case;
 #[path = "differential/connection.rs"]
@@ -44,6 +46,9 @@ static AT_ONCE: Semaphore = Semaphore::const_new(2);
 /// counted a moment after the client has its answer.
 const STATISTICS: (usize, Duration) = (8, Duration::from_millis(40));
 
+/// The identity of a client.
+const CLIENT: &str = "spiffe://cluster.local/ns/default/sa/client";
+
 /// What every file may use: a server's certificate, a client's, and one with a SPIFFE identity.
 fn pki() -> Pki {
     Pki::new()
@@ -59,10 +64,7 @@ fn pki() -> Pki {
                 "other.test",
             ],
         )
-        .with(
-            "client",
-            ["client.test", "spiffe://cluster.local/ns/default/sa/client"],
-        )
+        .with("client", ["client.test", CLIENT])
         .with("plain-client", ["plain.test"])
         .with(
             "many-names",
@@ -80,6 +82,27 @@ fn pki() -> Pki {
         .with_special(Kind::Chained, "chained", ["interop.test", "client.test"])
         .with_special(Kind::SelfSigned, "self-signed", ["interop.test"])
         .with_special(Kind::Revoked, "revoked", ["interop.test", "client.test"])
+        .with_special(Kind::Expired, "expired-client", [CLIENT])
+        .with_special(Kind::NotYetValid, "early-client", [CLIENT])
+        .with_special(Kind::Foreign, "foreign-client", [CLIENT])
+        .with(
+            "other-domain",
+            ["spiffe://other.local/ns/default/sa/client"],
+        )
+        .with(
+            "longer-domain",
+            ["spiffe://cluster.local.other/ns/default/sa/client"],
+        )
+        .with(
+            "other-account",
+            ["spiffe://cluster.local/ns/other/sa/client"],
+        )
+        .with(
+            "longer-account",
+            ["spiffe://cluster.local/ns/default/sa/client-2"],
+        )
+        .with("capitals", ["spiffe://cluster.local/ns/default/sa/CLIENT"])
+        .with("dns-name", ["cluster.local"])
 }
 
 macro_rules! suites {
@@ -103,6 +126,8 @@ suites! {
     matching,
     network_filters,
     proxy_protocol,
+    rbac,
+    rbac_network,
     retry,
     routing,
     simple,
@@ -121,15 +146,19 @@ fn file(suite: &str) -> String {
 /// Every file is run.
 #[test]
 fn files() {
-    let entries = std::fs::read_dir(own_data()).unwrap().flatten();
-    let files: BTreeSet<_> = entries
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().unwrap();
-            Some(name.strip_suffix(".yaml")?.to_owned())
-        })
-        .collect();
     let run: BTreeSet<_> = SUITES.iter().map(|name| file(name)).collect();
+    let files = files_in(&own_data());
     assert_eq!(files, run, "files of cases, and those that `suites!` names");
+}
+
+/// The files of cases in a directory.
+fn files_in(directory: &Path) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(directory).unwrap().flatten();
+    let names = entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().unwrap();
+        Some(name.strip_suffix(".yaml")?.to_owned())
+    });
+    names.collect()
 }
 
 /// Every difference is a bold sentence of the page on differences, and every such sentence is of a
@@ -161,7 +190,11 @@ fn differences() {
 }
 
 fn suite(name: &str) -> Suite {
-    let document = read(&own_data().join(format!("{name}.yaml")));
+    suite_in(&own_data(), name)
+}
+
+fn suite_in(directory: &Path, name: &str) -> Suite {
+    let document = read(&directory.join(format!("{name}.yaml")));
     serde_json::from_value(document).unwrap_or_else(|error| panic!("{name}.yaml: {error}"))
 }
 

@@ -48,6 +48,8 @@ pub enum Kind {
     Usual,
     /// Its time is over.
     Expired,
+    /// Its time has not come.
+    NotYetValid,
     /// An authority signed it that nobody knows.
     Foreign,
     /// An authority that the first one vouches for signed it; the chain has both.
@@ -124,6 +126,10 @@ impl Pki {
                 params.not_before = date_time_ymd(2020, 1, 1);
                 params.not_after = date_time_ymd(2020, 1, 2);
             }
+            Kind::NotYetValid => {
+                params.not_before = date_time_ymd(4000, 1, 1);
+                params.not_after = date_time_ymd(4001, 1, 1);
+            }
             Kind::Revoked => params.serial_number = Some(SerialNumber::from(REVOKED)),
             Kind::Usual | Kind::Foreign | Kind::Chained | Kind::SelfSigned => {}
         }
@@ -131,7 +137,9 @@ impl Pki {
             Kind::Foreign => params.signed_by(&key, &self.stranger),
             Kind::Chained => params.signed_by(&key, &self.between),
             Kind::SelfSigned => params.self_signed(&key),
-            Kind::Usual | Kind::Expired | Kind::Revoked => params.signed_by(&key, &self.issuer),
+            Kind::Usual | Kind::Expired | Kind::NotYetValid | Kind::Revoked => {
+                params.signed_by(&key, &self.issuer)
+            }
         }
         .expect(WELL_FORMED);
         let between = if kind == Kind::Chained {

@@ -96,6 +96,12 @@ pub struct Case {
     /// changed.
     #[serde(default)]
     pub stats: Vec<String>,
+    /// Texts of which none may begin a line of the report.
+    #[serde(default)]
+    pub never: Vec<String>,
+    /// Texts each of which must begin a line of the report.
+    #[serde(default)]
+    pub must: Vec<String>,
     /// Whether the order of headers counts.
     #[serde(default)]
     pub ordered: bool,
@@ -328,6 +334,16 @@ impl Act {
 }
 
 impl Case {
+    /// What a report says that it may not, or does not say that it must.
+    pub fn unwanted(&self, lines: &[String]) -> Vec<String> {
+        let begins = |text: &&String| lines.iter().any(|line| line.starts_with(text.as_str()));
+        let never = self.never.iter().filter(begins);
+        let never = never.map(|text| format!("{}: there is {text:?}", self.name));
+        let must = self.must.iter().filter(|text| !begins(text));
+        let must = must.map(|text| format!("{}: there is no {text:?}", self.name));
+        never.chain(must).collect()
+    }
+
     /// The bytes that a connection begins with.
     pub fn first_bytes(&self) -> Vec<u8> {
         let digits: Vec<_> = self

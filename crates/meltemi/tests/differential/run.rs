@@ -181,6 +181,8 @@ impl<'a> Run<'a> {
             }
         }
         self.received(&mut seen.observation);
+        let unwanted = case.unwanted(&seen.observation.lines);
+        seen.unexpected.extend(unwanted);
         let left = connections.into_values().flatten();
         self.left
             .extend(left.map(|connection| (number, connection)));

@@ -23,6 +23,7 @@ use crate::network_filter::{
     connection_limit, connection_rate_limit, direct_response, echo, sni_cluster,
 };
 use crate::path::At;
+use crate::rbac::network_rbac;
 use crate::scalar::{enumeration, limit, non_empty, port};
 use crate::tcp_proxy::tcp_proxy;
 use crate::tls::{self, DOWNSTREAM};
@@ -80,6 +81,14 @@ pub(crate) static NETWORK_FILTERS: &[Known<Convert>] = &[
         convert: |config, before, at| {
             let limit = connection_rate_limit(&unpack(config, at)?, at);
             Some(before.and(NetworkGate::LocalRateLimit(limit)))
+        },
+    },
+    Known {
+        name: "envoy.filters.network.rbac",
+        type_name: "envoy.extensions.filters.network.rbac.v3.RBAC",
+        convert: |config, before, at| {
+            let policies = network_rbac(&unpack(config, at)?, at)?;
+            Some(before.and(NetworkGate::Rbac(Arc::new(policies))))
         },
     },
     Known {

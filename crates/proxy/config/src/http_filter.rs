@@ -34,6 +34,7 @@ use crate::fields::fields;
 use crate::istio_stats::istio_stats;
 use crate::matcher::header_match;
 use crate::path::At;
+use crate::rbac::http_rbac;
 use crate::scalar::{duration, non_empty, percent};
 
 /// The HTTP filters.
@@ -125,6 +126,14 @@ pub(crate) static HTTP_FILTERS: &[Known<Convert>] = &[
         convert: |config, at| {
             let settings = compression::decompressor(&unpack(config, at)?, at)?;
             Some(HttpFilterKind::Decompressor(Arc::new(settings)))
+        },
+    },
+    Known {
+        name: "envoy.filters.http.rbac",
+        type_name: "envoy.extensions.filters.http.rbac.v3.RBAC",
+        convert: |config, at| {
+            let settings = http_rbac(&unpack(config, at)?, at)?;
+            Some(HttpFilterKind::Rbac(Arc::new(settings)))
         },
     },
     Known {

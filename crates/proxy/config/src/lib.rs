@@ -48,6 +48,7 @@ mod network_filter;
 mod path;
 mod per_filter;
 mod proxy_protocol;
+mod rbac;
 mod resource;
 mod retry;
 mod route;

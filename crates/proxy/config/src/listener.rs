@@ -27,6 +27,7 @@ use crate::address::{socket, tcp_keepalive};
 use crate::extension::{Extension, Known, empty_message, unpack};
 use crate::fields::fields;
 use crate::filter_chain::{check_distinct, filter_chain};
+use crate::matcher::bounds32;
 use crate::metadata::metadata;
 use crate::path::At;
 use crate::proxy_protocol::proxy_protocol;
@@ -354,8 +355,8 @@ fn rules(message: &MatchSet, at: &At<'_>) -> Vec<PortMatch> {
 }
 
 fn range(message: &Int32Range, at: &At<'_>) -> PortMatch {
-    fields!(at, message, Int32Range { honoured { start, end } });
-    match (u32::try_from(*start), u32::try_from(*end)) {
+    let (start, end) = bounds32(message, at);
+    match (u32::try_from(start), u32::try_from(end)) {
         (Ok(start), Ok(end)) if start < end => PortMatch::Range { start, end },
         _ => {
             at.problem("must have a start that is not negative and less than its end");

@@ -19,7 +19,7 @@ use meltemi_xds::pb::envoy::r#type::matcher::v3::{
     DoubleMatcher, ListMatcher, MetadataMatcher, OrMatcher, RegexMatchAndSubstitute, RegexMatcher,
     StringMatcher, ValueMatcher,
 };
-use meltemi_xds::pb::envoy::r#type::v3::{DoubleRange, Int64Range};
+use meltemi_xds::pb::envoy::r#type::v3::{DoubleRange, Int32Range, Int64Range};
 use regex::Regex;
 
 use crate::fields::fields;
@@ -220,6 +220,12 @@ fn int64_range(message: &Int64Range, at: &At<'_>) -> HeaderMatchKind {
 /// The first number of a range, and the first after it.
 pub(crate) fn bounds(message: &Int64Range, at: &At<'_>) -> (i64, i64) {
     fields!(at, message, Int64Range { honoured { start, end } });
+    (*start, *end)
+}
+
+/// The same of a range of smaller numbers.
+pub(crate) fn bounds32(message: &Int32Range, at: &At<'_>) -> (i32, i32) {
+    fields!(at, message, Int32Range { honoured { start, end } });
     (*start, *end)
 }
 

@@ -16,6 +16,7 @@ use crate::extension::{Known, inner_type, unpack};
 use crate::fields::fields;
 use crate::http_filter::{buffer, compression, fault, header_mutation, local_ratelimit, metadata};
 use crate::path::At;
+use crate::rbac::http_rbac_per_route;
 
 /// Converts what is said of a filter.
 pub(crate) type Convert = fn(&Any, &At<'_>) -> Option<RouteFilterSetting>;
@@ -68,6 +69,14 @@ pub(crate) static ROUTE_FILTERS: &[Known<Convert>] = &[
         convert: |config, at| {
             let settings = metadata::header_to_metadata(&unpack(Some(config), at)?, at)?;
             Some(with(RouteFilterKind::HeaderToMetadata(Arc::new(settings))))
+        },
+    },
+    Known {
+        name: "envoy.filters.http.rbac",
+        type_name: "envoy.extensions.filters.http.rbac.v3.RBACPerRoute",
+        convert: |config, at| {
+            let settings = http_rbac_per_route(&unpack(Some(config), at)?, at)?;
+            Some(with(RouteFilterKind::Rbac(Arc::new(settings))))
         },
     },
     Known {

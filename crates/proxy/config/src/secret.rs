@@ -272,7 +272,8 @@ fn key_digest(text: &str, at: &At<'_>) -> Option<[u8; 32]> {
     digest
 }
 
-fn san_match(message: &SubjectAltNameMatcher, at: &At<'_>) -> Option<SanMatch> {
+/// A matcher of a certificate's names.
+pub(crate) fn san_match(message: &SubjectAltNameMatcher, at: &At<'_>) -> Option<SanMatch> {
     fields!(at, message, SubjectAltNameMatcher {
         honoured { matcher }
         partly { san_type: "DNS, URI, EMAIL and IP_ADDRESS" }

@@ -114,6 +114,8 @@ pub fn supported_extensions() -> Vec<SupportedExtension> {
         "envoy.network.dns_resolver",
         crate::cluster::DNS_RESOLVERS,
     );
+    add(&mut all, "envoy.path.match", crate::rbac::PATH_MATCHERS);
+    add(&mut all, "envoy.rbac.principals", crate::rbac::PRINCIPALS);
     add(
         &mut all,
         "envoy.regex_engines",

@@ -21,6 +21,7 @@ mod local_ratelimit;
 mod notes;
 mod peer_metadata;
 mod rate_limit_rule;
+mod rbac;
 pub(crate) mod route_config;
 mod set_metadata;
 pub(crate) mod transform;
@@ -221,6 +222,7 @@ filters! {
     IstioStats(istio_stats::IstioStatsFilter),
     LocalRateLimit(local_ratelimit::LocalRateLimitFilter),
     PeerMetadata(peer_metadata::PeerMetadataFilter),
+    Rbac(rbac::RbacFilter),
     SetFilterState(set_metadata::SetFilterStateFilter),
     SetMetadata(set_metadata::SetMetadataFilter),
 }
@@ -274,6 +276,7 @@ impl Filter {
             Kind::Decompressor(config) => {
                 Self::Decompressor(decompressor::DecompressorFilter::new(config.clone(), parts))
             }
+            Kind::Rbac(config) => Self::Rbac(rbac::RbacFilter::new(config, parts)),
             Kind::GrpcWeb => Self::GrpcWeb(grpc_web::GrpcWebFilter),
             Kind::GrpcStats(config) => {
                 Self::GrpcStats(grpc_stats::GrpcStatsFilter::new(config.clone(), parts))

@@ -9,7 +9,7 @@ mod metadata;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Cors, HeaderEdit, StringMatch};
+use crate::{Cors, HeaderEdit, HttpRbac, StringMatch};
 
 pub use fault::{Fault, FaultAbort, FaultAmount, FaultDelay, FaultRateLimit};
 pub use health_check::HealthCheckFilter;
@@ -72,6 +72,8 @@ pub enum RouteFilterKind {
     SetFilterState(Arc<SetFilterState>),
     /// `envoy.filters.http.compressor`.
     Compressor(CompressorOverrides),
+    /// `envoy.filters.http.rbac`.
+    Rbac(Arc<HttpRbac>),
 }
 
 /// The filters that the proxy has.
@@ -113,6 +115,8 @@ pub enum HttpFilterKind {
     Compressor(Arc<Compressor>),
     /// `envoy.filters.http.decompressor`.
     Decompressor(Arc<Decompressor>),
+    /// `envoy.filters.http.rbac`.
+    Rbac(Arc<HttpRbac>),
     /// `envoy.filters.http.grpc_web`.
     GrpcWeb,
     /// `envoy.filters.http.grpc_stats`.

@@ -19,6 +19,7 @@ mod listener;
 mod matcher;
 mod metadata;
 mod outlier;
+mod rbac;
 mod retry;
 mod route;
 mod secret;
@@ -68,6 +69,10 @@ pub use matcher::{
 };
 pub use metadata::{Metadata, Value};
 pub use outlier::{Consecutive, FailurePercentage, OutlierDetection, SuccessRate};
+pub use rbac::{
+    ClientAddress, HttpRbac, NetworkRbac, Rbac, RbacAction, RbacMetadata, RbacPolicy, RbacRule,
+    UriTemplate,
+};
 pub use retry::{RateLimitedBackOff, ResetFormat, RetryOn, RetryPolicy};
 pub use route::{
     ClusterName, Cors, DirectResponse, HashPolicy, HashSource, HostRewrite, InternalRedirect,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{AccessLog, DownstreamTls, HttpConnectionManager, Metadata, TcpKeepalive};
+use crate::{AccessLog, DownstreamTls, HttpConnectionManager, Metadata, NetworkRbac, TcpKeepalive};
 
 /// A listener.
 #[derive(Clone, Debug, PartialEq)]
@@ -240,6 +240,8 @@ pub enum NetworkGate {
     ConnectionLimit(ConnectionLimit),
     /// `envoy.filters.network.local_ratelimit`.
     LocalRateLimit(ConnectionRateLimit),
+    /// `envoy.filters.network.rbac`.
+    Rbac(Arc<NetworkRbac>),
     /// `envoy.filters.network.sni_cluster`: the server name is the cluster's name.
     SniCluster,
 }

@@ -256,7 +256,7 @@ pub enum ValueMatch {
     Text(StringMatch),
     /// It is this truth value.
     Bool(bool),
-    /// It is there, or absent.
+    /// It is there; nothing is asked for, and nothing matches, where this is false.
     Present(bool),
     /// It is a list of which one matches.
     OneOf(Box<ValueMatch>),
@@ -269,7 +269,7 @@ impl ValueMatch {
     pub fn matches(&self, value: Option<&Value>) -> bool {
         match (self, value) {
             (Self::Any(any), value) => any.iter().any(|one| one.matches(value)),
-            (Self::Present(wanted), value) => value.is_some() == *wanted,
+            (Self::Present(wanted), value) => *wanted && value.is_some(),
             (Self::Null, Some(Value::Null)) => true,
             (Self::Range { start, end }, Some(Value::Number(number))) => {
                 (*start..*end).contains(number)

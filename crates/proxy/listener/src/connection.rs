@@ -18,6 +18,7 @@ use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 use crate::accept::Acceptor;
+use crate::authorization::{self, Refused};
 use crate::gate::{self, Gate, Passage};
 use crate::looks::{self, Looked};
 use crate::runtime::{ChainFilter, ChainRuntime, ListenerRuntime};
@@ -234,6 +235,15 @@ fn log_no_chain(acceptor: &Acceptor, runtime: &ListenerRuntime, info: &Connectio
     }
 }
 
+/// Why a connection ended.
+#[derive(Default)]
+struct Ended<'a> {
+    /// What answered it.
+    details: Option<&'static str>,
+    /// Why it was closed from this side.
+    termination: Option<&'a str>,
+}
+
 /// Writes what the listener's own log says of a connection that has ended.
 fn log_end(
     acceptor: &Acceptor,
@@ -241,14 +251,15 @@ fn log_end(
     chain: &ChainRuntime,
     info: &ConnectionInfo,
     (wall, start): (Duration, Instant),
-    details: Option<&'static str>,
+    ended: Ended<'_>,
 ) {
     if runtime.loggers.is_empty() {
         return;
     }
     let mut record = StreamRecord::new(info, wall);
     record.duration = Some(start.elapsed());
-    record.response_code_details = details;
+    record.response_code_details = ended.details;
+    record.termination_details = ended.termination;
     record.filter_chain = Some(chain.config.name.as_str()).filter(|name| !name.is_empty());
     for logger in &runtime.loggers {
         logger.log(&acceptor.worker.logs, &record);
@@ -317,8 +328,26 @@ async fn run<IO>(
 {
     let drain = chain.drain.signal();
     let (wall, start) = (acceptor.worker.clock.since_epoch(), Instant::now());
-    match &chain.filter {
-        ChainFilter::Http(slot) => {
+    let mut info = info;
+    let refused = authorization::check(&chain.gates, acceptor.worker.worker, &mut info);
+    if let Some(Refused { delay, .. }) = &refused
+        && !delay.is_zero()
+    {
+        tokio::time::sleep(*delay).await;
+    }
+    match (&chain.filter, &refused) {
+        (
+            ChainFilter::Http(_) | ChainFilter::DirectResponse(_) | ChainFilter::Echo,
+            Some(refused),
+        ) => {
+            let ended = Ended {
+                termination: Some(&refused.details),
+                ..Ended::default()
+            };
+            log_end(acceptor, runtime, chain, &info, (wall, start), ended);
+            authorization::close(&mut stream).await;
+        }
+        (ChainFilter::Http(slot), None) => {
             let info = Rc::new(info);
             let context = ConnectionContext {
                 slot: Arc::clone(slot),
@@ -329,9 +358,16 @@ async fn run<IO>(
                     .unwrap_or(usize::MAX),
             };
             meltemi_http::serve(stream, context).await;
-            log_end(acceptor, runtime, chain, &info, (wall, start), None);
+            log_end(
+                acceptor,
+                runtime,
+                chain,
+                &info,
+                (wall, start),
+                Ended::default(),
+            );
         }
-        ChainFilter::Tcp(tcp) => {
+        (ChainFilter::Tcp(tcp), refused) => {
             let by_name = chain
                 .gates
                 .iter()
@@ -344,21 +380,37 @@ async fn run<IO>(
                 chain: &chain.config.name,
                 listener_loggers: &runtime.loggers,
             };
-            tcp::serve(stream, tcp, &context).await;
+            match refused {
+                None => tcp::serve(stream, tcp, &context).await,
+                Some(refused) => {
+                    tcp::refuse(tcp, &context, &refused.details);
+                    authorization::close(&mut stream).await;
+                }
+            }
         }
-        ChainFilter::DirectResponse(bytes) => {
+        (ChainFilter::DirectResponse(bytes), None) => {
             // ignored: a client that is gone wants no answer
             let _ = stream.write_all(bytes).await;
             let _ = stream.shutdown().await;
-            let details = Some("direct_response");
-            log_end(acceptor, runtime, chain, &info, (wall, start), details);
+            let ended = Ended {
+                details: Some("direct_response"),
+                ..Ended::default()
+            };
+            log_end(acceptor, runtime, chain, &info, (wall, start), ended);
         }
-        ChainFilter::Echo => {
+        (ChainFilter::Echo, None) => {
             let (mut reader, mut writer) = tokio::io::split(stream);
             // ignored: however it ends, it is over
             let _ = tokio::io::copy(&mut reader, &mut writer).await;
             let _ = writer.shutdown().await;
-            log_end(acceptor, runtime, chain, &info, (wall, start), None);
+            log_end(
+                acceptor,
+                runtime,
+                chain,
+                &info,
+                (wall, start),
+                Ended::default(),
+            );
         }
     }
 }

@@ -13,6 +13,8 @@ use meltemi_lifecycle::WorkerId;
 use meltemi_telemetry::{ConnectionLimitStats, NetworkRateLimitStats, Sharded, StatsRegistry};
 use tokio::time::Instant;
 
+use crate::authorization::Access;
+
 /// A filter with its state, shared by all workers.
 pub(crate) enum Gate {
     /// So many connections at a time.
@@ -27,6 +29,8 @@ pub(crate) enum Gate {
         enabled: bool,
         stats: Arc<Sharded<NetworkRateLimitStats>>,
     },
+    /// Only certain clients, as `authorization` finds out after the TLS handshake.
+    Rbac(Box<Access>),
     /// The server name is the cluster's name.
     SniCluster,
 }
@@ -87,6 +91,7 @@ impl Gate {
                     ),
                 }
             }
+            ir::NetworkGate::Rbac(config) => Self::Rbac(Box::new(Access::new(config, stats))),
             ir::NetworkGate::SniCluster => Self::SniCluster,
         }
     }
@@ -121,7 +126,7 @@ pub(crate) fn pass(gates: &[Gate], worker: WorkerId) -> Passage<'_> {
                     return Passage::Closed(None);
                 }
             }
-            Gate::Limit { .. } | Gate::Rate { .. } | Gate::SniCluster => {}
+            Gate::Limit { .. } | Gate::Rate { .. } | Gate::Rbac(_) | Gate::SniCluster => {}
         }
     }
     Passage::Open(counted)

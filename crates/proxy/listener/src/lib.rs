@@ -7,6 +7,7 @@
 
 mod accept;
 mod active;
+mod authorization;
 mod connection;
 mod gate;
 mod looks;

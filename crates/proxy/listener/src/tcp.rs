@@ -144,6 +144,31 @@ where
     }
 }
 
+/// Writes down a connection that policies do not let in; it reaches no upstream.
+pub(crate) fn refuse(tcp: &TcpRuntime, context: &TcpContext<'_>, details: &str) {
+    tcp.stats
+        .shard(context.worker.worker)
+        .downstream_cx_total
+        .inc();
+    let mut record = StreamRecord::new(&context.info, context.worker.clock.since_epoch());
+    record.filter_chain = Some(context.chain).filter(|name| !name.is_empty());
+    record.dynamic_metadata = Some(&context.info.metadata).filter(|it| !it.is_empty());
+    record.termination_details = Some(details);
+    record.duration = Some(Duration::ZERO);
+    let name = context
+        .cluster
+        .as_deref()
+        .or_else(|| choose_cluster(&tcp.config.clusters, context));
+    let cluster = name.and_then(|name| context.worker.pools.cluster(name));
+    record.upstream = Some(upstream_record(cluster.as_ref(), None));
+    let delta = TcpDelta {
+        opened: true,
+        closed: true,
+        ..TcpDelta::default()
+    };
+    report(tcp, context, &record, delta);
+}
+
 /// Relays, and writes the log of the time in between.
 async fn pump<IO>(
     downstream: &mut IO,

@@ -14,7 +14,8 @@ pub use cluster::{
     RetryStats, RingHashStats, SslStats, TrafficStats,
 };
 pub use filter::{
-    CompressorStats, DecompressorStats, FaultStats, GrpcCodes, GrpcMethodStats, LocalRateLimitStats,
+    CompressorStats, DecompressorStats, FaultStats, GrpcCodes, GrpcMethodStats,
+    LocalRateLimitStats, RbacPolicyStats, RbacShadowStats, RbacStats,
 };
 pub use http::{HttpStats, ListenerHttpStats};
 pub use listener::{ListenerManagerStats, ListenerStats};

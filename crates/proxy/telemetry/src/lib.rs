@@ -26,8 +26,9 @@ pub use block::{
     ConnectionLimitStats, ControlPlaneStats, DecompressorStats, DiscoveryStats, FaultStats,
     GrpcCodes, GrpcMethodStats, HealthCheckStats, HttpInspectorStats, HttpStats, ListenerHttpStats,
     ListenerManagerStats, ListenerStats, LocalRateLimitStats, MaglevStats, NetworkRateLimitStats,
-    OutlierStats, ProxyProtocolStats, ProxyVersionStats, RetryStats, RingHashStats, ServerStats,
-    SslStats, StatBlock, TcpStats, TlsInspectorStats, TrafficStats,
+    OutlierStats, ProxyProtocolStats, ProxyVersionStats, RbacPolicyStats, RbacShadowStats,
+    RbacStats, RetryStats, RingHashStats, ServerStats, SslStats, StatBlock, TcpStats,
+    TlsInspectorStats, TrafficStats,
 };
 pub use connection::{ConnectionInfo, TlsInfo};
 pub use grpc::GrpcStatus;

@@ -43,8 +43,8 @@ struct Blocks {
     listener_http: BTreeMap<(String, String), Arc<Sharded<ListenerHttpStats>>>,
     /// By prefix and route table.
     rds: BTreeMap<(String, String), Arc<Sharded<DiscoveryStats>>>,
-    /// Of extensions, by what their names begin with.
-    extensions: BTreeMap<String, Extension>,
+    /// Of extensions, by what their names begin with, and the type of the block.
+    extensions: BTreeMap<(String, &'static str), Extension>,
 }
 
 /// The statistics of one use of an extension.
@@ -254,7 +254,8 @@ impl StatsRegistry {
         T: StatBlock + Default + std::fmt::Debug + 'static,
     {
         let mut blocks = self.lock();
-        let known = blocks.extensions.get(&prefix);
+        let key = (prefix, std::any::type_name::<T>());
+        let known = blocks.extensions.get(&key);
         if let Some(Ok(block)) = known.map(|it| Arc::clone(&it.block).downcast()) {
             return block;
         }
@@ -265,7 +266,7 @@ impl StatsRegistry {
             block: block.clone(),
             shards: block.clone(),
         };
-        blocks.extensions.insert(prefix, extension);
+        blocks.extensions.insert(key, extension);
         block
     }
 

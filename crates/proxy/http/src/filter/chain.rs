@@ -82,6 +82,8 @@ pub(crate) fn request(
             Decision::Continue => *at += 1,
             Decision::Reply(mut reply) => {
                 reply.by = Author::Filter;
+                // what was to become a tunnel is of no other use
+                reply.close |= context.head.upgrade.is_some() || context.head.path.is_none();
                 return Outcome::Reply(reply);
             }
             Decision::Buffer(limit) => return Outcome::Pause(Pause::Body(limit)),

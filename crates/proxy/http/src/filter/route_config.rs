@@ -6,6 +6,7 @@ use meltemi_ir as ir;
 
 use super::header_mutation::Mutations;
 use super::local_ratelimit::Limiter;
+use super::rbac::Access;
 use super::set_metadata::StateWriter;
 use crate::mutation::MutationError;
 
@@ -33,6 +34,7 @@ pub(crate) enum RouteConfig {
     HeaderToMetadata(Arc<ir::HeaderToMetadata>),
     SetFilterState(StateWriter),
     Compressor(ir::CompressorOverrides),
+    Rbac(Access),
 }
 
 impl RouteOverride {
@@ -59,6 +61,7 @@ impl RouteOverride {
                     RouteConfig::SetFilterState(StateWriter::new(config)?)
                 }
                 Kind::Compressor(overrides) => RouteConfig::Compressor(overrides.clone()),
+                Kind::Rbac(config) => RouteConfig::Rbac(Access::new(config)),
             }),
         };
         Ok(Self {

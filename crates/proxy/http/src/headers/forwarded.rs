@@ -296,7 +296,7 @@ fn remove_nominated(headers: &mut HeaderMap) {
 /// Removes what only a trusted caller may tell this proxy, and at the edge what only a proxy
 /// may have written.
 fn distrust(headers: &mut HeaderMap, edge: bool) {
-    const COMMANDS: [http::HeaderName; 15] = [
+    const COMMANDS: [http::HeaderName; 16] = [
         names::INTERNAL,
         names::RETRY_ON,
         names::RETRY_GRPC_ON,
@@ -311,6 +311,7 @@ fn distrust(headers: &mut HeaderMap, edge: bool) {
         names::FORCE_TRACE,
         names::IP_TAGS,
         names::HEDGE,
+        names::ORIGINAL_URL,
         names::OVERLOADED,
     ];
     const NOTES: [http::HeaderName; 5] = [

@@ -31,6 +31,7 @@ names! {
     MAX_RETRIES "x-envoy-max-retries";
     ORIGINAL_HOST "x-envoy-original-host";
     ORIGINAL_PATH "x-envoy-original-path";
+    ORIGINAL_URL "x-envoy-original-url";
     OVERLOADED "x-envoy-overloaded";
     PEER_METADATA "x-envoy-peer-metadata";
     PEER_METADATA_ID "x-envoy-peer-metadata-id";

@@ -50,6 +50,48 @@ stat_block! {
     }
 }
 
+stat_block! {
+    /// `http.<stat_prefix>.rbac.*` and `<stat_prefix>.rbac.*`: what is enforced.
+    RbacStats {
+        Counter { allowed, denied }
+    }
+}
+
+stat_block! {
+    /// `http.<stat_prefix>.rbac.*` and `<stat_prefix>.rbac.*`: what is tried out.
+    RbacShadowStats {
+        Counter { shadow_allowed, shadow_denied }
+    }
+}
+
+/// `http.<stat_prefix>.rbac.policy.<policy>.*`; each appears when it first happens.
+#[derive(Debug, Default)]
+pub struct RbacPolicyStats {
+    /// `allowed`
+    pub allowed: Counter,
+    /// `denied`
+    pub denied: Counter,
+    /// `shadow_allowed`
+    pub shadow_allowed: Counter,
+    /// `shadow_denied`
+    pub shadow_denied: Counter,
+}
+
+impl StatBlock for RbacPolicyStats {
+    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'static str, StatRef<'a>)) {
+        for (name, counter) in [
+            ("allowed", &self.allowed),
+            ("denied", &self.denied),
+            ("shadow_allowed", &self.shadow_allowed),
+            ("shadow_denied", &self.shadow_denied),
+        ] {
+            if counter.get() > 0 {
+                visit(name, StatRef::Counter(counter));
+            }
+        }
+    }
+}
+
 /// `cluster.<name>.grpc.*`, perhaps of one method.
 #[derive(Debug, Default)]
 pub struct GrpcMethodStats {

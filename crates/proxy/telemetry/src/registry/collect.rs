@@ -73,12 +73,17 @@ impl StatsRegistry {
         let blocks = self.lock().clone();
         named(&mut scopes, &blocks);
         paired(&mut scopes, &blocks);
-        scopes.extend(blocks.extensions.iter().map(|(prefix, extension)| Scope {
-            prefix: prefix.clone(),
-            metric: extension.metric,
-            labels: extension.labels.clone(),
-            stats: extension.shards.sum(),
-        }));
+        scopes.extend(
+            blocks
+                .extensions
+                .iter()
+                .map(|((prefix, _), extension)| Scope {
+                    prefix: prefix.clone(),
+                    metric: extension.metric,
+                    labels: extension.labels.clone(),
+                    stats: extension.shards.sum(),
+                }),
+        );
         scopes
     }
 

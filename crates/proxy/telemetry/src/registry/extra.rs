@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    CompressorStats, DecompressorStats, FaultStats, GrpcMethodStats, LocalRateLimitStats, Sharded,
-    StatBlock, StatsRegistry,
+    CompressorStats, DecompressorStats, FaultStats, GrpcMethodStats, LocalRateLimitStats,
+    RbacPolicyStats, RbacShadowStats, RbacStats, Sharded, StatBlock, StatsRegistry,
 };
 
 const MANAGER: &str = "envoy_http_conn_manager_prefix";
@@ -28,6 +28,53 @@ impl StatsRegistry {
         let labels = vec![("envoy_local_http_ratelimit_prefix", prefix.to_owned())];
         let name = format!("{prefix}.http_local_rate_limit.");
         self.labelled(name, "http_local_rate_limit", labels)
+    }
+
+    /// `http.<stat_prefix>.rbac.[<rules_stat_prefix>.]*`.
+    pub fn http_rbac(&self, prefix: &str, rules: &str) -> Arc<Sharded<RbacStats>> {
+        let (name, labels) = rbac_names(prefix, rules);
+        self.labelled(name, "http_rbac", labels)
+    }
+
+    /// `http.<stat_prefix>.rbac.[<shadow_rules_stat_prefix>.]*`.
+    pub fn http_rbac_shadow(&self, prefix: &str, rules: &str) -> Arc<Sharded<RbacShadowStats>> {
+        let (name, labels) = rbac_names(prefix, rules);
+        self.labelled(name, "http_rbac", labels)
+    }
+
+    /// `http.<stat_prefix>.rbac.[<rules_stat_prefix>.]policy.<policy>.*`.
+    pub fn http_rbac_policy(
+        &self,
+        prefix: &str,
+        rules: &str,
+        policy: &str,
+    ) -> Arc<Sharded<RbacPolicyStats>> {
+        let (name, mut labels) = rbac_names(prefix, rules);
+        labels.insert(0, ("envoy_rbac_policy_name", policy.to_owned()));
+        self.labelled(
+            format!("{name}policy.{policy}."),
+            "http_rbac_policy",
+            labels,
+        )
+    }
+
+    /// `<stat_prefix>.rbac.*`.
+    pub fn network_rbac(&self, prefix: &str) -> Arc<Sharded<RbacStats>> {
+        let prefix = prefix.trim_end_matches('.');
+        let labels = vec![("envoy_rbac_prefix", prefix.to_owned())];
+        self.labelled(format!("{prefix}.rbac."), "rbac", labels)
+    }
+
+    /// `<stat_prefix>.rbac.[<shadow_rules_stat_prefix>.]*`.
+    pub fn network_rbac_shadow(&self, prefix: &str, rules: &str) -> Arc<Sharded<RbacShadowStats>> {
+        let prefix = prefix.trim_end_matches('.');
+        let mut labels = vec![("envoy_rbac_prefix", prefix.to_owned())];
+        let mut name = format!("{prefix}.rbac.");
+        if !rules.is_empty() {
+            labels.insert(0, ("envoy_rbac_network_prefix", rules.to_owned()));
+            name.push_str(&joined(rules));
+        }
+        self.labelled(name, "rbac", labels)
     }
 
     /// `http.<stat_prefix>.compressor.<name>.*`.
@@ -79,4 +126,20 @@ impl StatsRegistry {
             }
         }
     }
+}
+
+/// What the statistics of HTTP policies begin with, and the labels that stand for it.
+fn rbac_names(prefix: &str, rules: &str) -> (String, Vec<(&'static str, String)>) {
+    let mut labels = vec![(MANAGER, prefix.to_owned())];
+    let mut name = format!("http.{prefix}.rbac.");
+    if !rules.is_empty() {
+        labels.insert(0, ("envoy_rbac_http_prefix", rules.to_owned()));
+        name.push_str(&joined(rules));
+    }
+    (name, labels)
+}
+
+/// A part of a name, with the dot after it.
+fn joined(part: &str) -> String {
+    format!("{}.", part.strip_suffix('.').unwrap_or(part))
 }
