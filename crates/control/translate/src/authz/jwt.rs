@@ -158,18 +158,25 @@ fn provider(scope: &Scope<'_>, rule: &JwtRule) -> JwtProvider {
     }
 }
 
-/// A key that no token is signed with, and that says whose are missing.
+/// The modulus of a key pair whose private half was thrown away when it was made. Envoy refuses a key
+/// set without a key that it can read, and with it the listener; a made-up number could be factored.
+const LOST_MODULUS: &str = "pWmMgmx_j6vvIHbsjm857h4VknSR6dAAjQS4oLQk3BHyFc8SJ1vTlF_x35m8tnOHO0aP1CgC5VIuqhGT\
+    DQ9dANvnuk0h4lYFlooJmOFC3Q-emONgopaNUYbjd9KTskS0IrWJopZyF3llEdJhJ-xLc22p6YZHWbpv\
+    EtFfjOg59PR628rzWFThwMn5XqjsStDHcK-HppRM3gA7cw1LHqk2HLjZvTKWJJ2MhCqmyXp7ytGj6WW6\
+    jIn60ybULoJPBtoh7njagWcTTnZ5SNaV7wZ9RHrvuPndCuw00KOykzoNhe-djcijU9i8PHF74JRreNmc\
+    JF97JU9UyoZpB0FqrMTljQ";
+
+/// A key that no token is signed with, and whose name says whose are missing.
 fn unfit_keys(keys: &KeySource) -> String {
     let place = match keys {
-        KeySource::Uri(uri) => uri.as_str(),
-        // Istio knows no address before the issuer has told it one.
-        KeySource::Inline(_) | KeySource::Discovery(_) => "",
+        KeySource::Uri(place) | KeySource::Discovery(place) => place.as_str(),
+        KeySource::Inline(_) => "",
     };
-    let modulus = format!(
-        "Error-IstiodFailedToFetchJwksUri-{}",
+    let name = format!(
+        "Error-FailedToFetchJwksUri-{}",
         URL_SAFE_NO_PAD.encode(place)
     );
-    format!(r#"{{"keys":[ {{"e":"AQAB","kid":"abc","kty":"RSA","n":"{modulus}"}}]}}"#)
+    format!(r#"{{"keys":[{{"e":"AQAB","kid":"{name}","kty":"RSA","n":"{LOST_MODULUS}"}}]}}"#)
 }
 
 /// What the token's payload has at `path`, which begins with [`PAYLOAD`].
