@@ -1,7 +1,7 @@
 //! Joins services with workloads: the endpoints of each service port.
 //!
-//! In: services, workloads, endpoint slices, namespaces. Out: [`ServiceEndpoints`], made again only for namespaces
-//! where something changed.
+//! In: services, workloads, endpoint slices, namespaces. Out: [`ServiceEndpoints`], made again only for
+//! services that a change may touch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,6 +11,8 @@ use meltemi_model::{
     EndpointAddress, EntryEndpoint, Hostname, Labels, Locality, NamespaceName, Protocol, Service,
     ServicePort, SliceEndpoint, Workload,
 };
+
+use rpds::RedBlackTreeMapSync;
 
 use crate::service::target_port;
 use crate::{EndpointSliceIndex, NamespaceIndex, ServiceIndex, WorkloadIndex, accepts_mtls};
@@ -57,10 +59,13 @@ pub struct ServiceEndpoints {
     pub accounts: BTreeSet<ServiceAccountName>,
 }
 
-/// The endpoints of every service.
+/// A namespace and a host: several services may share them.
+pub(crate) type Place = (NamespaceName, Hostname);
+
+/// The endpoints of every service. A copy shares everything with the original until it is changed.
 #[derive(Debug, Clone, Default)]
 pub struct EndpointIndex {
-    by_namespace: BTreeMap<NamespaceName, BTreeMap<Hostname, Arc<ServiceEndpoints>>>,
+    by_place: RedBlackTreeMapSync<Place, Arc<ServiceEndpoints>>,
 }
 
 impl ServiceEndpoints {
@@ -75,8 +80,8 @@ impl ServiceEndpoints {
 
 impl ServiceEndpoints {
     /// These endpoints and those of another resource for the same host.
-    fn joined(&self, other: Self) -> Self {
-        let mut all = self.clone();
+    fn joined(self, other: Self) -> Self {
+        let mut all = self;
         for of_port in other.ports {
             match all.ports.iter_mut().find(|it| it.port == of_port.port) {
                 Some(port) => port.endpoints.extend(of_port.endpoints),
@@ -89,45 +94,52 @@ impl ServiceEndpoints {
 }
 
 impl EndpointIndex {
-    /// The endpoints of a service.
-    pub fn of(&self, service: &Service) -> Option<&Arc<ServiceEndpoints>> {
-        self.by_namespace
-            .get(&service.meta.namespace)?
-            .get(&service.hostname)
+    /// The endpoints of the services of a namespace that have this host.
+    pub fn of(&self, namespace: &NamespaceName, host: &Hostname) -> Option<&Arc<ServiceEndpoints>> {
+        self.by_place.get(&(namespace.clone(), host.clone()))
     }
 
-    /// Makes the endpoints of these namespaces again; answers with the services whose endpoints
-    /// differ from before.
+    /// Makes the endpoints of these places again; answers with those whose endpoints differ from
+    /// before.
     pub(crate) fn rebuild(
         &mut self,
-        dirty: &BTreeSet<NamespaceName>,
+        dirty: BTreeSet<Place>,
         sources: &Sources<'_>,
-    ) -> BTreeSet<Hostname> {
-        let mut changed = BTreeSet::new();
-        for name in dirty {
-            let old = self.by_namespace.remove(name).unwrap_or_default();
-            let mut new: BTreeMap<Hostname, Arc<ServiceEndpoints>> = BTreeMap::new();
-            for service in sources.services.in_namespace(name) {
-                let mut made = join(service, sources);
-                // Several service entries may be for one host.
-                if let Some(earlier) = new.get(&service.hostname) {
-                    made = earlier.joined(made);
+    ) -> BTreeSet<Place> {
+        let differs = |place: &Place| {
+            let mut services: Vec<_> = sources
+                .services
+                .all_by_host(place.1.as_str())
+                .iter()
+                .filter(|it| it.meta.namespace == place.0)
+                .collect();
+            services.sort_by_cached_key(|it| it.meta.age_key());
+            let made = services
+                .into_iter()
+                .map(|service| join(service, sources))
+                .reduce(|earlier, later| earlier.joined(later));
+            match (self.by_place.get(place), made) {
+                (Some(before), Some(made)) if **before == made => false,
+                (None, None) => false,
+                (_, Some(made)) => {
+                    self.by_place.insert_mut(place.clone(), Arc::new(made));
+                    true
                 }
-                let kept = match old.get(&service.hostname) {
-                    Some(before) if **before == made => before.clone(),
-                    Some(_) | None => {
-                        changed.insert(service.hostname.clone());
-                        Arc::new(made)
-                    }
-                };
-                new.insert(service.hostname.clone(), kept);
+                (Some(_), None) => self.by_place.remove_mut(place),
             }
-            changed.extend(old.into_keys().filter(|host| !new.contains_key(host)));
-            if !new.is_empty() {
-                self.by_namespace.insert(name.clone(), new);
-            }
-        }
-        changed
+        };
+        let mut dirty = Vec::from_iter(dirty);
+        dirty.retain(differs);
+        dirty.into_iter().collect()
+    }
+
+    /// The places of a namespace.
+    pub(crate) fn places(&self, namespace: &NamespaceName) -> impl Iterator<Item = &Place> {
+        let first = (namespace.clone(), Hostname::new(""));
+        self.by_place
+            .range(first..)
+            .map(|(place, _)| place)
+            .take_while(move |place| place.0 == *namespace)
     }
 }
 

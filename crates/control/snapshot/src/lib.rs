@@ -29,6 +29,7 @@ mod snapshot;
 mod store;
 mod target;
 mod telemetry;
+mod touched;
 mod virtual_service;
 mod workload;
 

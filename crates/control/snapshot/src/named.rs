@@ -11,6 +11,7 @@ use meltemi_model::{
     NamespaceName, PeerAuthentication, RequestAuthentication, Secret, Service, ServiceEntry,
     Sidecar, Telemetry, VirtualService,
 };
+use rpds::RedBlackTreeMapSync;
 
 /// Namespace and name.
 pub(crate) type Name = (NamespaceName, Arc<str>);
@@ -53,13 +54,13 @@ named!(
     VirtualService,
 );
 
-/// The resources of one kind.
+/// The resources of one kind. A copy shares everything with the original until it is changed.
 #[derive(Debug, Clone)]
-pub(crate) struct ByName<T>(BTreeMap<Name, Arc<T>>);
+pub(crate) struct ByName<T>(RedBlackTreeMapSync<Name, Arc<T>>);
 
 impl<T> Default for ByName<T> {
     fn default() -> Self {
-        Self(BTreeMap::new())
+        Self(RedBlackTreeMapSync::default())
     }
 }
 
@@ -83,12 +84,12 @@ impl<T: Named> ByName<T> {
 
     /// Adds a resource, or puts it in the place of the one with its name.
     pub fn insert(&mut self, resource: T) {
-        self.0.insert(resource.name(), Arc::new(resource));
+        self.0.insert_mut(resource.name(), Arc::new(resource));
     }
 
     /// Removes the resource of this name; whether there was one.
     pub fn remove(&mut self, namespace: &NamespaceName, name: &Arc<str>) -> bool {
-        self.0.remove(&(namespace.clone(), name.clone())).is_some()
+        self.0.remove_mut(&(namespace.clone(), name.clone()))
     }
 
     /// Every resource, the oldest first, ties by name.

@@ -171,7 +171,8 @@ impl Snapshot {
 
     /// The endpoints of a service; `None` for a service that is not of this snapshot.
     pub fn endpoints(&self, service: &Service) -> Option<&Arc<ServiceEndpoints>> {
-        self.endpoints.of(service)
+        self.endpoints
+            .of(&service.meta.namespace, &service.hostname)
     }
 
     /// The destination rule between a client and a service (FEATURES T11).

@@ -7,10 +7,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use meltemi_model::{Config, KeySource, Kind, MeshConfig, NamespaceName, ResourceId};
+use meltemi_model::{Config, KeySource, Kind, MeshConfig, ResourceId};
 
 use crate::endpoint::Sources;
 use crate::selector::selecting_keys;
+use crate::touched::Touched;
 use crate::{Delta, Snapshot};
 
 /// The resources in effect, and the changes to them since the last commit.
@@ -21,8 +22,8 @@ pub struct Store {
     /// The next one; its derived maps are made at the commit.
     next: Snapshot,
     pending: Delta,
-    /// Namespaces whose endpoints may differ.
-    dirty: BTreeSet<NamespaceName>,
+    /// By which endpoints may differ.
+    touched: Touched,
 }
 
 /// What a commit made.
@@ -46,6 +47,7 @@ impl Store {
         if self.has(&id, &config) {
             return;
         }
+        self.touched.note(&self.next, &id);
         let next = &mut self.next;
         match config {
             Config::Namespace(it) => Arc::make_mut(&mut next.namespaces).insert(it),
@@ -66,7 +68,7 @@ impl Store {
             Config::WorkloadEntry(it) => {
                 Arc::make_mut(&mut next.workloads).insert(id.clone(), vec![it.workload()]);
             }
-            Config::EndpointSlice(it) => Arc::make_mut(&mut next.endpoint_slices).named.insert(it),
+            Config::EndpointSlice(it) => Arc::make_mut(&mut next.endpoint_slices).insert(it),
             Config::Sidecar(it) => Arc::make_mut(&mut next.sidecars).named.insert(it),
             Config::PeerAuthentication(it) => {
                 Arc::make_mut(&mut next.peer_authentications)
@@ -105,7 +107,7 @@ impl Store {
             Config::DestinationRule(it) => next.destination_rules.named.has(it),
             Config::ServiceEntry(it) => next.services.entries.has(it),
             Config::WorkloadEntry(it) => next.workloads.has(id, &[it.workload()]),
-            Config::EndpointSlice(it) => next.endpoint_slices.named.has(it),
+            Config::EndpointSlice(it) => next.endpoint_slices.has(it),
             Config::Sidecar(it) => next.sidecars.named.has(it),
             Config::PeerAuthentication(it) => next.peer_authentications.named.has(it),
             Config::EnvoyFilter(it) => next.envoy_filters.named.has(it),
@@ -119,6 +121,7 @@ impl Store {
 
     /// Removes the resource with this id, if there is one.
     pub fn delete(&mut self, id: &ResourceId) {
+        self.touched.note(&self.next, id);
         let next = &mut self.next;
         let (namespace, name) = (&id.namespace, &id.name);
         let changed = match id.kind {
@@ -132,9 +135,7 @@ impl Store {
             Kind::ServiceEntry => Arc::make_mut(&mut next.services)
                 .entries
                 .remove(namespace, name),
-            Kind::EndpointSlice => Arc::make_mut(&mut next.endpoint_slices)
-                .named
-                .remove(namespace, name),
+            Kind::EndpointSlice => Arc::make_mut(&mut next.endpoint_slices).remove(namespace, name),
             Kind::Sidecar => Arc::make_mut(&mut next.sidecars)
                 .named
                 .remove(namespace, name),
@@ -209,12 +210,6 @@ impl Store {
         if has(&[Kind::Service, Kind::ServiceEntry]) {
             Arc::make_mut(&mut next.services).rebuild();
         }
-        if has(&[Kind::Deployment, Kind::Pod, Kind::WorkloadEntry]) {
-            Arc::make_mut(&mut next.workloads).rebuild();
-        }
-        if delta.has(Kind::EndpointSlice) {
-            Arc::make_mut(&mut next.endpoint_slices).rebuild();
-        }
         if delta.has(Kind::Sidecar) {
             Arc::make_mut(&mut next.sidecars).rebuild();
         }
@@ -242,10 +237,10 @@ impl Store {
         if delta.has(Kind::DestinationRule) {
             Arc::make_mut(&mut next.destination_rules).rebuild();
         }
-        let dirty = std::mem::take(&mut self.dirty);
-        if !dirty.is_empty() {
-            delta.endpoints = Arc::make_mut(&mut next.endpoints).rebuild(
-                &dirty,
+        let places = std::mem::take(&mut self.touched).places(next);
+        if !places.is_empty() {
+            let differing = Arc::make_mut(&mut next.endpoints).rebuild(
+                places,
                 &Sources {
                     services: &next.services,
                     workloads: &next.workloads,
@@ -253,6 +248,7 @@ impl Store {
                     slices: &next.endpoint_slices,
                 },
             );
+            delta.endpoints = differing.into_iter().map(|(_, host)| host).collect();
         }
         let selecting = [
             Kind::Gateway,
@@ -278,34 +274,7 @@ impl Store {
     }
 
     fn note(&mut self, id: ResourceId) {
-        match id.kind {
-            Kind::Namespace => {
-                self.dirty.insert(NamespaceName::new(id.name.clone()));
-            }
-            // The workloads of a Deployment are in its own namespace.
-            Kind::Service
-            | Kind::Deployment
-            | Kind::Pod
-            | Kind::ServiceEntry
-            | Kind::WorkloadEntry
-            | Kind::EndpointSlice => {
-                self.dirty.insert(id.namespace.clone());
-            }
-            Kind::ServiceAccount
-            | Kind::ConfigMap
-            | Kind::Secret
-            | Kind::Gateway
-            | Kind::VirtualService
-            | Kind::DestinationRule
-            | Kind::Sidecar
-            | Kind::PeerAuthentication
-            | Kind::EnvoyFilter
-            | Kind::Telemetry
-            | Kind::RequestAuthentication
-            | Kind::AuthorizationPolicy
-            | Kind::WorkloadGroup
-            | Kind::MeshConfig => {}
-        }
+        self.touched.note(&self.next, &id);
         self.pending.changed.insert(id);
     }
 }

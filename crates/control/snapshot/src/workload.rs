@@ -3,29 +3,34 @@
 //! In: the workloads of Deployments and Pods. Out: those of a namespace, and the one that a proxy
 //! belongs to.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use meltemi_model::{NamespaceName, ResourceId, Workload};
+use rpds::RedBlackTreeMapSync;
 
-/// The workloads of the mesh.
+/// The workloads of the mesh. A copy shares everything with the original until it is changed.
 #[derive(Debug, Clone, Default)]
 pub struct WorkloadIndex {
-    by_resource: BTreeMap<ResourceId, Vec<Arc<Workload>>>,
-    by_name: BTreeMap<(NamespaceName, Arc<str>), Arc<Workload>>,
-    by_address: BTreeMap<IpAddr, Arc<Workload>>,
+    by_resource: RedBlackTreeMapSync<ResourceId, Vec<Arc<Workload>>>,
+    by_name: RedBlackTreeMapSync<(NamespaceName, Arc<str>), Claims>,
+    by_address: RedBlackTreeMapSync<IpAddr, Claims>,
 }
+
+/// The workloads of one name or address, by the resource that asks for them; the last one has it.
+type Claims = Vec<(ResourceId, Arc<Workload>)>;
 
 impl WorkloadIndex {
     /// The workload of this name.
     pub fn get(&self, namespace: &NamespaceName, name: &str) -> Option<&Arc<Workload>> {
-        self.by_name.get(&(namespace.clone(), name.into()))
+        let claims = self.by_name.get(&(namespace.clone(), name.into()))?;
+        claims.last().map(|(_, workload)| workload)
     }
 
     /// The workload that has this address.
     pub fn by_address(&self, address: IpAddr) -> Option<&Arc<Workload>> {
-        self.by_address.get(&address)
+        let claims = self.by_address.get(&address)?;
+        claims.last().map(|(_, workload)| workload)
     }
 
     /// The workloads of a namespace, by name.
@@ -36,12 +41,13 @@ impl WorkloadIndex {
         self.by_name
             .range((namespace.clone(), Arc::from(""))..)
             .take_while(move |((place, _), _)| place == namespace)
-            .map(|(_, workload)| workload)
+            .filter_map(|(_, claims)| claims.last().map(|(_, workload)| workload))
     }
 
     /// Every workload, by namespace and name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Workload>> {
-        self.by_name.values()
+        let claims = self.by_name.values();
+        claims.filter_map(|it| it.last().map(|(_, workload)| workload))
     }
 
     /// Whether the resource with this id asks for just these workloads.
@@ -52,28 +58,61 @@ impl WorkloadIndex {
         })
     }
 
+    /// The workloads that a resource asks for.
+    pub(crate) fn of_resource(&self, id: &ResourceId) -> &[Arc<Workload>] {
+        self.by_resource.get(id).map_or(&[], Vec::as_slice)
+    }
+
     pub(crate) fn insert(&mut self, id: ResourceId, workloads: Vec<Workload>) {
-        self.by_resource
-            .insert(id, workloads.into_iter().map(Arc::new).collect());
+        self.remove(&id);
+        let workloads: Vec<_> = workloads.into_iter().map(Arc::new).collect();
+        for workload in &workloads {
+            claim(&mut self.by_name, name(workload), &id, workload);
+            for address in &workload.addresses {
+                claim(&mut self.by_address, *address, &id, workload);
+            }
+        }
+        self.by_resource.insert_mut(id, workloads);
     }
 
     pub(crate) fn remove(&mut self, id: &ResourceId) -> bool {
-        self.by_resource.remove(id).is_some()
-    }
-
-    /// Makes the derived maps again, after changes.
-    pub(crate) fn rebuild(&mut self) {
-        self.by_name.clear();
-        self.by_address.clear();
-        for workload in self.by_resource.values().flatten() {
-            let meta = &workload.meta;
-            self.by_name.insert(
-                (meta.namespace.clone(), meta.name.clone()),
-                workload.clone(),
-            );
+        let Some(workloads) = self.by_resource.get(id).cloned() else {
+            return false;
+        };
+        self.by_resource.remove_mut(id);
+        for workload in &workloads {
+            release(&mut self.by_name, &name(workload), id);
             for address in &workload.addresses {
-                self.by_address.insert(*address, workload.clone());
+                release(&mut self.by_address, address, id);
             }
         }
+        true
+    }
+}
+
+fn name(workload: &Workload) -> (NamespaceName, Arc<str>) {
+    let meta = &workload.meta;
+    (meta.namespace.clone(), meta.name.clone())
+}
+
+fn claim<K: Ord + Clone>(
+    index: &mut RedBlackTreeMapSync<K, Claims>,
+    key: K,
+    id: &ResourceId,
+    workload: &Arc<Workload>,
+) {
+    let mut claims = index.get(&key).cloned().unwrap_or_default();
+    let place = claims.partition_point(|(other, _)| other <= id);
+    claims.insert(place, (id.clone(), workload.clone()));
+    index.insert_mut(key, claims);
+}
+
+fn release<K: Ord + Clone>(index: &mut RedBlackTreeMapSync<K, Claims>, key: &K, id: &ResourceId) {
+    let mut claims = index.get(key).cloned().unwrap_or_default();
+    claims.retain(|(other, _)| other != id);
+    if claims.is_empty() {
+        index.remove_mut(key);
+    } else {
+        index.insert_mut(key.clone(), claims);
     }
 }
