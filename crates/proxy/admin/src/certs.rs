@@ -1,10 +1,8 @@
-//! `/certs`: certificates and trust anchors in use.
+//! `/certs`: certificates and trust anchors in use, context by context.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use meltemi_ir::Secret;
-use meltemi_spiffe::CertificateNames;
+use meltemi_tls::{CertificateInfo, CertificatesInUse};
 use meltemi_xds::json;
 use meltemi_xds::pb::envoy::admin::v3::{
     Certificate, CertificateDetails, Certificates, SubjectAlternateName,
@@ -22,21 +20,21 @@ const DAY: u64 = 24 * 60 * 60;
 
 pub(crate) fn certs(state: &AdminState) -> Reply {
     let now = state.clock.since_epoch();
-    let certificates: Vec<_> = secrets(state)
-        .into_iter()
-        .filter_map(|(name, secret)| {
-            let path = format!("<inline: {name}>");
-            Some(match &*secret {
-                Secret::Certificate(certificate) => Certificate {
-                    ca_cert: Vec::new(),
-                    cert_chain: details(&path, &certificate.chain_pem, now),
-                },
-                Secret::Validation(context) => Certificate {
-                    ca_cert: details(&path, &context.trusted_ca_pem, now),
-                    cert_chain: Vec::new(),
-                },
-                Secret::TicketKeys(_) => return None,
-            })
+    let contexts = state.secrets.certificates_in_use().into_iter();
+    let certificates: Vec<_> = contexts
+        .map(|context| {
+            let CertificatesInUse { shown, trusted } = context;
+            let described = |(name, pem): &(Option<String>, Vec<u8>)| {
+                details(name.as_deref(), pem, now).into_iter()
+            };
+            Certificate {
+                // The first, as of a bundle Envoy shows one too.
+                ca_cert: trusted.iter().flat_map(described).take(1).collect(),
+                cert_chain: shown
+                    .iter()
+                    .flat_map(|one| described(one).take(1))
+                    .collect(),
+            }
         })
         .collect();
     if certificates.is_empty() {
@@ -48,47 +46,46 @@ pub(crate) fn certs(state: &AdminState) -> Reply {
 /// In how many days the first of all certificates is over, 0 where one is; none without any.
 pub(crate) fn first_expiry(state: &AdminState) -> Option<u64> {
     let now = state.clock.since_epoch();
-    let all = secrets(state)
-        .into_iter()
-        .flat_map(|(_, secret)| match &*secret {
-            Secret::Certificate(certificate) => names(&certificate.chain_pem),
-            Secret::Validation(context) => names(&context.trusted_ca_pem),
-            Secret::TicketKeys(_) => Vec::new(),
-        });
-    all.map(|names| days_until(names.not_after, now)).min()
-}
-
-fn secrets(state: &AdminState) -> Vec<(String, Arc<Secret>)> {
-    let names = state.secrets.names().into_iter();
-    let known = names.filter_map(|name| {
-        let secret = state.secrets.get(&name)?;
-        Some((name, secret))
+    let all = state.secrets.certificates_in_use().into_iter();
+    let all = all.flat_map(|context| {
+        let CertificatesInUse { shown, trusted } = context;
+        let pems = shown.into_iter().chain(trusted);
+        pems.flat_map(|(_, pem)| read(&pem)).collect::<Vec<_>>()
     });
-    known.collect()
+    all.map(|info| days_until(info.not_after, now)).min()
 }
 
 /// What the certificates of a PEM text say; those that cannot be read are left out, since the
-/// store has refused them already.
-fn names(pem: &[u8]) -> Vec<CertificateNames> {
+/// context has refused them already.
+fn read(pem: &[u8]) -> Vec<CertificateInfo> {
     CertificateDer::pem_slice_iter(pem)
-        .filter_map(|der| CertificateNames::read(&der.ok()?).ok())
+        .filter_map(|der| CertificateInfo::read(&der.ok()?))
         .collect()
 }
 
-fn details(path: &str, pem: &[u8], now: Duration) -> Vec<CertificateDetails> {
-    let certificates = names(pem).into_iter();
-    let details = certificates.map(|names| {
-        let uris = names.uris.into_iter().map(Name::Uri);
-        let alternatives = uris.chain(names.dns.into_iter().map(Name::Dns));
+fn details(secret: Option<&str>, pem: &[u8], now: Duration) -> Vec<CertificateDetails> {
+    let path = match secret {
+        Some(name) => format!("<inline: {name}>"),
+        None => "<inline>".to_owned(),
+    };
+    let details = read(pem).into_iter().map(|info| {
+        let dns = info.dns_sans.into_iter().map(Name::Dns);
+        let uris = info.uri_sans.into_iter().map(Name::Uri);
+        let addresses = info
+            .ip_sans
+            .iter()
+            .map(|it| Name::IpAddress(it.to_string()));
         CertificateDetails {
-            path: path.to_owned(),
-            serial_number: names.serial,
-            subject_alt_names: alternatives
+            path: path.clone(),
+            serial_number: info.serial,
+            subject_alt_names: dns
+                .chain(uris)
+                .chain(addresses)
                 .map(|name| SubjectAlternateName { name: Some(name) })
                 .collect(),
-            days_until_expiration: days_until(names.not_after, now),
-            valid_from: Some(timestamp(names.not_before)),
-            expiration_time: Some(timestamp(names.not_after)),
+            days_until_expiration: days_until(info.not_after, now),
+            valid_from: Some(timestamp(info.not_before)),
+            expiration_time: Some(timestamp(info.not_after)),
             ocsp_details: None,
         }
     });

@@ -52,6 +52,8 @@ pub(crate) struct Settings {
 pub(crate) enum Ending {
     /// Not yet.
     Open,
+    /// With the next response; one without requests has a moment for another.
+    Draining,
     /// After the streams in progress.
     Graceful,
     /// The head of a request did not come in time.

@@ -54,7 +54,7 @@ async fn until_ended<T>(connection: &Rc<Connection>, work: impl Future<Output = 
     let mut work = std::pin::pin!(work);
     std::future::poll_fn(|cx| {
         connection.driven_by(cx.waker());
-        if connection.ending() != Ending::Open {
+        if !matches!(connection.ending(), Ending::Open | Ending::Draining) {
             return std::task::Poll::Ready(None);
         }
         work.as_mut().poll(cx).map(Some)

@@ -190,6 +190,10 @@ pub(crate) fn provider(
         (TlsVersion::V1_3, TlsVersion::V1_2) => return Err(TlsError::Versions),
     };
     let mut provider = aws_lc_rs::default_provider();
+    // Envoy's order, in which what costs least comes first.
+    provider
+        .cipher_suites
+        .sort_by_key(|suite| cost(suite.suite()));
     if names.is_empty() {
         return Ok((Arc::new(provider), versions));
     }
@@ -217,6 +221,20 @@ pub(crate) fn provider(
         _ => versions,
     };
     Ok((Arc::new(provider), versions))
+}
+
+fn cost(suite: CipherSuite) -> u8 {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => 0,
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => 1,
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => 2,
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => 3,
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => 4,
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => 5,
+        CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => 6,
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => 7,
+        _ => 8,
+    }
 }
 
 /// The suites of a list; `[A|B]` groups equals, and both are in it.

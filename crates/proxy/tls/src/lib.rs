@@ -26,7 +26,7 @@ pub use failure::{FailureKind, HandshakeFailure};
 pub use material::check;
 pub use server::ServerContext;
 pub use session::SessionInfo;
-pub use store::{SecretStore, WantedSecret};
+pub use store::{CertificatesInUse, SecretStore, WantedSecret};
 
 #[cfg(test)]
 mod tests;

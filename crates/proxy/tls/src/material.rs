@@ -40,13 +40,18 @@ pub fn check(secret: &Secret) -> Result<(), TlsError> {
 /// The secrets that a context refers to. Registers them as wanted while it lives.
 pub(crate) struct Material {
     store: Arc<SecretStore>,
-    certificates: Vec<SecretRef<TlsCertificate>>,
-    validation: Option<SecretRef<ValidationContext>>,
-    /// The default part of a combined validation context.
-    defaults: ValidationContext,
+    uses: Arc<Uses>,
     ticket_keys: Option<SecretRef<TicketKeys>>,
     schemes: Vec<SignatureScheme>,
     wanted: Vec<WantedSecret>,
+}
+
+/// What a context shows and trusts.
+pub(crate) struct Uses {
+    pub(crate) certificates: Vec<SecretRef<TlsCertificate>>,
+    pub(crate) validation: Option<SecretRef<ValidationContext>>,
+    /// The default part of a combined validation context.
+    pub(crate) defaults: ValidationContext,
 }
 
 /// What a context's settings refer to.
@@ -99,11 +104,15 @@ impl Material {
         for secret in &wanted {
             store.want(secret);
         }
-        Self {
-            store,
+        let uses = Arc::new(Uses {
             certificates: certificates.to_vec(),
             validation: validation.cloned(),
             defaults: defaults.clone(),
+        });
+        store.register(&uses);
+        Self {
+            store,
+            uses,
             ticket_keys: ticket_keys.cloned(),
             schemes: schemes.to_vec(),
             wanted,
@@ -115,8 +124,14 @@ impl Material {
     /// # Errors
     /// When one is missing or cannot be read.
     pub(crate) fn resolve(&self) -> Result<Resolved, TlsError> {
-        let mut certificates = Vec::with_capacity(self.certificates.len());
-        for (index, reference) in self.certificates.iter().enumerate() {
+        let Uses {
+            certificates,
+            validation,
+            defaults,
+        } = &*self.uses;
+        let references = certificates.iter().enumerate();
+        let mut certificates = Vec::with_capacity(certificates.len());
+        for (index, reference) in references {
             let certificate = match reference {
                 SecretRef::Inline(certificate) => {
                     let path = format!("common_tls_context.tls_certificates[{index}]");
@@ -132,11 +147,11 @@ impl Material {
             };
             certificates.push(Arc::new(certificate));
         }
-        let validation = match &self.validation {
-            None => self.defaults.names_peers().then(|| self.defaults.clone()),
+        let validation = match validation {
+            None => defaults.names_peers().then(|| defaults.clone()),
             Some(SecretRef::Inline(validation)) => Some(validation.clone()),
             Some(SecretRef::Sds { name, source: _ }) => match self.delivered(name)?.as_ref() {
-                Secret::Validation(validation) => Some(self.defaults.merged(validation)),
+                Secret::Validation(validation) => Some(defaults.merged(validation)),
                 _ => return Err(wrong_kind(name, "validation context")),
             },
         };

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
-use meltemi_ir::{CertificateSource, Secret};
+use meltemi_ir::{CertificateSource, Secret, SecretRef};
 use tokio::sync::watch;
 
 use crate::TlsError;
 use crate::anchors::Anchors;
+use crate::material::Uses;
 
 /// Secrets by name. Shared by all threads; reading takes no lock.
 pub struct SecretStore {
@@ -17,8 +18,19 @@ pub struct SecretStore {
     wanted: Mutex<HashMap<WantedSecret, usize>>,
     generation: AtomicU64,
     changed: watch::Sender<u64>,
+    /// What contexts show and trust.
+    contexts: Mutex<Vec<Weak<Uses>>>,
     /// What the system trusts, read when a context first asks.
     system: Mutex<Option<Arc<Anchors>>>,
+}
+
+/// The certificates of one context, as PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CertificatesInUse {
+    /// The chains that it shows, with the names of the secrets that they come from.
+    pub shown: Vec<(Option<String>, Vec<u8>)>,
+    /// The authorities that it trusts, and the secret's name.
+    pub trusted: Option<(Option<String>, Vec<u8>)>,
 }
 
 /// A secret that some context refers to.
@@ -37,6 +49,7 @@ impl Default for SecretStore {
             wanted: Mutex::default(),
             generation: AtomicU64::new(0),
             changed: watch::Sender::new(0),
+            contexts: Mutex::default(),
             system: Mutex::default(),
         }
     }
@@ -79,6 +92,47 @@ impl SecretStore {
     /// Changes whenever a secret, or the set of wanted ones, does.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// The certificates of every context; what has not been delivered is left out.
+    pub fn certificates_in_use(&self) -> Vec<CertificatesInUse> {
+        let contexts = self.lock_contexts().clone();
+        let live = contexts.iter().filter_map(Weak::upgrade);
+        live.map(|uses| self.in_use(&uses)).collect()
+    }
+
+    fn in_use(&self, uses: &Uses) -> CertificatesInUse {
+        let shown = uses.certificates.iter().filter_map(|one| match one {
+            SecretRef::Inline(certificate) => Some((None, certificate.chain_pem.clone())),
+            SecretRef::Sds { name, source: _ } => match &*self.get(name)? {
+                Secret::Certificate(it) => Some((Some(name.clone()), it.chain_pem.clone())),
+                _ => None,
+            },
+        });
+        let trusted = uses.validation.as_ref().and_then(|one| match one {
+            SecretRef::Inline(context) => Some((None, context.trusted_ca_pem.clone())),
+            SecretRef::Sds { name, source: _ } => match &*self.get(name)? {
+                Secret::Validation(it) => Some((Some(name.clone()), it.trusted_ca_pem.clone())),
+                _ => None,
+            },
+        });
+        CertificatesInUse {
+            shown: shown.collect(),
+            trusted: trusted.filter(|(_, pem)| !pem.is_empty()),
+        }
+    }
+
+    /// Remembers what a context uses, for as long as it lives.
+    pub(crate) fn register(&self, uses: &Arc<Uses>) {
+        let mut contexts = self.lock_contexts();
+        if contexts.len() == contexts.capacity() {
+            contexts.retain(|context| context.strong_count() > 0);
+        }
+        contexts.push(Arc::downgrade(uses));
+    }
+
+    fn lock_contexts(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Uses>>> {
+        self.contexts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The authorities that the system trusts, shared by all contexts.

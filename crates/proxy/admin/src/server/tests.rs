@@ -522,6 +522,15 @@ async fn certificates_say_when_they_end() {
             key_pem: key.serialize_pem().into_bytes(),
         }),
     );
+    let tls = ir::DownstreamTls {
+        certificates: vec![ir::SecretRef::Sds {
+            name: "default".to_owned(),
+            source: ir::CertificateSource::Ads,
+        }],
+        ..ir::DownstreamTls::default()
+    };
+    let secrets = fixture.state.secrets.clone();
+    let _used = meltemi_tls::ServerContext::new(&tls, secrets).unwrap();
     let certificates = get_json(&fixture, "/certs");
     let leaf = &certificates["certificates"][0]["cert_chain"][0];
     assert_eq!(leaf["path"], "<inline: default>");

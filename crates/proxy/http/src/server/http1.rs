@@ -5,6 +5,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
+use http::header::{self, HeaderValue};
+use http::{Response, StatusCode};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -41,17 +43,21 @@ where
     if config.max_headers_count > 100 {
         builder.max_headers(config.max_headers_count as usize);
     }
-    let service = service_fn(|request| exchange::handle(connection, request));
+    let service = service_fn(|request| async {
+        let answer = exchange::handle(connection, request).await;
+        answer.map(|answer| announced(connection, answer))
+    });
     let mut codec = builder.serve_connection(TokioIo::new(io), service);
     let mut ending = Ending::Open;
     let result = std::future::poll_fn(|cx| {
         connection.driven_by(cx.waker());
         if ending != connection.ending() {
             ending = connection.ending();
-            if ending == Ending::HeaderTimeout {
-                return Poll::Ready(Ok(()));
+            match ending {
+                Ending::HeaderTimeout => return Poll::Ready(Ok(())),
+                Ending::Open | Ending::Draining => {}
+                Ending::Graceful => Pin::new(&mut codec).graceful_shutdown(),
             }
-            Pin::new(&mut codec).graceful_shutdown();
         }
         let progress = Pin::new(&mut codec).poll(cx);
         if progress.is_pending() && connection.head_began.get().is_some() {
@@ -95,6 +101,16 @@ where
         }
         Err(error) => tracing::debug!(%error, "HTTP/1 client connection failed"),
     }
+}
+
+/// The answer, which says that it is the last where the connection drains.
+fn announced<B>(connection: &Connection, mut answer: Response<B>) -> Response<B> {
+    let is_http = answer.status() != StatusCode::SWITCHING_PROTOCOLS;
+    if connection.ending() == Ending::Draining && is_http {
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(header::CONNECTION, close);
+    }
+    answer
 }
 
 /// Writes the record of a request that never became one.

@@ -66,11 +66,13 @@ where
     let mut ending = Ending::Open;
     let result = std::future::poll_fn(|cx| {
         connection.driven_by(cx.waker());
-        if ending != connection.ending() {
+        let mut progress = codec.as_mut().poll(cx);
+        if progress.is_pending() && ending != connection.ending() {
             ending = connection.ending();
+            // The handshake came first: without it there is nobody to tell.
             Pin::as_mut(&mut codec).graceful_shutdown();
+            progress = codec.as_mut().poll(cx);
         }
-        let progress = codec.as_mut().poll(cx);
         // ignored: the codec hears of a failure when it reads or writes next
         let _ = turn.poll_send(cx);
         progress

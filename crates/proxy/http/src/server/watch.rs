@@ -29,6 +29,9 @@ enum Found {
     Change,
 }
 
+/// How long a connection that drains waits for another request.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
+
 /// Begins to watch.
 pub(super) fn start(connection: &Rc<Connection>, drain: DrainSignal) -> Watch {
     let connection = Rc::downgrade(connection);
@@ -51,6 +54,10 @@ async fn watch(connection: Weak<Connection>, mut drain: DrainSignal) {
         let ending = match found {
             Found::Drain => {
                 change.with_manager(|_, stats| stats.downstream_cx_drain_close.inc());
+                // A request may be on its way: it is answered, and the answer says that it was the
+                // last. Closing under it would lose it.
+                change.end(Ending::Draining);
+                tokio::time::sleep(LAST_REQUEST).await;
                 Some(Ending::Graceful)
             }
             Found::Time => due(&change, Instant::now()),
