@@ -36,6 +36,9 @@ const DRAIN_POLL: Duration = Duration::from_millis(50);
 /// How long listeners of the bootstrap wait for their route tables and secrets.
 const WARMING_LIMIT: Duration = Duration::from_secs(15);
 
+/// How long another process may take to leave the administration endpoint's address.
+const ADMIN_LIMIT: Duration = Duration::from_secs(10);
+
 /// How the proxy runs.
 pub struct Options {
     /// Worker threads, at least one.
@@ -309,7 +312,7 @@ impl Proxy {
                     }
                     Request::ResumeAdmin => {
                         warn!("the next process did not come into service");
-                        *admin = self.start_admin(options, Arc::clone(quit)).await?;
+                        *admin = self.resume_admin(options, quit).await;
                     }
                     Request::Drain(done) => {
                         info!("the next process serves");
@@ -322,6 +325,26 @@ impl Proxy {
                         return Ok(Duration::ZERO);
                     }
                 },
+            }
+        }
+    }
+
+    /// Takes the administration endpoint's address again, which the process that wanted to take
+    /// over may hold for a moment yet.
+    async fn resume_admin(
+        &self,
+        options: &Options,
+        quit: &Arc<tokio::sync::Notify>,
+    ) -> Option<tokio::task::JoinHandle<()>> {
+        let until = self.clock.now() + ADMIN_LIMIT;
+        loop {
+            match self.start_admin(options, Arc::clone(quit)).await {
+                Ok(admin) => return admin,
+                Err(error) if self.clock.now() >= until => {
+                    warn!("no administration endpoint any more: {error:#}");
+                    return None;
+                }
+                Err(_) => tokio::time::sleep(DRAIN_POLL).await,
             }
         }
     }
