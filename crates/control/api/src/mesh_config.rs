@@ -100,13 +100,25 @@ pub struct MeshConfig {
     pub outbound_cluster_stat_name: Unread,
     /// `meshMTLS`.
     #[serde(rename = "meshMTLS")]
-    pub mesh_mtls: Unread,
+    pub mesh_mtls: Option<MeshTls>,
     /// `tlsDefaults`.
     pub tls_defaults: Unread,
     /// `hboneIdleTimeout`.
     pub hbone_idle_timeout: Unread,
     /// `verifyCertificateAtClient`.
     pub verify_certificate_at_client: Unread,
+}
+
+/// TLSConfig of `meshMTLS`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MeshTls {
+    /// `minProtocolVersion`.
+    pub min_protocol_version: Option<String>,
+    /// `ecdhCurves`.
+    pub ecdh_curves: Unread,
+    /// `cipherSuites`.
+    pub cipher_suites: Unread,
 }
 
 /// DefaultProviders.

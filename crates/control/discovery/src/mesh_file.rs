@@ -6,8 +6,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use meltemi_model::{Config, Defaults, MeshConfig, Problem, convert};
+use meltemi_model::{Config, Defaults, MeshConfig, Problem, convert, convert_in_part};
 use serde_json::json;
+use tracing::warn;
 
 use crate::DiscoveryError;
 
@@ -51,10 +52,17 @@ fn parse(path: &Path, text: &str, defaults: &Defaults) -> Result<MeshConfig, Vec
     };
     let documents =
         meltemi_api::parse(Some(file.clone()), &wrapped.to_string()).map_err(|it| vec![*it])?;
-    match documents.first().map(|it| convert(it, defaults)) {
-        Some(Ok(Config::MeshConfig(mesh))) => Ok(*mesh),
-        Some(Err(problems)) => Err(shift(problems)),
-        Some(Ok(_)) | None => unreachable!("a ConfigMap of this name is the mesh configuration"),
+    match documents.first().map(|it| convert_in_part(it, defaults)) {
+        Some((Some(Config::MeshConfig(mesh)), problems)) => {
+            for problem in shift(problems) {
+                warn!("{problem}");
+            }
+            Ok(*mesh)
+        }
+        Some((None, problems)) => Err(shift(problems)),
+        Some((Some(_), _)) | None => {
+            unreachable!("a ConfigMap of this name is the mesh configuration")
+        }
     }
 }
 

@@ -52,9 +52,18 @@ impl Default for Defaults {
 /// Every problem of the resource, in the order of their lines. A kind that the mesh does not take is
 /// the one problem of kind [`ProblemKind::UnsupportedKind`].
 pub fn convert(document: &Document, defaults: &Defaults) -> Result<Config, Vec<Problem>> {
+    match convert_in_part(document, defaults) {
+        (Some(config), problems) if problems.is_empty() => Ok(config),
+        (_, problems) => Err(problems),
+    }
+}
+
+/// The same, with what can be taken in spite of its problems: a mesh configuration whose only problems
+/// are options that are not supported yet, and that nobody relies on for safety, holds without them.
+pub fn convert_in_part(document: &Document, defaults: &Defaults) -> (Option<Config>, Vec<Problem>) {
     let (kind, label) = match recognize(document, defaults) {
         Ok(recognized) => recognized,
-        Err(problem) => return Err(vec![*problem]),
+        Err(problem) => return (None, vec![*problem]),
     };
     let namespace = namespace_of(document, kind, defaults);
     let mut source = Source {
@@ -65,12 +74,12 @@ pub fn convert(document: &Document, defaults: &Defaults) -> Result<Config, Vec<P
     };
     let meta = source.metadata(kind);
     let config = source.config(kind, meta);
-    let nested = config
-        .as_ref()
-        .err()
-        .map(|problems| problems.0.clone())
-        .unwrap_or_default();
+    let (config, nested) = match config {
+        Ok(config) => (Some(config), Vec::new()),
+        Err(Nested { problems, rest }) => (rest, problems),
+    };
     let faults = source.into_faults();
+    let config = config.filter(|_| faults.is_empty());
     let mut problems: Vec<_> = faults
         .into_iter()
         .map(|it| document.problem(it.kind, Some(label.clone()), it.path, it.message))
@@ -81,16 +90,13 @@ pub fn convert(document: &Document, defaults: &Defaults) -> Result<Config, Vec<P
         .collect();
     problems.sort_by(|a, b| (a.line, &a.path).cmp(&(b.line, &b.path)));
     problems.dedup();
-    if let (Ok(config), true) = (&config, problems.is_empty()) {
-        let found = defaults.judge.judge(config).into_iter();
-        problems.extend(found.map(|(path, message)| {
-            document.problem(ProblemKind::Invalid, Some(label.clone()), path, message)
-        }));
-    }
-    match config {
-        Ok(config) if problems.is_empty() => Ok(config),
-        Ok(_) | Err(_) => Err(problems),
-    }
+    let judged = config.as_ref().map(|it| defaults.judge.judge(it));
+    let found = judged.unwrap_or_default();
+    let config = config.filter(|_| found.is_empty());
+    problems.extend(found.into_iter().map(|(path, message)| {
+        document.problem(ProblemKind::Invalid, Some(label.clone()), path, message)
+    }));
+    (config, problems)
 }
 
 /// What holds in the place of an invalid document that was never valid before: a policy that keeps
@@ -262,7 +268,11 @@ fn namespace_of(document: &Document, kind: Kind, defaults: &Defaults) -> Namespa
 }
 
 /// Problems of a text inside the document, which have their lines already.
-struct Nested(Vec<Problem>);
+struct Nested {
+    problems: Vec<Problem>,
+    /// What can be taken in spite of them.
+    rest: Option<Config>,
+}
 
 /// A document on its way into a resource.
 struct Source<'a> {
@@ -378,7 +388,12 @@ impl Source<'_> {
                 };
                 return Ok(Config::MeshConfig(Box::new(config)));
             }
-            Some(Err(problem)) => return Err(Nested(vec![*problem])),
+            Some(Err(problem)) => {
+                return Err(Nested {
+                    problems: vec![*problem],
+                    rest: None,
+                });
+            }
             Some(Ok(document)) => document,
         };
         let mut inner = Source {
@@ -394,6 +409,10 @@ impl Source<'_> {
         if faults.is_empty() {
             return Ok(Config::MeshConfig(Box::new(config)));
         }
+        let harmless = faults.iter().all(|it| {
+            it.kind == ProblemKind::Unsupported && mesh_config::can_be_left_out(&it.path)
+        });
+        let rest = harmless.then(|| Config::MeshConfig(Box::new(config)));
         let problems = faults.into_iter().map(|it| {
             let problem = document.problem(it.kind, None, it.path.clone(), it.message);
             Problem {
@@ -401,7 +420,10 @@ impl Source<'_> {
                 ..problem
             }
         });
-        Err(Nested(problems.collect()))
+        Err(Nested {
+            problems: problems.collect(),
+            rest,
+        })
     }
 
     fn section<T: DeserializeOwned + Default>(&mut self, name: &str, strictness: Strictness) -> T {

@@ -45,7 +45,7 @@ mod workload_group;
 mod tests;
 
 pub use config::{Config, Kind, ResourceId};
-pub use convert::{Defaults, convert, fallback, identify};
+pub use convert::{Defaults, convert, convert_in_part, fallback, identify};
 pub use crd::crds;
 pub use meltemi_api::{FieldPath, Problem, ProblemKind, ResourceLabel, Segment};
 

@@ -4,6 +4,7 @@
 //! [`MeshConfig`]; [`MeshConfig::default`] is what holds where none is written.
 
 mod convert;
+mod needed;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,10 +13,11 @@ use meltemi_spiffe::TrustDomain;
 
 use crate::{
     ExtensionProvider, H2UpgradePolicy, LocalityPreference, LocalitySetting, Metadata,
-    NamespaceName, RetryPolicy, TcpKeepalive,
+    NamespaceName, RetryPolicy, TcpKeepalive, TlsVersion,
 };
 
 pub(crate) use convert::{SUPPORT, convert};
+pub(crate) use needed::can_be_left_out;
 
 /// Settings for the whole mesh.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,6 +65,8 @@ pub struct MeshConfig {
     pub ingress: IngressDefaults,
     /// `defaultConfig`.
     pub default_config: ProxyConfig,
+    /// `meshMTLS.minProtocolVersion`, 1.2: of the connections of workloads with one another.
+    pub mtls_min_version: TlsVersion,
     /// `defaultProviders.accessLogging`: the logs of workloads of which no Telemetry says anything.
     pub default_logs: Vec<String>,
     /// `extensionProviders`, in the order written.
@@ -172,6 +176,7 @@ impl Default for MeshConfig {
             dns_refresh_rate: Duration::from_secs(60),
             ingress: IngressDefaults::default(),
             default_config: ProxyConfig::default(),
+            mtls_min_version: TlsVersion::V1_2,
             default_logs: Vec::new(),
             extension_providers: Vec::new(),
             path_normalization: PathNormalization::default(),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use meltemi_api::Document;
 use meltemi_model::{
-    Config, Defaults, FieldPath, Problem, ProblemKind, ResourceId, ResourceLabel, convert,
+    Config, Defaults, FieldPath, Problem, ProblemKind, ResourceId, ResourceLabel, convert_in_part,
     fallback, identify,
 };
 
@@ -152,14 +152,18 @@ impl FileState {
         let mut problems = Vec::new();
         for document in documents {
             let line = document.line_of(&FieldPath::root());
-            let resource = match convert(&document, &self.defaults) {
-                Ok(config) => Some(Resource {
-                    id: config.id(),
-                    config: Arc::new(config),
-                    line,
-                    stands_in: None,
-                }),
-                Err(found) => {
+            let (config, found) = convert_in_part(&document, &self.defaults);
+            let resource = match config {
+                Some(config) => {
+                    problems.extend(found);
+                    Some(Resource {
+                        id: config.id(),
+                        config: Arc::new(config),
+                        line,
+                        stands_in: None,
+                    })
+                }
+                None => {
                     let last = self.last_good(&document, &before);
                     let holds = last.or_else(|| self.stand_in(&document, line));
                     let effect = holds.as_ref().and_then(|it| it.stands_in);

@@ -20,7 +20,9 @@ use crate::check::{Check, filled, is_dns_label, parse_duration};
 use crate::destination_rule::{convert_keepalive, convert_locality_setting, convert_upgrade};
 use crate::support::{Row, harmless, rejected, supported};
 use crate::virtual_service::convert_retry;
-use crate::{H2UpgradePolicy, Kind, LocalitySetting, Metadata, NamespaceName, extension_provider};
+use crate::{
+    H2UpgradePolicy, Kind, LocalitySetting, Metadata, NamespaceName, TlsVersion, extension_provider,
+};
 
 const KIND: Kind = Kind::MeshConfig;
 
@@ -112,7 +114,9 @@ pub(crate) const SUPPORT: &[Row] = &[
     supported(KIND, "dnsRefreshRate"),
     rejected(KIND, "inboundClusterStatName"),
     rejected(KIND, "outboundClusterStatName"),
-    rejected(KIND, "meshMTLS"),
+    supported(KIND, "meshMTLS").note("minProtocolVersion"),
+    rejected(KIND, "meshMTLS.ecdhCurves"),
+    rejected(KIND, "meshMTLS.cipherSuites"),
     rejected(KIND, "tlsDefaults"),
     rejected(KIND, "hboneIdleTimeout"),
     harmless(KIND, "verifyCertificateAtClient").note("certificates are always verified"),
@@ -206,6 +210,7 @@ pub(crate) fn convert(
             selector: filled(selector).unwrap_or(ingress.selector),
         },
         default_config: convert_proxy(it.proxy, &at.field("defaultConfig"), check),
+        mtls_min_version: mtls_min_version(it.mesh_mtls, &at, check),
         default_logs: default_logs(it.default_providers, &at, check),
         extension_providers: extension_provider::convert(it.providers, &at_providers, check),
         path_normalization: normalization(it.normalization, &at, check),
@@ -328,6 +333,29 @@ fn json_format(text: &str, at: &FieldPath, check: &mut Check<'_>) -> BTreeMap<St
     fields.unwrap_or_default()
 }
 
+fn mtls_min_version(
+    written: Option<api::MeshTls>,
+    at: &FieldPath,
+    check: &mut Check<'_>,
+) -> TlsVersion {
+    let api::MeshTls {
+        min_protocol_version,
+        ecdh_curves,
+        cipher_suites,
+    } = written.unwrap_or_default();
+    let at = at.field("meshMTLS");
+    check.unread(&at, "ecdhCurves", ecdh_curves);
+    check.unread(&at, "cipherSuites", cipher_suites);
+    let choices = [
+        ("TLS_AUTO", TlsVersion::V1_2),
+        ("TLSV1_2", TlsVersion::V1_2),
+        ("TLSV1_3", TlsVersion::V1_3),
+    ];
+    filled(min_protocol_version)
+        .and_then(|text| check.choice(&at.field("minProtocolVersion"), &text, &choices))
+        .unwrap_or(TlsVersion::V1_2)
+}
+
 /// The names of the providers of access logs; metrics are Prometheus' anyway.
 fn default_logs(
     written: Option<api::DefaultProviders>,
@@ -366,6 +394,7 @@ struct Honoured {
     upgrade: Text,
     retry: Option<HttpRetry>,
     proxy: Option<api::ProxyConfig>,
+    mesh_mtls: Option<api::MeshTls>,
     default_providers: Option<api::DefaultProviders>,
     providers: Vec<ExtensionProvider>,
     normalization: Option<api::ProxyPathNormalization>,
@@ -443,7 +472,6 @@ fn split(written: api::MeshConfig, at: &FieldPath, check: &mut Check<'_>) -> Hon
         ("certificates", certificates),
         ("inboundClusterStatName", inbound_cluster_stat_name),
         ("outboundClusterStatName", outbound_cluster_stat_name),
-        ("meshMTLS", mesh_mtls),
         ("tlsDefaults", tls_defaults),
         ("hboneIdleTimeout", hbone_idle_timeout),
     ] {
@@ -467,6 +495,7 @@ fn split(written: api::MeshConfig, at: &FieldPath, check: &mut Check<'_>) -> Hon
         upgrade: h2_upgrade_policy,
         retry: default_http_retry_policy,
         proxy: default_config,
+        mesh_mtls,
         default_providers,
         providers: extension_providers,
         normalization: path_normalization,

@@ -42,7 +42,7 @@ pub(crate) fn mesh(mesh: &MeshConfig, alpn: &[&str]) -> TransportSocket {
         .collect();
     let context = CommonTlsContext {
         tls_params: Some(TlsParameters {
-            tls_minimum_protocol_version: TlsProtocol::TlSv12.into(),
+            tls_minimum_protocol_version: version(Some(mesh.mtls_min_version)).into(),
             tls_maximum_protocol_version: TlsProtocol::TlSv13.into(),
             cipher_suites: SIDECAR_CIPHERS.map(str::to_owned).to_vec(),
             ..Default::default()
