@@ -14,6 +14,8 @@ mod admin;
 mod attack;
 #[path = "differential/case.rs"]
 mod case;
+#[path = "differential/check.rs"]
+mod check;
 #[path = "differential/connection.rs"]
 mod connection;
 #[path = "differential/document.rs"]
@@ -24,6 +26,8 @@ mod observation;
 mod program;
 #[path = "differential/run.rs"]
 mod run;
+#[path = "differential/tokens.rs"]
+mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -111,7 +115,7 @@ macro_rules! suites {
         $(
             #[tokio::test]
             async fn $name() {
-                check(&file(stringify!($name))).await;
+                compare_file(&file(stringify!($name))).await;
             }
         )*
     };
@@ -122,7 +126,9 @@ suites! {
     admin,
     chains,
     edge,
+    ext_authz,
     http1,
+    jwt,
     matching,
     network_filters,
     proxy_protocol,
@@ -195,11 +201,11 @@ fn suite(name: &str) -> Suite {
 
 fn suite_in(directory: &Path, name: &str) -> Suite {
     let document = read(&directory.join(format!("{name}.yaml")));
-    serde_json::from_value(document).unwrap_or_else(|error| panic!("{name}.yaml: {error}"))
+    serde_json::from_value(tokens::signed(document)).unwrap_or_else(|error| panic!("{name}.yaml: {error}"))
 }
 
 /// Runs a file of cases in both programs.
-async fn check(name: &str) {
+async fn compare_file(name: &str) {
     let suite = suite(name);
     let mut problems = compare(&suite, &suite.config).await;
     for file in &suite.also {

@@ -2,7 +2,7 @@
 //!
 //! - [`Upstream`] is a scripted HTTP/1.1 and h2c server that records what it was asked.
 //! - [`Client`], [`RawClient`] and [`Http2Client`] send requests and report all they saw.
-//! - [`ByteServer`] follows a script of bytes, for what is not HTTP; [`Pki`] signs certificates.
+//! - [`ByteServer`] follows a script of bytes, for what is not HTTP; [`Pki`] signs certificates, [`TokenSigner`] tokens.
 //! - [`Load`] keeps requests flowing while a test changes something, and counts what failed.
 //! - [`Process`] runs a binary, keeps its output, waits on it and ends it.
 //! - [`simulation`] sends a described call through generated listeners and routes, without sockets.
@@ -19,6 +19,7 @@ mod message;
 mod pki;
 mod process;
 pub mod simulation;
+mod token_signer;
 mod upstream;
 mod wire;
 
@@ -30,4 +31,5 @@ pub use message::{Headers, Request, Response};
 pub use nix::sys::signal::Signal;
 pub use pki::{Kind, Pki, Speaking};
 pub use process::{Output, Process, ProcessError};
+pub use token_signer::TokenSigner;
 pub use upstream::{Received, Reply, Upstream};

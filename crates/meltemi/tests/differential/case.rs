@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::check;
+
 use meltemi_testkit::{Action, Reply, Request};
 use serde::Deserialize;
 use serde_json::Value;
@@ -252,6 +254,8 @@ pub struct Scripted {
     delay_ms: u64,
     raw: Option<String>,
     how: How,
+    /// An answer of an authorization service over gRPC.
+    check: Option<Value>,
 }
 
 /// How a reply ends, or what stands in its place.
@@ -279,6 +283,7 @@ impl Default for Scripted {
             delay_ms: 0,
             raw: None,
             how: How::Whole,
+            check: None,
         }
     }
 }
@@ -286,6 +291,12 @@ impl Default for Scripted {
 impl Scripted {
     /// The reply for the scripted upstream.
     pub fn reply(&self) -> Reply {
+        if let Some(answer) = &self.check {
+            return Reply::status(200)
+                .header("content-type", "application/grpc")
+                .body(check::answer(answer))
+                .trailer("grpc-status", "0");
+        }
         let reply = match (&self.raw, self.how) {
             (Some(raw), _) => Reply::raw(raw.clone()),
             (None, How::Echo) => Reply::echo(),

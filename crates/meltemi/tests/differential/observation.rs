@@ -3,6 +3,8 @@
 //! In: responses and received requests. Out: a report in which whatever differs between any two
 //! runs (times, random ids, ports) is masked. Made by `run` for each program.
 
+use crate::check;
+
 use meltemi_testkit::{ClientError, Headers, Received, Response};
 
 /// The report of a case under one program.
@@ -67,7 +69,11 @@ impl Observation {
                 _ => (name, value),
             });
             self.headers(&format!("{upstream} header"), &headers.collect());
-            self.say(&format!("{upstream} body: {}", shown(body)));
+            if target == check::METHOD {
+                self.say(&format!("{upstream} asks: {}", check::asked(body)));
+            } else {
+                self.say(&format!("{upstream} body: {}", shown(body)));
+            }
             self.headers(&format!("{upstream} trailer"), trailers);
         }
     }

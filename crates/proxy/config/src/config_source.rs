@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use meltemi_xds::pb::envoy::config::core::v3::api_config_source::ApiType;
 use meltemi_xds::pb::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
-use meltemi_xds::pb::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
 use meltemi_xds::pb::envoy::config::core::v3::{
     AggregatedConfigSource, ApiConfigSource, ApiVersion, ConfigSource, GrpcService,
     PathConfigSource, SelfConfigSource,
 };
 
+use crate::call::grpc_service;
 use crate::fields::fields;
-use crate::header::pair;
 use crate::path::At;
 use crate::scalar::{duration, enumeration, non_empty};
 
@@ -174,7 +173,7 @@ pub(crate) fn api(message: &ApiConfigSource, at: &At<'_>) -> Option<Api> {
         at.problem("must have one element");
         return None;
     };
-    let (cluster, initial_metadata) = grpc_service(service, &at.index(0))?;
+    let (cluster, initial_metadata) = server(service, &at.index(0))?;
     Some(Api {
         cluster,
         delta: matches!(api_type, ApiType::DeltaGrpc | ApiType::AggregatedDeltaGrpc),
@@ -182,48 +181,13 @@ pub(crate) fn api(message: &ApiConfigSource, at: &At<'_>) -> Option<Api> {
     })
 }
 
-fn grpc_service(message: &GrpcService, at: &At<'_>) -> Option<(String, Vec<(String, String)>)> {
-    fields!(at, message, GrpcService {
-        partly { initial_metadata: "for ADS" }
-        oneof { target_specifier {
-            envoy_grpc: Honoured "",
-            google_grpc: Refused "use envoy_grpc",
-        } }
-        refused { retry_policy: "a stream is opened again by its own back-off" }
-        ignored { timeout: "a discovery stream has none" }
-    });
-    let metadata = at
-        .field("initial_metadata")
-        .each(initial_metadata, |header, at| {
-            let (key, value) = pair(header, at);
-            Some((key.to_owned(), value.to_owned()))
-        });
-    match target_specifier {
-        Some(TargetSpecifier::EnvoyGrpc(message)) => {
-            Some((envoy_grpc(message, &at.field("envoy_grpc")), metadata))
-        }
-        Some(TargetSpecifier::GoogleGrpc(_)) => {
-            at.field("google_grpc").refuse("use envoy_grpc");
-            None
-        }
-        None => {
-            at.problem("needs envoy_grpc");
-            None
-        }
+/// The cluster of the management server, and what a stream to it begins with.
+fn server(message: &GrpcService, at: &At<'_>) -> Option<(String, Vec<(String, String)>)> {
+    let service = grpc_service(message, at)?;
+    if service.authority.is_some() {
+        at.field("envoy_grpc")
+            .field("authority")
+            .refuse("the cluster's name is sent");
     }
-}
-
-fn envoy_grpc(message: &EnvoyGrpc, at: &At<'_>) -> String {
-    fields!(at, message, EnvoyGrpc {
-        honoured { cluster_name }
-        refused {
-            authority: "the cluster's name is sent",
-            retry_policy: "a stream is opened again by its own back-off",
-        }
-        ignored {
-            max_receive_message_length: "messages are not limited",
-            skip_envoy_headers: "none are added to discovery requests",
-        }
-    });
-    non_empty(cluster_name, &at.field("cluster_name")).to_owned()
+    Some((service.cluster, service.metadata))
 }

@@ -1,8 +1,10 @@
 //! HTTP filters.
 
 pub(crate) mod compression;
+pub(crate) mod ext_authz;
 pub(crate) mod fault;
 pub(crate) mod header_mutation;
+pub(crate) mod jwt_authn;
 pub(crate) mod local_ratelimit;
 pub(crate) mod metadata;
 
@@ -150,6 +152,22 @@ pub(crate) static HTTP_FILTERS: &[Known<Convert>] = &[
         name: "istio.stats",
         type_name: "stats.PluginConfig",
         convert: |config, at| istio_stats(&unpack(config, at)?, at).map(HttpFilterKind::IstioStats),
+    },
+    Known {
+        name: "envoy.filters.http.jwt_authn",
+        type_name: "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+        convert: |config, at| {
+            let settings = jwt_authn::jwt_authn(&unpack(config, at)?, at)?;
+            Some(HttpFilterKind::JwtAuthn(Arc::new(settings)))
+        },
+    },
+    Known {
+        name: "envoy.filters.http.ext_authz",
+        type_name: "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+        convert: |config, at| {
+            let settings = ext_authz::ext_authz(&unpack(config, at)?, at)?;
+            Some(HttpFilterKind::ExtAuthz(Arc::new(settings)))
+        },
     },
     Known {
         name: "envoy.filters.http.peer_metadata",

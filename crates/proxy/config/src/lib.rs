@@ -26,6 +26,7 @@
 mod access_log;
 mod address;
 mod bootstrap;
+mod call;
 mod cluster;
 mod config_source;
 mod cors;

@@ -14,7 +14,9 @@ use prost_types::Any;
 use crate::cors::cors_policy;
 use crate::extension::{Known, inner_type, unpack};
 use crate::fields::fields;
-use crate::http_filter::{buffer, compression, fault, header_mutation, local_ratelimit, metadata};
+use crate::http_filter::{
+    buffer, compression, ext_authz, fault, header_mutation, jwt_authn, local_ratelimit, metadata,
+};
 use crate::path::At;
 use crate::rbac::http_rbac_per_route;
 
@@ -97,6 +99,16 @@ pub(crate) static ROUTE_FILTERS: &[Known<Convert>] = &[
                 None => RouteFilterSetting::Disabled,
             })
         },
+    },
+    Known {
+        name: "envoy.filters.http.jwt_authn",
+        type_name: "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig",
+        convert: |config, at| jwt_authn::per_route(&unpack(Some(config), at)?, at),
+    },
+    Known {
+        name: "envoy.filters.http.ext_authz",
+        type_name: "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+        convert: |config, at| ext_authz::per_route(&unpack(Some(config), at)?, at),
     },
 ];
 

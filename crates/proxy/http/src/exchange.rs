@@ -22,7 +22,7 @@ use meltemi_upstream::ResponseBody;
 use crate::body::ProxyBody;
 use crate::connection::Connection;
 use crate::deadline::{Deadlines, Expired};
-use crate::filter::chain::{self, Continue, Outcome, Pause};
+use crate::filter::chain::{self, Continue, Outcome, Pause, Step};
 use crate::head::RequestHead;
 use crate::headers::forwarded::{self, Surroundings};
 use crate::headers::scan::Seen;
@@ -167,6 +167,11 @@ fn wait(mut pass: Box<Pass>, mut pause: Pause) -> Paused {
                     Ok(Err(error)) => Err(not_gathered(&stream, &error)),
                     Err(expired) => Err(too_late(&stream, expired)),
                 },
+                Pause::SomeBody(limit) => match deadlines.race(&stream, body.gather(limit)).await {
+                    Ok(Ok(()) | Err(GatherError::TooLarge)) => Ok(Continue::WholeBody),
+                    Ok(Err(error)) => Err(not_gathered(&stream, &error)),
+                    Err(expired) => Err(too_late(&stream, expired)),
+                },
                 Pause::Filter(waiting) => match deadlines.race(&stream, waiting).await {
                     Ok(resume) => Ok(Continue::Resume(resume)),
                     Err(expired) => Err(too_late(&stream, expired)),
@@ -292,7 +297,17 @@ impl Pass {
     /// Lets the filters look at the request from where they are.
     fn advance(&mut self, how: Continue) -> Outcome {
         let stream = self.end.0.clone();
-        chain::request(&stream, &mut self.head, &mut self.body, &mut self.at, how)
+        let mut how = how;
+        loop {
+            let (head, body) = (&mut self.head, &mut self.body);
+            match chain::request(&stream, head, body, &mut self.at, how) {
+                Step::Reroute => {
+                    self.matched = find_route(&stream, &self.head, &mut self.deadlines);
+                    how = Continue::Next;
+                }
+                Step::Reached(outcome) => return outcome,
+            }
+        }
     }
 
     /// Refuses an upgrade that is not allowed.
@@ -332,11 +347,8 @@ impl Pass {
 
     /// What follows the filters: the router, or an answer of the route's own.
     fn conclude(self) -> Result<Pending, Box<Response<ProxyBody>>> {
-        let mut pass = self;
+        let pass = self;
         let stream = pass.end.0.clone();
-        if std::mem::take(&mut stream.facts.borrow_mut().notes.reroute) {
-            pass.matched = find_route(&stream, &pass.head, &mut pass.deadlines);
-        }
         let index = match decide(&stream, &pass.head, pass.matched) {
             Ok(index) => index,
             Err(reply) => return Err(Box::new(pass.answer(*reply))),

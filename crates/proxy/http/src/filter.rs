@@ -10,6 +10,7 @@ pub(crate) mod chain;
 mod compressor;
 mod cors;
 mod decompressor;
+mod ext_authz;
 mod fault;
 mod grpc_stats;
 mod grpc_web;
@@ -17,6 +18,7 @@ mod header_mutation;
 mod header_to_metadata;
 mod health_check;
 mod istio_stats;
+mod jwt_authn;
 mod local_ratelimit;
 mod notes;
 mod peer_metadata;
@@ -54,7 +56,8 @@ pub(crate) trait HttpFilter {
         Decision::Continue
     }
 
-    /// The request's body has come whole, as the filter asked by [`Decision::Buffer`].
+    /// The request's body has come, as the filter asked by [`Decision::Buffer`] or
+    /// [`Decision::BufferUpTo`].
     fn on_whole_body(&self, _request: &mut RequestContext<'_>) -> Decision {
         Decision::Continue
     }
@@ -74,6 +77,8 @@ pub(crate) enum Decision {
     Reply(Box<LocalReply>),
     /// It waits until its body has come whole, which may have so many bytes.
     Buffer(usize),
+    /// It waits until its body has come whole, or more than so many bytes of it.
+    BufferUpTo(usize),
     /// It waits.
     Wait(Waiting),
 }
@@ -213,6 +218,7 @@ filters! {
     Compressor(compressor::CompressorFilter),
     Cors(cors::CorsFilter),
     Decompressor(decompressor::DecompressorFilter),
+    ExtAuthz(ext_authz::ExtAuthzFilter),
     Fault(fault::FaultFilter),
     GrpcStats(grpc_stats::GrpcStatsFilter),
     GrpcWeb(grpc_web::GrpcWebFilter),
@@ -220,6 +226,7 @@ filters! {
     HeaderToMetadata(header_to_metadata::HeaderToMetadataFilter),
     HealthCheck(health_check::HealthCheckFilter),
     IstioStats(istio_stats::IstioStatsFilter),
+    JwtAuthn(jwt_authn::JwtAuthnFilter),
     LocalRateLimit(local_ratelimit::LocalRateLimitFilter),
     PeerMetadata(peer_metadata::PeerMetadataFilter),
     Rbac(rbac::RbacFilter),
@@ -280,6 +287,12 @@ impl Filter {
             Kind::GrpcWeb => Self::GrpcWeb(grpc_web::GrpcWebFilter),
             Kind::GrpcStats(config) => {
                 Self::GrpcStats(grpc_stats::GrpcStatsFilter::new(config.clone(), parts))
+            }
+            Kind::ExtAuthz(config) => {
+                Self::ExtAuthz(ext_authz::ExtAuthzFilter::new(config.clone(), parts)?)
+            }
+            Kind::JwtAuthn(config) => {
+                Self::JwtAuthn(jwt_authn::JwtAuthnFilter::new(config.clone(), parts))
             }
             Kind::Router { .. } | Kind::Inert => return Ok(None),
         }))

@@ -6,6 +6,7 @@
 //! [`RouteTables`]. What a worker's connections share is in its [`WorkerContext`].
 
 mod body;
+mod call;
 mod connection;
 mod deadline;
 mod exchange;

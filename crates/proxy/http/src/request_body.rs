@@ -270,6 +270,17 @@ impl RequestSource {
             .sum()
     }
 
+    /// The first bytes of what has come before the request went on.
+    pub(crate) fn gathered_bytes(&self, most: usize) -> Bytes {
+        let early = self.extra.iter().flat_map(|extra| &extra.early);
+        let mut bytes = bytes::BytesMut::with_capacity(self.gathered().min(most));
+        for data in early.filter_map(|frame| frame.data_ref()) {
+            let left = most - bytes.len();
+            bytes.extend_from_slice(&data[..data.len().min(left)]);
+        }
+        bytes.freeze()
+    }
+
     /// How much is still to come from the client.
     fn rest(&self) -> SizeHint {
         match &self.incoming {

@@ -19,7 +19,9 @@ use crate::mutation::{Mutation, MutationError};
 pub use matching::RequestView;
 
 pub(crate) use domain::{port_of, without_port};
-pub(crate) use matching::{Source, header_matches, is_grpc_type, query_matches, query_value};
+pub(crate) use matching::{
+    Source, header_matches, is_grpc_type, matches, query_matches, query_value,
+};
 pub(crate) use rewrite::{RedirectPlan, Substitution, location, matched_length};
 pub(crate) use rewrite::{replace_prefix, substitute};
 pub(crate) use settings::RouteSettings;
@@ -294,7 +296,7 @@ impl RouteTable {
         entry
             .routes
             .iter()
-            .position(|route| matching::matches(&route.config.matcher, view, path))
+            .position(|route| matches(&route.config.matcher, view, path))
             .map_or(RouteMatch::None, |route| {
                 RouteMatch::Route(RouteIndex { host, route })
             })

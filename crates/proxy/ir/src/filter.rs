@@ -1,8 +1,10 @@
 //! HTTP filters, as configured and in order; the router is always the last. And what routes say
 //! of single filters.
 
+mod ext_authz;
 mod fault;
 mod health_check;
+mod jwt_authn;
 mod local_ratelimit;
 mod metadata;
 
@@ -11,8 +13,12 @@ use std::time::Duration;
 
 use crate::{Cors, HeaderEdit, HttpRbac, StringMatch};
 
+pub use ext_authz::{AuthzBody, AuthzService, ExtAuthz, ExtAuthzRoute, HttpAuthz};
 pub use fault::{Fault, FaultAbort, FaultAmount, FaultDelay, FaultRateLimit};
 pub use health_check::HealthCheckFilter;
+pub use jwt_authn::{
+    JwtAuthn, JwtCache, JwtKeys, JwtProvider, JwtRequirement, JwtRoute, JwtRule, RemoteJwks,
+};
 pub use local_ratelimit::{
     LocalDescriptor, LocalRateLimit, RateLimitAction, RateLimitEntry, RateLimitRule, TokenBucket,
 };
@@ -74,6 +80,10 @@ pub enum RouteFilterKind {
     Compressor(CompressorOverrides),
     /// `envoy.filters.http.rbac`.
     Rbac(Arc<HttpRbac>),
+    /// `envoy.filters.http.jwt_authn`.
+    JwtAuthn(Arc<JwtRoute>),
+    /// `envoy.filters.http.ext_authz`.
+    ExtAuthz(Arc<ExtAuthzRoute>),
 }
 
 /// The filters that the proxy has.
@@ -121,6 +131,10 @@ pub enum HttpFilterKind {
     GrpcWeb,
     /// `envoy.filters.http.grpc_stats`.
     GrpcStats(GrpcStats),
+    /// `envoy.filters.http.jwt_authn`.
+    JwtAuthn(Arc<JwtAuthn>),
+    /// `envoy.filters.http.ext_authz`.
+    ExtAuthz(Arc<ExtAuthz>),
     /// `istio.alpn` and filters that are optional and unknown: accepted, with no effect on a
     /// `istio.alpn`: tells the server by ALPN which protocol was found here.
     Alpn(Arc<AlpnOverride>),

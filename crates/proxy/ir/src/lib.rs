@@ -8,6 +8,7 @@
 mod access_log;
 mod address;
 mod bootstrap;
+mod call;
 mod cluster;
 mod endpoint;
 mod filter;
@@ -28,6 +29,7 @@ mod tls;
 pub use access_log::{AccessLog, AccessLogFilter, Comparison, LogFormat, LogSink, LogType};
 pub use address::Address;
 pub use bootstrap::{Admin, Ads, Bootstrap, Node, StatsConfig};
+pub use call::{CallRetry, GrpcTarget, HttpUri};
 pub use cluster::{
     CircuitBreakers, Cluster, Discovery, DnsFamily, FromRequest, Priority, RetryBudget,
     TcpKeepalive, Thresholds, TransportSocketMatch, UpstreamHttp, UpstreamProtocol,
@@ -36,13 +38,15 @@ pub use endpoint::{
     Endpoint, EndpointHealthCheck, HealthStatus, LoadAssignment, Locality, LocalityEndpoints,
 };
 pub use filter::{
-    AlpnOverride, AlpnProtocols, Coding, Compressor, CompressorDirection, CompressorOverrides,
-    Decompressor, DecompressorDirection, Fault, FaultAbort, FaultAmount, FaultDelay,
-    FaultRateLimit, FilterStateValue, GrpcMethods, GrpcStats, HeaderMutations, HeaderSource,
-    HeaderToMetadata, HealthCheckFilter, HttpFilter, HttpFilterKind, IstioStats, LocalDescriptor,
-    LocalRateLimit, MetadataKind, MetadataRule, MetadataWrite, MetricReporter, PeerMetadata,
-    QueryEdit, RateLimitAction, RateLimitEntry, RateLimitRule, RouteFilter, RouteFilterKind,
-    RouteFilterSetting, SetFilterState, SetMetadata, TokenBucket,
+    AlpnOverride, AlpnProtocols, AuthzBody, AuthzService, Coding, Compressor, CompressorDirection,
+    CompressorOverrides, Decompressor, DecompressorDirection, ExtAuthz, ExtAuthzRoute, Fault,
+    FaultAbort, FaultAmount, FaultDelay, FaultRateLimit, FilterStateValue, GrpcMethods, GrpcStats,
+    HeaderMutations, HeaderSource, HeaderToMetadata, HealthCheckFilter, HttpAuthz, HttpFilter,
+    HttpFilterKind, IstioStats, JwtAuthn, JwtCache, JwtKeys, JwtProvider, JwtRequirement, JwtRoute,
+    JwtRule, LocalDescriptor, LocalRateLimit, MetadataKind, MetadataRule, MetadataWrite,
+    MetricReporter, PeerMetadata, QueryEdit, RateLimitAction, RateLimitEntry, RateLimitRule,
+    RemoteJwks, RouteFilter, RouteFilterKind, RouteFilterSetting, SetFilterState, SetMetadata,
+    TokenBucket,
 };
 pub use hcm::{
     Codec, EscapedSlashes, ForwardClientCert, Http1Options, Http2Keepalive, Http2Options,

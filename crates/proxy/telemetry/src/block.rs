@@ -14,8 +14,9 @@ pub use cluster::{
     RetryStats, RingHashStats, SslStats, TrafficStats,
 };
 pub use filter::{
-    CompressorStats, DecompressorStats, FaultStats, GrpcCodes, GrpcMethodStats,
-    LocalRateLimitStats, RbacPolicyStats, RbacShadowStats, RbacStats,
+    ClusterExtAuthzStats, CompressorStats, DecompressorStats, ExtAuthzStats, FaultStats, GrpcCodes,
+    GrpcMethodStats, JwtAuthnStats, LocalRateLimitStats, RbacPolicyStats, RbacShadowStats,
+    RbacStats,
 };
 pub use http::{HttpStats, ListenerHttpStats};
 pub use listener::{ListenerManagerStats, ListenerStats};

@@ -22,13 +22,13 @@ pub use access_log::{
     RecordFields,
 };
 pub use block::{
-    BreakerStats, CircuitBreakerStats, ClusterManagerStats, ClusterStats, CompressorStats,
-    ConnectionLimitStats, ControlPlaneStats, DecompressorStats, DiscoveryStats, FaultStats,
-    GrpcCodes, GrpcMethodStats, HealthCheckStats, HttpInspectorStats, HttpStats, ListenerHttpStats,
-    ListenerManagerStats, ListenerStats, LocalRateLimitStats, MaglevStats, NetworkRateLimitStats,
-    OutlierStats, ProxyProtocolStats, ProxyVersionStats, RbacPolicyStats, RbacShadowStats,
-    RbacStats, RetryStats, RingHashStats, ServerStats, SslStats, StatBlock, TcpStats,
-    TlsInspectorStats, TrafficStats,
+    BreakerStats, CircuitBreakerStats, ClusterExtAuthzStats, ClusterManagerStats, ClusterStats,
+    CompressorStats, ConnectionLimitStats, ControlPlaneStats, DecompressorStats, DiscoveryStats,
+    ExtAuthzStats, FaultStats, GrpcCodes, GrpcMethodStats, HealthCheckStats, HttpInspectorStats,
+    HttpStats, JwtAuthnStats, ListenerHttpStats, ListenerManagerStats, ListenerStats,
+    LocalRateLimitStats, MaglevStats, NetworkRateLimitStats, OutlierStats, ProxyProtocolStats,
+    ProxyVersionStats, RbacPolicyStats, RbacShadowStats, RbacStats, RetryStats, RingHashStats,
+    ServerStats, SslStats, StatBlock, TcpStats, TlsInspectorStats, TrafficStats,
 };
 pub use connection::{ConnectionInfo, TlsInfo};
 pub use grpc::GrpcStatus;

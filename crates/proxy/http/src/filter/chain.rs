@@ -27,10 +27,20 @@ pub(crate) enum Outcome {
     Pause(Pause),
 }
 
+/// What the filters came to.
+pub(crate) enum Step {
+    /// Here a request stops, or is past them.
+    Reached(Outcome),
+    /// The route is to be looked for again before the next one.
+    Reroute,
+}
+
 /// What a request waits for.
 pub(crate) enum Pause {
     /// Its whole body, of so many bytes at most.
     Body(usize),
+    /// Its whole body, or more than so many bytes of it.
+    SomeBody(usize),
     /// What a filter waits for.
     Filter(Waiting),
 }
@@ -52,7 +62,7 @@ pub(crate) fn request(
     body: &mut RequestSource,
     at: &mut usize,
     how: Continue,
-) -> Outcome {
+) -> Step {
     let settings = &stream.settings;
     let mut how = Some(how);
     while let Some(entry) = settings.manager.filters.get(*at) {
@@ -79,18 +89,28 @@ pub(crate) fn request(
             Continue::Resume(resume) => resume(&mut context),
         };
         match decision {
-            Decision::Continue => *at += 1,
+            Decision::Continue => {
+                *at += 1;
+                if std::mem::take(&mut stream.facts.borrow_mut().notes.reroute) {
+                    return Step::Reroute;
+                }
+            }
             Decision::Reply(mut reply) => {
                 reply.by = Author::Filter;
                 // what was to become a tunnel is of no other use
                 reply.close |= context.head.upgrade.is_some() || context.head.path.is_none();
-                return Outcome::Reply(reply);
+                return Step::Reached(Outcome::Reply(reply));
             }
-            Decision::Buffer(limit) => return Outcome::Pause(Pause::Body(limit)),
-            Decision::Wait(waiting) => return Outcome::Pause(Pause::Filter(waiting)),
+            Decision::Buffer(limit) => return Step::Reached(Outcome::Pause(Pause::Body(limit))),
+            Decision::BufferUpTo(limit) => {
+                return Step::Reached(Outcome::Pause(Pause::SomeBody(limit)));
+            }
+            Decision::Wait(waiting) => {
+                return Step::Reached(Outcome::Pause(Pause::Filter(waiting)));
+            }
         }
     }
-    Outcome::Done
+    Step::Reached(Outcome::Done)
 }
 
 /// Lets the filters look at a response. Returns the changes to its body.

@@ -35,6 +35,8 @@ pub(crate) enum RouteConfig {
     SetFilterState(StateWriter),
     Compressor(ir::CompressorOverrides),
     Rbac(Access),
+    JwtAuthn(Arc<ir::JwtRoute>),
+    ExtAuthz(Arc<ir::ExtAuthzRoute>),
 }
 
 impl RouteOverride {
@@ -60,6 +62,8 @@ impl RouteOverride {
                 Kind::SetFilterState(config) => {
                     RouteConfig::SetFilterState(StateWriter::new(config)?)
                 }
+                Kind::ExtAuthz(route) => RouteConfig::ExtAuthz(route.clone()),
+                Kind::JwtAuthn(route) => RouteConfig::JwtAuthn(route.clone()),
                 Kind::Compressor(overrides) => RouteConfig::Compressor(overrides.clone()),
                 Kind::Rbac(config) => RouteConfig::Rbac(Access::new(config)),
             }),

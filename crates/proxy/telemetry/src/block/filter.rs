@@ -19,6 +19,42 @@ stat_block! {
 }
 
 stat_block! {
+    /// `http.<stat_prefix>.jwt_authn.*`.
+    JwtAuthnStats {
+        Counter {
+            allowed,
+            cors_preflight_bypassed,
+            denied,
+            jwks_fetch_failed,
+            jwks_fetch_success,
+            jwt_cache_hit,
+            jwt_cache_miss,
+        }
+    }
+}
+
+stat_block! {
+    /// `http.<stat_prefix>.ext_authz.*`.
+    ExtAuthzStats {
+        Counter {
+            denied,
+            disabled,
+            error,
+            failure_mode_allowed,
+            ignored_dynamic_metadata,
+            ok,
+        }
+    }
+}
+
+stat_block! {
+    /// `cluster.<name>.ext_authz.*`.
+    ClusterExtAuthzStats {
+        Counter { denied, error, failure_mode_allowed, ok }
+    }
+}
+
+stat_block! {
     /// `http.<stat_prefix>.compressor.<library>.*`.
     CompressorStats {
         Counter {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::{
-    CompressorStats, DecompressorStats, FaultStats, GrpcMethodStats, LocalRateLimitStats,
-    RbacPolicyStats, RbacShadowStats, RbacStats, Sharded, StatBlock, StatsRegistry,
+    ClusterExtAuthzStats, CompressorStats, DecompressorStats, ExtAuthzStats, FaultStats,
+    GrpcMethodStats, JwtAuthnStats, LocalRateLimitStats, RbacPolicyStats, RbacShadowStats,
+    RbacStats, Sharded, StatBlock, StatsRegistry,
 };
 
 const MANAGER: &str = "envoy_http_conn_manager_prefix";
@@ -77,6 +78,31 @@ impl StatsRegistry {
         self.labelled(name, "rbac", labels)
     }
 
+    /// `http.<stat_prefix>.jwt_authn.*`, with what the filter adds to the names.
+    pub fn jwt_authn(&self, prefix: &str, added: &str) -> Arc<Sharded<JwtAuthnStats>> {
+        let labels = vec![(MANAGER, prefix.to_owned())];
+        let name = format!("http.{prefix}.jwt_authn.{}", dotted(added));
+        self.labelled(name, "http_jwt_authn", labels)
+    }
+
+    /// `http.<stat_prefix>.ext_authz.*`, with what the filter adds to the names.
+    pub fn ext_authz(&self, prefix: &str, added: &str) -> Arc<Sharded<ExtAuthzStats>> {
+        let labels = vec![(MANAGER, prefix.to_owned())];
+        let name = format!("http.{prefix}.ext_authz.{}", dotted(added));
+        self.labelled(name, "http_ext_authz", labels)
+    }
+
+    /// `cluster.<name>.ext_authz.*`, with what the filter adds to the names.
+    pub fn cluster_ext_authz(
+        &self,
+        cluster: &str,
+        added: &str,
+    ) -> Arc<Sharded<ClusterExtAuthzStats>> {
+        let labels = vec![("envoy_cluster_name", cluster.to_owned())];
+        let name = format!("cluster.{cluster}.ext_authz.{}", dotted(added));
+        self.labelled(name, "cluster_ext_authz", labels)
+    }
+
     /// `http.<stat_prefix>.compressor.<name>.*`.
     pub fn compressor(&self, prefix: &str, name: &str) -> Arc<Sharded<CompressorStats>> {
         self.coder(prefix, "compressor", name)
@@ -142,4 +168,13 @@ fn rbac_names(prefix: &str, rules: &str) -> (String, Vec<(&'static str, String)>
 /// A part of a name, with the dot after it.
 fn joined(part: &str) -> String {
     format!("{}.", part.strip_suffix('.').unwrap_or(part))
+}
+
+/// What a filter adds to the names of its statistics, with a dot after it unless it is nothing.
+fn dotted(added: &str) -> String {
+    match added {
+        "" => String::new(),
+        added if added.ends_with('.') => added.to_owned(),
+        added => format!("{added}."),
+    }
 }
