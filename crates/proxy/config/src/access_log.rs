@@ -7,18 +7,20 @@ use std::path::PathBuf;
 use meltemi_ir::{AccessLog, LogFormat, LogSink, Value};
 use meltemi_xds::pb::envoy::config::accesslog::v3 as accesslog_v3;
 use meltemi_xds::pb::envoy::config::accesslog::v3::access_log::ConfigType;
-use meltemi_xds::pb::envoy::config::core::v3::SubstitutionFormatString;
 use meltemi_xds::pb::envoy::config::core::v3::substitution_format_string::Format;
+use meltemi_xds::pb::envoy::config::core::v3::{SubstitutionFormatString, TypedExtensionConfig};
 use meltemi_xds::pb::envoy::extensions::access_loggers::file::v3::FileAccessLog;
 use meltemi_xds::pb::envoy::extensions::access_loggers::file::v3::file_access_log::AccessLogFormat;
 use meltemi_xds::pb::envoy::extensions::access_loggers::stream::v3::{
     StderrAccessLog, StdoutAccessLog, stderr_access_log, stdout_access_log,
 };
+use meltemi_xds::pb::envoy::extensions::formatter::metadata::v3::Metadata;
+use meltemi_xds::pb::envoy::extensions::formatter::req_without_query::v3::ReqWithoutQuery;
 use prost_types::Any;
 
 use self::filter::log_filter;
 use crate::data_source;
-use crate::extension::{Extension, Known, unpack};
+use crate::extension::{Extension, Known, empty_message, unpack};
 use crate::fields::fields;
 use crate::metadata::fields_of;
 use crate::path::At;
@@ -120,23 +122,49 @@ fn stderr(message: &StderrAccessLog, at: &At<'_>) -> Option<(LogSink, LogFormat)
     Some((LogSink::Stderr, format))
 }
 
+/// What adds operators to formats, of which the proxy has all it has without.
+pub(crate) static FORMATTERS: &[Known<FormatterKind>] = &[
+    Known {
+        name: "envoy.formatter.metadata",
+        type_name: "envoy.extensions.formatter.metadata.v3.Metadata",
+        convert: metadata_formatter,
+    },
+    Known {
+        name: "envoy.formatter.req_without_query",
+        type_name: "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery",
+        convert: req_without_query,
+    },
+];
+
+/// Checks the configuration of a formatter.
+pub(crate) type FormatterKind = fn(Option<&Any>, &At<'_>) -> Option<()>;
+
+empty_message!(metadata_formatter, Metadata);
+empty_message!(req_without_query, ReqWithoutQuery);
+
+fn formatter(message: &TypedExtensionConfig, at: &At<'_>) -> Option<()> {
+    let config = message.typed_config.as_ref();
+    let name = &message.name;
+    let known = Extension { name, config }.find(FORMATTERS, at)?;
+    (known.convert)(config, &at.field("typed_config"))
+}
+
 /// A format.
 pub(crate) fn log_format(message: &SubstitutionFormatString, at: &At<'_>) -> Option<LogFormat> {
     fields!(at, message, SubstitutionFormatString {
+        partly { formatters: "those listed below, whose operators are there without them too" }
         oneof { format {
             text_format: Honoured "",
             json_format: Honoured "",
             text_format_source: Honoured "",
         } }
-        refused {
-            formatters: "only the operators that need none are",
-        }
         unsupported { omit_empty_values }
         ignored {
             content_type: "it is for answers, not for logs; there it is honoured",
             json_format_options: "members come in order of their names",
         }
     });
+    at.field("formatters").each(formatters, formatter);
     Some(match format {
         Some(Format::TextFormat(text)) => LogFormat::Text(text.clone()),
         Some(Format::JsonFormat(fields)) => LogFormat::Json(Value::Struct(fields_of(fields))),

@@ -29,17 +29,16 @@ fn switch(message: Option<&RuntimeFractionalPercent>, default: bool, at: &At<'_>
     }
 }
 
-/// A policy; none where it is turned off.
-pub(crate) fn cors_policy(message: &filter_v3::CorsPolicy, at: &At<'_>) -> Option<Option<Cors>> {
+/// A policy.
+pub(crate) fn cors_policy(message: &filter_v3::CorsPolicy, at: &At<'_>) -> Option<Cors> {
     fields!(at, message, filter_v3::CorsPolicy {
         honoured {
             allow_origin_string_match, allow_methods, allow_headers, expose_headers, max_age,
-            allow_credentials, forward_not_matching_preflights,
+            allow_credentials, forward_not_matching_preflights, allow_private_network_access,
         }
         partly {
             filter_enabled: "0 or 100 percent",
             shadow_enabled: "0 percent",
-            allow_private_network_access: "false",
         }
     });
     let enabled = switch(filter_enabled.as_ref(), true, &at.field("filter_enabled"));
@@ -47,10 +46,8 @@ pub(crate) fn cors_policy(message: &filter_v3::CorsPolicy, at: &At<'_>) -> Optio
     if switch(shadow_enabled.as_ref(), false, at_shadow) {
         at_shadow.refuse("it must be 0 percent");
     }
-    if *allow_private_network_access == Some(true) {
-        at.field("allow_private_network_access").refuse("");
-    }
-    let policy = Cors {
+    Some(Cors {
+        enabled,
         allow_origins: at
             .field("allow_origin_string_match")
             .each(allow_origin_string_match, string_match),
@@ -58,10 +55,10 @@ pub(crate) fn cors_policy(message: &filter_v3::CorsPolicy, at: &At<'_>) -> Optio
         allow_headers: allow_headers.clone(),
         expose_headers: expose_headers.clone(),
         max_age: max_age.clone(),
-        allow_credentials: allow_credentials.unwrap_or(false),
-        forward_not_matching_preflights: forward_not_matching_preflights.unwrap_or(true),
-    };
-    Some(enabled.then_some(policy))
+        allow_credentials: *allow_credentials,
+        forward_not_matching_preflights: *forward_not_matching_preflights,
+        allow_private_network_access: *allow_private_network_access,
+    })
 }
 
 /// The older `cors` field of routes and virtual hosts.
@@ -69,12 +66,9 @@ pub(crate) fn old_cors_policy(message: &route_v3::CorsPolicy, at: &At<'_>) -> Op
     fields!(at, message, route_v3::CorsPolicy {
         honoured {
             allow_origin_string_match, allow_methods, allow_headers, expose_headers, max_age,
-            allow_credentials, forward_not_matching_preflights,
+            allow_credentials, forward_not_matching_preflights, allow_private_network_access,
         }
-        partly {
-            shadow_enabled: "0 percent",
-            allow_private_network_access: "false",
-        }
+        partly { shadow_enabled: "0 percent" }
         oneof { enabled_specifier { filter_enabled: Partly "0 or 100 percent" } }
     });
     let filter_enabled = enabled_specifier
@@ -92,5 +86,5 @@ pub(crate) fn old_cors_policy(message: &route_v3::CorsPolicy, at: &At<'_>) -> Op
         allow_private_network_access: *allow_private_network_access,
         forward_not_matching_preflights: *forward_not_matching_preflights,
     };
-    cors_policy(&message, at)?.map(Arc::new)
+    cors_policy(&message, at).map(Arc::new)
 }

@@ -229,7 +229,8 @@ pub(crate) fn bounds32(message: &Int32Range, at: &At<'_>) -> (i32, i32) {
     (*start, *end)
 }
 
-fn matched_header(name: &str, at: &At<'_>) -> Option<MatchedHeader> {
+/// The header, or the part of the request line, of a name.
+pub(crate) fn matched_header(name: &str, at: &At<'_>) -> Option<MatchedHeader> {
     Some(match name.to_ascii_lowercase().as_str() {
         ":authority" | "host" => MatchedHeader::Authority,
         ":method" => MatchedHeader::Method,

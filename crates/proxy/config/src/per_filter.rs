@@ -29,10 +29,8 @@ pub(crate) static ROUTE_FILTERS: &[Known<Convert>] = &[
         name: "envoy.filters.http.cors",
         type_name: "envoy.extensions.filters.http.cors.v3.CorsPolicy",
         convert: |config, at| {
-            Some(match cors_policy(&unpack(Some(config), at)?, at)? {
-                Some(policy) => with(RouteFilterKind::Cors(Arc::new(policy))),
-                None => RouteFilterSetting::Disabled,
-            })
+            let policy = cors_policy(&unpack(Some(config), at)?, at)?;
+            Some(with(RouteFilterKind::Cors(Arc::new(policy))))
         },
     },
     Known {

@@ -149,6 +149,24 @@ pub(crate) fn retry_policy(message: &route_v3::RetryPolicy, at: &At<'_>) -> Retr
     }
 }
 
+/// Whether a try that takes too long goes on beside the next one.
+pub(crate) fn hedge(message: &route_v3::HedgePolicy, at: &At<'_>) -> bool {
+    fields!(at, message, route_v3::HedgePolicy {
+        honoured { hedge_on_per_try_timeout }
+        partly {
+            initial_requests: "1, as in Envoy, which has no more either",
+            additional_request_chance: "none, as in Envoy",
+        }
+    });
+    if initial_requests.is_some_and(|count| count > 1) {
+        at.field("initial_requests").refuse("it must be 1");
+    }
+    if additional_request_chance.is_some_and(|chance| chance.numerator > 0) {
+        at.field("additional_request_chance").refuse("it must be 0");
+    }
+    *hedge_on_per_try_timeout
+}
+
 fn back_off(message: &RetryBackOff, at: &At<'_>) -> (Duration, Duration) {
     fields!(at, message, RetryBackOff { honoured { base_interval, max_interval } });
     let at_base = &at.field("base_interval");

@@ -19,7 +19,7 @@ use crate::matcher::header_match;
 use crate::metadata::metadata;
 use crate::path::At;
 use crate::per_filter::per_filter;
-use crate::retry::retry_policy;
+use crate::retry::{hedge, retry_policy};
 use crate::route_action::{direct, non_forwarding, redirect, target};
 use crate::route_balance::mirror;
 use crate::route_match::route_match;
@@ -103,6 +103,7 @@ fn virtual_host(
             name, domains, routes, request_headers_to_add, request_headers_to_remove,
             response_headers_to_add, response_headers_to_remove, cors,
             include_request_attempt_count, include_attempt_count_in_response, retry_policy,
+            hedge_policy,
             require_tls, request_mirror_policies, rate_limits,
             per_request_buffer_limit_bytes, request_body_buffer_limit,
         }
@@ -114,9 +115,7 @@ fn virtual_host(
             matcher: "list the routes",
             retry_policy_typed_config: "use retry_policy",
         }
-        unsupported {
-            hedge_policy, include_is_timeout_retry_header, route_specifiers,
-        }
+        unsupported { include_is_timeout_retry_header, route_specifiers }
         ignored { metadata: "no filter of the proxy reads it" }
     });
     let at_domains = &at.field("domains");
@@ -155,6 +154,9 @@ fn virtual_host(
             .as_ref()
             .map(|message| Arc::new(self::retry_policy(message, &at.field("retry_policy")))),
         cors,
+        hedge_on_per_try_timeout: hedge_policy
+            .as_ref()
+            .is_some_and(|message| hedge(message, &at.field("hedge_policy"))),
         include_request_attempt_count: *include_request_attempt_count,
         include_attempt_count_in_response: *include_attempt_count_in_response,
         filters: per_filter(typed_per_filter_config, at),

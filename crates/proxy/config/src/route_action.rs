@@ -16,7 +16,7 @@ use meltemi_xds::pb::envoy::config::route::v3::redirect_action::{
 };
 use meltemi_xds::pb::envoy::config::route::v3::route_action::{
     ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier, MaxStreamDuration,
-    UpgradeConfig,
+    UpgradeConfig, upgrade_config::ConnectConfig,
 };
 use meltemi_xds::pb::envoy::config::route::v3::weighted_cluster::cluster_weight::HostRewriteSpecifier as ClusterHostRewrite;
 use meltemi_xds::pb::envoy::config::route::v3::weighted_cluster::{
@@ -32,7 +32,7 @@ use crate::matcher::substitution;
 use crate::metadata::metadata;
 use crate::path::At;
 use crate::per_filter::per_filter;
-use crate::retry::retry_policy;
+use crate::retry::{hedge, retry_policy};
 use crate::route_balance::{hash_policy, mirror};
 use crate::route_redirect::internal_redirect;
 use crate::scalar::{duration, enumeration, limit, non_empty, override_limit, port, status};
@@ -44,10 +44,10 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
             cluster_not_found_response_code, prefix_rewrite, regex_rewrite,
             append_x_forwarded_host, timeout, idle_timeout, retry_policy, priority, cors,
             request_mirror_policies, rate_limits, hash_policy, internal_redirect_policy,
-            include_vh_rate_limits, grpc_timeout_offset,
+            include_vh_rate_limits, grpc_timeout_offset, hedge_policy,
         }
         partly {
-            upgrade_configs: "without connect_config",
+            upgrade_configs: "connect_config for CONNECT alone",
             max_stream_duration: "",
             max_grpc_timeout: "the same as timeout",
             metadata_match: "of envoy.lb, which is what there are subsets by",
@@ -75,7 +75,7 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
             retry_policy_typed_config: "use retry_policy",
             max_internal_redirects: "use internal_redirect_policy",
         }
-        unsupported { flush_timeout, early_data_policy, hedge_policy }
+        unsupported { flush_timeout, early_data_policy }
     });
     let criteria = criteria(metadata_match.as_ref(), at);
     if *internal_redirect_action != 0 {
@@ -100,6 +100,7 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
         let most = max_grpc_timeout.as_ref();
         older_grpc_timeout(most, timeout, &at.field("max_grpc_timeout"))
     });
+    let upgrades = at.field("upgrade_configs").each(upgrade_configs, upgrade);
     let mut target = RouteTarget {
         cluster_not_found: not_found_status(
             *cluster_not_found_response_code,
@@ -112,13 +113,20 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
         retry: retry_policy
             .as_ref()
             .map(|message| Arc::new(self::retry_policy(message, &at.field("retry_policy")))),
+        hedge_on_per_try_timeout: hedge_policy
+            .as_ref()
+            .map(|message| hedge(message, &at.field("hedge_policy"))),
         host_rewrite: host_rewrite(host_rewrite_specifier.as_ref(), at),
         append_x_forwarded_host: *append_x_forwarded_host,
         path_rewrite: rewrite(prefix_rewrite, regex_rewrite.as_ref(), at),
         cors: cors
             .as_ref()
             .and_then(|message| old_cors_policy(message, &at.field("cors"))),
-        upgrades: at.field("upgrade_configs").each(upgrade_configs, upgrade),
+        terminates_connect: upgrades.iter().any(|(_, allowed, ends)| *allowed && *ends),
+        upgrades: upgrades
+            .into_iter()
+            .map(|(name, allowed, _)| (name, allowed))
+            .collect(),
         priority: routing_priority(*priority, &at.field("priority")),
         mirrors: at
             .field("request_mirror_policies")
@@ -149,8 +157,8 @@ fn add_criteria(target: &mut RouteTarget) {
     }
 }
 
-/// What balancing looks at of a route's criteria for hosts.
-fn criteria(
+/// What balancing looks at of the criteria for hosts.
+pub(crate) fn criteria(
     message: Option<&meltemi_xds::pb::envoy::config::core::v3::Metadata>,
     at: &At<'_>,
 ) -> SubsetKeys {
@@ -395,13 +403,33 @@ fn older_grpc_timeout(
     Some(most)
 }
 
-fn upgrade(message: &UpgradeConfig, at: &At<'_>) -> Option<(String, bool)> {
+/// The protocol, whether it is allowed, and whether it ends here.
+type Upgrade = (String, bool, bool);
+
+fn upgrade(message: &UpgradeConfig, at: &At<'_>) -> Option<Upgrade> {
     fields!(at, message, UpgradeConfig {
         honoured { upgrade_type, enabled }
-        refused { connect_config: "CONNECT is forwarded as it is" }
+        partly { connect_config: "for CONNECT" }
     });
     non_empty(upgrade_type, &at.field("upgrade_type"));
-    Some((upgrade_type.to_ascii_lowercase(), enabled.unwrap_or(true)))
+    let ends = connect_config
+        .as_ref()
+        .map(|message| connect(message, &at.field("connect_config")));
+    if ends.is_some() && !upgrade_type.eq_ignore_ascii_case("connect") {
+        at.field("connect_config").problem("is for CONNECT alone");
+    }
+    let allowed = enabled.unwrap_or(true);
+    Some((upgrade_type.to_ascii_lowercase(), allowed, ends.is_some()))
+}
+
+fn connect(message: &ConnectConfig, at: &At<'_>) {
+    fields!(at, message, ConnectConfig {
+        partly { allow_post: "false" }
+        refused { proxy_protocol_config: "the upstream is sent what the client sends" }
+    });
+    if *allow_post {
+        at.field("allow_post").refuse("");
+    }
 }
 
 /// Answers with a redirection.

@@ -168,6 +168,7 @@ fn add_http_extensions(all: &mut Vec<SupportedExtension>) {
         "envoy.compression.decompressor",
         crate::http_filter::compression::DECOMPRESSORS,
     );
+    add(all, "envoy.formatter", crate::access_log::FORMATTERS);
     add(
         all,
         "envoy.internal_redirect_predicates",

@@ -1,5 +1,6 @@
 //! The TCP proxy filter.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use meltemi_ir::{IstioStats, TcpCluster, TcpProxy};
@@ -8,10 +9,13 @@ use meltemi_xds::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_pro
 use meltemi_xds::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::{
     ClusterSpecifier, TcpAccessLogOptions, WeightedCluster,
 };
+use meltemi_xds::pb::envoy::r#type::v3::HashPolicy;
+use meltemi_xds::pb::envoy::r#type::v3::hash_policy::{PolicySpecifier, SourceIp};
 
 use crate::access_log::access_log;
 use crate::fields::fields;
 use crate::path::At;
+use crate::route_action::criteria;
 use crate::scalar::{limit, non_empty, within};
 
 /// The least time between two lines of one connection.
@@ -30,7 +34,8 @@ pub(crate) fn tcp_proxy(
             flush_access_log_on_connected, access_log_options,
         }
         partly {
-            metadata_match: "empty",
+            metadata_match: "of envoy.lb, which is what there are subsets by",
+            hash_policy: "source_ip",
             upstream_connect_mode: "IMMEDIATE",
         }
         oneof { cluster_specifier {
@@ -42,7 +47,7 @@ pub(crate) fn tcp_proxy(
             upstream_idle_timeout: "use idle_timeout",
         }
         unsupported {
-            on_demand, backoff_options, hash_policy, tunneling_config,
+            on_demand, backoff_options, tunneling_config,
             max_downstream_connection_duration_jitter_percentage, proxy_protocol_tlvs,
             max_early_data_bytes,
         }
@@ -51,23 +56,16 @@ pub(crate) fn tcp_proxy(
             check_drain_close: "a connection lives until its listener has drained",
         }
     });
-    let subset = metadata_match.as_ref().is_some_and(|message| {
-        message
-            .filter_metadata
-            .values()
-            .any(|fields| !fields.fields.is_empty())
-    });
-    if subset {
-        at.field("metadata_match").refuse("subsets of a cluster");
-    }
+    let wanted = criteria(metadata_match.as_ref(), at);
     if *upstream_connect_mode != 0 {
         at.field("upstream_connect_mode")
             .refuse("only IMMEDIATE is");
     }
-    let clusters = match cluster_specifier {
+    let mut clusters = match cluster_specifier {
         Some(ClusterSpecifier::Cluster(name)) => vec![TcpCluster {
             name: non_empty(name, &at.field("cluster")).into(),
             weight: 1,
+            metadata_match: BTreeMap::new(),
         }],
         Some(ClusterSpecifier::WeightedClusters(message)) => {
             weighted(message, &at.field("weighted_clusters"))
@@ -77,6 +75,12 @@ pub(crate) fn tcp_proxy(
             return None;
         }
     };
+    for cluster in &mut clusters {
+        for (key, value) in &wanted {
+            let own = cluster.metadata_match.entry(key.clone());
+            own.or_insert_with(|| value.clone());
+        }
+    }
     let hour = Duration::from_secs(3600);
     let mut log_on_connected = *flush_access_log_on_connected;
     let mut every = log_interval(
@@ -108,8 +112,34 @@ pub(crate) fn tcp_proxy(
         access_log: at.field("access_log").each(access_log, self::access_log),
         log_on_connected,
         log_interval: every,
+        hash_source_ip: at
+            .field("hash_policy")
+            .each(hash_policy, source_ip)
+            .into_iter()
+            .any(|is_source| is_source),
         istio_stats,
     })
+}
+
+/// What a connection's hash is made of: its client's address.
+fn source_ip(message: &HashPolicy, at: &At<'_>) -> Option<bool> {
+    fields!(at, message, HashPolicy {
+        oneof { policy_specifier { source_ip: Honoured "", filter_state: Refused "" } }
+    });
+    match policy_specifier {
+        Some(PolicySpecifier::SourceIp(message)) => {
+            fields!(&at.field("source_ip"), message, SourceIp {});
+            Some(true)
+        }
+        Some(PolicySpecifier::FilterState(_)) => {
+            at.field("filter_state").refuse("");
+            None
+        }
+        None => {
+            at.problem("needs a policy_specifier");
+            None
+        }
+    }
 }
 
 fn log_options(message: &TcpAccessLogOptions, at: &At<'_>) -> (bool, Option<Duration>) {
@@ -153,7 +183,7 @@ fn weighted(message: &WeightedCluster, at: &At<'_>) -> Vec<TcpCluster> {
 fn weight(message: &ClusterWeight, at: &At<'_>) -> Option<TcpCluster> {
     fields!(at, message, ClusterWeight {
         honoured { name, weight }
-        refused { metadata_match: "subsets of a cluster" }
+        partly { metadata_match: "of envoy.lb, which is what there are subsets by" }
     });
     if *weight == 0 {
         at.field("weight").problem("must be at least 1");
@@ -161,5 +191,6 @@ fn weight(message: &ClusterWeight, at: &At<'_>) -> Option<TcpCluster> {
     Some(TcpCluster {
         name: non_empty(name, &at.field("name")).into(),
         weight: *weight,
+        metadata_match: criteria(metadata_match.as_ref(), at),
     })
 }

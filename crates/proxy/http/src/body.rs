@@ -18,14 +18,22 @@ use crate::stream::StreamEnd;
 /// A response's body.
 pub struct ProxyBody {
     source: Source,
-    /// Trailers go nowhere.
-    drop_trailers: bool,
+    trailers: Trailers,
     deadlines: Deadlines,
     end: Option<StreamEnd>,
     /// What filters make of it.
     pipeline: Option<Box<Pipeline>>,
     /// What holds it back.
     pace: Option<Box<Pace>>,
+}
+
+/// What becomes of trailers.
+#[derive(Clone, Copy)]
+pub(crate) struct Trailers {
+    /// The upstream's are looked at.
+    pub(crate) taken: bool,
+    /// They go to the client.
+    pub(crate) given: bool,
 }
 
 /// Holds a body back to so many bytes a second.
@@ -67,7 +75,10 @@ impl ProxyBody {
         };
         Self {
             source,
-            drop_trailers: false,
+            trailers: Trailers {
+                taken: true,
+                given: true,
+            },
             deadlines: Deadlines::default(),
             end: Some(end),
             pipeline: None,
@@ -79,7 +90,10 @@ impl ProxyBody {
     pub(crate) fn nothing() -> Self {
         Self {
             source: Source::Done,
-            drop_trailers: false,
+            trailers: Trailers {
+                taken: true,
+                given: true,
+            },
             deadlines: Deadlines::default(),
             end: None,
             pipeline: None,
@@ -90,7 +104,7 @@ impl ProxyBody {
     /// The upstream's body.
     pub(crate) fn upstream(
         body: ResponseBody,
-        drop_trailers: bool,
+        trailers: Trailers,
         deadlines: Deadlines,
         pipeline: Option<Box<Pipeline>>,
         end: StreamEnd,
@@ -101,7 +115,7 @@ impl ProxyBody {
         let pace = end.0.speed().map(Pace::new);
         Self {
             source: Source::Upstream(body),
-            drop_trailers,
+            trailers,
             deadlines,
             end: Some(end),
             pipeline,
@@ -232,9 +246,12 @@ impl ProxyBody {
                     self.failed(&error);
                     return Poll::Ready(Err(error.into()));
                 }
+                Some(Ok(frame)) if frame.is_trailers() && !self.trailers.taken => None,
                 Some(Ok(frame)) => Some(frame),
                 None => None,
             };
+            // a codec that knows the length does not ask for what comes after the last byte
+            let is_last = next.is_some() && body.is_end_stream();
             if let Some(end) = &self.end {
                 end.0.touch();
             }
@@ -244,7 +261,11 @@ impl ProxyBody {
             if pipeline.has_ended() {
                 return Poll::Ready(Ok(None));
             }
-            if pipeline.push(next).is_err() {
+            let mut pushed = pipeline.push(next);
+            if is_last && pushed.is_ok() {
+                pushed = pipeline.push(None);
+            }
+            if pushed.is_err() {
                 self.abort(ResponseFlags::LOCAL_RESET, "filter_reset".to_owned());
                 return Poll::Ready(Err(BrokenOff::Filter));
             }
@@ -328,7 +349,7 @@ impl Body for ProxyBody {
                     end.0
                         .note_trailers(frame.trailers_ref().unwrap_or(&HeaderMap::new()));
                 }
-                if this.drop_trailers {
+                if !this.trailers.given {
                     continue;
                 }
             } else if let Some(pace) = &mut this.pace {

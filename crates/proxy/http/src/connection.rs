@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::headers::{client_cert, names};
 use crate::manager::{ConnectionManager, Routes};
 use crate::route::RouteTable;
+use crate::server::refusal::CodecRefusal;
 use crate::upgrade::Tunnel;
 use crate::worker::WorkerContext;
 
@@ -85,6 +86,12 @@ pub(crate) struct Connection {
     pub(crate) tunnel: RefCell<Option<Tunnel>>,
     /// Tells the watcher that something is to be waited for.
     pub(crate) watch: Notify,
+    /// Nothing more comes from the client.
+    gone: Cell<bool>,
+    /// A response was given to the codec, which has not written any of it.
+    pub(crate) answered: Cell<bool>,
+    /// What took the place of the codec's own answer.
+    pub(crate) refused: Cell<Option<CodecRefusal>>,
     /// What filters keep for as long as the connection lasts.
     kept: RefCell<Vec<(usize, Rc<dyn std::any::Any>)>>,
 }
@@ -118,6 +125,9 @@ impl Connection {
             keeps_heads: Cell::new(true),
             tunnel: RefCell::new(None),
             watch: Notify::new(),
+            gone: Cell::new(false),
+            answered: Cell::new(false),
+            refused: Cell::new(None),
             kept: RefCell::default(),
         });
         (connection, drain)
@@ -196,6 +206,16 @@ impl Connection {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+    }
+
+    /// Nothing more comes from the client.
+    pub(crate) fn client_is_gone(&self) {
+        self.gone.set(true);
+    }
+
+    /// Whether the client has left.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.get()
     }
 
     pub(crate) fn ending(&self) -> Ending {

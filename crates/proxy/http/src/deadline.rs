@@ -25,8 +25,8 @@ pub(crate) struct Deadlines {
     pub(crate) request: Option<Duration>,
     /// One try: when it began, how long it may take until the response begins.
     pub(crate) per_try: Option<(Instant, Duration)>,
-    /// One try: without anything moving until the response begins.
-    pub(crate) per_try_idle: Option<Duration>,
+    /// One try: when it began, how long nothing may move until the response begins.
+    pub(crate) per_try_idle: Option<(Instant, Duration)>,
     sleep: Option<PooledSleep>,
     changed: bool,
 }
@@ -119,7 +119,7 @@ impl Deadlines {
             self.per_try
                 .map(|(began, limit)| (began.max(from_request) + limit, Expired::PerTry)),
             self.per_try_idle
-                .map(|limit| (last + limit, Expired::PerTryIdle)),
+                .map(|(began, limit)| (last.max(began) + limit, Expired::PerTryIdle)),
         ]
         .into_iter()
         .flatten()

@@ -123,6 +123,7 @@ pub(crate) fn handle(
     connection: &Rc<Connection>,
     request: Request<Incoming>,
 ) -> Exchange<impl Future<Output = Response<ProxyBody>> + use<>> {
+    connection.answered.set(true);
     match begin(connection, request) {
         Err(response) => Exchange::Answered(Some(response)),
         Ok(Begun::Ready(pending)) => Exchange::Forwarded(Box::pin(forward(pending))),
@@ -422,9 +423,11 @@ fn prepare(
         },
     );
     head.secure = match settings.manager.config.scheme {
-        ir::SchemeOverride::None => {
-            head.headers.get(names::X_FORWARDED_PROTO) == Some(&names::HTTPS)
-        }
+        ir::SchemeOverride::None if head.names_scheme => head.secure,
+        ir::SchemeOverride::None => head
+            .headers
+            .get(names::X_FORWARDED_PROTO)
+            .is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https")),
         ir::SchemeOverride::Http => false,
         ir::SchemeOverride::Https => true,
     };

@@ -246,7 +246,7 @@ impl Filter {
         use ir::HttpFilterKind as Kind;
         Ok(Some(match kind {
             Kind::Alpn(overrides) => Self::Alpn(alpn::AlpnFilter::new(overrides.clone())),
-            Kind::Cors => Self::Cors(cors::CorsFilter),
+            Kind::Cors => Self::Cors(cors::CorsFilter::new(parts)),
             Kind::IstioStats(config) => {
                 Self::IstioStats(istio_stats::IstioStatsFilter::new(config.clone()))
             }

@@ -18,6 +18,8 @@ use crate::route::RequestView;
 pub(crate) struct RequestHead {
     pub(crate) method: Method,
     pub(crate) secure: bool,
+    /// The target says so itself.
+    pub(crate) names_scheme: bool,
     pub(crate) authority: HeaderValue,
     /// None for `CONNECT` without `:protocol`.
     pub(crate) path: Option<PathAndQuery>,
@@ -40,6 +42,8 @@ pub(crate) enum BadHead {
     RelativePath,
     /// Its target has no path at all.
     NoPath,
+    /// Its target is of another scheme.
+    InvalidScheme,
 }
 
 impl RequestHead {
@@ -58,6 +62,10 @@ impl RequestHead {
         } = parts;
         if version == Version::HTTP_2 {
             join_cookies(&mut headers);
+        }
+        let known = [&Scheme::HTTP, &Scheme::HTTPS];
+        if uri.scheme().is_some_and(|scheme| !known.contains(&scheme)) {
+            return Err(BadHead::InvalidScheme);
         }
         let mut host_in_headers = false;
         let authority = match uri.authority() {
@@ -101,6 +109,7 @@ impl RequestHead {
         let upgrade = protocol.or_else(|| upgrade_of(&headers, version));
         Ok(Self {
             secure: uri.scheme() == Some(&Scheme::HTTPS),
+            names_scheme: uri.scheme().is_some(),
             method,
             authority,
             path,

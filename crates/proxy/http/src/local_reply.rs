@@ -106,10 +106,9 @@ impl LocalReplies {
         let mut format = self.format.as_ref();
         if let Some(mapper) = found {
             let mut added: HeaderMap = std::mem::take(&mut reply.headers);
-            let status = mapper.config.status.unwrap_or(reply.status);
-            stream.mutate_response(&mapper.headers, status.as_u16(), &mut added);
+            stream.mutate_response(&mapper.headers, reply.status.as_u16(), &mut added);
             reply.headers = added;
-            reply.status = status;
+            reply.status = mapper.config.status.unwrap_or(reply.status);
             if let Some(body) = &mapper.config.body {
                 reply.body = Bytes::copy_from_slice(body.as_bytes());
             }

@@ -126,6 +126,15 @@ impl RequestBody {
         }
     }
 
+    /// The same body for a try beside others; none where it cannot be sent twice.
+    pub(crate) fn share(&self) -> Option<Self> {
+        match self {
+            Self::Empty => Some(Self::Empty),
+            Self::Once(_) => None,
+            Self::Replay(shared) => Some(Self::Replay(shared.clone())),
+        }
+    }
+
     /// Whether there is no body.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Empty)
@@ -202,6 +211,13 @@ impl RequestSource {
             stream: stream.clone(),
             extra: None,
         }
+    }
+
+    /// Nothing in its place.
+    pub(crate) fn emptied(mut self) -> Self {
+        self.incoming = None;
+        self.extra = None;
+        self
     }
 
     /// Whether there is nothing of it, or nothing more.
@@ -470,7 +486,8 @@ impl Body for ReplayBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let replay = &mut *this.shared.borrow_mut();
-        if replay.current != this.turn {
+        // what has come whole can be read by several tries at once
+        if replay.current != this.turn && !replay.ended {
             return Poll::Ready(Some(Err(BodyError::Source(TakenOver.into()))));
         }
         if let Some(kept) = replay.kept.get(this.position) {

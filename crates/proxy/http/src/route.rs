@@ -85,7 +85,9 @@ pub(crate) struct Target {
     pub(crate) path: Option<Substitution>,
     pub(crate) host: Option<Substitution>,
     pub(crate) retry: Option<Arc<ir::RetryPolicy>>,
-    pub(crate) cors: Option<Arc<ir::Cors>>,
+    pub(crate) cors: Vec<Arc<ir::Cors>>,
+    /// A try that takes too long goes on beside the next one.
+    pub(crate) hedge: bool,
     pub(crate) mirrors: Box<[MirrorPlan]>,
     pub(crate) hash: Box<[HashPlan]>,
 }
@@ -474,7 +476,10 @@ impl Target {
                 | ir::HostRewrite::Header(_) => None,
             },
             retry: config.retry.clone().or_else(|| host.retry.clone()),
-            cors: config.cors.clone().or_else(|| host.cors.clone()),
+            hedge: config
+                .hedge_on_per_try_timeout
+                .unwrap_or(host.hedge_on_per_try_timeout),
+            cors: config.cors.iter().chain(&host.cors).cloned().collect(),
             mirrors: config
                 .mirrors
                 .iter()

@@ -7,19 +7,22 @@
 pub(crate) mod attempt;
 mod finalize;
 pub(crate) mod hash;
+mod hedge;
 mod mirror;
 pub(crate) mod reply;
 pub(crate) mod retry;
 pub(crate) mod timeout;
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Response, StatusCode};
 use meltemi_ir as ir;
 use meltemi_telemetry::ResponseFlags;
 use meltemi_upstream::{
-    LbContext, Outcome, ResetReason, ResponseBody, RetryGuard, WorkerCluster, WorkerHost,
+    ConnectionDetails, HttpVersion, LbContext, Outcome, ResetReason, ResponseBody, RetryGuard,
+    WorkerCluster, WorkerHost,
 };
 use tokio::time::Instant;
 
@@ -74,6 +77,12 @@ pub(crate) struct Forwarding {
     expect: bool,
     /// The request's hash, for clusters that balance by it.
     hash: Option<u64>,
+    /// A try that takes too long goes on beside the next one.
+    hedges: bool,
+    /// A `CONNECT` that ends here.
+    terminates: bool,
+    /// The connection that the last try went out on.
+    used: Option<(HttpVersion, Arc<ConnectionDetails>)>,
 }
 
 /// How much of a request is kept for another try.
@@ -112,7 +121,9 @@ pub(crate) fn prepare(
     let timeouts = timeout::Timeouts::take(config, policy, &mut head.headers, commands);
     stream.facts.borrow_mut().attempts = 1;
     let expect = !settings.manager.suppress_envoy_headers;
-    if expect && let Some(expected) = timeouts.expected(Duration::ZERO) {
+    let told = head.headers.get(names::HEDGE).filter(|_| commands);
+    let hedges = told.map_or(target.hedge, |told| told == names::TRUE);
+    if expect && let Some(expected) = timeouts.expected(Duration::ZERO, hedges) {
         head.headers.insert(names::EXPECTED_TIMEOUT, expected);
     }
     let count_attempts = host.config.include_request_attempt_count;
@@ -141,6 +152,7 @@ pub(crate) fn prepare(
     if !target.mirrors.is_empty() && head.path.is_some() {
         mirror::start(stream, &target.mirrors, &head, &mut source, timeouts.global);
     }
+    let terminates = config.terminates_connect && head.path.is_none();
     let drop_trailers = !stream.is_http2() && !settings.manager.config.http1.trailers;
     if head.upgrade.is_none() && head.path.is_some() {
         deadlines.route = timeouts.global;
@@ -161,6 +173,9 @@ pub(crate) fn prepare(
         started: false,
         count_attempts,
         expect,
+        hedges,
+        terminates,
+        used: None,
     })
 }
 
@@ -191,6 +206,9 @@ impl Forwarding {
         &mut self,
         deadlines: &mut Deadlines,
     ) -> Result<Response<ResponseBody>, Box<LocalReply>> {
+        if self.hedges && self.retry.is_some() && self.timeouts.per_try.is_some() {
+            return self.run_hedged(deadlines).await;
+        }
         let stream = self.stream.clone();
         loop {
             let Some(host) = self.choose() else {
@@ -353,7 +371,7 @@ impl Forwarding {
                 None => Duration::ZERO,
             };
             if self.expect
-                && let Some(expected) = self.timeouts.expected(elapsed)
+                && let Some(expected) = self.timeouts.expected(elapsed, self.hedges)
             {
                 head.headers.insert(names::EXPECTED_TIMEOUT, expected);
             }
@@ -375,8 +393,9 @@ impl Forwarding {
 
     /// Sets the limits of the next try.
     fn limit(&self, deadlines: &mut Deadlines) {
-        deadlines.per_try = self.timeouts.per_try.map(|limit| (Instant::now(), limit));
-        deadlines.per_try_idle = self.timeouts.per_try_idle;
+        let began = |limit| (Instant::now(), limit);
+        deadlines.per_try = self.timeouts.per_try.map(began);
+        deadlines.per_try_idle = self.timeouts.per_try_idle.map(began);
         deadlines.changed(&self.stream);
     }
 

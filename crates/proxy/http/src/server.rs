@@ -3,6 +3,7 @@
 mod http1;
 mod http2;
 mod io;
+pub(crate) mod refusal;
 mod sniff;
 mod watch;
 

@@ -38,6 +38,8 @@ pub(crate) struct Stream {
     pub(crate) watched: Cell<bool>,
     /// It was broken off from this side.
     pub(crate) aborted: Cell<bool>,
+    /// The connection ends with it.
+    pub(crate) last: Cell<bool>,
     /// It is a gRPC call.
     grpc: Cell<bool>,
     /// The response goes no faster than this: bytes a second, 0 being no limit.
@@ -116,6 +118,7 @@ impl Stream {
             last_active: Cell::new(start),
             watched: Cell::new(false),
             aborted: Cell::new(false),
+            last: Cell::new(false),
             grpc: Cell::new(false),
             slow: Cell::new(0),
             request_done: Cell::new(None),
@@ -123,6 +126,11 @@ impl Stream {
             response_done: Cell::new(None),
             facts: RefCell::new(Facts::new(protocol)),
         }))
+    }
+
+    /// Whether the client speaks HTTP/1.0.
+    pub(crate) fn is_http10(&self) -> bool {
+        self.facts.borrow().protocol == Protocol::Http10
     }
 
     /// Whether the client speaks HTTP/2.
@@ -411,10 +419,15 @@ impl Stream {
             let mut facts = self.facts.borrow_mut();
             if !self.aborted.get() {
                 stats.downstream_rq_rx_reset.inc();
-                facts
-                    .flags
-                    .insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
-                facts.details = "downstream_remote_disconnect".into();
+                let reset = facts.protocol == Protocol::Http2 && !self.connection.is_gone();
+                let (flag, details) = if reset {
+                    (ResponseFlags::DOWNSTREAM_REMOTE_RESET, "http2.remote_reset")
+                } else {
+                    let flag = ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION;
+                    (flag, "downstream_remote_disconnect")
+                };
+                facts.flags.insert(flag);
+                facts.details = details.into();
             } else {
                 stats.downstream_rq_tx_reset.inc();
             }

@@ -295,15 +295,19 @@ pub struct TcpProxy {
     pub log_on_connected: bool,
     /// They are logged again after each such time.
     pub log_interval: Option<Duration>,
+    /// Clusters that balance by hash are given that of the client's address.
+    pub hash_source_ip: bool,
     /// `istio.stats` stands before it, so that TCP metrics are reported.
     pub istio_stats: Option<crate::IstioStats>,
 }
 
 /// A cluster among several.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TcpCluster {
     /// The cluster's name.
     pub name: Arc<str>,
     /// Its share of the total of all weights.
     pub weight: u32,
+    /// What its hosts must be, of `envoy.lb`.
+    pub metadata_match: crate::SubsetKeys,
 }

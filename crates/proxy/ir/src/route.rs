@@ -49,6 +49,8 @@ pub struct VirtualHost {
     pub retry: Option<Arc<RetryPolicy>>,
     /// For routes that have no CORS policy of their own.
     pub cors: Option<Arc<Cors>>,
+    /// For routes that have no hedge policy of their own.
+    pub hedge_on_per_try_timeout: bool,
     /// `include_request_attempt_count`: the upstream sees `x-envoy-attempt-count`.
     pub include_request_attempt_count: bool,
     /// `include_attempt_count_in_response`: the downstream sees it too.
@@ -163,6 +165,10 @@ pub struct RouteTarget {
     pub grpc_timeout_max: Option<Duration>,
     /// When to try again.
     pub retry: Option<Arc<RetryPolicy>>,
+    /// `CONNECT` ends here: what follows goes on over a TCP connection (`connect_config`).
+    pub terminates_connect: bool,
+    /// A try that takes too long goes on beside the next one; none takes the virtual host's.
+    pub hedge_on_per_try_timeout: Option<bool>,
     /// How the authority is rewritten.
     pub host_rewrite: HostRewrite,
     /// `append_x_forwarded_host`.
@@ -399,19 +405,23 @@ pub struct DirectResponse {
 /// `CorsPolicy` (the cors filter's per-route configuration).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cors {
+    /// The policy is in force; that of the narrowest scope decides.
+    pub enabled: bool,
     /// Origins that are allowed.
     pub allow_origins: Vec<StringMatch>,
-    /// `access-control-allow-methods`, as sent.
+    /// `access-control-allow-methods`, as sent; `*` is what the request asks for.
     pub allow_methods: String,
-    /// `access-control-allow-headers`, as sent.
+    /// `access-control-allow-headers`, as sent; `*` is what the request asks for.
     pub allow_headers: String,
     /// `access-control-expose-headers`, as sent.
     pub expose_headers: String,
     /// `access-control-max-age`, as sent.
     pub max_age: String,
     /// `access-control-allow-credentials: true`.
-    pub allow_credentials: bool,
+    pub allow_credentials: Option<bool>,
     /// Preflight requests that match no origin go to the upstream
     /// (`forward_not_matching_preflights`, true unless set).
-    pub forward_not_matching_preflights: bool,
+    pub forward_not_matching_preflights: Option<bool>,
+    /// Pages of public networks may ask hosts of private ones.
+    pub allow_private_network_access: Option<bool>,
 }

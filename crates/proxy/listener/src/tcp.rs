@@ -12,7 +12,9 @@ use meltemi_net::{Beneath, RelayEnd, RelayOutcome, relay, reset_when_dropped};
 use meltemi_telemetry::{
     AccessLogger, ConnectionInfo, ResponseFlags, StreamRecord, TcpDelta, UpstreamRecord,
 };
-use meltemi_upstream::{ConnectFailure, LbContext, UpstreamStream, WorkerCluster, WorkerHost};
+use meltemi_upstream::{
+    ConnectFailure, LbContext, UpstreamStream, WorkerCluster, WorkerHost, xx_hash,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
@@ -158,7 +160,7 @@ pub(crate) fn refuse(tcp: &TcpRuntime, context: &TcpContext<'_>, details: &str) 
     let name = context
         .cluster
         .as_deref()
-        .or_else(|| choose_cluster(&tcp.config.clusters, context));
+        .or_else(|| Some(&*choose_cluster(&tcp.config.clusters, context)?.name));
     let cluster = name.and_then(|name| context.worker.pools.cluster(name));
     record.upstream = Some(upstream_record(cluster.as_ref(), None));
     let delta = TcpDelta {
@@ -281,20 +283,27 @@ fn log(tcp: &TcpRuntime, context: &TcpContext<'_>, record: &StreamRecord<'_>) {
 
 /// Chooses a cluster and a host and connects, as often as the configuration allows.
 async fn connect(tcp: &TcpRuntime, context: &TcpContext<'_>, attempts: &mut u32) -> Target {
-    let name = context
-        .cluster
-        .as_deref()
-        .or_else(|| choose_cluster(&tcp.config.clusters, context));
-    let Some(name) = name else {
+    let chosen = match &context.cluster {
+        Some(name) => Some((name.as_str(), None)),
+        None => choose_cluster(&tcp.config.clusters, context)
+            .map(|cluster| (&*cluster.name, Some(&cluster.metadata_match))),
+    };
+    let Some((name, metadata_match)) = chosen else {
         return failed(None, None, ResponseFlags::NO_ROUTE_FOUND, String::new());
     };
     let Some(cluster) = context.worker.pools.cluster(name) else {
         return failed(None, None, ResponseFlags::NO_CLUSTER_FOUND, String::new());
     };
+    let hash = tcp.config.hash_source_ip.then(|| {
+        let ip = context.info.remote.ip().to_string();
+        xx_hash(ip.as_bytes(), 0)
+    });
     let mut last = None;
     for _ in 0..tcp.config.max_connect_attempts.max(1) {
         let lb = LbContext {
             original_destination: Some(context.info.local),
+            metadata_match,
+            hash,
             ..LbContext::default()
         };
         let Some(host) = cluster.choose(&lb) else {
@@ -358,9 +367,12 @@ fn failed(
     }
 }
 
-fn choose_cluster<'a>(clusters: &'a [ir::TcpCluster], context: &TcpContext<'_>) -> Option<&'a str> {
+fn choose_cluster<'a>(
+    clusters: &'a [ir::TcpCluster],
+    context: &TcpContext<'_>,
+) -> Option<&'a ir::TcpCluster> {
     if let [only] = clusters {
-        return Some(&only.name);
+        return Some(only);
     }
     let total: u64 = clusters
         .iter()
@@ -370,7 +382,7 @@ fn choose_cluster<'a>(clusters: &'a [ir::TcpCluster], context: &TcpContext<'_>) 
     for cluster in clusters {
         let weight = u64::from(cluster.weight);
         if ticket < weight {
-            return Some(&cluster.name);
+            return Some(cluster);
         }
         ticket -= weight;
     }

@@ -23,12 +23,12 @@ pub use access_log::{
 };
 pub use block::{
     BreakerStats, CircuitBreakerStats, ClusterExtAuthzStats, ClusterManagerStats, ClusterStats,
-    CompressorStats, ConnectionLimitStats, ControlPlaneStats, DecompressorStats, DiscoveryStats,
-    ExtAuthzStats, FaultStats, GrpcCodes, GrpcMethodStats, HealthCheckStats, HttpInspectorStats,
-    HttpStats, JwtAuthnStats, ListenerHttpStats, ListenerManagerStats, ListenerStats,
-    LocalRateLimitStats, MaglevStats, NetworkRateLimitStats, OutlierStats, ProxyProtocolStats,
-    ProxyVersionStats, RbacPolicyStats, RbacShadowStats, RbacStats, RetryStats, RingHashStats,
-    ServerStats, SslStats, StatBlock, TcpStats, TlsInspectorStats, TrafficStats,
+    CompressorStats, ConnectionLimitStats, ControlPlaneStats, CorsStats, DecompressorStats,
+    DiscoveryStats, ExtAuthzStats, FaultStats, GrpcCodes, GrpcMethodStats, HealthCheckStats,
+    HttpInspectorStats, HttpStats, JwtAuthnStats, ListenerHttpStats, ListenerManagerStats,
+    ListenerStats, LocalRateLimitStats, MaglevStats, NetworkRateLimitStats, OutlierStats,
+    ProxyProtocolStats, ProxyVersionStats, RbacPolicyStats, RbacShadowStats, RbacStats, RetryStats,
+    RingHashStats, ServerStats, SslStats, StatBlock, TcpStats, TlsInspectorStats, TrafficStats,
 };
 pub use connection::{ConnectionInfo, TlsInfo};
 pub use grpc::GrpcStatus;

@@ -76,6 +76,8 @@ response_flags! {
     26 DNS_RESOLUTION_FAILED "DF" "DnsResolutionFailed";
     /// `DO`: dropped by the control plane's order.
     27 DROP_OVERLOAD "DO" "DropOverload";
+    /// `DR`: reset by the client.
+    28 DOWNSTREAM_REMOTE_RESET "DR" "DownstreamRemoteReset";
 }
 
 impl ResponseFlags {

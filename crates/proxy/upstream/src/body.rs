@@ -10,8 +10,8 @@ use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::ResetReason;
 use crate::pool::{Http1Lease, Http2Lease, RequestStream, http1_reason};
+use crate::{ResetReason, UpstreamStream};
 
 /// Why a body ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -119,9 +119,16 @@ pub(crate) enum Upgrade {
         receive: RecvStream,
         lease: Http2Lease,
     },
+    /// No HTTP at all: a `CONNECT` that ended here.
+    Raw(Box<UpstreamStream>),
 }
 
 impl ResponseBody {
+    /// What follows a `CONNECT` that ends here and goes on over this connection.
+    pub fn raw(stream: UpstreamStream) -> Self {
+        Self(Inner::Upgrade(Upgrade::Raw(Box::new(stream))))
+    }
+
     pub(crate) fn http1(body: Incoming, lease: Http1Lease, is_upgrade: bool) -> Self {
         if is_upgrade {
             return Self(Inner::Upgrade(Upgrade::Http1 { lease }));

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::body::Upgrade;
 use crate::pool::{Http1Lease, Http2Lease, RequestStream, http1_reason, http2_reason};
-use crate::{BodyError, ResetReason, ResponseBody};
+use crate::{BodyError, ResetReason, ResponseBody, UpstreamStream};
 
 /// The bytes after an upgrade. The request stays active until it is dropped.
 pub struct UpgradedStream(Inner);
@@ -30,6 +30,7 @@ enum Inner {
         unread: Bytes,
         _lease: Http2Lease,
     },
+    Raw(Box<UpstreamStream>),
 }
 
 /// Takes the byte stream of an upgraded exchange: after a 101, or a 2xx answer to `CONNECT`.
@@ -62,6 +63,7 @@ pub async fn upgrade(response: Response<ResponseBody>) -> Result<UpgradedStream,
             unread: Bytes::new(),
             _lease: lease,
         })),
+        Some(Upgrade::Raw(stream)) => Ok(UpgradedStream(Inner::Raw(stream))),
         None => Err(no_upgrade()),
     }
 }
@@ -85,6 +87,7 @@ impl AsyncRead for UpgradedStream {
     ) -> Poll<io::Result<()>> {
         match &mut self.get_mut().0 {
             Inner::Http1 { io, _lease } => Pin::new(io).poll_read(cx, buf),
+            Inner::Raw(stream) => Pin::new(stream).poll_read(cx, buf),
             Inner::Http2 {
                 receive, unread, ..
             } => {
@@ -114,6 +117,7 @@ impl AsyncWrite for UpgradedStream {
     ) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().0 {
             Inner::Http1 { io, _lease } => Pin::new(io).poll_write(cx, buf),
+            Inner::Raw(stream) => Pin::new(stream).poll_write(cx, buf),
             Inner::Http2 { send, .. } => {
                 if buf.is_empty() {
                     return Poll::Ready(Ok(0));
@@ -140,6 +144,7 @@ impl AsyncWrite for UpgradedStream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().0 {
             Inner::Http1 { io, _lease } => Pin::new(io).poll_flush(cx),
+            Inner::Raw(stream) => Pin::new(stream).poll_flush(cx),
             // The connection's task writes.
             Inner::Http2 { .. } => Poll::Ready(Ok(())),
         }
@@ -148,6 +153,7 @@ impl AsyncWrite for UpgradedStream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().0 {
             Inner::Http1 { io, _lease } => Pin::new(io).poll_shutdown(cx),
+            Inner::Raw(stream) => Pin::new(stream).poll_shutdown(cx),
             Inner::Http2 { send, .. } => {
                 if let Err(error) = send.send_data(Bytes::new(), true) {
                     // Ended before, by us or by them.
@@ -166,6 +172,7 @@ impl std::fmt::Debug for UpgradedStream {
         f.write_str(match self.0 {
             Inner::Http1 { .. } => "UpgradedStream(HTTP/1)",
             Inner::Http2 { .. } => "UpgradedStream(HTTP/2)",
+            Inner::Raw(_) => "UpgradedStream(raw)",
         })
     }
 }

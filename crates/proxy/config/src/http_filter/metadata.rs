@@ -1,7 +1,7 @@
 //! Filters that write metadata and filter state.
 
 use meltemi_ir::{
-    FilterStateValue, HeaderSource, HeaderToMetadata, LogFormat, MetadataKind, MetadataRule,
+    FilterStateValue, HeaderSource, HeaderToMetadata, LogFormat, MatchedHeader, MetadataKind, MetadataRule,
     MetadataWrite, SetFilterState, SetMetadata,
 };
 use meltemi_xds::pb::envoy::extensions::filters::common::set_filter_state::v3 as state_v3;
@@ -17,8 +17,7 @@ use meltemi_xds::pb::envoy::extensions::filters::http::set_metadata::v3 as set_v
 
 use crate::access_log::log_format;
 use crate::fields::fields;
-use crate::header::header_name;
-use crate::matcher::substitution;
+use crate::matcher::{matched_header, substitution};
 use crate::metadata::fields_of;
 use crate::path::At;
 use crate::scalar::{enumeration, non_empty};
@@ -50,7 +49,13 @@ fn rule(message: &Rule, at: &At<'_>) -> Option<MetadataRule> {
             at.problem("needs a header or a cookie");
             return None;
         }
-        (name, "") => HeaderSource::Header(header_name(name, &at.field("header"))?),
+        (name, "") => {
+            let header = matched_header(name, &at.field("header"))?;
+            if *remove && !matches!(header, MatchedHeader::Name(_)) {
+                at.field("remove").refuse("a request cannot do without it");
+            }
+            HeaderSource::Header(header)
+        }
         ("", name) => HeaderSource::Cookie(name.to_owned()),
         _ => {
             at.problem("cannot have both a header and a cookie");

@@ -31,7 +31,12 @@ pub(super) fn accept(
     seen: Seen,
 ) -> Result<RequestHead, Box<Refusal>> {
     let config = stream.settings.manager.config.clone();
-    let refuse = |status, body, details, flags| {
+    let refuse = |status, body, details: &'static str, flags| {
+        if details.starts_with("http1.") {
+            let worker = stream.connection.worker.worker;
+            let stats = stream.settings.manager.stats.shard(worker);
+            stats.downstream_cx_protocol_error.inc();
+        }
         Box::new(Refusal {
             reply: LocalReply::new(status, body, details, flags).closing(),
             head: None,
@@ -70,7 +75,10 @@ pub(super) fn accept(
     let default_host = (protocol == Protocol::Http10
         && !config.http1.default_host_for_http_10.is_empty())
     .then_some(&*config.http1.default_host_for_http_10);
-    if config.max_headers_count > 0 && parts.headers.len() > config.max_headers_count as usize {
+    // of HTTP/2 what stands in the request line of HTTP/1 counts too
+    let pseudo = if protocol == Protocol::Http2 { 4 } else { 0 };
+    let most = config.max_headers_count as usize;
+    if most > 0 && parts.headers.len() + pseudo > most {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         let details = "http1.too_many_headers";
         return Err(refuse(
@@ -99,6 +107,10 @@ fn refuse_head(bad: BadHead) -> Box<Refusal> {
             (StatusCode::BAD_REQUEST, "Bad Request", details, DPE)
         }
         BadHead::RelativePath => (StatusCode::NOT_FOUND, "", "absolute_path_rejected", NONE),
+        BadHead::InvalidScheme => {
+            let details = "http1.invalid_scheme";
+            (StatusCode::BAD_REQUEST, "Bad Request", details, NONE)
+        }
         BadHead::NoPath => {
             let details = "http1.codec_error";
             (StatusCode::BAD_REQUEST, "Bad Request", details, DPE)

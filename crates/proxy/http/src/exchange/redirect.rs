@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use http::header;
-use http::{HeaderValue, Response, Uri};
+use http::{HeaderValue, Method, Response, StatusCode, Uri};
 use meltemi_ir as ir;
 use meltemi_telemetry::HttpStats;
 use meltemi_upstream::ResponseBody;
@@ -13,7 +13,6 @@ use super::{Outcome, Pass, Paused, Pending, find_route, forward, wait};
 use crate::deadline::Deadlines;
 use crate::filter::chain::Continue;
 use crate::head::RequestHead;
-use crate::headers::names;
 use crate::route::{RouteIndex, RouteMatch};
 use crate::stream::Stream;
 
@@ -37,6 +36,7 @@ pub(super) struct Original {
 /// Why a redirection goes to the client.
 enum Refused {
     TooMany,
+    NoLocation,
     BadLocation,
     UnsafeScheme,
     NoRoute,
@@ -108,7 +108,7 @@ fn count(stats: &HttpStats, refused: &Refused) {
         Refused::UnsafeScheme => stats.passthrough_internal_redirect_unsafe_scheme.inc(),
         Refused::NoRoute => stats.passthrough_internal_redirect_no_route.inc(),
         Refused::Predicate => stats.passthrough_internal_redirect_predicate.inc(),
-        Refused::Unrepeatable => {}
+        Refused::NoLocation | Refused::Unrepeatable => {}
     }
 }
 
@@ -129,10 +129,8 @@ fn target(
 ) -> Result<RequestHead, Refused> {
     let policy = &original.policy;
     let location = response.headers().get(header::LOCATION);
-    let location = location
-        .and_then(|location| location.to_str().ok())
-        .filter(|location| !location.is_empty())
-        .ok_or(Refused::BadLocation)?;
+    let location = location.ok_or(Refused::NoLocation)?;
+    let location = location.to_str().map_err(|_| Refused::BadLocation)?;
     if original.redirects.count >= policy.most {
         return Err(Refused::TooMany);
     }
@@ -141,31 +139,31 @@ fn target(
     }
     let mut head = original.head.clone();
     let was_secure = head.secure;
-    if location.starts_with('/') {
-        let path = location.split('#').next().unwrap_or_default();
-        if !head.set_path(path.to_owned()) {
-            return Err(Refused::BadLocation);
-        }
-    } else {
-        let uri: Uri = location.parse().map_err(|_| Refused::BadLocation)?;
-        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Err(Refused::BadLocation);
-        };
-        let secure = match scheme {
-            "http" => false,
-            "https" => true,
-            _ => return Err(Refused::BadLocation),
-        };
-        if secure != was_secure && !policy.cross_scheme {
-            return Err(Refused::UnsafeScheme);
-        }
-        head.secure = secure;
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Refused::BadLocation)?;
-        head.set_authority(host);
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        if !head.set_path(path.to_owned()) {
-            return Err(Refused::BadLocation);
-        }
+    let uri: Uri = location.parse().map_err(|_| Refused::BadLocation)?;
+    // a location without scheme and host is not followed
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err(Refused::BadLocation);
+    };
+    let secure = match scheme {
+        "http" => false,
+        "https" => true,
+        _ => return Err(Refused::UnsafeScheme),
+    };
+    if secure != was_secure && !policy.cross_scheme {
+        return Err(Refused::UnsafeScheme);
+    }
+    head.secure = secure;
+    let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Refused::BadLocation)?;
+    head.set_authority(host);
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    if !head.set_path(path.to_owned()) {
+        return Err(Refused::BadLocation);
+    }
+    if response.status() == StatusCode::SEE_OTHER
+        && !matches!(head.method, Method::GET | Method::HEAD)
+    {
+        head.method = Method::GET;
+        head.headers.remove(header::CONTENT_LENGTH);
     }
     const ORIGINAL_URL: http::HeaderName = http::HeaderName::from_static("x-envoy-original-url");
     let url = format!(
@@ -177,12 +175,6 @@ fn target(
     if let Ok(url) = HeaderValue::from_str(&url) {
         head.headers.insert(ORIGINAL_URL, url);
     }
-    let scheme = if head.secure {
-        names::HTTPS
-    } else {
-        names::HTTP
-    };
-    head.headers.insert(names::X_FORWARDED_PROTO, scheme);
     for name in &policy.headers_to_copy {
         match response.headers().get(name) {
             Some(value) => {
@@ -241,11 +233,22 @@ fn again(pending: Pending, original: Original, head: RequestHead) -> Paused {
     redirects.routes.push(original.route);
     let mut deadlines = Deadlines::default();
     let matched = find_route(&stream, &head, &mut deadlines);
-    let protocol = stream.facts.borrow().protocol;
+    let protocol = {
+        let mut facts = stream.facts.borrow_mut();
+        facts.attempts = 0;
+        facts.protocol
+    };
+    let source = forwarding.into_source();
+    // what is asked for by another method has no body
+    let body = if head.method == original.head.method {
+        source
+    } else {
+        source.emptied()
+    };
     let mut pass = Pass {
         end,
         head,
-        body: forwarding.into_source(),
+        body,
         at: 0,
         matched,
         deadlines,

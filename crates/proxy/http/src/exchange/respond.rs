@@ -11,7 +11,8 @@ use meltemi_upstream::{HttpVersion, ResponseBody};
 use tokio::time::Instant;
 
 use super::Caller;
-use crate::body::ProxyBody;
+use crate::body::{ProxyBody, Trailers};
+use crate::connection::Ending;
 use crate::deadline::Deadlines;
 use crate::filter::transform::Pipeline;
 use crate::filter::{BodyTransform, chain};
@@ -107,6 +108,10 @@ pub(super) fn finish(
     }
     let (mut parts, body) = upstream.into_parts();
     parts.version = Version::HTTP_11;
+    let framed = parts.headers.contains_key(header::CONTENT_LENGTH);
+    if stream.is_http10() && !framed && !body.is_end_stream() {
+        stream.last.set(true);
+    }
     if !stream.settings.manager.suppress_envoy_headers {
         let from = stream.request_done.get().unwrap_or(stream.start);
         let elapsed = now.saturating_duration_since(from).as_millis() as u64;
@@ -121,21 +126,45 @@ pub(super) fn finish(
         // nobody reads what there is not
         stream.response_ended();
     }
-    let drop_trailers = !takes_trailers(&stream);
+    if parts
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .is_some_and(|length| length == "0")
+    {
+        return Response::from_parts(parts, ProxyBody::full(Bytes::new(), end));
+    }
     let pipeline = Pipeline::new(transforms).filter(|_| !caller.bodiless);
-    let body = ProxyBody::upstream(body, drop_trailers, deadlines, pipeline, end);
+    let trailers = Trailers {
+        taken: has_trailers(&stream),
+        given: takes_trailers(&stream),
+    };
+    let body = ProxyBody::upstream(body, trailers, deadlines, pipeline, end);
     Response::from_parts(parts, body)
 }
 
-/// Whether trailers go from the upstream to the client: HTTP/1 has them where they are enabled, on
-/// either side.
-fn takes_trailers(stream: &Stream) -> bool {
+/// Whether the upstream's trailers are taken: HTTP/1 has them where they are enabled.
+fn has_trailers(stream: &Stream) -> bool {
     let facts = stream.facts.borrow();
-    let sent = match (facts.upstream_version, &facts.cluster) {
+    match (facts.upstream_version, &facts.cluster) {
         (Some(HttpVersion::Http1), Some(cluster)) => cluster.config().http.http1.trailers,
         _ => true,
-    };
-    sent && (stream.is_http2() || stream.settings.manager.config.http1.trailers)
+    }
+}
+
+/// Whether trailers go to the client: to one of HTTP/1 where they are enabled.
+fn takes_trailers(stream: &Stream) -> bool {
+    stream.is_http2() || stream.settings.manager.config.http1.trailers
+}
+
+/// Whether the connection ends with this response, which HTTP/1 says in its headers. A server that
+/// is to fail health checks wants its clients elsewhere.
+fn closes(stream: &Stream) -> bool {
+    let connection = &stream.connection;
+    if connection.worker.is_failing() && connection.ending() == Ending::Open {
+        connection.with_manager(|_, stats| stats.downstream_cx_drain_close.inc());
+        connection.end(Ending::Graceful);
+    }
+    !stream.is_http2() && (stream.last.get() || connection.ending() != Ending::Open)
 }
 
 /// Makes the response's headers what the client may see; `by` is who gives it where it is not the
@@ -183,9 +212,11 @@ fn respond(
         &mut parts.headers,
         &manager.config,
         &manager.server,
-        !from_upstream,
         upgrade,
     );
+    if !upgrade && closes(stream) {
+        parts.headers.insert(header::CONNECTION, names::CLOSE);
+    }
     if manager.config.always_set_request_id_in_response
         && let Some(id) = stream.request_id()
     {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use meltemi_ir as ir;
 use meltemi_telemetry::{GrpcMethodStats, Sharded, StatsRegistry};
 use tokio::time::Instant;
@@ -109,19 +109,22 @@ impl HttpFilter for GrpcStatsFilter {
             return;
         };
         if response.is_empty {
-            call.ended(Some(response.headers));
+            call.ended(response.headers.get(names::GRPC_STATUS));
         } else {
+            // a status among the headers, whose stream has not ended with them
+            let early = response.headers.get(names::GRPC_STATUS).cloned();
             let frames = Frames::default();
-            response.transforms.push(Box::new(Responses(call, frames)));
+            let counted = Responses(call, frames, early);
+            response.transforms.push(Box::new(counted));
         }
     }
 }
 
 impl Call {
-    fn ended(&self, trailers: Option<&HeaderMap>) {
+    fn ended(&self, status: Option<&HeaderValue>) {
         let stats = self.stats.shard(self.stream.connection.worker.worker);
         stats.total.inc();
-        let status = trailers.and_then(|trailers| parse_number(trailers.get(names::GRPC_STATUS)));
+        let status = parse_number(status);
         if let Some(status) = status.and_then(|status| u16::try_from(status).ok()) {
             stats.status.count(status);
         }
@@ -193,7 +196,7 @@ impl BodyTransform for Requests {
     }
 }
 
-struct Responses(Rc<Call>, Frames);
+struct Responses(Rc<Call>, Frames, Option<HeaderValue>);
 
 impl BodyTransform for Responses {
     fn data(&mut self, data: Bytes) -> Result<Bytes, TransformError> {
@@ -205,7 +208,9 @@ impl BodyTransform for Responses {
     }
 
     fn end(&mut self, trailers: Option<HeaderMap>) -> Result<Rest, TransformError> {
-        self.0.ended(trailers.as_ref());
+        let late = trailers.as_ref();
+        let late = late.and_then(|trailers| trailers.get(names::GRPC_STATUS));
+        self.0.ended(late.or(self.2.as_ref()));
         Ok((Bytes::new(), trailers))
     }
 }

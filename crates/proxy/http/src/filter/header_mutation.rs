@@ -122,7 +122,8 @@ impl HttpFilter for HeaderMutationFilter {
                 trailers.push(mutations.request_trailers.clone());
             }
         }
-        if !trailers.is_empty() {
+        // without a body there are no trailers to change
+        if !trailers.is_empty() && !request.body.is_end() {
             let change = Trailers(trailers, request.stream.clone());
             request.body.transform(Box::new(change));
         }
@@ -140,7 +141,7 @@ impl HttpFilter for HeaderMutationFilter {
                 trailers.push(mutations.response_trailers.clone());
             }
         }
-        if !trailers.is_empty() {
+        if !trailers.is_empty() && !response.is_empty {
             let change = Trailers(trailers, response.stream.clone());
             response.transforms.push(Box::new(change));
         }

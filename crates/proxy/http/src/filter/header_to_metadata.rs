@@ -8,6 +8,7 @@ use http::HeaderMap;
 use meltemi_ir as ir;
 
 use super::{Decision, HttpFilter, Place, RequestContext, ResponseContext, RouteConfig};
+use crate::head::RequestHead;
 use crate::headers::cookie;
 use crate::route::Substitution;
 
@@ -30,7 +31,7 @@ impl HeaderToMetadataFilter {
 impl HttpFilter for HeaderToMetadataFilter {
     fn on_request(&self, request: &mut RequestContext<'_>) -> Decision {
         let rules = &self.config(&request.place).request;
-        let metadata = read(rules, &mut request.head.headers);
+        let metadata = read(rules, &mut Read::Request(request.head));
         if !metadata.is_empty() {
             let mut facts = request.stream.facts.borrow_mut();
             merge(&mut facts.notes.shared_mut().metadata, metadata);
@@ -40,7 +41,7 @@ impl HttpFilter for HeaderToMetadataFilter {
 
     fn on_response(&self, response: &mut ResponseContext<'_>) {
         let rules = &self.config(&response.place).response;
-        let metadata = read(rules, response.headers);
+        let metadata = read(rules, &mut Read::Response(response.headers));
         if !metadata.is_empty() {
             let mut facts = response.stream.facts.borrow_mut();
             merge(&mut facts.notes.shared_mut().metadata, metadata);
@@ -56,19 +57,50 @@ fn merge(metadata: &mut ir::Metadata, written: Written) {
     }
 }
 
-fn read(rules: &[ir::MetadataRule], headers: &mut HeaderMap) -> Written {
-    let mut written = Vec::new();
-    for rule in rules {
-        let found = match &rule.source {
-            ir::HeaderSource::Header(name) => {
-                let values: Vec<_> = headers
+/// What is read.
+enum Read<'a> {
+    Request(&'a mut RequestHead),
+    Response(&'a mut HeaderMap),
+}
+
+impl Read<'_> {
+    fn headers(&mut self) -> &mut HeaderMap {
+        match self {
+            Self::Request(head) => &mut head.headers,
+            Self::Response(headers) => headers,
+        }
+    }
+
+    /// The text of a header, or of what stands in the request line.
+    fn text(&mut self, header: &ir::MatchedHeader) -> Option<String> {
+        let text = match (&mut *self, header) {
+            (_, ir::MatchedHeader::Name(name)) => {
+                let values: Vec<_> = self
+                    .headers()
                     .get_all(name)
                     .iter()
                     .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
                     .collect();
-                (!values.is_empty()).then(|| values.join(","))
+                return (!values.is_empty()).then(|| values.join(","));
             }
-            ir::HeaderSource::Cookie(name) => cookie::value(headers, name).map(str::to_owned),
+            (Self::Response(_), _) => return None,
+            (Self::Request(head), ir::MatchedHeader::Authority) => head.authority(),
+            (Self::Request(head), ir::MatchedHeader::Method) => head.method.as_str(),
+            (Self::Request(head), ir::MatchedHeader::Path) => head.path(),
+            (Self::Request(head), ir::MatchedHeader::Scheme) => head.scheme(),
+        };
+        Some(text.to_owned())
+    }
+}
+
+fn read(rules: &[ir::MetadataRule], from: &mut Read<'_>) -> Written {
+    let mut written = Vec::new();
+    for rule in rules {
+        let found = match &rule.source {
+            ir::HeaderSource::Header(header) => from.text(header),
+            ir::HeaderSource::Cookie(name) => {
+                cookie::value(from.headers(), name).map(str::to_owned)
+            }
         };
         let write = match (&found, &rule.on_present, &rule.on_missing) {
             (Some(_), Some(write), _) | (None, _, Some(write)) => write,
@@ -84,9 +116,10 @@ fn read(rules: &[ir::MetadataRule], headers: &mut HeaderMap) -> Written {
         if let Some(value) = value(write, text) {
             written.push((write.namespace.clone(), write.key.clone(), value));
         }
-        if let (ir::HeaderSource::Header(name), true, Some(_)) = (&rule.source, rule.remove, &found)
+        if let (ir::HeaderSource::Header(ir::MatchedHeader::Name(name)), true, Some(_)) =
+            (&rule.source, rule.remove, &found)
         {
-            headers.remove(name);
+            from.headers().remove(name);
         }
     }
     written

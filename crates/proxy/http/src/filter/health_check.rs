@@ -66,6 +66,30 @@ impl HealthCheckFilter {
     }
 }
 
+/// This filter's question was asked.
+struct Asked;
+
+/// How much of a question's body is read.
+const MOST: usize = 64 << 10;
+
+impl HealthCheckFilter {
+    fn answer(&self, worker: &WorkerContext) -> Decision {
+        let (status, details) = if worker.is_failing() {
+            (StatusCode::SERVICE_UNAVAILABLE, "health_check_failed")
+        } else if let Some(status) = self.cached() {
+            (status, "health_check_cached")
+        } else {
+            self.clusters(worker)
+        };
+        let flags = if status.is_success() {
+            ResponseFlags::NONE
+        } else {
+            ResponseFlags::FAILED_LOCAL_HEALTH_CHECK
+        };
+        Decision::Reply(LocalReply::new(status, "", details, flags))
+    }
+}
+
 impl HttpFilter for HealthCheckFilter {
     fn on_request(&self, request: &mut RequestContext<'_>) -> Decision {
         let view = request.head.view(request.stream.random);
@@ -75,32 +99,28 @@ impl HttpFilter for HealthCheckFilter {
             return Decision::Continue;
         }
         request.stream.facts.borrow_mut().notes.health_check = true;
+        request.remember(Asked);
         let failing = request.worker().is_failing();
         let cached = self.cached();
         if self.config.pass_through && !failing && cached.is_none() {
             return Decision::Continue;
         }
-        let (status, details) = if failing {
-            (StatusCode::SERVICE_UNAVAILABLE, "health_check_failed")
-        } else if let Some(status) = cached {
-            (status, "health_check_cached")
+        if request.body.is_end() {
+            self.answer(request.worker())
         } else {
-            self.clusters(request.worker())
-        };
-        let flags = if status.is_success() {
-            ResponseFlags::NONE
-        } else {
-            ResponseFlags::FAILED_LOCAL_HEALTH_CHECK
-        };
-        Decision::Reply(LocalReply::new(status, "", details, flags))
+            Decision::Buffer(MOST)
+        }
+    }
+
+    fn on_whole_body(&self, request: &mut RequestContext<'_>) -> Decision {
+        self.answer(request.worker())
     }
 
     fn on_response(&self, response: &mut ResponseContext<'_>) {
         const CLUSTER: HeaderName =
             HeaderName::from_static("x-envoy-upstream-healthchecked-cluster");
         const FAIL: HeaderName = HeaderName::from_static("x-envoy-immediate-health-check-fail");
-        let asked = response.stream.facts.borrow().notes.health_check;
-        if asked {
+        if response.recall::<Asked>().is_some() {
             if self.config.cache.is_some() && self.cached().is_none() {
                 let answer = Some((Instant::now(), *response.status));
                 *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = answer;

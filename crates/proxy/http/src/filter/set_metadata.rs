@@ -31,7 +31,7 @@ impl HttpFilter for SetMetadataFilter {
                         .insert(entry.namespace.clone(), entry.value.clone());
                 }
                 Some(known) if entry.merge => merge(known, &entry.value),
-                Some(known) if entry.allow_overwrite => known.clone_from(&entry.value),
+                Some(known) if entry.allow_overwrite => known.extend(entry.value.clone()),
                 Some(_) => {}
             }
         }
@@ -72,7 +72,7 @@ impl StateWriter {
         let value = |(index, value): (usize, &ir::FilterStateValue)| {
             let formatter = match &value.format {
                 ir::LogFormat::Default => Ok(Formatter::default_line()),
-                ir::LogFormat::Text(text) => Formatter::parse_header(text),
+                ir::LogFormat::Text(text) => Formatter::parse(text),
                 ir::LogFormat::Json(json) => Formatter::parse_json(json),
             };
             let formatter = formatter.map_err(|source| MutationError::Format { index, source })?;

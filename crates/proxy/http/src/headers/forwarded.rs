@@ -57,6 +57,9 @@ pub(crate) fn prepare(headers: &mut HeaderMap, seen: Seen, around: &Surroundings
     let https = info.tls.is_some();
     let mut address = info.remote;
     // Only one address may stand in `x-forwarded-for` for it to make a request internal.
+    if seen.any(Seen::X_FORWARDED_FOR) {
+        join(headers, &names::X_FORWARDED_FOR);
+    }
     let mut sole = config.use_remote_address && !seen.any(Seen::X_FORWARDED_FOR);
     let mut reject = None;
     if config.use_remote_address {
@@ -222,6 +225,22 @@ fn set_proto(headers: &mut HeaderMap, https: bool) {
     headers.insert(names::X_FORWARDED_PROTO, proto);
 }
 
+/// Several headers of one name as one.
+fn join(headers: &mut HeaderMap, name: &http::HeaderName) {
+    let mut values = headers.get_all(name).iter();
+    let (Some(first), Some(second)) = (values.next(), values.next()) else {
+        return;
+    };
+    let mut all = first.as_bytes().to_vec();
+    for value in std::iter::once(second).chain(values) {
+        all.push(b',');
+        all.extend_from_slice(value.as_bytes());
+    }
+    if let Ok(all) = HeaderValue::from_bytes(&all) {
+        headers.insert(name, all);
+    }
+}
+
 /// Removes what concerns this connection alone; an upgrade keeps what it needs.
 fn remove_hop_by_hop(headers: &mut HeaderMap, seen: Seen, upgrade: bool) {
     if seen.any(Seen::CONNECTION) && !upgrade {
@@ -243,7 +262,10 @@ fn remove_hop_by_hop(headers: &mut HeaderMap, seen: Seen, upgrade: bool) {
     if seen.any(Seen::TRANSFER_ENCODING) {
         headers.remove(header::TRANSFER_ENCODING);
     }
-    if seen.any(Seen::EXPECT) {
+    if seen.any(Seen::EXPECT)
+        && let Some(value) = headers.get(header::EXPECT)
+        && value.as_bytes().eq_ignore_ascii_case(b"100-continue")
+    {
         headers.remove(header::EXPECT);
     }
     if seen.any(Seen::TE) {
@@ -296,7 +318,10 @@ fn remove_nominated(headers: &mut HeaderMap) {
 /// Removes what only a trusted caller may tell this proxy, and at the edge what only a proxy
 /// may have written.
 fn distrust(headers: &mut HeaderMap, edge: bool) {
-    const COMMANDS: [http::HeaderName; 16] = [
+    const STREAM_DURATION: http::HeaderName =
+        http::HeaderName::from_static("x-envoy-upstream-stream-duration-ms");
+    const COMMANDS: [http::HeaderName; 17] = [
+        STREAM_DURATION,
         names::INTERNAL,
         names::RETRY_ON,
         names::RETRY_GRPC_ON,

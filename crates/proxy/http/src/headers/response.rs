@@ -11,7 +11,6 @@ pub(crate) fn prepare(
     headers: &mut HeaderMap,
     config: &ir::HttpConnectionManager,
     server: &HeaderValue,
-    local: bool,
     upgrade: bool,
 ) {
     remove_hop_by_hop(headers, upgrade);
@@ -24,14 +23,7 @@ pub(crate) fn prepare(
                 .entry(header::SERVER)
                 .or_insert_with(|| server.clone());
         }
-        // An answer that nobody upstream gave has a server all the same.
-        ir::ServerHeader::PassThrough => {
-            if local {
-                headers
-                    .entry(header::SERVER)
-                    .or_insert_with(|| server.clone());
-            }
-        }
+        ir::ServerHeader::PassThrough => {}
     }
     if let Some(via) = &config.via {
         append(headers, &header::VIA, via.as_bytes(), b", ");

@@ -59,10 +59,10 @@ impl<'a> RouteSettings<'a> {
         found.into_iter()
     }
 
-    /// The route's older CORS policy, or its virtual host's.
-    pub(crate) fn cors(&self) -> Option<&'a Arc<ir::Cors>> {
+    /// The route's older CORS policy, then its virtual host's.
+    pub(crate) fn cors(&self) -> Option<&'a [Arc<ir::Cors>]> {
         let (_, target) = self.table?.entry(self.index?).target()?;
-        target.cors.as_ref()
+        Some(&target.cors)
     }
 
     /// The route's target, where it forwards.

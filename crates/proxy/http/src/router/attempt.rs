@@ -29,6 +29,9 @@ impl Forwarding {
         host: &Rc<WorkerHost>,
     ) -> Result<Response<ResponseBody>, Failure> {
         self.started = false;
+        if self.terminates {
+            return self.terminate(host).await;
+        }
         let mut lease = self.lease(host).await?;
         let version = lease.version();
         let repeatable = self.is_idempotent();
@@ -89,7 +92,7 @@ impl Forwarding {
         Ok((request, spare))
     }
 
-    async fn lease(&self, host: &Rc<WorkerHost>) -> Result<HttpLease, Failure> {
+    async fn lease(&mut self, host: &Rc<WorkerHost>) -> Result<HttpLease, Failure> {
         let downstream = if self.stream.is_http2() {
             HttpVersion::Http2
         } else {
@@ -110,10 +113,32 @@ impl Forwarding {
         let lease = self.cluster.http(host, options).await;
         let lease = lease.map_err(Failure::Connect)?;
         host.report(Outcome::Connected);
-        let mut facts = self.stream.facts.borrow_mut();
-        facts.upstream_version = Some(lease.version());
-        facts.upstream_connection = Some(lease.details().clone());
+        self.used = Some((lease.version(), lease.details().clone()));
+        self.note_used();
         Ok(lease)
+    }
+}
+
+impl Forwarding {
+    /// Ends a `CONNECT` here: what follows it goes on over a connection of its own.
+    async fn terminate(
+        &mut self,
+        host: &Rc<WorkerHost>,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        let connected = self.cluster.tcp(host).await;
+        let upstream = connected.map_err(Failure::Connect)?;
+        let details = upstream.details().clone();
+        self.stream.facts.borrow_mut().upstream_connection = Some(details);
+        Ok(Response::new(ResponseBody::raw(upstream)))
+    }
+
+    /// Records the connection of the last try.
+    pub(super) fn note_used(&self) {
+        if let Some((version, details)) = &self.used {
+            let mut facts = self.stream.facts.borrow_mut();
+            facts.upstream_version = Some(*version);
+            facts.upstream_connection = Some(details.clone());
+        }
     }
 }
 

@@ -59,11 +59,13 @@ impl Timeouts {
 
     /// The value of `x-envoy-expected-rq-timeout-ms` for a try that begins when `elapsed` of
     /// the whole has passed.
-    pub(crate) fn expected(&self, elapsed: Duration) -> Option<HeaderValue> {
+    /// A try that may go on beside the next has the whole.
+    pub(crate) fn expected(&self, elapsed: Duration, hedges: bool) -> Option<HeaderValue> {
         let left = self
             .global
             .map(|global| global.saturating_sub(elapsed).max(Duration::from_millis(1)));
-        let expected = match (self.per_try, left) {
+        let per_try = self.per_try.filter(|_| !hedges || left.is_none());
+        let expected = match (per_try, left) {
             (Some(per_try), Some(left)) => per_try.min(left),
             (Some(limit), None) | (None, Some(limit)) => limit,
             (None, None) => return None,

@@ -14,14 +14,10 @@ use meltemi_telemetry::{Protocol, ResponseFlags};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use super::io::ClientIo;
+use super::refusal::CodecRefusal;
 use crate::connection::{Connection, Ending};
 use crate::exchange;
 use crate::stream::Stream;
-
-/// What a client gets that does not finish the head of its request.
-const HEADER_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
-    content-length: 22\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n\
-    request header timeout";
 
 /// Serves requests until the connection ends; after an upgrade, lets its bytes flow.
 pub(super) async fn serve<I>(io: ClientIo<I>, connection: &Rc<Connection>)
@@ -69,16 +65,12 @@ where
     connection.with_manager(|_, stats| stats.downstream_cx_http1_active.dec());
     match result {
         Ok(()) if ending == Ending::HeaderTimeout => {
-            let mut io = codec.into_parts().io.into_inner();
-            // Whether or not the client still listens.
-            let _ = io.write_all(HEADER_TIMEOUT).await;
-            let _ = io.shutdown().await;
-            record_failure(
+            refuse(
+                codec.into_parts().io.into_inner(),
                 connection,
-                408,
-                "request_header_timeout",
-                ResponseFlags::NONE,
-            );
+                CodecRefusal::LATE,
+            )
+            .await;
         }
         Ok(()) => {
             let tunnel = connection.tunnel.take();
@@ -91,13 +83,16 @@ where
         }
         Err(error) if error.is_parse() => {
             connection.with_manager(|_, stats| stats.downstream_cx_protocol_error.inc());
-            let status = if error.is_parse_too_large() { 431 } else { 400 };
-            record_failure(
-                connection,
-                status,
-                "http1.codec_error",
-                ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR,
-            );
+            match connection.refused.take() {
+                Some(refusal) => record_failure(connection, refusal),
+                // the codec had no answer to this
+                None => {
+                    let head = connection.head_bytes.borrow().clone();
+                    let refusal = CodecRefusal::of(&head, error.is_parse_too_large());
+                    let io = codec.into_parts().io.into_inner();
+                    refuse(io, connection, refusal).await;
+                }
+            }
         }
         Err(error) => tracing::debug!(%error, "HTTP/1 client connection failed"),
     }
@@ -113,16 +108,25 @@ fn announced<B>(connection: &Connection, mut answer: Response<B>) -> Response<B>
     answer
 }
 
+/// Answers to what is no request, and ends the connection.
+async fn refuse<I>(mut io: ClientIo<I>, connection: &Rc<Connection>, refusal: CodecRefusal)
+where
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    // Whether or not the client still listens.
+    let _ = io.write_all(&refusal.bytes(connection)).await;
+    let _ = io.shutdown().await;
+    record_failure(connection, refusal);
+}
+
 /// Writes the record of a request that never became one.
-fn record_failure(
-    connection: &Rc<Connection>,
-    status: u16,
-    details: &'static str,
-    flags: ResponseFlags,
-) {
+fn record_failure(connection: &Rc<Connection>, refusal: CodecRefusal) {
     let end = Stream::begin(connection, connection.settings(), Protocol::Http11);
-    end.0.flag(flags);
-    end.0.explain(details);
-    end.0.note_response(status, &http::HeaderMap::new());
+    if refusal != CodecRefusal::LATE {
+        end.0.flag(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR);
+    }
+    end.0.explain(refusal.details);
+    end.0.bytes_sent.set(refusal.text.len() as u64);
+    end.0.note_response(refusal.status, &http::HeaderMap::new());
     end.0.response_ended();
 }

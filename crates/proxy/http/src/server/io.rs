@@ -11,6 +11,7 @@ use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::refusal::{CodecRefusal, is_codecs};
 use crate::connection::Connection;
 
 /// A client's byte stream.
@@ -18,6 +19,8 @@ pub(super) struct ClientIo<I> {
     inner: I,
     unread: Bytes,
     connection: Rc<Connection>,
+    /// What goes out in the place of the codec's own answer.
+    instead: Bytes,
 }
 
 /// Kept of a head for the look at its framing.
@@ -29,6 +32,7 @@ impl<I> ClientIo<I> {
             inner,
             unread: Bytes::new(),
             connection,
+            instead: Bytes::new(),
         }
     }
 
@@ -60,7 +64,26 @@ impl<I> ClientIo<I> {
         }
     }
 
+    /// Whether the codec answers by itself: to a head that never became a request.
+    fn is_refused(&self, bytes: &[u8]) -> bool {
+        let connection = &self.connection;
+        connection.expects_head.get()
+            && !connection.answered.get()
+            && connection.active.get() == 0
+            && is_codecs(bytes)
+    }
+
+    /// Puts an answer in the place of the codec's own.
+    fn refuse(&mut self, bytes: &[u8]) {
+        let connection = &self.connection;
+        let too_large = bytes.starts_with(b"HTTP/1.1 431") || bytes.starts_with(b"HTTP/1.1 414");
+        let refusal = CodecRefusal::of(&connection.head_bytes.borrow(), too_large);
+        connection.refused.set(Some(refusal));
+        self.instead = refusal.bytes(connection).into();
+    }
+
     fn note_written(&self, count: usize) {
+        self.connection.answered.set(false);
         self.connection.with_manager(|_, stats| {
             stats.downstream_cx_tx_bytes_total.add(count as u64);
         });
@@ -76,13 +99,21 @@ impl<I: AsyncRead + Unpin> AsyncRead for ClientIo<I> {
         let this = self.get_mut();
         let before = buf.filled().len();
         if this.unread.is_empty() {
-            ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
+            let read = ready!(Pin::new(&mut this.inner).poll_read(cx, buf));
+            if read.is_err() {
+                this.connection.client_is_gone();
+            }
+            read?;
         } else {
             let count = this.unread.len().min(buf.remaining());
             buf.put_slice(&this.unread[..count]);
             this.unread.advance(count);
         }
-        this.note_read(&buf.filled()[before..]);
+        let read = &buf.filled()[before..];
+        if read.is_empty() {
+            this.connection.client_is_gone();
+        }
+        this.note_read(read);
         Poll::Ready(Ok(()))
     }
 }
@@ -94,6 +125,20 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ClientIo<I> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.instead.is_empty() && this.is_refused(buf) {
+            this.refuse(buf);
+        }
+        if !this.instead.is_empty() {
+            while !this.instead.is_empty() {
+                let count = ready!(Pin::new(&mut this.inner).poll_write(cx, &this.instead))?;
+                this.note_written(count);
+                this.instead.advance(count);
+                if count == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
+            }
+            return Poll::Ready(Ok(buf.len()));
+        }
         let count = ready!(Pin::new(&mut this.inner).poll_write(cx, buf))?;
         this.note_written(count);
         Poll::Ready(Ok(count))
@@ -117,6 +162,10 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ClientIo<I> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        let first = bufs.first().map_or(&[][..], |first| first);
+        if !this.instead.is_empty() || this.is_refused(first) {
+            return Pin::new(this).poll_write(cx, first);
+        }
         let count = ready!(Pin::new(&mut this.inner).poll_write_vectored(cx, bufs))?;
         this.note_written(count);
         Poll::Ready(Ok(count))

@@ -14,6 +14,9 @@ pub(super) enum Version {
     Http2,
 }
 
+/// `PRI * HTTP/2.0` and the end of its line.
+const FIRST_LINE: usize = 16;
+
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Reads until it is clear; what was read is read again by the codec.
@@ -25,10 +28,11 @@ where
     loop {
         let count = io.inner().read_buf(&mut read).await?;
         let common = read.len().min(PREFACE.len());
-        let version = if read[..common] != PREFACE[..common] {
-            Some(Version::Http1)
-        } else if common == PREFACE.len() {
+        // the first line alone is of HTTP/2; what is wrong after it is for its codec to find
+        let version = if common >= FIRST_LINE && read[..FIRST_LINE] == PREFACE[..FIRST_LINE] {
             Some(Version::Http2)
+        } else if read[..common] != PREFACE[..common] {
+            Some(Version::Http1)
         } else if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         } else {

@@ -41,7 +41,7 @@ fn doubtful_messages_are_refused() {
                 CHUNKS,
                 501,
             ),
-            ("Transfer-Encoding: identity", "abc", 400),
+            ("Transfer-Encoding: identity", "abc", 501),
             ("Host: b", "", 400),
             ("Bad Name: x", "", 400),
             ("X-Folded: a\r\n b", "", 400),
@@ -129,7 +129,6 @@ fn what_is_added_and_what_is_taken_away() {
             "x-mine",
             "keep-alive",
             "proxy-connection",
-            "expect",
             "x-envoy-retry-on",
             "x-envoy-internal",
             "x-forwarded-client-cert",
@@ -139,6 +138,7 @@ fn what_is_added_and_what_is_taken_away() {
         }
         for (name, value) in [
             ("te", "trailers"),
+            ("expect", "nothing"),
             ("x-kept", "1"),
             ("x-forwarded-proto", "http"),
             ("x-envoy-attempt-count", "1"),

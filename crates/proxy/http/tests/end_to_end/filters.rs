@@ -28,8 +28,10 @@ fn cors(forward: bool) -> Vec<ir::Route> {
             allow_headers: "x-y".to_owned(),
             expose_headers: "x-e".to_owned(),
             max_age: "10".to_owned(),
-            allow_credentials: true,
-            forward_not_matching_preflights: forward,
+            enabled: true,
+            allow_credentials: Some(true),
+            forward_not_matching_preflights: Some(forward),
+            allow_private_network_access: None,
         }));
     })]
 }

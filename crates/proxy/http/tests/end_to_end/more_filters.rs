@@ -594,9 +594,11 @@ fn copies_go_elsewhere_and_hashes_follow_cookies() {
 fn a_redirection_is_followed_with_its_body() {
     on_worker(async || {
         let upstream = Upstream::start();
-        upstream.on("/a", Reply::status(307).header("location", "/b?c=d"));
+        let there = Reply::status(307).header("location", "http://h.example/b?c=d");
+        upstream.on("/a", there);
         upstream.on("/b", Reply::echo());
-        upstream.on("/loop", Reply::status(307).header("location", "/loop"));
+        let here = Reply::status(307).header("location", "http://h.example/loop");
+        upstream.on("/loop", here);
         let policy = |target: &mut ir::RouteTarget| {
             target.internal_redirect = Some(Arc::new(ir::InternalRedirect {
                 most: 1,

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use http::HeaderName;
-
-use crate::{LogFormat, RegexMatch, Value};
+use crate::{LogFormat, MatchedHeader, RegexMatch, Value};
 
 /// `envoy.extensions.filters.http.header_to_metadata.v3.Config`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,8 +29,8 @@ pub struct MetadataRule {
 /// What is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderSource {
-    /// A header.
-    Header(HeaderName),
+    /// A header, or what stands in the request line.
+    Header(MatchedHeader),
     /// A cookie.
     Cookie(String),
 }

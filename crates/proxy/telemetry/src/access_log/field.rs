@@ -105,7 +105,10 @@ const STREAM: Table = &[
     ("CONNECTION_ID", Number(|r| Some(r.connection.id))),
     ("STREAM_ID", Number(|r| Some(r.stream_id))),
     ("VIRTUAL_CLUSTER_NAME", Text(|r| r.virtual_cluster)),
-    ("LOCAL_REPLY_BODY", Text(|r| r.local_reply_body)),
+    (
+        "LOCAL_REPLY_BODY",
+        Owned(|r| r.local_reply_body.map(str::to_owned)),
+    ),
     (
         "RESPONSE_TRAILERS_BYTES",
         Number(|r| Some(r.response_trailer_bytes)),

@@ -26,6 +26,8 @@ pub(super) enum Operator {
     Validity(Validity, TimeFormat),
     /// The first of these request headers that is there.
     Request(Vec<RequestHeader>),
+    /// The same without the query that it may have.
+    RequestWithoutQuery(Vec<RequestHeader>),
     /// The first of these response headers that is there.
     Response(Vec<ResponseHeader>),
     /// The first of these trailers that is there.
@@ -138,6 +140,7 @@ impl Operator {
             "DOWNSTREAM_PEER_CERT_V_START" => Self::Validity(Validity::PeerStart, time()?),
             "DOWNSTREAM_PEER_CERT_V_END" => Self::Validity(Validity::PeerEnd, time()?),
             "REQ" => Self::Request(choices(required()?, request_header)?),
+            "REQ_WITHOUT_QUERY" => Self::RequestWithoutQuery(choices(required()?, request_header)?),
             "RESP" => Self::Response(choices(required()?, response_header)?),
             "TRAILER" => Self::Trailer(choices(required()?, header_name)?),
             "PATH" => path(argument.unwrap_or_default())?,
@@ -160,14 +163,12 @@ impl Operator {
     pub fn fields(&self) -> RecordFields {
         let mut fields = RecordFields::default();
         match self {
-            Self::Request(choices) => {
-                fields
-                    .request_headers
-                    .extend(choices.iter().filter_map(|choice| match choice {
-                        RequestHeader::Name(name) => Some(name.clone()),
-                        _ => None,
-                    }))
-            }
+            Self::Request(choices) | Self::RequestWithoutQuery(choices) => fields
+                .request_headers
+                .extend(choices.iter().filter_map(|choice| match choice {
+                    RequestHeader::Name(name) => Some(name.clone()),
+                    _ => None,
+                })),
             Self::Response(choices) => {
                 fields
                     .response_headers
@@ -229,6 +230,16 @@ impl Operator {
                     some(out, found)
                 };
                 request.map_or(Found::Nothing, value)
+            }
+            Self::RequestWithoutQuery(choices) => {
+                let Some(request) = &record.request else {
+                    return Found::Nothing;
+                };
+                let found = choices.iter().find_map(|choice| choice.get(request));
+                some(
+                    out,
+                    found.and_then(|it| it.split(|byte| *byte == b'?').next()),
+                )
             }
             Self::Response(choices) => {
                 let status = record.response_code;

@@ -187,6 +187,10 @@ fn operators() {
             "[2001:db8::1]:6000 2001:db8::1 6000",
         ),
         (
+            "%REQ_WITHOUT_QUERY(X-NONE?:PATH)% %REQ_WITHOUT_QUERY(:METHOD):2%",
+            "/a GE",
+        ),
+        (
             "%DOWNSTREAM_LOCAL_PORT% %UPSTREAM_REMOTE_PORT% %CONNECTION_ID%",
             "8080 80 7",
         ),

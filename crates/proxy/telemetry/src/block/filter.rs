@@ -12,6 +12,13 @@ stat_block! {
 }
 
 stat_block! {
+    /// `http.<stat_prefix>.cors.*`.
+    CorsStats {
+        Counter { origin_invalid, origin_valid }
+    }
+}
+
+stat_block! {
     /// `<stat_prefix>.http_local_rate_limit.*`.
     LocalRateLimitStats {
         Counter { enabled, enforced, ok, rate_limited }

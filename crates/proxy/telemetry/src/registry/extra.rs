@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    ClusterExtAuthzStats, CompressorStats, DecompressorStats, ExtAuthzStats, FaultStats,
+    ClusterExtAuthzStats, CompressorStats, CorsStats, DecompressorStats, ExtAuthzStats, FaultStats,
     GrpcMethodStats, JwtAuthnStats, LocalRateLimitStats, RbacPolicyStats, RbacShadowStats,
     RbacStats, Sharded, StatBlock, StatsRegistry,
 };
@@ -22,6 +22,12 @@ impl StatsRegistry {
                 self.labelled(name, "http_fault", labels)
             }
         }
+    }
+
+    /// `http.<stat_prefix>.cors.*`.
+    pub fn cors(&self, prefix: &str) -> Arc<Sharded<CorsStats>> {
+        let labels = vec![(MANAGER, prefix.to_owned())];
+        self.labelled(format!("http.{prefix}.cors."), "http_cors", labels)
     }
 
     /// `<stat_prefix>.http_local_rate_limit.*`.
