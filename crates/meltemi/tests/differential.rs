@@ -20,6 +20,8 @@ mod check;
 mod connection;
 #[path = "differential/document.rs"]
 mod document;
+#[path = "differential/frames.rs"]
+mod frames;
 #[path = "differential/observation.rs"]
 mod observation;
 #[path = "differential/program.rs"]
@@ -125,15 +127,20 @@ suites! {
     access_log,
     admin,
     chains,
+    connect,
     edge,
     ext_authz,
+    filters,
+    hashing,
     http1,
+    http2,
     jwt,
     matching,
     network_filters,
     proxy_protocol,
     rbac,
     rbac_network,
+    resilience,
     retry,
     routing,
     simple,
@@ -201,7 +208,8 @@ fn suite(name: &str) -> Suite {
 
 fn suite_in(directory: &Path, name: &str) -> Suite {
     let document = read(&directory.join(format!("{name}.yaml")));
-    serde_json::from_value(tokens::signed(document)).unwrap_or_else(|error| panic!("{name}.yaml: {error}"))
+    serde_json::from_value(tokens::signed(document))
+        .unwrap_or_else(|error| panic!("{name}.yaml: {error}"))
 }
 
 /// Runs a file of cases in both programs.

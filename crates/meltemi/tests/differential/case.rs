@@ -51,6 +51,9 @@ pub struct Behind {
     /// Whether nothing listens there.
     #[serde(default)]
     pub refuses: bool,
+    /// Paths of requests that are not reported: those of health checks, which nobody counts.
+    #[serde(default)]
+    pub quiet: Vec<String>,
 }
 
 /// A thing that a server of bytes does.
@@ -134,6 +137,8 @@ pub enum Protocol {
     Http1,
     /// HTTP/2 by prior knowledge, or as ALPN says.
     Http2,
+    /// HTTP/2 frame by frame, as steps say.
+    Frames,
 }
 
 /// TLS of a client.
@@ -171,6 +176,9 @@ pub struct Sent {
     pub raw: Option<String>,
     /// Bytes.
     pub write: Option<String>,
+    /// Frames of HTTP/2, see `frames`.
+    #[serde(default)]
+    pub frames: Vec<String>,
     /// How many bytes to write after those; a repeated letter.
     #[serde(default)]
     pub fill: usize,
@@ -195,6 +203,9 @@ pub struct Sent {
     /// Lines of the answer that are reported begin with one of these; all unless given.
     #[serde(default)]
     pub only: Vec<String>,
+    /// Lines of the answer that are reported have one of these in them; all unless given.
+    #[serde(default)]
+    pub having: Vec<String>,
     /// Which of the case's connections; the first unless given.
     #[serde(default)]
     pub on: usize,
@@ -388,6 +399,7 @@ impl Sent {
             return format!("{short:?}");
         }
         let kinds = [
+            ("frames", !self.frames.is_empty()),
             ("read", self.read.is_some()),
             ("read to the end", self.read_end),
             ("finish", self.finish),

@@ -18,6 +18,7 @@ use tokio_rustls::rustls::{
 };
 
 use crate::case::{Case, ClientTls, Protocol, Sent};
+use crate::frames;
 use crate::observation::{Observation, shown};
 
 /// How long a response may take.
@@ -33,6 +34,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 /// A connection to one of the programs.
 pub struct Connection {
     speaks: Speaks,
+    /// What is read are frames.
+    framed: bool,
     socket: Arc<std::net::TcpStream>,
     /// What the handshake agreed on, where the case wants to know.
     pub agreed: Option<String>,
@@ -124,7 +127,8 @@ impl Connection {
                 Box::new(stream)
             }
         };
-        let speaks = if http2 {
+        let framed = case.protocol == Protocol::Frames;
+        let speaks = if http2 && !framed {
             let client = Http2Client::over(stream, listener).await;
             Speaks::Http2(client.map_err(|error| error.to_string())?)
         } else {
@@ -132,6 +136,7 @@ impl Connection {
         };
         Ok(Self {
             speaks,
+            framed,
             socket,
             agreed,
         })
@@ -188,6 +193,15 @@ impl Connection {
             // ignored: what is read tells
             let _ = client.send_bytes(&bytes).await;
         }
+        if !sent.frames.is_empty() {
+            let frames = sent.frames.iter();
+            let bytes = frames.flat_map(|text| match text.as_str() {
+                "PREFACE" => frames::PREFACE.to_vec(),
+                text => frames::frame(text),
+            });
+            // ignored: what is read tells
+            let _ = client.send_bytes(&bytes.collect::<Vec<_>>()).await;
+        }
         if sent.finish {
             // ignored: what is read tells
             let _ = client.finish_sending().await;
@@ -199,7 +213,8 @@ impl Connection {
         if let Some(wanted) = &sent.read {
             let mut got = Vec::new();
             let mut end = "";
-            while !String::from_utf8_lossy(&got).contains(wanted.as_str()) {
+            let show = if self.framed { frames::shown } else { text };
+            while !show(&got).contains(wanted.as_str()) {
                 match tokio::time::timeout(QUIET, client.read_some()).await {
                     Err(_) => end = " and no more",
                     Ok(Err(_)) => end = " and a reset",
@@ -211,7 +226,8 @@ impl Connection {
                 }
                 break;
             }
-            observation.say(&format!("read: {}{end}", shown(&got)));
+            let show = if self.framed { frames::shown } else { shown };
+            observation.say(&format!("read: {}{end}", show(&got)));
         }
         if sent.read_end {
             let mut got = Vec::new();
@@ -223,7 +239,8 @@ impl Connection {
                     Ok(Ok(bytes)) => got.extend_from_slice(&bytes),
                 }
             };
-            observation.say(&format!("read: {} and {end}", shown(&got)));
+            let show = if self.framed { frames::shown } else { shown };
+            observation.say(&format!("read: {} and {end}", show(&got)));
         }
     }
 
@@ -243,6 +260,10 @@ impl Connection {
             Speaks::Http2(_) => "open",
         }
     }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn duplicate(stream: &TcpStream) -> std::net::TcpStream {

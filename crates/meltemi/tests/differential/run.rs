@@ -63,7 +63,8 @@ pub struct Seen {
 type Connections = BTreeMap<usize, Option<Connection>>;
 
 enum Server {
-    Http(Box<Upstream>),
+    /// With paths of requests that are not reported.
+    Http(Box<Upstream>, Vec<String>),
     Bytes(ByteServer),
 }
 
@@ -142,7 +143,7 @@ impl<'a> Run<'a> {
     /// Puts the program to a case.
     pub async fn case(&mut self, case: &Case, number: usize) -> Seen {
         for (path, replies) in &case.upstream {
-            if let Some(Server::Http(upstream)) = self.servers.get("upstream") {
+            if let Some(Server::Http(upstream, _)) = self.servers.get("upstream") {
                 upstream.on_each(path, replies.iter().map(Scripted::reply));
             }
         }
@@ -298,8 +299,9 @@ impl<'a> Run<'a> {
         let mut count = 0;
         for (name, server) in &self.servers {
             match server {
-                Server::Http(upstream) => {
-                    let received = upstream.take_received();
+                Server::Http(upstream, quiet) => {
+                    let mut received = upstream.take_received();
+                    received.retain(|it| !quiet.iter().any(|path| path == it.path()));
                     count += received.len();
                     if name == "upstream" || !received.is_empty() {
                         observation.received(name, &received);
@@ -329,17 +331,22 @@ impl<'a> Run<'a> {
         let kind = response.header("content-type").unwrap_or_default();
         observation.say(&format!("admin: {} {kind}", response.status));
         let text = response.text();
-        let mut lines: Vec<_> = text
+        let lines: Vec<_> = text
             .lines()
             .filter(|line| {
-                sent.only.is_empty() || sent.only.iter().any(|it| line.trim_start().starts_with(it))
+                let begins = |it: &String| line.trim_start().starts_with(it.as_str());
+                sent.only.is_empty() || sent.only.iter().any(begins)
+            })
+            .filter(|line| {
+                sent.having.is_empty() || sent.having.iter().any(|it| line.contains(it.as_str()))
             })
             .collect();
-        if !sent.only.is_empty() {
-            lines.sort_unstable();
-        }
+        let from = observation.lines.len();
         for line in lines {
             observation.say(&format!("admin: {line}"));
+        }
+        if !sent.only.is_empty() || !sent.having.is_empty() {
+            observation.lines[from..].sort_unstable();
         }
     }
 
@@ -416,12 +423,12 @@ impl Server {
         for (path, scripted) in &behind.replies {
             upstream.on(path, scripted.reply());
         }
-        Self::Http(Box::new(upstream))
+        Self::Http(Box::new(upstream), behind.quiet.clone())
     }
 
     fn address(&self) -> SocketAddr {
         match self {
-            Self::Http(upstream) => upstream.address(),
+            Self::Http(upstream, _) => upstream.address(),
             Self::Bytes(server) => server.address(),
         }
     }
