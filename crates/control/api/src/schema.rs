@@ -144,7 +144,6 @@ mod tests {
 
     #[derive(Default, Deserialize)]
     #[serde(rename_all = "camelCase", default)]
-    #[expect(dead_code, reason = "only its shape is looked at")]
     struct Sample {
         some_text: Option<String>,
         numbers: Vec<i64>,

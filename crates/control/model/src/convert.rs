@@ -76,7 +76,7 @@ pub fn convert_in_part(document: &Document, defaults: &Defaults) -> (Option<Conf
     let config = source.config(kind, meta);
     let (config, nested) = match config {
         Ok(config) => (Some(config), Vec::new()),
-        Err(Nested { problems, rest }) => (rest, problems),
+        Err(Nested { problems, rest }) => (rest.map(Config::MeshConfig), problems),
     };
     let faults = source.into_faults();
     let config = config.filter(|_| faults.is_empty());
@@ -271,7 +271,7 @@ fn namespace_of(document: &Document, kind: Kind, defaults: &Defaults) -> Namespa
 struct Nested {
     problems: Vec<Problem>,
     /// What can be taken in spite of them.
-    rest: Option<Config>,
+    rest: Option<Box<crate::MeshConfig>>,
 }
 
 /// A document on its way into a resource.
@@ -412,7 +412,7 @@ impl Source<'_> {
         let harmless = faults.iter().all(|it| {
             it.kind == ProblemKind::Unsupported && mesh_config::can_be_left_out(&it.path)
         });
-        let rest = harmless.then(|| Config::MeshConfig(Box::new(config)));
+        let rest = harmless.then(|| Box::new(config));
         let problems = faults.into_iter().map(|it| {
             let problem = document.problem(it.kind, None, it.path.clone(), it.message);
             Problem {

@@ -233,6 +233,7 @@ impl Call {
         RequestHead {
             method: self.method.clone(),
             secure: self.secure,
+            names_scheme: false,
             authority: self.authority.clone(),
             path: Some(self.path.clone()),
             headers,

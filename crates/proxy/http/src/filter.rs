@@ -229,7 +229,7 @@ filters! {
     JwtAuthn(jwt_authn::JwtAuthnFilter),
     LocalRateLimit(local_ratelimit::LocalRateLimitFilter),
     PeerMetadata(peer_metadata::PeerMetadataFilter),
-    Rbac(rbac::RbacFilter),
+    Rbac(Box<rbac::RbacFilter>),
     SetFilterState(set_metadata::SetFilterStateFilter),
     SetMetadata(set_metadata::SetMetadataFilter),
 }
@@ -283,7 +283,7 @@ impl Filter {
             Kind::Decompressor(config) => {
                 Self::Decompressor(decompressor::DecompressorFilter::new(config.clone(), parts))
             }
-            Kind::Rbac(config) => Self::Rbac(rbac::RbacFilter::new(config, parts)),
+            Kind::Rbac(config) => Self::Rbac(Box::new(rbac::RbacFilter::new(config, parts))),
             Kind::GrpcWeb => Self::GrpcWeb(grpc_web::GrpcWebFilter),
             Kind::GrpcStats(config) => {
                 Self::GrpcStats(grpc_stats::GrpcStatsFilter::new(config.clone(), parts))

@@ -58,7 +58,7 @@ pub(super) fn terms(condition: &Condition, context: &Context<'_>) -> Vec<Princip
         TextAttribute::Header(name) => each(wanted, |it| {
             principal_of(Identifier::Header(header(name, it, |it| it)))
         }),
-        TextAttribute::RequestPrincipal => whole(wanted, |values| request_principals(values)),
+        TextAttribute::RequestPrincipal => whole(wanted, request_principals),
         TextAttribute::Audiences => whole(wanted, |values| claims(&["aud".to_owned()], values)),
         TextAttribute::Presenter => whole(wanted, |values| claims(&["azp".to_owned()], values)),
         TextAttribute::Claim(path) => whole(wanted, |values| claims(path, values)),

@@ -78,7 +78,7 @@ fn rule_policy(
     let AuthorizationRule { from, to, when } = rule;
     let (what, who): (Vec<_>, Vec<_>) = when.iter().partition(|it| it.is_permission());
     Ok(Policy {
-        permissions: alternatives(to, &what, layer, lenient, |it| permission::terms(it))?,
+        permissions: alternatives(to, &what, layer, lenient, permission::terms)?,
         principals: alternatives(from, &who, layer, lenient, |it| {
             principal::terms(it, context)
         })?,

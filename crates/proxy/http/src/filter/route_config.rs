@@ -34,7 +34,7 @@ pub(crate) enum RouteConfig {
     HeaderToMetadata(Arc<ir::HeaderToMetadata>),
     SetFilterState(StateWriter),
     Compressor(ir::CompressorOverrides),
-    Rbac(Access),
+    Rbac(Box<Access>),
     JwtAuthn(Arc<ir::JwtRoute>),
     ExtAuthz(Arc<ir::ExtAuthzRoute>),
 }
@@ -65,7 +65,7 @@ impl RouteOverride {
                 Kind::ExtAuthz(route) => RouteConfig::ExtAuthz(route.clone()),
                 Kind::JwtAuthn(route) => RouteConfig::JwtAuthn(route.clone()),
                 Kind::Compressor(overrides) => RouteConfig::Compressor(overrides.clone()),
-                Kind::Rbac(config) => RouteConfig::Rbac(Access::new(config)),
+                Kind::Rbac(config) => RouteConfig::Rbac(Box::new(Access::new(config))),
             }),
         };
         Ok(Self {
