@@ -32,7 +32,10 @@ const INDEX: [(&str, &str); 8] = [
     ("endpointz", "Endpoints by service port (?brief for text)"),
     ("configz", "Every resource that counts"),
     ("adsz", "Connected proxies with their metadata"),
-    ("push_status", "The last push"),
+    (
+        "push_status",
+        "The last pushes: why they were made, and what they contained",
+    ),
     ("problems", "What is wrong with the resources"),
 ];
 

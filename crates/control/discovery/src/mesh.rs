@@ -4,7 +4,7 @@
 //! snapshot, published as [`MeshState`] for people and as a view for the xDS sessions. One task owns
 //! everything here; readers hold what it published.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -16,6 +16,7 @@ use meltemi_snapshot::{Delta, Snapshot, Store};
 use meltemi_source::Event;
 use meltemi_spiffe::TrustDomain;
 use meltemi_xds_server::{Debounce, View};
+use rpds::RedBlackTreeMapSync;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::info;
@@ -24,7 +25,7 @@ use crate::Overlay;
 use crate::layers::{Change, Layer, Layers};
 use crate::metrics::MeshMetrics;
 use crate::problem::Problems;
-use crate::view::{Bodies, MeshView};
+use crate::view::{Kept, MeshView};
 
 /// The state of the mesh as last published.
 #[derive(Clone)]
@@ -32,7 +33,7 @@ pub struct MeshState {
     /// The snapshot that proxies are served from.
     pub snapshot: Arc<Snapshot>,
     /// Every resource that counts, as adjusted by the overlay.
-    pub configs: Arc<BTreeMap<ResourceId, Arc<Config>>>,
+    pub configs: RedBlackTreeMapSync<ResourceId, Arc<Config>>,
     /// What is wrong with the resources; those at fault are as they were when they were last valid.
     pub problems: Arc<[Problem]>,
     /// What the last push was for.
@@ -58,9 +59,9 @@ pub(crate) struct Mesh {
     options: MeshOptions,
     layers: Layers,
     store: Store,
-    configs: BTreeMap<ResourceId, Arc<Config>>,
+    configs: RedBlackTreeMapSync<ResourceId, Arc<Config>>,
     problems: Problems,
-    bodies: Arc<Bodies>,
+    kept: Arc<Kept>,
     /// What the source has said since its `Init`, until it is `Ready`.
     said: Option<BTreeSet<ResourceId>>,
     states: watch::Sender<Arc<MeshState>>,
@@ -73,12 +74,13 @@ pub(crate) type Views = watch::Sender<Arc<dyn View>>;
 impl Mesh {
     /// Nothing yet; `base` are definitions that hold where nothing else is said.
     pub fn new(options: MeshOptions, base: Vec<Config>, program: Vec<Config>) -> Self {
-        let bodies = Arc::new(Bodies::default());
+        let kept: Arc<Kept> = Arc::default();
         let snapshot: Arc<Snapshot> = Arc::default();
-        let view = Arc::new(MeshView::new(snapshot.clone(), bodies.clone()));
+        let view = MeshView::new(snapshot.clone(), &Delta::default(), kept.clone());
+        let view = Arc::new(view);
         let state = MeshState {
             snapshot,
-            configs: Arc::default(),
+            configs: RedBlackTreeMapSync::default(),
             problems: Arc::default(),
             delta: Arc::default(),
             pushed: options.clock.wall(),
@@ -90,8 +92,8 @@ impl Mesh {
             options,
             layers: Layers::default(),
             store: Store::default(),
-            configs: BTreeMap::new(),
-            bodies,
+            configs: RedBlackTreeMapSync::default(),
+            kept,
             said: None,
             states: watch::Sender::new(Arc::new(state)),
             views: Arc::new(Views::new(view)),
@@ -183,12 +185,13 @@ impl Mesh {
                     Some(overlay) => overlay.adjust(config),
                     None => config,
                 };
-                self.configs.insert(id.clone(), Arc::new(config.clone()));
+                self.configs
+                    .insert_mut(id.clone(), Arc::new(config.clone()));
                 self.store.apply(config);
             }
             None if id.kind == Kind::MeshConfig => {} // The last one stays.
             None => {
-                self.configs.remove(id);
+                self.configs.remove_mut(id);
                 self.store.delete(id);
                 if let Some(overlay) = &self.options.overlay {
                     overlay.removed(id);
@@ -292,7 +295,7 @@ impl Mesh {
         let first = !self.states.borrow().ready;
         if commit.delta.is_empty() && !first {
             // Nothing that proxies are sent depends on what changed, but people may look at it.
-            let configs = Arc::new(self.configs.clone());
+            let configs = self.configs.clone();
             self.states
                 .send_modify(|state| Arc::make_mut(state).configs = configs);
             return;
@@ -309,13 +312,13 @@ impl Mesh {
         );
         let named: BTreeSet<_> = commit.snapshot.key_sources().collect();
         self.problems.keep_keys(&named);
-        self.bodies.tidy();
-        let view = Arc::new(MeshView::new(commit.snapshot.clone(), self.bodies.clone()));
+        let view = MeshView::new(commit.snapshot.clone(), &commit.delta, self.kept.clone());
+        let view = Arc::new(view);
         // Sessions first: whoever learns of the state may already be served from it.
         self.views.send_replace(view.clone());
         self.states.send_replace(Arc::new(MeshState {
             snapshot: commit.snapshot,
-            configs: Arc::new(self.configs.clone()),
+            configs: self.configs.clone(),
             problems: self.problems.list(),
             delta: Arc::new(commit.delta),
             pushed: self.options.clock.wall(),

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use meltemi_model::{Hostname, Kind, ResourceId};
+use meltemi_model::{Hostname, Kind, NamespaceName, ResourceId};
 
 /// The difference between a snapshot and the one before it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub struct Delta {
     /// Resources that were added, changed or removed.
     pub changed: BTreeSet<ResourceId>,
     /// Services whose endpoints are others than before, for whatever reason.
-    pub endpoints: BTreeSet<Hostname>,
+    pub endpoints: BTreeSet<(NamespaceName, Hostname)>,
 }
 
 impl Delta {

@@ -69,6 +69,11 @@ impl PeerAuthenticationIndex {
         }
     }
 
+    /// The policies of a namespace, the oldest first.
+    pub fn in_namespace(&self, namespace: &NamespaceName) -> &[Arc<PeerAuthentication>] {
+        self.by_namespace.get(namespace).map_or(&[], Vec::as_slice)
+    }
+
     /// Every policy, by namespace and name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<PeerAuthentication>> {
         self.named.iter()

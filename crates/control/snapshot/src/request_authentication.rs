@@ -33,6 +33,11 @@ impl RequestAuthenticationIndex {
         })
     }
 
+    /// The policies of a namespace, the oldest first.
+    pub fn in_namespace(&self, namespace: &NamespaceName) -> &[Arc<RequestAuthentication>] {
+        self.by_namespace.get(namespace).map_or(&[], Vec::as_slice)
+    }
+
     /// Every policy, by namespace and name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<RequestAuthentication>> {
         self.named.iter()

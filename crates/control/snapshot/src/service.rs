@@ -28,7 +28,7 @@ pub struct ServiceIndex {
 }
 
 /// A port on which a workload serves a service.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ServiceTarget {
     /// The service.
     pub service: Arc<Service>,
@@ -87,14 +87,17 @@ impl ServiceIndex {
 
     /// The addresses, IPv4 and IPv6, that were found for a service that has none.
     pub fn auto_addresses(&self, service: &Service) -> &[IpAddr] {
-        let key = (service.meta.namespace.clone(), service.hostname.clone());
         match &service.entry {
-            Some(_) => self
-                .auto_addresses
-                .get(&key)
-                .map_or(&[], |it| it.as_slice()),
+            Some(_) => self.auto_addresses_of(&service.meta.namespace, &service.hostname),
             None => &[],
         }
+    }
+
+    /// The addresses that were found for a host of a namespace's service entries.
+    pub fn auto_addresses_of(&self, namespace: &NamespaceName, host: &Hostname) -> &[IpAddr] {
+        let key = (namespace.clone(), host.clone());
+        let found = self.auto_addresses.get(&key);
+        found.map_or(&[], |it| it.as_slice())
     }
 
     /// The services of a namespace, the oldest first.

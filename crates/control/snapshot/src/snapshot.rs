@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meltemi_model::{
-    AuthorizationPolicy, DestinationRule, EnvoyFilter, KeySource, Labels, MeshConfig,
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, Hostname, KeySource, Labels, MeshConfig,
     NamespaceName, PolicyWorkload, RequestAuthentication, Service, Sidecar, Telemetry, Workload,
 };
 
@@ -171,8 +171,75 @@ impl Snapshot {
 
     /// The endpoints of a service; `None` for a service that is not of this snapshot.
     pub fn endpoints(&self, service: &Service) -> Option<&Arc<ServiceEndpoints>> {
-        self.endpoints
-            .of(&service.meta.namespace, &service.hostname)
+        self.endpoints_of(&service.meta.namespace, &service.hostname)
+    }
+
+    /// The endpoints of the services of a namespace that have this host.
+    pub fn endpoints_of(
+        &self,
+        namespace: &NamespaceName,
+        host: &Hostname,
+    ) -> Option<&Arc<ServiceEndpoints>> {
+        self.endpoints.of(namespace, host)
+    }
+
+    /// The policies of the callers that workloads take.
+    pub fn peer_authentications(&self) -> &PeerAuthenticationIndex {
+        &self.peer_authentications
+    }
+
+    /// Whether two snapshots have their services in common.
+    pub fn shares_services(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.services, &other.services)
+    }
+
+    /// Whether two snapshots have their virtual services in common.
+    pub fn shares_virtual_services(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.virtual_services, &other.virtual_services)
+    }
+
+    /// Whether two snapshots have their destination rules in common.
+    pub fn shares_destination_rules(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.destination_rules, &other.destination_rules)
+    }
+
+    /// Whether two snapshots have the policies of callers in common.
+    pub fn shares_peer_authentications(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.peer_authentications, &other.peer_authentications)
+    }
+
+    /// Whether two snapshots have their patches in common.
+    pub fn shares_envoy_filters(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.envoy_filters, &other.envoy_filters)
+    }
+
+    /// Whether two snapshots have what is said of telemetry in common.
+    pub fn shares_telemetries(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.telemetries, &other.telemetries)
+    }
+
+    /// Whether two snapshots have the policies of tokens in common.
+    pub fn shares_request_authentications(&self, other: &Self) -> bool {
+        Arc::ptr_eq(
+            &self.request_authentications,
+            &other.request_authentications,
+        )
+    }
+
+    /// Whether two snapshots have the policies of rights in common.
+    pub fn shares_authorization_policies(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.authorization_policies, &other.authorization_policies)
+    }
+
+    /// Whether the same labels of clients decide in two snapshots.
+    pub fn shares_selecting_keys(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.selecting_keys, &other.selecting_keys)
+            || self.selecting_keys == other.selecting_keys
+    }
+
+    /// Whether two snapshots have their endpoint slices in common.
+    pub fn shares_endpoint_slices(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.endpoint_slices, &other.endpoint_slices)
     }
 
     /// The destination rule between a client and a service (FEATURES T11).

@@ -239,7 +239,7 @@ impl Store {
         }
         let places = std::mem::take(&mut self.touched).places(next);
         if !places.is_empty() {
-            let differing = Arc::make_mut(&mut next.endpoints).rebuild(
+            delta.endpoints = Arc::make_mut(&mut next.endpoints).rebuild(
                 places,
                 &Sources {
                     services: &next.services,
@@ -248,7 +248,6 @@ impl Store {
                     slices: &next.endpoint_slices,
                 },
             );
-            delta.endpoints = differing.into_iter().map(|(_, host)| host).collect();
         }
         let selecting = [
             Kind::Gateway,

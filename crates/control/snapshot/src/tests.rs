@@ -120,7 +120,7 @@ fn a_commit_says_what_changed_and_shares_the_rest() {
         .delta
         .endpoints
         .iter()
-        .map(ToString::to_string)
+        .map(|(_, host)| host.to_string())
         .collect();
     assert_eq!(hosts, ["catalog.shop.svc.cluster.local"]);
     assert!(commit.delta.only_endpoints());

@@ -30,7 +30,7 @@ impl VirtualServiceIndex {
         &'a self,
         gateway: &GatewayRef,
         namespace: &'a NamespaceName,
-    ) -> impl Iterator<Item = &'a Arc<VirtualService>> {
+    ) -> impl Iterator<Item = &'a Arc<VirtualService>> + use<'a> {
         self.by_gateway
             .get(gateway)
             .into_iter()

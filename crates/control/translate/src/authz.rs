@@ -19,7 +19,7 @@ mod term;
 
 use std::sync::Arc;
 
-use meltemi_model::{AuthorizationAction, AuthorizationPolicy, PolicyWorkload};
+use meltemi_model::{AuthorizationAction, AuthorizationPolicy};
 use meltemi_xds::pb::envoy::config::listener::v3::Filter;
 use meltemi_xds::pb::envoy::config::rbac::v3::{Rbac, rbac::Action};
 use meltemi_xds::pb::envoy::extensions::filters::http::rbac::v3::Rbac as HttpRbac;
@@ -58,15 +58,9 @@ impl Guards {
     /// The guards of the proxy's workload.
     pub fn new(scope: &Scope<'_>) -> Self {
         let gateways = crate::gateway::instances(scope);
-        let workload = PolicyWorkload {
-            namespace: &scope.node.namespace,
-            labels: &scope.labels,
-            gateways: &gateways,
-        };
-        let policies = scope.snapshot.authorization_policies_of(workload);
-        let policies: Vec<_> = policies.collect();
+        let policies: Vec<_> = scope.authorization_policies(&gateways).collect();
         let (mut http, mut tcp) = custom::filters(scope, &policies);
-        http.extend(jwt::filter(scope, workload));
+        http.extend(jwt::filter(scope, &gateways));
         for action in [
             AuthorizationAction::Audit,
             AuthorizationAction::Deny,

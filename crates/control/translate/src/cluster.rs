@@ -2,7 +2,7 @@
 //!
 //! In: what a proxy sees. Out: a cluster for every port and subset of every service, one for every
 //! port that its workload serves, and the ones that catch the rest. Called through
-//! [`crate::clusters`].
+//! [`crate::Translator`].
 
 mod balancer;
 mod catch_all;
@@ -21,19 +21,36 @@ use meltemi_xds::pb::envoy::config::cluster::v3::{
 use crate::scope::Scope;
 use crate::{ProxyRole, gateway};
 
-/// Every cluster of a proxy.
-pub(crate) fn build(scope: &Scope<'_>) -> Vec<Cluster> {
-    let mut clusters = outbound::build(scope);
-    if scope.node.role == ProxyRole::Router && gateway::passes_clusters_through(scope) {
-        clusters.extend(outbound::passed_through(&clusters));
+/// The clusters of the services with this host.
+pub(crate) fn of_host(scope: &Scope<'_>, host: &str) -> Vec<Cluster> {
+    outbound::of_host(scope, host)
+}
+
+/// The clusters to everything that is no service.
+pub(crate) fn of_no_host(scope: &Scope<'_>) -> Vec<Cluster> {
+    let mut clusters = vec![catch_all::black_hole(scope)];
+    match scope.node.role {
+        ProxyRole::Sidecar => {
+            clusters.push(catch_all::passthrough(scope));
+            clusters.extend(catch_all::by_host(scope));
+        }
+        ProxyRole::Router if gateway::passes_clusters_through(scope) => {
+            let hosts = scope.hosts();
+            let of_hosts = hosts.iter().flat_map(|it| of_host(scope, it.as_str()));
+            clusters.extend(outbound::passed_through(&of_hosts.collect::<Vec<_>>()));
+        }
+        ProxyRole::Router => {}
     }
-    clusters.push(catch_all::black_hole(scope));
-    if scope.node.role == ProxyRole::Sidecar {
-        clusters.push(catch_all::passthrough(scope));
-        clusters.extend(catch_all::by_host(scope));
-        clusters.extend(inbound::build(scope));
-        clusters.push(catch_all::inbound_passthrough(scope));
+    clusters
+}
+
+/// The clusters to the proxy's own workload.
+pub(crate) fn inbound(scope: &Scope<'_>) -> Vec<Cluster> {
+    if scope.node.role == ProxyRole::Router {
+        return Vec::new();
     }
+    let mut clusters = inbound::build(scope);
+    clusters.push(catch_all::inbound_passthrough(scope));
     clusters
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn pipe_endpoint(path: &str) -> LocalityLbEndpoints {
 
 fn localities(scope: &Scope<'_>, key: &SubsetKey<'_>) -> Option<Vec<LocalityLbEndpoints>> {
     let (service, _) = scope.service_port(key.host, key.port)?;
-    let rule = scope.destination_rule(service);
+    let rule = scope.destination_rule(&service);
     let (labels, policy) = match key.subset {
         "" => (
             Labels::default(),
@@ -74,7 +74,7 @@ fn localities(scope: &Scope<'_>, key: &SubsetKey<'_>) -> Option<Vec<LocalityLbEn
             (subset.labels.clone(), refined)
         }
     };
-    let endpoints = scope.snapshot.endpoints(service)?;
+    let endpoints = scope.endpoints(&service)?;
     let of_port = endpoints.port(key.port).iter();
     let here: Vec<_> = of_port
         .filter(|it| labels.selects(&it.workload.meta.labels))
@@ -155,9 +155,7 @@ fn endpoint_metadata(scope: &Scope<'_>, endpoint: &WorkloadEndpoint) -> Metadata
     .join(";");
     let istio = ("istio", fields([("workload", text(identity))]));
     // One that opens no TLS of the mesh is not sent any.
-    let policy = scope
-        .snapshot
-        .inbound_mtls(&workload.meta.namespace, &workload.meta.labels);
+    let policy = scope.mtls_of(&workload.meta.namespace, &workload.meta.labels);
     let takes = endpoint.mtls && policy.on_port(endpoint.port) != MutualTlsMode::Disable;
     let tls = takes.then(|| {
         let mode = fields([("tlsMode", text("istio"))]);

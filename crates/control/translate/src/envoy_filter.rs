@@ -38,9 +38,9 @@ pub(crate) struct Patches<'a> {
 
 impl<'a> Patches<'a> {
     /// The patches for the proxy of this scope.
-    pub fn of(scope: &'a Scope<'a>) -> Self {
+    pub fn of(scope: &'a Scope<'_>) -> Self {
         let node = scope.node;
-        let filters = scope.snapshot.envoy_filters(&node.namespace, &scope.labels);
+        let filters = scope.envoy_filters();
         let mut by_kind: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for patch in filters.flat_map(|it| &it.patches) {
             if is_for(&patch.proxy, node) {
@@ -50,42 +50,52 @@ impl<'a> Patches<'a> {
         Self { by_kind }
     }
 
-    /// The listeners of a proxy, patched.
-    pub fn listeners(&self, scope: &Scope<'_>, mut listeners: Vec<Listener>) -> Vec<Listener> {
+    /// Listeners of a proxy, patched, with those that are added in `context`; beside each whatever else
+    /// is known of it.
+    pub fn listeners<T: Default>(
+        &self,
+        scope: &Scope<'_>,
+        mut listeners: Vec<(Listener, T)>,
+        context: PatchContext,
+    ) -> Vec<(Listener, T)> {
         if self.by_kind.is_empty() {
             return listeners;
         }
         let role = scope.node.role;
-        listeners.retain_mut(|it| listener::patch(self, listener_context(role, it), it));
-        for context in contexts(role) {
-            listeners.extend(self.added(ApplyTo::Listener, *context));
-        }
-        for listener in &mut listeners {
+        listeners.retain_mut(|(it, _)| listener::patch(self, listener_context(role, it), it));
+        let added = self.added(ApplyTo::Listener, context);
+        listeners.extend(added.map(|it| (it, T::default())));
+        for (listener, _) in &mut listeners {
             extension::inline(self, listener);
         }
         listeners
     }
 
-    /// The clusters of a proxy, patched.
-    pub fn clusters(&self, scope: &Scope<'_>, mut clusters: Vec<Cluster>) -> Vec<Cluster> {
+    /// Clusters of a proxy, patched, with those that are added in `context`.
+    pub fn clusters(
+        &self,
+        scope: &Scope<'_>,
+        mut clusters: Vec<Cluster>,
+        context: Option<PatchContext>,
+    ) -> Vec<Cluster> {
         if !self.by_kind.contains_key(&ApplyTo::Cluster) {
             return clusters;
         }
         let role = scope.node.role;
         clusters.retain_mut(|it| cluster::patch(self, scope, cluster_context(role, it), it));
-        for context in contexts(role) {
-            clusters.extend(self.added(ApplyTo::Cluster, *context));
-        }
+        let added = context.into_iter();
+        clusters.extend(added.flat_map(|it| self.added(ApplyTo::Cluster, it)));
         clusters
     }
 
     /// A route table that a proxy asked for, patched.
     pub fn routes(&self, scope: &Scope<'_>, table: &mut RouteConfiguration) {
-        let context = match scope.node.role {
-            ProxyRole::Sidecar => PatchContext::SidecarOutbound,
-            ProxyRole::Router => PatchContext::Gateway,
+        // Which ports are the workload's own matters at gateways only.
+        let (context, ports) = match scope.node.role {
+            ProxyRole::Sidecar => (PatchContext::SidecarOutbound, Default::default()),
+            ProxyRole::Router => (PatchContext::Gateway, route::service_ports(scope)),
         };
-        route::patch(self, &route::service_ports(scope), context, table);
+        route::patch(self, &ports, context, table);
     }
 
     /// The patches to `kind` that hold in `context`.
@@ -110,15 +120,18 @@ impl<'a> Patches<'a> {
     }
 }
 
-/// For each patch that asks for certain proxies whether it is for this one: proxies that differ in it
-/// cannot share what is made for them.
-pub(crate) fn proxy_matches(scope: &Scope<'_>) -> Vec<bool> {
-    let node = scope.node;
-    let filters = scope.snapshot.envoy_filters(&node.namespace, &scope.labels);
-    let asking = filters
-        .flat_map(|it| &it.patches)
-        .filter(|it| !it.proxy.is_any());
-    asking.map(|it| is_for(&it.proxy, node)).collect()
+/// What patches ask of the proxy, its version and its metadata: proxies that differ in it cannot share
+/// what is made for them.
+pub(crate) fn asked(scope: &Scope<'_>) -> (Option<String>, BTreeMap<String, String>) {
+    let patches = || scope.envoy_filters().flat_map(|it| &it.patches);
+    let of_version = patches().any(|it| it.proxy.version.is_some());
+    let keys = patches().flat_map(|it| it.proxy.metadata.keys());
+    let found = keys.filter_map(|key| {
+        let value = scope.node.metadata.get(key)?;
+        Some((key.clone(), value.clone()))
+    });
+    let version = scope.node.version.clone().filter(|_| of_version);
+    (version, found.collect())
 }
 
 fn is_for(wanted: &ProxyMatch, node: &ProxyNode) -> bool {
@@ -133,10 +146,11 @@ fn is_for(wanted: &ProxyMatch, node: &ProxyNode) -> bool {
             .all(|(key, value)| node.metadata.get(key) == Some(value))
 }
 
-fn contexts(role: ProxyRole) -> &'static [PatchContext] {
+/// Where a proxy's configuration for what its workload sends is; all of a gateway's.
+pub(crate) fn outbound_context(role: ProxyRole) -> PatchContext {
     match role {
-        ProxyRole::Sidecar => &[PatchContext::SidecarOutbound, PatchContext::SidecarInbound],
-        ProxyRole::Router => &[PatchContext::Gateway],
+        ProxyRole::Sidecar => PatchContext::SidecarOutbound,
+        ProxyRole::Router => PatchContext::Gateway,
     }
 }
 

@@ -19,6 +19,7 @@ mod judge;
 mod listener;
 mod name;
 mod node;
+mod part;
 mod proto;
 mod resource;
 mod route;
@@ -27,10 +28,12 @@ mod secret;
 mod tls;
 mod translate;
 
-pub use group::{GroupKey, group_key};
+pub use group::{GroupKey, group_key, have_same_group};
 pub use judge::judge;
 pub use node::{InterceptionMode, IstioFilters, Lacks, NodeError, ProxyNode, ProxyRole};
+pub use part::{Made, Part, Translator};
 pub use resource::{EncodedResource, ResourceMap, Resources};
+pub use scope::{Read, ReadClass};
 pub use translate::{
     clusters, endpoints, listeners, route_names, routes, secret_names, secrets, translate,
 };

@@ -12,21 +12,26 @@ mod outbound;
 mod virtual_outbound;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 pub(crate) use l4::destination_filters;
 use meltemi_xds::pb::envoy::config::listener::v3::Listener;
 
 use crate::scope::Scope;
 
-/// Every listener of a sidecar.
-pub(crate) fn build(scope: &Scope<'_>) -> Vec<Listener> {
+/// A sidecar's listeners for what its workload sends, each with the address of the workload at which
+/// it stands, if it is for that one alone: that workload's own proxy has no use for it.
+pub(crate) fn outbound(scope: &Scope<'_>) -> Vec<(Listener, Option<IpAddr>)> {
     let mut listeners = outbound::build(scope);
-    listeners.extend(http_proxy::build(scope));
-    if !scope.node.binds() {
-        listeners.push(virtual_outbound::build(scope));
-    }
-    listeners.extend(inbound::build(scope));
+    let own = http_proxy::build(scope).into_iter();
+    let own = own.chain((!scope.node.binds()).then(|| virtual_outbound::build(scope)));
+    listeners.extend(own.map(|it| (it, None)));
     listeners
+}
+
+/// A sidecar's listeners for what its workload is sent.
+pub(crate) fn inbound(scope: &Scope<'_>) -> Vec<Listener> {
+    inbound::build(scope)
 }
 
 /// The route tables that a sidecar's listeners ask for.

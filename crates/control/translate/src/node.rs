@@ -64,7 +64,7 @@ pub struct Lacks {
 }
 
 /// A proxy of the mesh.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ProxyNode {
     /// The whole id, `sidecar~IP~POD.NAMESPACE~NAMESPACE.svc.cluster.local`.
     pub id: String,

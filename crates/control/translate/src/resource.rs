@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use prost::{Message, Name};
@@ -21,6 +22,9 @@ pub struct EncodedResource {
     pub hash: u64,
     /// Whether it is a cluster that serves only once its endpoints have arrived over EDS.
     pub needs_endpoints: bool,
+    /// It is a listener at the address of this workload and for nothing else, which the workload's own
+    /// proxy is not sent.
+    pub of_workload: Option<IpAddr>,
 }
 
 /// Resources of one type by name.
@@ -53,6 +57,15 @@ impl EncodedResource {
             hash: hasher.finish(),
             any: Arc::new(any),
             needs_endpoints: false,
+            of_workload: None,
+        }
+    }
+
+    /// The same, of which is known for which workload alone it is.
+    pub(crate) fn of_workload(self, of_workload: Option<IpAddr>) -> Self {
+        Self {
+            of_workload,
+            ..self
         }
     }
 

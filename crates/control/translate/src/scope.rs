@@ -2,23 +2,35 @@
 //!
 //! In: the snapshot and the proxy. Out: [`Scope`], which answers what every builder asks: which
 //! services, which rule holds for one of them, what the proxy's own workload serves.
+//!
+//! Builders see nothing of the snapshot but what the scope's methods tell, and every method that tells
+//! something notes a [`Read`]. What was built holds for as long as its reads give the same: this is
+//! how a change finds what it touches. A new method that looks at the snapshot needs a read of its
+//! own, which says in `read.rs` how to tell that it gives the same.
 
 mod inbound;
 mod outbound;
+mod read;
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use meltemi_model::{
-    DestinationRule, EntryResolution, Hostname, Labels, MeshConfig, OutboundTrafficPolicy, Service,
-    ServicePort, Sidecar, Workload,
+    AuthorizationPolicy, DestinationRule, EntryResolution, EnvoyFilter, Gateway, GatewayRef,
+    Hostname, KeySource, Labels, MeshConfig, NamespaceName, OutboundTrafficPolicy, PolicyWorkload,
+    RequestAuthentication, Secret, Service, ServicePort, Sidecar, Telemetry, VirtualService,
+    Workload,
 };
-use meltemi_snapshot::{InboundMtls, Served, ServiceTarget, Snapshot};
+use meltemi_snapshot::{
+    InboundMtls, Served, ServiceAccountName, ServiceEndpoints, ServiceTarget, Snapshot,
+};
 
 pub(crate) use inbound::InboundPort;
 pub(crate) use outbound::Egress;
+pub use read::{Read, ReadClass};
 
 use crate::authz::Guards;
 use crate::name::wildcard;
@@ -29,18 +41,20 @@ const HTTP_PROXY_PORT: u16 = 15080;
 
 /// The mesh as one proxy sees it.
 pub(crate) struct Scope<'a> {
-    /// The state of the mesh.
-    pub snapshot: &'a Snapshot,
+    /// The state of the mesh. Never shown as a whole, so that nothing is read without a note.
+    snapshot: &'a Snapshot,
     /// The proxy.
     pub node: &'a ProxyNode,
     /// The labels of its workload: as it says itself, else as declared.
     pub labels: Labels,
     workload: Option<&'a Arc<Workload>>,
     sidecar: Option<&'a Arc<Sidecar>>,
-    egress: Vec<Egress<'a>>,
+    egress: OnceCell<Vec<Egress<'a>>>,
     /// The services of all of `egress`, and those to which its virtual services lead.
-    services: Vec<Arc<Service>>,
-    guards: OnceCell<Guards>,
+    services: OnceCell<Vec<Arc<Service>>>,
+    /// What guards the workload, and what that was made of.
+    guards: OnceCell<(Guards, BTreeSet<Read>)>,
+    reads: RefCell<BTreeSet<Read>>,
 }
 
 /// How the endpoints of a service are found.
@@ -78,68 +92,117 @@ impl<'a> Scope<'a> {
             ProxyRole::Sidecar => snapshot.sidecar(&node.namespace, &labels),
             ProxyRole::Router => None,
         };
-        let egress = outbound::egress(snapshot, &node.namespace, sidecar);
-        let services = outbound::services(snapshot, &node.namespace, sidecar, &egress);
         Self {
             snapshot,
             node,
             labels,
             workload,
             sidecar,
-            egress,
-            services,
+            egress: OnceCell::new(),
+            services: OnceCell::new(),
             guards: OnceCell::new(),
+            reads: RefCell::default(),
         }
+    }
+
+    /// What was read since this was last asked. Who the proxy's workload is and which Sidecar it has
+    /// is always among it.
+    pub fn take_reads(&self) -> Vec<Read> {
+        let mut reads = self.reads.take();
+        reads.insert(Read::Own);
+        reads.into_iter().collect()
+    }
+
+    fn note(&self, read: Read) {
+        self.reads.borrow_mut().insert(read);
     }
 
     /// The filters that guard the proxy's workload.
     pub fn guards(&self) -> &Guards {
-        self.guards.get_or_init(|| Guards::new(self))
+        let (guards, reads) = self.guards.get_or_init(|| {
+            let before = self.reads.take();
+            let guards = Guards::new(self);
+            (guards, self.reads.replace(before))
+        });
+        // They are made once, and read by everybody who asks.
+        self.reads.borrow_mut().extend(reads.iter().cloned());
+        guards
     }
 
     /// The mesh configuration.
     pub fn mesh(&self) -> &'a MeshConfig {
+        self.note(Read::Mesh);
         self.snapshot.mesh()
     }
 
     /// The Sidecar of the proxy's workload.
     pub fn sidecar(&self) -> Option<&'a Arc<Sidecar>> {
-        self.sidecar
+        self.sidecar // noted always
     }
 
     /// What the proxy sees, by the listeners on which it is seen.
     pub fn egress(&self) -> &[Egress<'a>] {
-        &self.egress
+        self.note(Read::Services);
+        self.note(Read::VirtualServices(GatewayRef::Mesh));
+        self.seen_egress()
+    }
+
+    fn seen_egress(&self) -> &[Egress<'a>] {
+        self.egress
+            .get_or_init(|| outbound::egress(self.snapshot, &self.node.namespace, self.sidecar))
     }
 
     /// The services that the proxy sees, the oldest first.
     pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
-        self.services.iter()
+        self.note(Read::Services);
+        self.seen_services().iter()
+    }
+
+    fn seen_services(&self) -> &[Arc<Service>] {
+        self.services.get_or_init(|| {
+            let egress = self.seen_egress();
+            outbound::services(self.snapshot, &self.node.namespace, self.sidecar, egress)
+        })
+    }
+
+    /// The hosts of the services that the proxy sees, in the order of the first of each.
+    pub fn hosts(&self) -> Vec<Hostname> {
+        let mut known = BTreeSet::new();
+        self.services()
+            .map(|it| &it.hostname)
+            .filter(|it| known.insert((*it).clone()))
+            .cloned()
+            .collect()
+    }
+
+    /// The services with this host that the proxy sees, the oldest first.
+    pub fn services_of(&self, host: &str) -> Vec<Arc<Service>> {
+        self.note(Read::Service(Hostname::new(host)));
+        let is_it = |it: &&Arc<Service>| it.hostname.as_str() == host;
+        if self.sidecar.is_some_and(|it| !it.egress.is_empty()) {
+            return self.seen_services().iter().filter(is_it).cloned().collect();
+        }
+        let all = self.snapshot.services().all_by_host(host).iter();
+        let visible = |it: &&Arc<Service>| it.export_to.is_visible_in(&self.node.namespace);
+        let mut services: Vec<_> = all.filter(is_it).filter(visible).cloned().collect();
+        services.sort_by_cached_key(|it| it.meta.age_key());
+        services
     }
 
     /// The service with this host, if the proxy sees it: one of Kubernetes before others, then the
     /// oldest.
-    pub fn service(&self, host: &str) -> Option<&Arc<Service>> {
-        let mut found = None;
-        for service in self
-            .services
-            .iter()
-            .filter(|it| it.hostname.as_str() == host)
-        {
-            if service.entry.is_none() {
-                return Some(service);
-            }
-            found = found.or(Some(service));
-        }
-        found
+    pub fn service(&self, host: &str) -> Option<Arc<Service>> {
+        let services = self.services_of(host);
+        let of_kubernetes = services.iter().find(|it| it.entry.is_none());
+        of_kubernetes.or(services.first()).cloned()
     }
 
-    /// The service with this host that has this port.
-    pub fn service_port(&self, host: &str, port: u16) -> Option<(&Arc<Service>, &ServicePort)> {
-        self.services
-            .iter()
-            .filter(|it| it.hostname.as_str() == host)
-            .find_map(|it| Some((it, it.port(port)?)))
+    /// The service with this host that has this port, and the port.
+    pub fn service_port(&self, host: &str, port: u16) -> Option<(Arc<Service>, ServicePort)> {
+        self.services_of(host).into_iter().find_map(|it| {
+            let port = it.port(port)?.clone();
+            Some((it, port))
+        })
     }
 
     /// What is done with requests for hosts that the mesh does not know.
@@ -168,7 +231,7 @@ impl<'a> Scope<'a> {
             };
         }
         match &service.external_name {
-            Some(_) if self.snapshot.services().concrete(service).is_some() => Resolution::Alias,
+            Some(_) if self.concrete(service).is_some() => Resolution::Alias,
             Some(name) => Resolution::Dns(name.clone()),
             None if service.is_headless() && self.intercepts() => Resolution::OriginalDestination,
             None => Resolution::Endpoints,
@@ -180,6 +243,7 @@ impl<'a> Scope<'a> {
     pub fn addresses(&self, service: &Service) -> Vec<IpAddr> {
         let own: Cow<'_, [IpAddr]> = match service.cluster_ips() {
             [] if self.node.auto_addresses && !has_ranges(service) => {
+                self.note(Read::AutoAddresses(place(service)));
                 self.snapshot.services().auto_addresses(service).into()
             }
             ips => ips.into(),
@@ -188,20 +252,135 @@ impl<'a> Scope<'a> {
         mine.copied().collect()
     }
 
+    /// The service of the mesh that an ExternalName service stands for.
+    pub fn concrete(&self, service: &Service) -> Option<&'a Arc<Service>> {
+        let target = service.external_name.as_ref()?;
+        self.note(Read::Host(target.clone()));
+        self.snapshot.services().concrete(service)
+    }
+
+    /// The namespaces that have a service with this host, seen or not.
+    pub fn namespaces_of(&self, host: &Hostname) -> BTreeSet<&'a NamespaceName> {
+        self.note(Read::NamespacesOf(host.clone()));
+        namespaces_of(self.snapshot, host)
+    }
+
+    /// The ExternalName services that stand for the service with this host.
+    pub fn aliases_of(&self, host: &Hostname) -> &'a [Arc<Service>] {
+        self.note(Read::Aliases(host.clone()));
+        self.snapshot.services().aliases_of(host)
+    }
+
+    /// The virtual services at a gateway that the proxy's namespace sees, the oldest first.
+    pub fn virtual_services_at(
+        &self,
+        gateway: &GatewayRef,
+    ) -> impl Iterator<Item = &'a Arc<VirtualService>> + use<'a> {
+        self.note(Read::VirtualServices(gateway.clone()));
+        let all = self.snapshot.virtual_services();
+        all.at(gateway, &self.node.namespace)
+    }
+
+    /// The patches for the proxy, in the order in which they are applied.
+    pub fn envoy_filters(&self) -> impl Iterator<Item = &Arc<EnvoyFilter>> {
+        self.note(Read::Patches);
+        self.snapshot
+            .envoy_filters(&self.node.namespace, &self.labels)
+    }
+
+    /// Every Gateway, the oldest first.
+    pub fn gateways(&self) -> impl Iterator<Item = &'a Arc<Gateway>> + use<'a> {
+        self.note(Read::Gateways);
+        self.snapshot.gateways().iter()
+    }
+
     /// The destination rule from this proxy's workload to a service.
     pub fn destination_rule(&self, service: &Service) -> Option<&'a Arc<DestinationRule>> {
+        self.note(Read::Rule(place(service)));
         self.snapshot
             .destination_rule(&self.node.namespace, &self.labels, service)
     }
 
+    /// The endpoints of a service; `None` for a service that is not of this mesh.
+    pub fn endpoints(&self, service: &Service) -> Option<&'a Arc<ServiceEndpoints>> {
+        self.note(Read::Endpoints(place(service)));
+        self.snapshot.endpoints(service)
+    }
+
+    /// The identities of a service's workloads.
+    pub fn accounts(&self, service: &Service) -> Option<&'a BTreeSet<ServiceAccountName>> {
+        self.note(Read::Accounts(place(service)));
+        self.snapshot.endpoints(service).map(|it| &it.accounts)
+    }
+
     /// Which callers the proxy's workload takes.
     pub fn inbound_mtls(&self) -> InboundMtls {
+        self.mtls_of(&self.node.namespace, &self.labels)
+    }
+
+    /// Which callers a workload takes.
+    pub fn mtls_of(&self, namespace: &NamespaceName, labels: &Labels) -> InboundMtls {
+        self.note(Read::PeerAuthentications(namespace.clone()));
+        self.snapshot.inbound_mtls(namespace, labels)
+    }
+
+    /// Who may do what to the proxy's workload, which is an instance of these Gateways.
+    pub fn authorization_policies<'s>(
+        &'s self,
+        gateways: &'s [(NamespaceName, Arc<str>)],
+    ) -> impl Iterator<Item = &'s Arc<AuthorizationPolicy>> {
+        self.note(Read::AuthorizationPolicies);
         self.snapshot
-            .inbound_mtls(&self.node.namespace, &self.labels)
+            .authorization_policies_of(self.policy_workload(gateways))
+    }
+
+    /// Which tokens the proxy's workload takes, which is an instance of these Gateways.
+    pub fn request_authentications<'s>(
+        &'s self,
+        gateways: &'s [(NamespaceName, Arc<str>)],
+    ) -> impl Iterator<Item = &'s Arc<RequestAuthentication>> {
+        self.note(Read::RequestAuthentications);
+        self.snapshot
+            .request_authentications_of(self.policy_workload(gateways))
+    }
+
+    fn policy_workload<'s>(
+        &'s self,
+        gateways: &'s [(NamespaceName, Arc<str>)],
+    ) -> PolicyWorkload<'s> {
+        PolicyWorkload {
+            namespace: &self.node.namespace,
+            labels: &self.labels,
+            gateways,
+        }
+    }
+
+    /// The keys of an issuer as they were fetched last; `None` if they never were.
+    pub fn keys(&self, source: &KeySource) -> Option<&'a str> {
+        self.note(Read::Keys(source.clone()));
+        self.snapshot.keys(source)
+    }
+
+    /// What is said of the workload's telemetry, the later over the earlier.
+    pub fn telemetries(&self) -> Vec<&'a Arc<Telemetry>> {
+        self.note(Read::Telemetries);
+        self.seen_telemetries()
+    }
+
+    fn seen_telemetries(&self) -> Vec<&'a Arc<Telemetry>> {
+        self.snapshot
+            .telemetries(&self.node.namespace, &self.labels)
+    }
+
+    /// A secret of the proxy's namespace.
+    pub fn secret(&self, name: &str) -> Option<&'a Arc<Secret>> {
+        self.note(Read::Secret(name.to_owned()));
+        self.snapshot.secrets().get(&self.node.namespace, name)
     }
 
     /// The ports on which the proxy's workload serves, whatever it is.
     pub fn targets(&self) -> Vec<ServiceTarget> {
+        self.note(Read::Targets);
         self.snapshot.targets(&Served {
             namespace: &self.node.namespace,
             labels: &self.labels,
@@ -237,6 +416,16 @@ impl<'a> Scope<'a> {
     fn intercepts(&self) -> bool {
         self.node.role == ProxyRole::Sidecar && !self.node.binds()
     }
+}
+
+fn namespaces_of<'a>(snapshot: &'a Snapshot, host: &Hostname) -> BTreeSet<&'a NamespaceName> {
+    let all = snapshot.services().all_by_host(host.as_str()).iter();
+    all.map(|it| &it.meta.namespace).collect()
+}
+
+/// Under what a service is known, which is also where its endpoints are.
+fn place(service: &Service) -> (NamespaceName, Hostname) {
+    (service.meta.namespace.clone(), service.hostname.clone())
 }
 
 /// Whether clients reach a service at any address of a range.

@@ -25,9 +25,8 @@ pub(crate) fn names(scope: &Scope<'_>) -> BTreeSet<String> {
         return BTreeSet::new();
     }
     let servers = scope
-        .snapshot
         .gateways()
-        .selecting(&scope.labels)
+        .filter(|it| it.selector.selects(&scope.labels))
         .flat_map(|gateway| &gateway.servers);
     let mut names = BTreeSet::new();
     for written in servers.filter_map(|it| it.tls.as_ref()) {
@@ -74,10 +73,7 @@ pub(crate) fn build(scope: &Scope<'_>, name: &str) -> Option<Secret> {
         return None;
     }
     let credential = name.strip_prefix("kubernetes://")?;
-    let find = |credential: &str| {
-        let secrets = scope.snapshot.secrets();
-        secrets.get(&scope.node.namespace, credential)
-    };
+    let find = |credential: &str| scope.secret(credential);
     let content = match credential.strip_suffix("-cacert") {
         // The roots are in a secret of their own, else beside the certificate.
         Some(base) => roots(find(credential).or_else(|| find(base))?)?,

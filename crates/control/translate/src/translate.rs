@@ -7,32 +7,30 @@ use std::collections::BTreeSet;
 
 use meltemi_snapshot::Snapshot;
 
-use crate::envoy_filter::Patches;
-use crate::resource::{EncodedResource, ResourceMap, Resources, collect};
+use crate::part::{Part, Translator};
+use crate::resource::{ResourceMap, Resources, collect};
 use crate::scope::Scope;
-use crate::{ProxyNode, ProxyRole, cluster, endpoint, gateway, listener, route, secret};
+use crate::{ProxyNode, ProxyRole, gateway, listener, secret};
 
 /// CDS: every cluster of a proxy.
 pub fn clusters(snapshot: &Snapshot, node: &ProxyNode) -> ResourceMap {
-    let scope = Scope::new(snapshot, node);
-    let clusters = Patches::of(&scope).clusters(&scope, cluster::build(&scope));
-    collect(clusters.iter().map(|it| {
-        EncodedResource::new(&it.name, it).needing_endpoints(cluster::needs_endpoints(it))
-    }))
+    let translator = Translator::new(snapshot, node);
+    let hosts = translator.hosts().0.into_iter().map(Part::ClustersOf);
+    let parts = hosts.chain([Part::Clusters, Part::OwnClusters]);
+    parts_of(&translator, parts)
 }
 
 /// LDS: every listener of a proxy.
 pub fn listeners(snapshot: &Snapshot, node: &ProxyNode) -> ResourceMap {
-    let scope = Scope::new(snapshot, node);
-    let listeners = match node.role {
-        ProxyRole::Sidecar => listener::build(&scope),
-        ProxyRole::Router => gateway::listeners(&scope),
-    };
-    let listeners = Patches::of(&scope).listeners(&scope, listeners);
+    let translator = Translator::new(snapshot, node);
+    parts_of(&translator, [Part::Listeners, Part::OwnListeners])
+}
+
+fn parts_of(translator: &Translator<'_>, parts: impl IntoIterator<Item = Part>) -> ResourceMap {
     collect(
-        listeners
-            .iter()
-            .map(|it| EncodedResource::new(&it.name, it)),
+        parts
+            .into_iter()
+            .flat_map(|part| translator.make(&part).resources),
     )
 }
 
@@ -43,16 +41,8 @@ pub fn routes<'a>(
     node: &ProxyNode,
     names: impl IntoIterator<Item = &'a str>,
 ) -> ResourceMap {
-    let scope = Scope::new(snapshot, node);
-    let patches = Patches::of(&scope);
-    collect(names.into_iter().map(|name| {
-        let mut table = match node.role {
-            ProxyRole::Sidecar => route::build(&scope, name),
-            ProxyRole::Router => gateway::routes(&scope, name),
-        };
-        patches.routes(&scope, &mut table);
-        EncodedResource::new(name, &table)
-    }))
+    let names = names.into_iter().map(|it| Part::Routes(it.into()));
+    parts_of(&Translator::new(snapshot, node), names)
 }
 
 /// EDS: the endpoints of the clusters of these names. A name that stands for nothing gets no
@@ -62,12 +52,8 @@ pub fn endpoints<'a>(
     node: &ProxyNode,
     names: impl IntoIterator<Item = &'a str>,
 ) -> ResourceMap {
-    let scope = Scope::new(snapshot, node);
-    collect(
-        names
-            .into_iter()
-            .map(|name| EncodedResource::new(name, &endpoint::load_assignment(&scope, name))),
-    )
+    let names = names.into_iter().map(|it| Part::Endpoints(it.into()));
+    parts_of(&Translator::new(snapshot, node), names)
 }
 
 /// SDS: the gateway credentials of these names that exist and that the proxy may have.
@@ -76,11 +62,8 @@ pub fn secrets<'a>(
     node: &ProxyNode,
     names: impl IntoIterator<Item = &'a str>,
 ) -> ResourceMap {
-    let scope = Scope::new(snapshot, node);
-    collect(names.into_iter().filter_map(|name| {
-        let secret = secret::build(&scope, name)?;
-        Some(EncodedResource::new(name, &secret))
-    }))
+    let names = names.into_iter().map(|it| Part::Secret(it.into()));
+    parts_of(&Translator::new(snapshot, node), names)
 }
 
 /// The route tables that a proxy's listeners ask for.

@@ -6,7 +6,7 @@
 mod support;
 
 use meltemi_snapshot::Snapshot;
-use meltemi_translate::{endpoints, group_key, routes, secrets, translate};
+use meltemi_translate::{Part, Translator, endpoints, group_key, routes, secrets, translate};
 use serde_json::json;
 use support::{Case, node};
 
@@ -45,20 +45,9 @@ fn proxies_of_one_group_get_the_same() {
     );
     assert_eq!(group_key(&snapshot, &first), group_key(&snapshot, &second));
     assert_eq!(translate(&snapshot, &first), translate(&snapshot, &second));
-    // A label that a rule selects by, and one that a service selects by.
-    for labels in [json!({"app": "batch"}), json!({"app": "catalog"})] {
-        let other = proxy("other", "10.2.0.3", labels);
-        assert_ne!(group_key(&snapshot, &first), group_key(&snapshot, &other));
-    }
-    // Where listeners have the proxy's own address, every proxy is its own group.
-    let binding = |ip: &str| {
-        node(&json!({
-            "id": format!("sidecar~{ip}~web.shop~shop.svc.cluster.local"),
-            "metadata": {"INTERCEPTION_MODE": "NONE"},
-        }))
-    };
-    let [one, two] = ["127.0.0.2", "127.0.0.3"].map(binding);
-    assert_ne!(group_key(&snapshot, &one), group_key(&snapshot, &two));
+    // A label that a rule selects by.
+    let other = proxy("other", "10.2.0.3", json!({"app": "batch"}));
+    assert_ne!(group_key(&snapshot, &first), group_key(&snapshot, &other));
 }
 
 #[test]
@@ -70,4 +59,33 @@ fn names_that_stand_for_nothing_get_an_answer_where_one_is_waited_for() {
     assert_eq!(endpoints(&snapshot, &node, names).len(), 3);
     assert_eq!(routes(&snapshot, &node, names).len(), 3);
     assert!(secrets(&snapshot, &node, ["kubernetes://nothing"]).is_empty());
+}
+
+/// What is shared must not depend on what the group's node lacks: for every proxy of every case, the
+/// shared parts that are made for the group are those that are made for the proxy.
+#[test]
+fn shared_parts_are_the_same_for_the_group_as_for_each_proxy() {
+    for case in Case::all() {
+        let snapshot = case.snapshot();
+        for (name, proxy) in &case.proxies {
+            let node = proxy.node();
+            let key = group_key(&snapshot, &node);
+            let own = Translator::new(&snapshot, &node);
+            let group = Translator::new(&snapshot, key.node());
+            let mut parts: Vec<_> = own.hosts().0.into_iter().map(Part::ClustersOf).collect();
+            let resources = translate(&snapshot, &node);
+            let names = resources.endpoints.keys().cloned();
+            parts.extend(names.map(Part::Endpoints));
+            parts.extend(resources.routes.keys().cloned().map(Part::Routes));
+            parts.extend([Part::Clusters, Part::Listeners]);
+            for part in parts.iter().filter(|it| it.is_shared(&node)) {
+                let of_group = group.make(part).resources.into_iter();
+                let of_group = of_group
+                    .filter(|it| it.of_workload.is_none_or(|ip| !node.ips.contains(&ip)))
+                    .collect::<Vec<_>>();
+                let label = format!("{}/{name} {part:?}", case.name);
+                assert_eq!(own.make(part).resources, of_group, "{label}");
+            }
+        }
+    }
 }

@@ -19,4 +19,4 @@ pub use metrics::XdsMetrics;
 pub use registry::{KindStatus, ProxyRegistry, ProxyStatus, SyncState};
 pub use service::{Admission, AdsService, Caller, ServiceConfig};
 pub use session::{Form, Incoming, Nack, Outgoing, Session};
-pub use view::{Resource, View, Wanted};
+pub use view::{Mark, ProxyView, Resource, Version, View, Wanted};

@@ -95,7 +95,7 @@ impl ProxyRegistry {
                     sent: watch.nonce.clone(),
                     acknowledged: watch.confirmed.clone(),
                     version: watch.version,
-                    resources: watch.sent.len(),
+                    resources: watch.known.count_sent(),
                     refused: watch.refused.clone(),
                 };
                 Some((kind, status))

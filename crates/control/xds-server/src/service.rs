@@ -20,7 +20,8 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, info, warn};
 
 use crate::{
-    Form, Incoming, Kind, Outgoing, ProxyRegistry, ProxyStatus, Session, View, XdsMetrics,
+    Form, Incoming, Kind, Outgoing, ProxyRegistry, ProxyStatus, ProxyView, Session, View,
+    XdsMetrics,
 };
 
 /// How long a push waits for a proxy's confirmation before it goes on without.
@@ -116,6 +117,8 @@ impl AdsService {
             unwrap,
             pushed: None,
             sent: None,
+            seen: None,
+            heard: true,
         };
         tokio::spawn(connection.run(request.into_inner(), form, wrap));
         ReceiverStream::new(receiver)
@@ -174,8 +177,12 @@ struct Connection<A> {
     unwrap: fn(Outgoing) -> Option<A>,
     /// When the change that is being pushed came.
     pushed: Option<Instant>,
-    /// When something was last sent that is not confirmed.
+    /// When something was last sent that is not confirmed, or has not got its endpoints.
     sent: Option<Instant>,
+    /// What was last sent from.
+    seen: Option<Arc<dyn ProxyView>>,
+    /// The proxy has said something since its status was last written down.
+    heard: bool,
 }
 
 /// The stream is over.
@@ -192,7 +199,7 @@ impl<A: Send + 'static> Connection<A> {
             return;
         };
         self.session.receive(wrap(first));
-        let node = Arc::new(self.session.node().cloned().unwrap_or_default());
+        let node = self.session.node().cloned().unwrap_or_default();
         if let Err(reason) = self
             .config
             .admission
@@ -273,6 +280,7 @@ impl<A: Send + 'static> Connection<A> {
     }
 
     fn receive(&mut self, incoming: Incoming) {
+        self.heard = true;
         if let Some(nack) = self.session.receive(incoming) {
             let node = self.session.node().map_or("", |node| node.id.as_str());
             warn!(node, kind = %nack.kind, "configuration refused by the proxy: {}", nack.reason);
@@ -284,8 +292,15 @@ impl<A: Send + 'static> Connection<A> {
         let messages = {
             let _permit = self.throttle.acquire().await.map_err(|_| Ended)?;
             let view = Arc::clone(&views.borrow());
-            self.session.next(view.as_ref())
+            let node = self.session.node().cloned().unwrap_or_default();
+            let seen = view.proxy(&node);
+            let messages = self.session.next(seen.as_ref());
+            // Kept, so that what was made for the proxy is there at the next push.
+            self.seen = Some(seen);
+            messages
         };
+        let quiet = messages.is_empty() && !self.heard;
+        self.heard = false;
         for message in messages {
             self.config.metrics.sent(kind_of(&message));
             let Some(message) = (self.unwrap)(message) else {
@@ -295,14 +310,18 @@ impl<A: Send + 'static> Connection<A> {
             self.sent = Some(Instant::now());
         }
         if self.session.is_confirmed() {
-            self.sent = None;
+            if !self.session.awaits_endpoints() {
+                self.sent = None;
+            }
             if let Some(pushed) = self.pushed.take() {
                 self.config
                     .metrics
                     .converged(pushed.elapsed().as_secs_f64());
             }
         }
-        self.config.registry.update(self.number, &self.session);
+        if !quiet {
+            self.config.registry.update(self.number, &self.session);
+        }
         Ok(())
     }
 }

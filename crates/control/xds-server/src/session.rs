@@ -10,6 +10,7 @@
 //! are removed last, when no route can name them any more.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use meltemi_xds::pb::envoy::config::core::v3::Node;
 use meltemi_xds::pb::envoy::service::discovery::v3::{
@@ -17,8 +18,10 @@ use meltemi_xds::pb::envoy::service::discovery::v3::{
     Resource as WireResource,
 };
 
-use crate::{Kind, Resource, View, Wanted};
+use crate::{Kind, ProxyView, Resource, Version};
 
+mod answer;
+mod known;
 mod watch;
 
 use watch::Watch;
@@ -63,7 +66,7 @@ pub struct Nack {
 #[derive(Debug)]
 pub struct Session {
     form: Form,
-    node: Option<Node>,
+    node: Option<Arc<Node>>,
     watches: BTreeMap<Kind, Watch>,
     /// Kinds whose state may differ from what was sent.
     dirty: BTreeSet<Kind>,
@@ -83,7 +86,7 @@ impl Session {
     }
 
     /// Who the proxy says it is, once its first request has come.
-    pub fn node(&self) -> Option<&Node> {
+    pub fn node(&self) -> Option<&Arc<Node>> {
         self.node.as_ref()
     }
 
@@ -102,39 +105,47 @@ impl Session {
 
     fn receive_delta(&mut self, request: DeltaDiscoveryRequest) -> Option<Nack> {
         if let Some(node) = request.node {
-            self.node.get_or_insert(node);
+            self.node.get_or_insert_with(|| Arc::new(node));
         }
         let kind = Kind::from_type_url(&request.type_url)?;
         let first = !self.watches.contains_key(&kind);
         let watch = self.watches.entry(kind).or_default();
         let nack = watch.answered(kind, &request.response_nonce, request.error_detail);
         if first {
-            watch.sent = request.initial_resource_versions.into_iter().collect();
+            for (name, version) in request.initial_resource_versions {
+                watch.known.send(&name.into(), Version::parse(&version));
+            }
             watch.wildcard = kind.has_wildcard() && request.resource_names_subscribe.is_empty();
             watch.owes_answer = true;
         }
         for name in request.resource_names_subscribe {
+            self.dirty.insert(kind);
             if name == "*" {
                 watch.wildcard = true;
-            } else {
-                // Asked for again, it is to be sent again even if it has not changed.
-                if !first {
-                    watch.sent.remove(&name);
-                }
-                watch.names.insert(name.clone());
-                watch.asked.insert(name);
+                watch.compared = None;
+                continue;
             }
-            self.dirty.insert(kind);
+            // Asked for again, it is to be sent again even if it has not changed.
+            if !first {
+                watch.known.forget(&name);
+            }
+            let name = watch.known.ask(&name);
+            watch.asked.insert(name);
         }
         for name in request.resource_names_unsubscribe {
             if name == "*" {
                 watch.wildcard = false;
+                watch.known.forget_unasked();
+                continue;
             }
-            watch.names.remove(&name);
-            watch.asked.remove(&name);
-            if !watch.wildcard {
-                watch.sent.remove(&name);
-                watch.bodies.remove(&name);
+            watch.known.release(&name);
+            watch.asked.remove(name.as_str());
+            watch.known.forget(&name);
+            watch.bodies.remove(name.as_str());
+            if watch.wildcard {
+                // Whether it is among everything has to be said, as the proxy cannot know.
+                watch.asked.insert(name.into());
+                self.dirty.insert(kind);
             }
         }
         if watch.owes_answer {
@@ -145,7 +156,7 @@ impl Session {
 
     fn receive_sotw(&mut self, request: DiscoveryRequest) -> Option<Nack> {
         if let Some(node) = request.node {
-            self.node.get_or_insert(node);
+            self.node.get_or_insert_with(|| Arc::new(node));
         }
         let kind = Kind::from_type_url(&request.type_url)?;
         let first = !self.watches.contains_key(&kind);
@@ -156,16 +167,28 @@ impl Session {
         }
         let nack = watch.answered(kind, &request.response_nonce, request.error_detail);
         let names: BTreeSet<String> = request.resource_names.into_iter().collect();
-        let wildcard = kind.has_wildcard() && (names.is_empty() || names.contains("*"));
-        let changed = names != watch.names || wildcard != watch.wildcard;
-        if first || changed || request.response_nonce.is_empty() {
-            watch.asked = names.difference(&watch.names).cloned().collect();
-            let grown = first || !watch.asked.is_empty() || request.response_nonce.is_empty();
-            watch
-                .sent
-                .retain(|name, _| wildcard || names.contains(name));
-            watch.names = names;
+        watch.named |= !names.is_empty();
+        let everything = names.contains("*") || !watch.named;
+        let wildcard = kind.has_wildcard() && everything;
+        let names: BTreeSet<String> = names.into_iter().filter(|it| it != "*").collect();
+        let new: Vec<_> = names
+            .iter()
+            .filter(|it| !watch.known.is_asked(it))
+            .cloned()
+            .collect();
+        let fresh = first || request.response_nonce.is_empty();
+        let fewer = watch.known.asked().count() + new.len() != names.len();
+        if fresh || fewer || !new.is_empty() || wildcard != watch.wildcard {
+            let grown = fresh || !new.is_empty() || wildcard && !watch.wildcard;
+            watch.known.ask_only(names);
             watch.wildcard = wildcard;
+            if !wildcard {
+                watch.known.forget_unasked();
+            }
+            for name in new {
+                let name = watch.known.ask(&name);
+                watch.asked.insert(name);
+            }
             if grown {
                 watch.owes_answer = true;
                 self.dirty.insert(kind);
@@ -189,18 +212,23 @@ impl Session {
         self.dirty.is_empty() && self.watches.values().all(|watch| !watch.in_flight)
     }
 
+    /// True while clusters that were sent have no endpoints, which holds the next listeners and routes
+    /// back. A proxy need not ask for them.
+    pub fn awaits_endpoints(&self) -> bool {
+        let clusters = self.watches.get(&Kind::Cluster);
+        clusters.is_some_and(|it| !it.awaiting_endpoints.is_empty())
+    }
+
     /// What can be sent now.
-    pub fn next(&mut self, view: &dyn View) -> Vec<Outgoing> {
-        let Some(node) = self.node.clone() else {
-            return Vec::new();
-        };
+    pub fn next(&mut self, view: &dyn ProxyView) -> Vec<Outgoing> {
         let mut messages = Vec::new();
         for kind in Kind::ALL {
+            self.note_endpoints();
             if !self.dirty.contains(&kind) || self.is_held_back(kind) {
                 continue;
             }
             self.dirty.remove(&kind);
-            if let Some(message) = self.answer(&node, kind, view) {
+            if let Some(message) = self.answer(kind, view) {
                 messages.push(message);
             }
         }
@@ -237,14 +265,21 @@ impl Session {
         {
             return false;
         }
-        let Some(clusters) = self.watches.get(&Kind::Cluster) else {
-            return true;
+        let clusters = self.watches.get(&Kind::Cluster);
+        clusters.is_none_or(|it| it.awaiting_endpoints.is_empty())
+    }
+
+    /// Clusters whose endpoints have been sent wait for nothing any more, even if the proxy then does
+    /// without them.
+    fn note_endpoints(&mut self) {
+        let Some(mut clusters) = self.watches.remove(&Kind::Cluster) else {
+            return;
         };
-        let endpoints = self.watches.get(&Kind::Endpoint);
-        clusters
-            .awaiting_endpoints
-            .iter()
-            .all(|name| endpoints.is_some_and(|endpoints| endpoints.sent.contains_key(name)))
+        if let Some(endpoints) = self.watches.get(&Kind::Endpoint) {
+            let missing = |it: &Arc<str>| endpoints.known.sent(it).is_none();
+            clusters.awaiting_endpoints.retain(missing);
+        }
+        self.watches.insert(Kind::Cluster, clusters);
     }
 
     /// The proxy has had its time to confirm: go on without it.
@@ -255,86 +290,15 @@ impl Session {
         }
     }
 
-    fn answer(&mut self, node: &Node, kind: Kind, view: &dyn View) -> Option<Outgoing> {
+    fn answer(&mut self, kind: Kind, view: &dyn ProxyView) -> Option<Outgoing> {
+        // A cluster on its way out keeps its endpoints for as long as a route may name it.
         let leaving = match self.watches.get(&Kind::Cluster) {
             Some(clusters) if kind == Kind::Endpoint => clusters.leaving.clone(),
             _ => BTreeSet::new(),
         };
         let watch = self.watches.get_mut(&kind)?;
-        let wanted = if watch.wildcard {
-            Wanted::All
-        } else {
-            Wanted::Names(&watch.names)
-        };
-        let mut resources = view.resources(node, kind, &wanted);
-        // A cluster on its way out keeps its endpoints for as long as a route may name it.
-        resources.retain(|resource| {
-            let sent = watch.sent.get(&resource.name);
-            !leaving.contains(&resource.name) || sent.is_none_or(|sent| *sent == resource.version)
-        });
-        let first = std::mem::take(&mut watch.owes_answer);
-        let asked = std::mem::take(&mut watch.asked);
-        let there: BTreeSet<&str> = resources
-            .iter()
-            .map(|resource| resource.name.as_str())
-            .collect();
-        let mut gone: Vec<String> = watch
-            .sent
-            .keys()
-            .filter(|name| !there.contains(name.as_str()) && !leaving.contains(*name))
-            .cloned()
-            .collect();
-        gone.extend(
-            asked
-                .into_iter()
-                .filter(|name| !there.contains(name.as_str())),
-        );
-        gone.sort();
-        gone.dedup();
-        drop(there);
-        let changed: Vec<Resource> = resources
-            .iter()
-            .filter(|resource| watch.sent.get(&resource.name) != Some(&resource.version))
-            .cloned()
-            .collect();
-        if kind == Kind::Cluster {
-            // Removed last: see `remove_clusters`.
-            gone.retain(|name| watch.sent.contains_key(name));
-            watch.leaving = std::mem::take(&mut gone).into_iter().collect();
-            watch.awaiting_endpoints = changed
-                .iter()
-                .filter(|resource| {
-                    resource.needs_endpoints && !watch.sent.contains_key(&resource.name)
-                })
-                .map(|resource| resource.name.clone())
-                .collect();
-        }
-        if changed.is_empty() && gone.is_empty() && !first {
-            return None;
-        }
-        for resource in &changed {
-            watch
-                .sent
-                .insert(resource.name.clone(), resource.version.clone());
-            if self.form == Form::Sotw && kind == Kind::Cluster {
-                watch.bodies.insert(resource.name.clone(), resource.clone());
-            }
-        }
-        for name in &gone {
-            watch.sent.remove(name);
-        }
-        let body = match self.form {
-            Form::Delta => changed,
-            Form::Sotw => {
-                let leaving = watch
-                    .leaving
-                    .iter()
-                    .filter_map(|name| watch.bodies.get(name))
-                    .cloned();
-                resources.into_iter().chain(leaving).collect()
-            }
-        };
-        Some(self.message(kind, body, gone, view.version()))
+        let difference = watch.difference(kind, self.form, view, &leaving)?;
+        Some(self.message(kind, difference.resources, difference.gone, view.version()))
     }
 
     /// Clusters that are gone, when every other kind has been confirmed.
@@ -344,9 +308,9 @@ impl Session {
         if !quiet || watch.leaving.is_empty() {
             return None;
         }
-        let gone: Vec<String> = std::mem::take(&mut watch.leaving).into_iter().collect();
+        let gone: Vec<Arc<str>> = std::mem::take(&mut watch.leaving).into_iter().collect();
         for name in &gone {
-            watch.sent.remove(name);
+            watch.known.forget(name);
             watch.bodies.remove(name);
         }
         let left = watch.bodies.values().cloned().collect();
@@ -361,7 +325,7 @@ impl Session {
         &mut self,
         kind: Kind,
         resources: Vec<Resource>,
-        gone: Vec<String>,
+        gone: Vec<Arc<str>>,
         version: u64,
     ) -> Outgoing {
         let nonce = self.next_nonce.to_string();
@@ -379,13 +343,13 @@ impl Session {
                 resources: resources
                     .into_iter()
                     .map(|resource| WireResource {
-                        name: resource.name,
-                        version: resource.version,
+                        name: resource.name.as_ref().to_owned(),
+                        version: resource.version.to_string(),
                         resource: Some((*resource.body).clone()),
                         ..WireResource::default()
                     })
                     .collect(),
-                removed_resources: gone,
+                removed_resources: gone.iter().map(|it| it.as_ref().to_owned()).collect(),
                 ..DeltaDiscoveryResponse::default()
             }),
             Form::Sotw => Outgoing::Sotw(DiscoveryResponse {

@@ -1,6 +1,8 @@
 //! `/debug/config_dump`: what a proxy is sent, in the form of Envoy's admin interface, so that it can
 //! be compared with what the proxy has.
 
+use std::sync::Arc;
+
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -53,14 +55,15 @@ pub(super) async fn answer(
     json(&to_json_with(&dump, style))
 }
 
-fn dump(view: &MeshView, node: &Node, with_endpoints: bool) -> ConfigDump {
-    let all = |kind| view.resources(node, kind, &Wanted::All).into_iter();
+fn dump(view: &MeshView, node: &Arc<Node>, with_endpoints: bool) -> ConfigDump {
+    let seen = view.proxy(node);
+    let all = |kind| seen.resources(kind, &Wanted::All).into_iter();
     let clusters = ClustersConfigDump {
         version_info: view.version().to_string(),
         dynamic_active_clusters: all(Kind::Cluster)
             .map(|it| clusters_config_dump::DynamicCluster {
                 cluster: Some(body(&it)),
-                version_info: it.version,
+                version_info: it.version.to_string(),
                 ..Default::default()
             })
             .collect(),
@@ -70,7 +73,7 @@ fn dump(view: &MeshView, node: &Node, with_endpoints: bool) -> ConfigDump {
         dynamic_endpoint_configs: all(Kind::Endpoint)
             .map(|it| endpoints_config_dump::DynamicEndpointConfig {
                 endpoint_config: Some(body(&it)),
-                version_info: it.version,
+                version_info: it.version.to_string(),
                 ..Default::default()
             })
             .collect(),
@@ -82,10 +85,10 @@ fn dump(view: &MeshView, node: &Node, with_endpoints: bool) -> ConfigDump {
             .map(|it| listeners_config_dump::DynamicListener {
                 active_state: Some(listeners_config_dump::DynamicListenerState {
                     listener: Some(body(&it)),
-                    version_info: it.version,
+                    version_info: it.version.to_string(),
                     ..Default::default()
                 }),
-                name: it.name,
+                name: it.name.as_ref().to_owned(),
                 ..Default::default()
             })
             .collect(),
@@ -95,7 +98,7 @@ fn dump(view: &MeshView, node: &Node, with_endpoints: bool) -> ConfigDump {
         dynamic_route_configs: all(Kind::Route)
             .map(|it| routes_config_dump::DynamicRouteConfig {
                 route_config: Some(body(&it)),
-                version_info: it.version,
+                version_info: it.version.to_string(),
                 ..Default::default()
             })
             .collect(),
@@ -105,8 +108,8 @@ fn dump(view: &MeshView, node: &Node, with_endpoints: bool) -> ConfigDump {
         dynamic_active_secrets: all(Kind::Secret)
             .map(|it| secrets_config_dump::DynamicSecret {
                 secret: Some(body(&it)),
-                version_info: it.version,
-                name: it.name,
+                version_info: it.version.to_string(),
+                name: it.name.as_ref().to_owned(),
                 ..Default::default()
             })
             .collect(),

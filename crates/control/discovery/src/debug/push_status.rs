@@ -1,4 +1,5 @@
-//! `/debug/push_status`: the last push, and how far the proxies have come with it.
+//! `/debug/push_status`: the last pushes, why they were made and what they contained, and how far the
+//! proxies have come with the last.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,7 @@ use serde::Serialize;
 
 use crate::debug::{adsz, json, syncz};
 use crate::http::Observed;
+use crate::view::Work;
 
 #[derive(Serialize)]
 struct Status {
@@ -25,6 +27,24 @@ struct Status {
     groups: usize,
     /// By kind and state: how many proxies.
     states: BTreeMap<&'static str, BTreeMap<&'static str, usize>>,
+    /// The last pushes, the last one first.
+    pushes: Vec<Push>,
+}
+
+/// A push, as far as it reached proxies.
+#[derive(Serialize)]
+struct Push {
+    version: u64,
+    /// The resources that it was for.
+    changed: Vec<String>,
+    /// The services whose endpoints were others.
+    endpoints: Vec<String>,
+    /// How many parts of what proxies are sent were made again.
+    remade: usize,
+    /// How many resources of each kind became others by that.
+    resources: BTreeMap<&'static str, usize>,
+    /// Some of their names.
+    examples: Vec<String>,
 }
 
 pub(super) async fn answer(State(observed): State<Observed>) -> Response {
@@ -55,11 +75,36 @@ pub(super) async fn answer(State(observed): State<Observed>) -> Response {
             .delta
             .endpoints
             .iter()
-            .map(ToString::to_string)
+            .map(|(_, host)| host.to_string())
             .collect(),
         problems: state.problems.len(),
         proxies: proxies.len(),
         groups: state.view.groups(),
         states,
+        pushes: state.view.work().into_iter().map(push).collect(),
     })
+}
+
+fn push((version, work): (u64, Work)) -> Push {
+    let Work {
+        cause,
+        made,
+        changed,
+        examples,
+    } = work;
+    Push {
+        version,
+        changed: cause.changed.iter().map(ToString::to_string).collect(),
+        endpoints: cause
+            .endpoints
+            .iter()
+            .map(|(_, it)| it.to_string())
+            .collect(),
+        remade: made,
+        resources: changed
+            .into_iter()
+            .map(|(kind, count)| (kind.short_name(), count))
+            .collect(),
+        examples: examples.into_iter().collect(),
+    }
 }

@@ -1,6 +1,5 @@
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use meltemi_model::{Config, Defaults, convert};
@@ -47,15 +46,15 @@ fn configs(text: &str) -> Vec<Config> {
         .collect()
 }
 
-fn node(pod: &str, ip: &str, namespace: &str) -> Node {
-    Node {
+fn node(pod: &str, ip: &str, namespace: &str) -> Arc<Node> {
+    Arc::new(Node {
         id: format!("sidecar~{ip}~{pod}.{namespace}~{namespace}.svc.cluster.local"),
         ..Node::default()
-    }
+    })
 }
 
 fn by_name(resources: &[Resource], name: &str) -> Resource {
-    let found = resources.iter().find(|it| it.name == name);
+    let found = resources.iter().find(|it| it.name.as_ref() == name);
     let names: Vec<_> = resources.iter().map(|it| &it.name).collect();
     found
         .unwrap_or_else(|| panic!("{name} in {names:?}"))
@@ -68,15 +67,20 @@ fn a_group_shares_bytes_and_a_change_changes_what_it_must() {
     for config in configs(SHOP) {
         store.apply(config);
     }
-    let bodies = Arc::new(Bodies::default());
-    let first = MeshView::new(store.commit().snapshot, bodies.clone());
+    let kept: Arc<Kept> = Arc::default();
+    let view = |store: &mut Store| {
+        let commit = store.commit();
+        MeshView::new(commit.snapshot, &commit.delta, kept.clone())
+    };
+    let first = view(&mut store);
     let (one, two) = (
         node("a", "10.1.0.1", "other"),
         node("b", "10.1.0.2", "other"),
     );
-    let all = |view: &MeshView, node, kind| view.resources(node, kind, &Wanted::All);
+    let sees = [&one, &two].map(|it| first.proxy(it));
+    let all = |seen: &Arc<dyn ProxyView>, kind| seen.resources(kind, &Wanted::All);
     for kind in Kind::ALL {
-        let (left, right) = (all(&first, &one, kind), all(&first, &two, kind));
+        let (left, right) = (all(&sees[0], kind), all(&sees[1], kind));
         assert_eq!(left.len(), right.len(), "{kind}");
         for (left, right) in left.iter().zip(&right) {
             assert!(Arc::ptr_eq(&left.body, &right.body), "{}", left.name);
@@ -86,30 +90,41 @@ fn a_group_shares_bytes_and_a_change_changes_what_it_must() {
     assert_eq!(first.groups(), 1);
 
     const CLUSTER: &str = "outbound|5432||db.shop.svc.cluster.local";
-    let cluster = by_name(&all(&first, &one, Kind::Cluster), CLUSTER);
+    let cluster = by_name(&all(&sees[0], Kind::Cluster), CLUSTER);
     assert!(cluster.needs_endpoints);
-    let names = BTreeSet::from([CLUSTER.to_owned()]);
-    let before = first.resources(&one, Kind::Endpoint, &Wanted::Names(&names));
-    let listeners = all(&first, &one, Kind::Listener);
+    let before = sees[0].resources(Kind::Endpoint, &Wanted::Names(vec![CLUSTER]));
+    let listeners = all(&sees[0], Kind::Listener);
+    let mark = sees[0].mark().unwrap();
 
     for config in configs(DB) {
         store.apply(config);
     }
-    let second = MeshView::new(store.commit().snapshot, bodies.clone());
+    let second = view(&mut store);
     assert!(second.version() > first.version());
-    let after = second.resources(&one, Kind::Endpoint, &Wanted::Names(&names));
+    let now = second.proxy(&one);
+    let changed = |kind| now.changed_since(kind, mark).unwrap();
+    assert_eq!(changed(Kind::Endpoint), [CLUSTER.into()]);
+    assert_eq!(changed(Kind::Listener), []);
+    assert_eq!(changed(Kind::Route), []);
+    let after = now.resources(Kind::Endpoint, &Wanted::Names(vec![CLUSTER]));
     assert_ne!(before[0].version, after[0].version);
-    for (old, new) in listeners.iter().zip(&all(&second, &one, Kind::Listener)) {
+    for (old, new) in listeners.iter().zip(&all(&now, Kind::Listener)) {
         assert_eq!(old.version, new.version, "{}", old.name);
         assert!(Arc::ptr_eq(&old.body, &new.body), "{}", old.name);
     }
+    let (version, work) = second.work().remove(0);
+    assert_eq!(version, second.version());
+    // The endpoints, and the cluster because its certificate has another name now.
+    assert_eq!(work.made, 2, "{work:?}");
 
-    let stranger = Node {
+    let stranger = Arc::new(Node {
         id: "nobody".to_owned(),
         ..Node::default()
-    };
-    assert!(all(&second, &stranger, Kind::Cluster).is_empty());
-    drop((first, second, before, after, cluster, listeners));
-    bodies.tidy();
-    assert_eq!(bodies.len(), 0, "nobody holds them any more");
+    });
+    assert!(all(&second.proxy(&stranger), Kind::Cluster).is_empty());
+    drop((sees, now, before, after, cluster, listeners));
+    drop((first, second));
+    store.apply(configs(SHOP).remove(0));
+    let last = view(&mut store);
+    assert_eq!(last.groups(), 0, "nobody holds them any more");
 }

@@ -168,8 +168,7 @@ fn provider<'a>(scope: &Scope<'a>, name: &str) -> Option<Provider<'a>> {
         host,
         port,
     } = &settings.service;
-    let all = scope.snapshot.services().all_by_host(host.as_str());
-    let mut places: BTreeSet<_> = all.iter().map(|it| &it.meta.namespace).collect();
+    let mut places = scope.namespaces_of(host);
     if let Some(namespace) = namespace {
         places.retain(|it| *it == namespace);
     }

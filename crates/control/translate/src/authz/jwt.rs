@@ -5,10 +5,11 @@
 //! not. Keys that could not be had are stood in for by one that no token fits.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use meltemi_model::{Glob, HeaderMatch, JwtRule, KeySource, PolicyWorkload};
+use meltemi_model::{Glob, HeaderMatch, JwtRule, KeySource, NamespaceName};
 use meltemi_xds::pb::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use meltemi_xds::pb::envoy::config::route::v3::{RouteMatch, route_match::PathSpecifier};
 use meltemi_xds::pb::envoy::extensions::filters::http::jwt_authn::v3::{
@@ -34,8 +35,11 @@ const JWT_AUTHN: &str = "envoy.filters.http.jwt_authn";
 pub(super) const PAYLOAD: &str = "payload";
 
 /// The filter; `None` where no token is asked for.
-pub(super) fn filter(scope: &Scope<'_>, workload: PolicyWorkload<'_>) -> Option<HttpFilter> {
-    let policies = scope.snapshot.request_authentications_of(workload);
+pub(super) fn filter(
+    scope: &Scope<'_>,
+    gateways: &[(NamespaceName, Arc<str>)],
+) -> Option<HttpFilter> {
+    let policies = scope.request_authentications(gateways);
     let mut rules: Vec<_> = policies.flat_map(|it| &it.rules).collect();
     if rules.is_empty() {
         return None;
@@ -118,7 +122,6 @@ fn provider(scope: &Scope<'_>, rule: &JwtRule) -> JwtProvider {
     let known = match keys {
         KeySource::Inline(text) => text.clone(),
         KeySource::Uri(_) | KeySource::Discovery(_) => scope
-            .snapshot
             .keys(keys)
             .map_or_else(|| unfit_keys(keys), ToOwned::to_owned),
     };

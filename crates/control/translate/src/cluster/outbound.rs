@@ -30,10 +30,10 @@ struct Plan<'a> {
     policy: TrafficPolicy,
 }
 
-/// The clusters of every service that the proxy sees.
-pub(super) fn build(scope: &Scope<'_>) -> Vec<Cluster> {
+/// The clusters of the services with this host that the proxy sees.
+pub(super) fn of_host(scope: &Scope<'_>, host: &str) -> Vec<Cluster> {
     let mut clusters = Vec::new();
-    for service in scope.services() {
+    for service in &scope.services_of(host) {
         let resolution = scope.resolution(service);
         let unknown = resolution == Resolution::DynamicDns && scope.node.lacks.dynamic_dns;
         if resolution == Resolution::Alias || unknown {
@@ -215,7 +215,7 @@ fn dns_endpoints(scope: &Scope<'_>, name: &str, port: &ServicePort) -> ClusterLo
     let mut written = load_assignment(scope, name);
     let host = SubsetKey::parse(name).map_or("", |it| it.host);
     let service = scope.service_port(host, port.number).map(|(it, _)| it);
-    let has_none = service.is_some_and(|it| {
+    let has_none = service.as_ref().is_some_and(|it| {
         let entry = it.entry.as_ref();
         it.selector.is_none() && entry.is_none_or(|it| it.endpoints.is_empty())
     });

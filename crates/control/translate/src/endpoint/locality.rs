@@ -31,7 +31,7 @@ pub(super) fn preference(
 
 /// The setting that holds: the rule's, else the mesh's; `None` where it is off.
 pub(crate) fn setting<'a>(
-    scope: &Scope<'a>,
+    scope: &'a Scope<'_>,
     settings: &'a PolicySettings,
 ) -> Option<&'a LocalitySetting> {
     let own = settings.load_balancer.as_ref();

@@ -163,9 +163,7 @@ fn specs(scope: &Scope<'_>, mode: WorkloadMode) -> BTreeMap<String, Spec> {
         [] if mesh.access_log.is_some() => vec![OF_MESH.to_owned()],
         named => named.to_vec(),
     };
-    let telemetries = scope
-        .snapshot
-        .telemetries(&scope.node.namespace, &scope.labels);
+    let telemetries = scope.telemetries();
     let levels: Vec<&[AccessLogging]> = telemetries
         .iter()
         .map(|it| it.access_logging.as_slice())

@@ -50,14 +50,14 @@ pub(super) fn chains(
 }
 
 /// The virtual services with a host in common with the server, the oldest first.
-fn bound<'a>(
-    scope: &'a Scope<'_>,
-    merged: &'a MergedServer<'_>,
+fn bound<'s>(
+    scope: &Scope<'s>,
+    merged: &MergedServer<'_>,
     gateway: &GatewayRef,
-) -> impl Iterator<Item = &'a Arc<VirtualService>> {
-    let all = scope.snapshot.virtual_services();
-    all.at(gateway, &scope.node.namespace)
-        .filter(|it| !shared_hosts(merged, it).is_empty())
+) -> Vec<&'s Arc<VirtualService>> {
+    let here = scope.virtual_services_at(gateway);
+    here.filter(|it| !shared_hosts(merged, it).is_empty())
+        .collect()
 }
 
 /// Whether a match is for connections to the server.

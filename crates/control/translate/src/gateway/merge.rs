@@ -51,10 +51,10 @@ impl MergedServer<'_> {
 }
 
 /// The ports of a gateway proxy, by number.
-pub(super) fn ports<'a>(scope: &'a Scope<'a>) -> Vec<MergedPort<'a>> {
+pub(super) fn ports<'a>(scope: &Scope<'a>) -> Vec<MergedPort<'a>> {
     let targets = scope.targets();
     let mut ports: Vec<MergedPort<'a>> = Vec::new();
-    for gateway in scope.snapshot.gateways().iter() {
+    for gateway in scope.gateways() {
         let Some(mine) = selected(scope, gateway, &targets) else {
             continue;
         };

@@ -65,8 +65,7 @@ fn add_server(scope: &Scope<'_>, merged: &MergedServer<'_>, hosts: &mut BTreeMap
         port: server.port.number,
         tls: server.tls.is_some(),
     };
-    let namespace = &scope.node.namespace;
-    for service in scope.snapshot.virtual_services().at(&gateway, namespace) {
+    for service in scope.virtual_services_at(&gateway) {
         let shared = shared_hosts(merged, service);
         if shared.is_empty() {
             continue;

@@ -222,7 +222,7 @@ pub(crate) fn destination_filters(
     let first: Option<&Destination> = destinations.first().map(|it| &it.destination);
     let service = first.and_then(|it| scope.service(it.host.as_str()));
     let of_port = first.and_then(|it| it.port).unwrap_or(port);
-    let options = with_policy(scope, options, service.map(AsRef::as_ref), of_port);
+    let options = with_policy(scope, options, service.as_deref(), of_port);
     tcp_proxy(scope, class, &options)
 }
 

@@ -7,6 +7,7 @@
 //! Where two services claim the same connections, the older has them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use meltemi_model::{
@@ -36,17 +37,33 @@ struct Plan {
     bound: bool,
     /// It is an explicit proxy.
     explicit_proxy: bool,
+    /// It is there for the one workload that has this address, and for nothing else.
+    of_workload: Option<IpAddr>,
+}
+
+/// Where clients connect to.
+#[derive(Default)]
+struct At {
+    /// The address; none for any.
+    ip: Option<IpAddr>,
+    /// Within these.
+    range: Option<AddressRange>,
+    /// The address is that of a workload.
+    of_workload: bool,
 }
 
 /// An address and a port, or the path of a Unix socket and 0.
 type Key = (String, u16);
 
-/// The listeners.
-pub(super) fn build(scope: &Scope<'_>) -> Vec<Listener> {
+/// The listeners, those that are for one workload alone with its address.
+pub(super) fn build(scope: &Scope<'_>) -> Vec<(Listener, Option<IpAddr>)> {
     let plans = plan(scope);
     plans
         .into_iter()
-        .map(|(key, plan)| listener(scope, &key, plan))
+        .map(|(key, plan)| {
+            let of_workload = plan.of_workload;
+            (listener(scope, &key, plan), of_workload)
+        })
         .collect()
 }
 
@@ -158,9 +175,15 @@ fn plan_service(
         }
         return;
     }
-    for (ip, range) in places(scope, service, port) {
+    for place in places(scope, service, port) {
+        let At {
+            ip,
+            range,
+            of_workload,
+        } = place;
         let shared = ip.is_none();
-        let key = (ip.unwrap_or_else(|| anywhere.clone()), port.number);
+        let address = ip.map_or_else(|| anywhere.clone(), |ip| ip.to_string());
+        let key = (address, port.number);
         if taken.contains(&key) {
             continue;
         }
@@ -173,7 +196,11 @@ fn plan_service(
             virtual_services: &egress.virtual_services,
         };
         let chains = l4::chains(scope, &reached);
-        let plan = plans.entry(key).or_default();
+        let plan = plans.entry(key).or_insert_with(|| Plan {
+            of_workload: ip,
+            ..Plan::default()
+        });
+        plan.of_workload = plan.of_workload.filter(|_| of_workload);
         if is_detected(port.protocol) {
             let own = || host_port(service.hostname.as_str(), port.number);
             let table = if shared {
@@ -191,24 +218,25 @@ fn plan_service(
 }
 
 /// Where clients connect to reach a service: its addresses, or the workloads of a headless one (but
-/// for the proxy's own); `None` for any address, perhaps within a range.
-fn places(
-    scope: &Scope<'_>,
-    service: &Service,
-    port: &ServicePort,
-) -> Vec<(Option<String>, Option<AddressRange>)> {
-    let mut places: Vec<_> = scope
-        .addresses(service)
-        .iter()
-        .map(|ip| (Some(ip.to_string()), None))
-        .collect();
+/// for the proxy's own), or any address, perhaps within a range.
+fn places(scope: &Scope<'_>, service: &Service, port: &ServicePort) -> Vec<At> {
+    let at = |ip: IpAddr, of_workload| At {
+        ip: Some(ip),
+        range: None,
+        of_workload,
+    };
+    let addresses = scope.addresses(service).into_iter();
+    let mut places: Vec<_> = addresses.map(|ip| at(ip, false)).collect();
     let entry = service.entry.as_ref();
     let ranges = entry.map_or(&[][..], |it| it.addresses.as_slice());
     places.extend(
         ranges
             .iter()
             .filter(|it| it.as_single().is_none() && scope.node.has_family_of(it.ip))
-            .map(|it| (None, Some(it.canonical()))),
+            .map(|it| At {
+                range: Some(it.canonical()),
+                ..At::default()
+            }),
     );
     if !places.is_empty() {
         return places;
@@ -218,18 +246,18 @@ fn places(
         return places;
     }
     if scope.resolution(service) != Resolution::OriginalDestination {
-        return vec![(None, None)];
+        return vec![At::default()];
     }
     if service.entry.is_some() && service.selector.is_none() {
-        return vec![(None, None)];
+        return vec![At::default()];
     }
-    let endpoints = scope.snapshot.endpoints(service);
+    let endpoints = scope.endpoints(service);
     let endpoints = endpoints.map_or(&[][..], |it| it.port(port.number)).iter();
     let others = endpoints.filter_map(|it| match &it.address {
-        EndpointAddress::Ip(ip) if !scope.node.ips.contains(ip) => Some(ip),
+        EndpointAddress::Ip(ip) if !scope.node.ips.contains(ip) => Some(*ip),
         _ => None,
     });
-    others.map(|ip| (Some(ip.to_string()), None)).collect()
+    others.map(|ip| at(ip, true)).collect()
 }
 
 impl Plan {
@@ -268,6 +296,7 @@ fn listener(scope: &Scope<'_>, (host, port): &Key, plan: Plan) -> Listener {
         chains,
         bound,
         explicit_proxy,
+        of_workload: _, // ignored: said beside the listener
     } = plan;
     let unix = host.starts_with(['/', '@']);
     let name = if unix {

@@ -86,12 +86,12 @@ pub(crate) fn cluster(scope: &Scope<'_>, destination: &Destination, port: u16) -
         port: written,
     } = destination;
     let service = scope.service(host.as_str());
-    let only = service.and_then(|it| match it.ports.as_slice() {
+    let only = service.as_ref().and_then(|it| match it.ports.as_slice() {
         [only] => Some(only.number),
         _ => None,
     });
     // Another name of a service of the mesh has no cluster of its own.
-    let concrete = service.and_then(|it| scope.snapshot.services().concrete(it));
+    let concrete = service.as_ref().and_then(|it| scope.concrete(it));
     SubsetKey {
         port: written.or(only).unwrap_or(port),
         subset: subset.as_ref().map_or("", |it| it.as_str()),

@@ -20,7 +20,7 @@ pub(super) fn of_service(
     port: Option<u16>,
     taken: &BTreeSet<&str>,
 ) -> Vec<String> {
-    let aliases = scope.snapshot.services().aliases_of(&service.hostname);
+    let aliases = scope.aliases_of(&service.hostname);
     let visible = |it: &&std::sync::Arc<Service>| it.export_to.is_visible_in(&scope.node.namespace);
     let hosts = std::iter::once(service.hostname.as_str()).chain(
         aliases

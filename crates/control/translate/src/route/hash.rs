@@ -18,7 +18,7 @@ pub(super) fn policies(scope: &Scope<'_>, destination: &Destination, port: u16) 
     let Some(service) = scope.service(destination.host.as_str()) else {
         return Vec::new();
     };
-    let Some(rule) = scope.destination_rule(service) else {
+    let Some(rule) = scope.destination_rule(&service) else {
         return Vec::new();
     };
     let subset = destination.subset.as_ref();

@@ -95,17 +95,17 @@ impl Addressed {
 }
 
 /// Makes tables for one proxy.
-struct Tables<'a> {
-    scope: &'a Scope<'a>,
+struct Tables<'s, 'a> {
+    scope: &'s Scope<'a>,
     /// The services that are reached there, the oldest first; those with another name are not.
-    services: Vec<&'a Arc<Service>>,
+    services: Vec<&'s Arc<Service>>,
     /// The virtual services that apply there, the oldest first.
     virtual_services: Vec<&'a Arc<VirtualService>>,
 }
 
-impl<'a> Tables<'a> {
+impl<'s, 'a> Tables<'s, 'a> {
     /// With what is seen on some listeners of a Sidecar, or on all of them.
-    fn new(scope: &'a Scope<'a>, wanted: Option<&dyn Fn(&EgressListener) -> bool>) -> Self {
+    fn new(scope: &'s Scope<'a>, wanted: Option<&dyn Fn(&EgressListener) -> bool>) -> Self {
         let here = scope
             .egress()
             .iter()
@@ -113,7 +113,7 @@ impl<'a> Tables<'a> {
                 (Some(wanted), Some(listener)) => wanted(listener),
                 (None, _) | (_, None) => true,
             });
-        let mut services: Vec<&'a Arc<Service>> = Vec::new();
+        let mut services: Vec<&'s Arc<Service>> = Vec::new();
         let mut virtual_services: Vec<&'a Arc<VirtualService>> = Vec::new();
         let several = scope.egress().len() > 1;
         for egress in here {
@@ -158,7 +158,7 @@ impl<'a> Tables<'a> {
         }
         Some(vec![VirtualHost {
             domains: vec!["*".to_owned()],
-            ..self.virtual_host(service, port)
+            ..self.virtual_host(&service, port)
         }])
     }
 

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use meltemi_model::{CertificateFiles, ClientTls, ProxyProtocol, ServerVerification, Service};
-use meltemi_snapshot::ServiceEndpoints;
 use meltemi_spiffe::SpiffeId;
 use meltemi_xds::pb::envoy::config::cluster::v3::{Cluster, cluster::TransportSocketMatch};
 use meltemi_xds::pb::envoy::config::core::v3::{
@@ -220,7 +219,7 @@ fn automatic(scope: &Scope<'_>, peer: &Peer<'_>) -> UpstreamTransport {
         }
         // Which endpoint it will be is not known, so that all of them must take it.
         Resolution::OriginalDestination => {
-            let endpoints = scope.snapshot.endpoints(peer.service);
+            let endpoints = scope.endpoints(peer.service);
             let all_take = endpoints.is_some_and(|it| {
                 let here = it.port(peer.port);
                 !here.is_empty() && here.iter().all(|endpoint| endpoint.mtls)
@@ -275,12 +274,10 @@ fn accounts(scope: &Scope<'_>, service: &Service) -> BTreeSet<String> {
     let mesh = scope.mesh();
     let entry = service.entry.as_ref();
     let written = entry.into_iter().flat_map(|it| &it.subject_alt_names);
-    let endpoints = scope.snapshot.endpoints(service);
-    let accounts = |it: &ServiceEndpoints| it.accounts.clone();
-    endpoints
-        .map(|it| accounts(it))
-        .unwrap_or_default()
-        .iter()
+    let accounts = scope.accounts(service);
+    accounts
+        .into_iter()
+        .flatten()
         .flat_map(|account| {
             std::iter::once(&mesh.trust_domain)
                 .chain(&mesh.trust_domain_aliases)

@@ -7,6 +7,7 @@ use meltemi_xds::pb::google::rpc::Status;
 use prost_types::Any;
 
 use super::*;
+use crate::{Mark, Wanted};
 
 /// A mesh of named resources with versions; clusters need endpoints of the same name.
 #[derive(Default)]
@@ -26,20 +27,28 @@ impl Mesh {
     }
 }
 
-impl View for Mesh {
+impl ProxyView for Mesh {
     fn version(&self) -> u64 {
         self.version
     }
 
-    fn resources(&self, _node: &Node, kind: Kind, wanted: &Wanted<'_>) -> Vec<Resource> {
+    fn changed_since(&self, _kind: Kind, _mark: Mark) -> Option<Vec<Arc<str>>> {
+        None
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        None
+    }
+
+    fn resources(&self, kind: Kind, wanted: &Wanted<'_>) -> Vec<Resource> {
         let all = self.resources.get(&kind).into_iter().flatten();
         all.filter(|(name, _)| match wanted {
             Wanted::All => true,
-            Wanted::Names(names) => names.contains(*name),
+            Wanted::Names(names) => names.contains(&name.as_str()),
         })
         .map(|(name, version)| Resource {
-            name: name.clone(),
-            version: version.clone(),
+            name: name.as_str().into(),
+            version: Version::parse(version),
             body: Arc::new(Any {
                 type_url: kind.type_url(),
                 value: name.clone().into_bytes(),
@@ -383,6 +392,57 @@ fn state_of_the_world_repeats_leaving_clusters_until_routes_are_confirmed() {
         shapes(&session.next(&next)),
         [is(Kind::Cluster, &["b"], &[])]
     );
+}
+
+#[test]
+fn a_name_taken_back_beside_everything_is_said_to_be_there_or_not() {
+    let mesh = Mesh::default().with(Kind::Cluster, &[("a", "1")]);
+    let mut session = Session::new(Form::Delta);
+    session.receive(subscribe(Kind::Cluster, &[]));
+    let sent = session.next(&mesh);
+    confirm(&mut session, &sent[0], &[], None);
+    session.receive(subscribe(Kind::Cluster, &["a", "no"]));
+    let sent = session.next(&mesh);
+    assert_eq!(shapes(&sent), [is(Kind::Cluster, &["a"], &["no"])]);
+    confirm(&mut session, &sent[0], &[], None);
+    session.receive(Incoming::Delta(DeltaDiscoveryRequest {
+        type_url: Kind::Cluster.type_url(),
+        resource_names_unsubscribe: strings(&["a", "no"]),
+        ..DeltaDiscoveryRequest::default()
+    }));
+    let sent = session.next(&mesh);
+    assert_eq!(shapes(&sent), [is(Kind::Cluster, &["a"], &["no"])]);
+}
+
+#[test]
+fn without_everything_only_what_is_named_is_sent() {
+    let mesh = |version| Mesh::default().with(Kind::Cluster, &[("a", version), ("b", version)]);
+    let mut session = Session::new(Form::Delta);
+    session.receive(subscribe(Kind::Cluster, &["*", "a"]));
+    let sent = session.next(&mesh("1"));
+    assert_eq!(shapes(&sent), [is(Kind::Cluster, &["a", "b"], &[])]);
+    confirm(&mut session, &sent[0], &[], None);
+    session.receive(Incoming::Delta(DeltaDiscoveryRequest {
+        type_url: Kind::Cluster.type_url(),
+        resource_names_unsubscribe: strings(&["*"]),
+        ..DeltaDiscoveryRequest::default()
+    }));
+    assert!(session.next(&mesh("1")).is_empty());
+    session.changed();
+    let sent = session.next(&mesh("2"));
+    assert_eq!(shapes(&sent), [is(Kind::Cluster, &["a"], &[])]);
+}
+
+#[test]
+fn in_the_state_of_the_world_no_names_after_some_are_none() {
+    let mesh = Mesh::default().with(Kind::Cluster, &[("a", "1"), ("b", "1")]);
+    let mut session = Session::new(Form::Sotw);
+    session.receive(ask(Kind::Cluster, &["a"]));
+    let sent = session.next(&mesh);
+    assert_eq!(shapes(&sent), [is(Kind::Cluster, &["a"], &[])]);
+    confirm(&mut session, &sent[0], &[], None);
+    session.changed();
+    assert!(session.next(&mesh).is_empty(), "nothing is wanted any more");
 }
 
 #[test]

@@ -1,31 +1,38 @@
 //! What one proxy wants of one kind, was sent, and has confirmed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use meltemi_xds::pb::google::rpc::Status;
 
 use super::Nack;
-use crate::{Kind, Resource};
+use super::known::Known;
+use crate::view::Mark;
+use crate::{Kind, Resource, Wanted};
 
 /// The state of one kind in a session.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     /// Everything of the kind is wanted.
     pub wildcard: bool,
-    /// The names that are wanted.
-    pub names: BTreeSet<String>,
+    /// In the state-of-the-world form: names have been asked for, so that none means none.
+    pub named: bool,
+    /// The names that are wanted, and what was sent.
+    pub known: Known,
     /// Names that were asked for and not answered yet.
-    pub asked: BTreeSet<String>,
+    pub asked: BTreeSet<Arc<str>>,
     /// The first request has not been answered yet.
     pub owes_answer: bool,
-    /// Name to version of what was sent.
-    pub sent: BTreeMap<String, String>,
+    /// When what was sent was last compared with what there is.
+    pub compared: Option<Mark>,
+    /// Endpoints of leaving clusters that differ from what was sent.
+    pub held: BTreeSet<Arc<str>>,
     /// What was sent, where it may have to be repeated (state of the world, clusters).
-    pub bodies: BTreeMap<String, Resource>,
+    pub bodies: BTreeMap<Arc<str>, Resource>,
     /// Clusters that are gone but not removed yet.
-    pub leaving: BTreeSet<String>,
+    pub leaving: BTreeSet<Arc<str>>,
     /// New clusters that serve only once their endpoints have arrived.
-    pub awaiting_endpoints: BTreeSet<String>,
+    pub awaiting_endpoints: BTreeSet<Arc<str>>,
     /// The last answer's nonce.
     pub nonce: String,
     /// The last answer's version.
@@ -39,6 +46,19 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
+    /// What the proxy wants.
+    pub fn wanted(&self) -> Wanted<'_> {
+        match self.wildcard {
+            true => Wanted::All,
+            false => Wanted::Names(self.known.asked().map(AsRef::as_ref).collect()),
+        }
+    }
+
+    /// Whether the proxy wants the resource of this name.
+    pub fn wants(&self, name: &str) -> bool {
+        self.wildcard || self.known.is_asked(name)
+    }
+
     /// The proxy has answered the message of this nonce; an old or empty one says nothing.
     pub fn answered(&mut self, kind: Kind, nonce: &str, error: Option<Status>) -> Option<Nack> {
         if nonce.is_empty() || nonce != self.nonce {

@@ -1,0 +1,302 @@
+//! A proxy as far as xDS knows one: what it asks for follows from what it has.
+//!
+//! In: messages of a session. Out: requests, and in the end what the proxy has.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use meltemi_snapshot::Snapshot;
+use meltemi_translate::{ProxyNode, ResourceMap, translate};
+use meltemi_xds::pb::envoy::config::cluster::v3::{Cluster, cluster};
+use meltemi_xds::pb::envoy::config::core::v3::Node;
+use meltemi_xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use meltemi_xds::pb::envoy::config::listener::v3::{Filter, Listener, filter};
+use meltemi_xds::pb::envoy::config::route::v3::RouteConfiguration;
+use meltemi_xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpConnectionManager, http_connection_manager::RouteSpecifier,
+};
+use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
+use meltemi_xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use meltemi_xds::pb::google::rpc::Status;
+use meltemi_xds_server::{Form, Incoming, Kind, Outgoing, ProxyView, Session, View};
+use prost::Message;
+use prost_types::Any;
+
+/// Name to version and bytes.
+type Resources = BTreeMap<String, (String, Vec<u8>)>;
+
+/// A simulated proxy with its session.
+pub(super) struct Model {
+    pub node: Arc<Node>,
+    pub form: Form,
+    pub session: Session,
+    pub requests: VecDeque<Incoming>,
+    pub responses: VecDeque<Outgoing>,
+    have: BTreeMap<Kind, Resources>,
+    asked: BTreeMap<Kind, BTreeSet<String>>,
+    nonces: BTreeMap<Kind, String>,
+    seen: Option<Arc<dyn ProxyView>>,
+    /// It has refused something and not connected again since.
+    pub refused: bool,
+}
+
+impl Model {
+    /// A proxy that connects.
+    pub fn new(node: Node, form: Form) -> Self {
+        let mut model = Self {
+            node: Arc::new(node),
+            form,
+            session: Session::new(form),
+            requests: VecDeque::new(),
+            responses: VecDeque::new(),
+            have: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            nonces: BTreeMap::new(),
+            seen: None,
+            refused: false,
+        };
+        model.connect();
+        model
+    }
+
+    /// The stream is a new one; the proxy has what it had.
+    pub fn connect(&mut self) {
+        self.session = Session::new(self.form);
+        self.requests.clear();
+        self.responses.clear();
+        self.nonces.clear();
+        self.refused = false;
+        for kind in [Kind::Cluster, Kind::Listener] {
+            self.request(kind, &[], &[], true);
+        }
+        for (kind, names) in self.asked.clone() {
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            if !names.is_empty() {
+                self.request(kind, &names, &[], true);
+            }
+        }
+    }
+
+    /// The proxy is a new one, which has nothing.
+    pub fn restart(&mut self) {
+        self.have.clear();
+        self.asked.clear();
+        self.connect();
+    }
+
+    /// The server takes the next request, if there is one.
+    pub fn serve(&mut self) -> bool {
+        let Some(request) = self.requests.pop_front() else {
+            return false;
+        };
+        self.session.receive(request);
+        true
+    }
+
+    /// The server sends what it can.
+    pub fn push(&mut self, view: &dyn View) -> bool {
+        let seen = view.proxy(&self.node);
+        let messages = self.session.next(seen.as_ref());
+        self.seen = Some(seen);
+        let sent = !messages.is_empty();
+        self.responses.extend(messages);
+        sent
+    }
+
+    /// The proxy takes the next message, if there is one, or refuses it.
+    pub fn take(&mut self, refuse: bool) -> bool {
+        let Some(message) = self.responses.pop_front() else {
+            return false;
+        };
+        let (url, nonce) = match &message {
+            Outgoing::Delta(it) => (&it.type_url, &it.nonce),
+            Outgoing::Sotw(it) => (&it.type_url, &it.nonce),
+        };
+        let kind = Kind::from_type_url(url).unwrap();
+        self.nonces.insert(kind, nonce.clone());
+        if refuse {
+            self.refused = true;
+            self.answer(kind, Some("no"));
+            return true;
+        }
+        let have = self.have.entry(kind).or_default();
+        match message {
+            Outgoing::Delta(it) => {
+                for resource in it.resources {
+                    let body = resource.resource.unwrap();
+                    have.insert(resource.name, (resource.version, body.value));
+                }
+                for name in it.removed_resources {
+                    have.remove(&name);
+                }
+            }
+            Outgoing::Sotw(it) => {
+                if matches!(kind, Kind::Cluster | Kind::Listener) {
+                    have.clear();
+                }
+                for body in it.resources {
+                    have.insert(name(kind, &body), (String::new(), body.value));
+                }
+            }
+        }
+        if let Some(asked) = self.asked.get(&kind) {
+            // What it does not want any more, it does not take.
+            have.retain(|name, _| asked.contains(name));
+        }
+        self.answer(kind, None);
+        self.follow(kind);
+        true
+    }
+
+    fn answer(&mut self, kind: Kind, error: Option<&str>) {
+        let error_detail = error.map(|it| Status {
+            message: it.to_owned(),
+            ..Status::default()
+        });
+        let response_nonce = self.nonces[&kind].clone();
+        self.requests.push_back(match self.form {
+            Form::Delta => Incoming::Delta(DeltaDiscoveryRequest {
+                type_url: kind.type_url(),
+                response_nonce,
+                error_detail,
+                ..Default::default()
+            }),
+            Form::Sotw => Incoming::Sotw(DiscoveryRequest {
+                type_url: kind.type_url(),
+                resource_names: self.names(kind),
+                response_nonce,
+                error_detail,
+                ..Default::default()
+            }),
+        });
+    }
+
+    fn names(&self, kind: Kind) -> Vec<String> {
+        self.asked
+            .get(&kind)
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect()
+    }
+
+    fn request(&mut self, kind: Kind, more: &[&str], fewer: &[&str], first: bool) {
+        let strings = |all: &[&str]| all.iter().map(|it| (*it).to_owned()).collect();
+        let node = first.then(|| Node::clone(&self.node));
+        let had = self.have.get(&kind).filter(|_| first).into_iter().flatten();
+        self.requests.push_back(match self.form {
+            Form::Delta => Incoming::Delta(DeltaDiscoveryRequest {
+                node,
+                type_url: kind.type_url(),
+                resource_names_subscribe: strings(more),
+                resource_names_unsubscribe: strings(fewer),
+                initial_resource_versions: had
+                    .map(|(name, (version, _))| (name.clone(), version.clone()))
+                    .collect(),
+                ..Default::default()
+            }),
+            Form::Sotw => Incoming::Sotw(DiscoveryRequest {
+                node,
+                type_url: kind.type_url(),
+                resource_names: self.names(kind),
+                response_nonce: self.nonces.get(&kind).cloned().unwrap_or_default(),
+                ..Default::default()
+            }),
+        });
+    }
+
+    /// Asks for what clusters and listeners name.
+    fn follow(&mut self, kind: Kind) {
+        let (kind, wanted) = match kind {
+            Kind::Cluster => (Kind::Endpoint, self.endpoints_wanted()),
+            Kind::Listener => (Kind::Route, self.routes_wanted()),
+            _ => return,
+        };
+        let had = self.asked.insert(kind, wanted.clone()).unwrap_or_default();
+        let more: Vec<&str> = wanted.difference(&had).map(String::as_str).collect();
+        let fewer: Vec<&str> = had.difference(&wanted).map(String::as_str).collect();
+        if let Some(have) = self.have.get_mut(&kind) {
+            have.retain(|name, _| wanted.contains(name));
+        }
+        if more.is_empty() && fewer.is_empty() {
+            return;
+        }
+        let first = had.is_empty() && !self.nonces.contains_key(&kind);
+        self.request(kind, &more, &fewer, first);
+    }
+
+    fn endpoints_wanted(&self) -> BTreeSet<String> {
+        let eds = cluster::ClusterDiscoveryType::Type(cluster::DiscoveryType::Eds.into());
+        let clusters = self.have.get(&Kind::Cluster).into_iter().flatten();
+        clusters
+            .map(|(_, (_, body))| Cluster::decode(body.as_slice()).unwrap())
+            .filter(|it| it.cluster_discovery_type == Some(eds.clone()))
+            .map(|it| it.eds_cluster_config.unwrap().service_name)
+            .collect()
+    }
+
+    fn routes_wanted(&self) -> BTreeSet<String> {
+        let listeners = self.have.get(&Kind::Listener).into_iter().flatten();
+        let listeners = listeners.map(|(_, (_, body))| Listener::decode(body.as_slice()).unwrap());
+        listeners
+            .flat_map(|it| it.filter_chains.into_iter().chain(it.default_filter_chain))
+            .flat_map(|it| it.filters)
+            .filter_map(|it| table(&it))
+            .collect()
+    }
+
+    /// Whether the proxy has exactly what is made for it from the snapshot alone.
+    pub fn check(&self, snapshot: &Snapshot) {
+        let node = ProxyNode::parse(&self.node).unwrap();
+        let wanted = translate(snapshot, &node);
+        let check = |kind: Kind, wanted: &ResourceMap| {
+            let none = Resources::new();
+            let have = self.have.get(&kind).unwrap_or(&none);
+            let names = |all: &mut dyn Iterator<Item = &str>| {
+                all.map(str::to_owned).collect::<BTreeSet<_>>()
+            };
+            let label = format!("{kind} of {} ({:?})", self.node.id, self.form);
+            assert_eq!(
+                names(&mut have.keys().map(String::as_str)),
+                names(&mut wanted.keys().map(AsRef::as_ref)),
+                "{label}"
+            );
+            for (name, resource) in wanted {
+                assert!(
+                    have[name.as_ref()].1 == resource.any.value,
+                    "{name}: {label}"
+                );
+            }
+        };
+        check(Kind::Cluster, &wanted.clusters);
+        check(Kind::Endpoint, &wanted.endpoints);
+        check(Kind::Listener, &wanted.listeners);
+        check(Kind::Route, &wanted.routes);
+    }
+}
+
+fn table(filter: &Filter) -> Option<String> {
+    let Some(filter::ConfigType::TypedConfig(any)) = &filter.config_type else {
+        return None;
+    };
+    if !any.type_url.ends_with("HttpConnectionManager") {
+        return None;
+    }
+    let manager = HttpConnectionManager::decode(any.value.as_slice()).unwrap();
+    match manager.route_specifier? {
+        RouteSpecifier::Rds(rds) => Some(rds.route_config_name),
+        _ => None,
+    }
+}
+
+fn name(kind: Kind, body: &Any) -> String {
+    let bytes = body.value.as_slice();
+    match kind {
+        Kind::Cluster => Cluster::decode(bytes).unwrap().name,
+        Kind::Endpoint => ClusterLoadAssignment::decode(bytes).unwrap().cluster_name,
+        Kind::Secret => Secret::decode(bytes).unwrap().name,
+        Kind::Listener => Listener::decode(bytes).unwrap().name,
+        Kind::Route => RouteConfiguration::decode(bytes).unwrap().name,
+    }
+}

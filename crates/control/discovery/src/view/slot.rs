@@ -1,0 +1,176 @@
+//! What is kept for a group of proxies, or for one proxy's own workload.
+//!
+//! In: snapshots, one after another. Out: a [`State`] for each, made from the one before. A session
+//! holds on to the state that it answers from, so that all kinds of one push are of the same moment.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use meltemi_model::Hostname;
+use meltemi_snapshot::Snapshot;
+use meltemi_translate::{Part, ProxyNode, Translator};
+use meltemi_xds_server::Kind;
+
+use super::parts::{KeptPart, Parts};
+use super::{Kept, lock};
+
+/// For how many changes it is remembered what they changed.
+const LENGTH: usize = 32;
+
+/// What is kept for a node.
+pub(super) struct Slot {
+    /// Unique while the control plane runs.
+    pub number: u64,
+    /// The proxy, or what the proxies of a group have in common.
+    pub node: ProxyNode,
+    /// The state of the latest snapshot that was asked for.
+    state: Mutex<Option<Arc<State>>>,
+}
+
+/// What is kept at one moment.
+pub(super) struct State {
+    snapshot: Arc<Snapshot>,
+    inner: Mutex<Inner>,
+    /// What changed when, the latest last.
+    log: VecDeque<Arc<Changes>>,
+    /// The log is complete after this version.
+    since: u64,
+}
+
+struct Inner {
+    parts: Parts,
+    /// There is a state of a later snapshot.
+    superseded: bool,
+    /// Something was made after that, of which the later state does not know.
+    late: bool,
+}
+
+struct Changes {
+    version: u64,
+    names: BTreeSet<(Kind, Arc<str>)>,
+}
+
+impl Slot {
+    /// Nothing yet.
+    pub fn new(number: u64, node: ProxyNode) -> Self {
+        Self {
+            number,
+            node,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The state of this snapshot, or of a later one if there is one already.
+    pub fn state(&self, snapshot: &Arc<Snapshot>, kept: &Kept) -> Arc<State> {
+        let mut current = lock(&self.state);
+        let state = match current.as_ref() {
+            Some(known) if known.version() >= snapshot.version() => return known.clone(),
+            Some(known) => known.advance(&self.node, snapshot, kept),
+            None => State::new(snapshot.clone()),
+        };
+        let state = Arc::new(state);
+        *current = Some(state.clone());
+        state
+    }
+}
+
+impl State {
+    fn new(snapshot: Arc<Snapshot>) -> Self {
+        Self {
+            since: snapshot.version(),
+            snapshot,
+            inner: Mutex::new(Inner {
+                parts: Parts::default(),
+                superseded: false,
+                late: false,
+            }),
+            log: VecDeque::new(),
+        }
+    }
+
+    fn advance(&self, node: &ProxyNode, snapshot: &Arc<Snapshot>, kept: &Kept) -> Self {
+        let endpoints = kept.history.endpoints(self.version(), snapshot.version());
+        let before = Translator::new(&self.snapshot, node);
+        let after = Translator::new(snapshot, node);
+        let mut inner = lock(&self.inner);
+        inner.superseded = true;
+        let (parts, step) = inner
+            .parts
+            .advance(&before, &after, endpoints.as_ref(), &kept.bodies);
+        drop(inner);
+        let (mut log, mut since) = (self.log.clone(), self.since);
+        if step.made > 0 {
+            kept.history
+                .add(snapshot.version(), step.made, &step.changed);
+        }
+        if !step.changed.is_empty() {
+            log.push_back(Arc::new(Changes {
+                version: snapshot.version(),
+                names: step.changed.into_iter().collect(),
+            }));
+        }
+        if log.len() > LENGTH
+            && let Some(oldest) = log.pop_front()
+        {
+            since = oldest.version;
+        }
+        Self {
+            snapshot: snapshot.clone(),
+            inner: Mutex::new(Inner {
+                parts,
+                superseded: false,
+                late: false,
+            }),
+            log,
+            since,
+        }
+    }
+
+    /// The snapshot's version.
+    pub fn version(&self) -> u64 {
+        self.snapshot.version()
+    }
+
+    /// The snapshot.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// Parts, made now if they were not yet.
+    pub fn parts(&self, node: &ProxyNode, parts: &[Part], kept: &Kept) -> Vec<Arc<KeptPart>> {
+        let translator = Translator::new(&self.snapshot, node);
+        let mut inner = lock(&self.inner);
+        let mut late = false;
+        let all = parts.iter().map(|part| {
+            let (kept, made) = inner.parts.get(part, &translator, &kept.bodies);
+            late |= made;
+            kept
+        });
+        let all = all.collect();
+        inner.late |= late && inner.superseded;
+        all
+    }
+
+    /// The hosts that have clusters.
+    pub fn hosts(&self, node: &ProxyNode) -> Vec<Hostname> {
+        let translator = Translator::new(&self.snapshot, node);
+        let mut inner = lock(&self.inner);
+        let hosts = inner.parts.hosts(&translator);
+        inner.late |= inner.superseded;
+        hosts.0.clone()
+    }
+
+    /// Whether a later state knows of everything that was made here.
+    pub fn is_comparable(&self) -> bool {
+        !lock(&self.inner).late
+    }
+
+    /// The names of resources of a kind that changed after a version; `None` if that is not known.
+    pub fn changed_since(&self, kind: Kind, version: u64) -> Option<BTreeSet<Arc<str>>> {
+        (version >= self.since).then(|| {
+            let later = self.log.iter().rev().take_while(|it| it.version > version);
+            let of_kind = later.flat_map(|it| it.names.iter().filter(move |it| it.0 == kind));
+            of_kind.map(|(_, name)| name.clone()).collect()
+        })
+    }
+}
