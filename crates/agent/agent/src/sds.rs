@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 use meltemi_ir as ir;
-use meltemi_tls::SecretStore;
+use meltemi_tls::{SecretStore, system_bundle};
 use meltemi_xds::any;
 use meltemi_xds::pb::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::{
@@ -26,6 +26,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
+
+/// The secret with the authorities that the system trusts, as Istio names it: a stock Envoy has no
+/// setting for them that it honours.
+const SYSTEM_ROOTS: &str = "file-root:system";
 
 /// The secret discovery service over one store.
 #[derive(Clone)]
@@ -58,6 +62,9 @@ impl SdsServer {
     /// The wanted secrets that exist.
     fn answer(&self, names: &BTreeSet<String>) -> Vec<Any> {
         let one = |name: &String| {
+            if name == SYSTEM_ROOTS {
+                return system_bundle().map(|bundle| any::pack(&roots(name, &bundle)));
+            }
             self.secrets
                 .get(name)
                 .map(|secret| any::pack(&to_message(name, &secret)))
@@ -78,22 +85,13 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 fn to_message(name: &str, secret: &ir::Secret) -> Secret {
-    let inline = |bytes: &[u8]| {
-        Some(DataSource {
-            specifier: Some(Specifier::InlineBytes(bytes.to_vec())),
-            ..DataSource::default()
-        })
-    };
     let kind = match secret {
         ir::Secret::Certificate(certificate) => Type::TlsCertificate(TlsCertificate {
             certificate_chain: inline(&certificate.chain_pem),
             private_key: inline(&certificate.key_pem),
             ..TlsCertificate::default()
         }),
-        ir::Secret::Validation(context) => Type::ValidationContext(CertificateValidationContext {
-            trusted_ca: inline(&context.trusted_ca_pem),
-            ..CertificateValidationContext::default()
-        }),
+        ir::Secret::Validation(context) => return roots(name, &context.trusted_ca_pem),
         ir::Secret::TicketKeys(keys) => Type::SessionTicketKeys(TlsSessionTicketKeys {
             keys: keys.0.iter().filter_map(|key| inline(key)).collect(),
         }),
@@ -102,6 +100,24 @@ fn to_message(name: &str, secret: &ir::Secret) -> Secret {
         name: name.to_owned(),
         r#type: Some(kind),
     }
+}
+
+/// Authorities to verify others by.
+fn roots(name: &str, bundle: &[u8]) -> Secret {
+    Secret {
+        name: name.to_owned(),
+        r#type: Some(Type::ValidationContext(CertificateValidationContext {
+            trusted_ca: inline(bundle),
+            ..CertificateValidationContext::default()
+        })),
+    }
+}
+
+fn inline(bytes: &[u8]) -> Option<DataSource> {
+    Some(DataSource {
+        specifier: Some(Specifier::InlineBytes(bytes.to_vec())),
+        ..DataSource::default()
+    })
 }
 
 /// What one stream wants and was sent.

@@ -27,6 +27,8 @@ use crate::proto::{ads, matching, pack, zero};
 const WORKLOAD_CERTIFICATE: &str = "default";
 /// The name of the roots of the mesh.
 const MESH_ROOTS: &str = "ROOTCA";
+/// The secret with the authorities that the proxy's system trusts.
+const SYSTEM_ROOTS: &str = "file-root:system";
 /// The cluster of the bootstrap that leads to the agent's secret service.
 const SDS_CLUSTER: &str = "sds-grpc";
 

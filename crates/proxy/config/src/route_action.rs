@@ -82,34 +82,24 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
         at.field("internal_redirect_action").refuse("");
     }
     let clusters = clusters(cluster_specifier.as_ref(), at);
-    let (max_stream_duration, grpc_timeout_max, offset) = match max_stream_duration {
-        Some(message) => stream_duration(message, &at.field("max_stream_duration")),
-        None => (None, None, None),
-    };
-    let older_offset = duration(
+    let limits = time_limits(
+        timeout.as_ref(),
+        max_stream_duration.as_ref(),
+        max_grpc_timeout.as_ref(),
         grpc_timeout_offset.as_ref(),
-        &at.field("grpc_timeout_offset"),
+        at,
     );
     let (clusters, weighted_by) = clusters.unzip();
-    let timeout = limit(
-        timeout.as_ref(),
-        Some(Duration::from_secs(15)),
-        &at.field("timeout"),
-    );
-    let grpc_timeout_max = grpc_timeout_max.or_else(|| {
-        let most = max_grpc_timeout.as_ref();
-        older_grpc_timeout(most, timeout, &at.field("max_grpc_timeout"))
-    });
     let upgrades = at.field("upgrade_configs").each(upgrade_configs, upgrade);
     let mut target = RouteTarget {
         cluster_not_found: not_found_status(
             *cluster_not_found_response_code,
             &at.field("cluster_not_found_response_code"),
         ),
-        timeout,
+        timeout: limits.timeout,
         idle_timeout: override_limit(idle_timeout.as_ref(), &at.field("idle_timeout")),
-        max_stream_duration,
-        grpc_timeout_max,
+        max_stream_duration: limits.max_stream_duration,
+        grpc_timeout_max: limits.grpc_timeout_max,
         retry: retry_policy
             .as_ref()
             .map(|message| Arc::new(self::retry_policy(message, &at.field("retry_policy")))),
@@ -139,7 +129,7 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
         rate_limits: at.field("rate_limits").each(rate_limits, rate_limit),
         include_virtual_host_rate_limits: include_vh_rate_limits.unwrap_or(false),
         metadata_match: criteria,
-        grpc_timeout_offset: offset.or(older_offset),
+        grpc_timeout_offset: limits.grpc_timeout_offset,
         weighted_by: weighted_by?,
         clusters: clusters?,
     };
@@ -387,6 +377,37 @@ fn stream_duration(message: &MaxStreamDuration, at: &At<'_>) -> StreamLimits {
             &at.field("grpc_timeout_header_offset"),
         ),
     )
+}
+
+/// How long a request may take.
+struct TimeLimits {
+    timeout: Option<Duration>,
+    max_stream_duration: Option<Option<Duration>>,
+    grpc_timeout_max: Option<Duration>,
+    grpc_timeout_offset: Option<Duration>,
+}
+
+fn time_limits(
+    timeout: Option<&prost_types::Duration>,
+    max_stream_duration: Option<&MaxStreamDuration>,
+    max_grpc_timeout: Option<&prost_types::Duration>,
+    grpc_timeout_offset: Option<&prost_types::Duration>,
+    at: &At<'_>,
+) -> TimeLimits {
+    let timeout = limit(timeout, Some(Duration::from_secs(15)), &at.field("timeout"));
+    let (max_stream_duration, most, offset) = match max_stream_duration {
+        Some(message) => stream_duration(message, &at.field("max_stream_duration")),
+        None => (None, None, None),
+    };
+    let older_offset = duration(grpc_timeout_offset, &at.field("grpc_timeout_offset"));
+    let older_most =
+        || older_grpc_timeout(max_grpc_timeout, timeout, &at.field("max_grpc_timeout"));
+    TimeLimits {
+        timeout,
+        max_stream_duration,
+        grpc_timeout_max: most.or_else(older_most),
+        grpc_timeout_offset: offset.or(older_offset),
+    }
 }
 
 /// The older limit of `grpc-timeout`, which takes the place of `timeout` for gRPC requests. Beside

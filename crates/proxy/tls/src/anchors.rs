@@ -21,6 +21,13 @@ const SYSTEM_BUNDLES: &[&str] = &[
     "/etc/ssl/cert.pem",
 ];
 
+/// The authorities that the system trusts, as the PEM bundle that it keeps them in; none where it has
+/// none where systems have them.
+pub fn system_bundle() -> Option<Vec<u8>> {
+    let mut bundles = SYSTEM_BUNDLES.iter();
+    bundles.find_map(|path| std::fs::read(path).ok())
+}
+
 /// Trust anchors, each with what an anchor itself does not say.
 #[derive(Debug)]
 pub(crate) struct Anchors {
@@ -57,14 +64,11 @@ impl Anchors {
     /// # Errors
     /// When the system has none where systems have them.
     pub(crate) fn of_system() -> Result<Self, TlsError> {
-        let bundle = SYSTEM_BUNDLES
-            .iter()
-            .find_map(|path| std::fs::read(path).ok());
         let none = || TlsError::Material {
             path: "validation_context.system_root_certs".to_owned(),
             reason: format!("none of {} can be read", SYSTEM_BUNDLES.join(", ")),
         };
-        let bundle = bundle.ok_or_else(none)?;
+        let bundle = system_bundle().ok_or_else(none)?;
         let mut anchors = Self {
             store: RootCertStore::empty(),
             facts: Vec::new(),

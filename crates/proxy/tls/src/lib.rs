@@ -19,6 +19,7 @@ mod store;
 mod tickets;
 mod verifier;
 
+pub use anchors::system_bundle;
 pub use certificate::CertificateInfo;
 pub use client::{Alpn, ClientContext, Wishes};
 pub use error::TlsError;

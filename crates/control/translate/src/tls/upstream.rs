@@ -24,10 +24,11 @@ use meltemi_xds::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use prost_types::Struct;
 
 use super::{
-    ca_name, certificate_files, credential_secret, file, mutual, peer_name, plain_socket,
-    tls_socket,
+    SYSTEM_ROOTS, agent_secret, ca_name, certificate_files, credential_secret, file, mutual,
+    peer_name, plain_socket, tls_socket,
 };
 use crate::ProxyRole;
+use crate::node::IstioFilters;
 use crate::proto::{fields, pack, text};
 use crate::scope::{Resolution, Scope};
 
@@ -144,6 +145,16 @@ fn foreign(
                     ..Default::default()
                 },
             ),
+            None if ca_certificates.is_none() && scope.node.filters == IstioFilters::default() => {
+                // A stock Envoy takes `system_root_certs` and then verifies nothing by it.
+                ValidationContextType::CombinedValidationContext(
+                    CombinedCertificateValidationContext {
+                        default_validation_context: Some(expected),
+                        validation_context_sds_secret_config: Some(agent_secret(SYSTEM_ROOTS)),
+                        ..Default::default()
+                    },
+                )
+            }
             None => ValidationContextType::ValidationContext(CertificateValidationContext {
                 trusted_ca: ca_certificates.as_deref().map(file),
                 system_root_certs: ca_certificates.is_none().then(SystemRootCerts::default),
