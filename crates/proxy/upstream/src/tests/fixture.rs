@@ -67,6 +67,13 @@ impl Fixture {
         fixture
     }
 
+    /// The authorities that the cluster's connections are verified by have come.
+    pub(crate) fn trust(&self, trust: meltemi_ir::ValidationContext) {
+        let secret = meltemi_ir::Secret::Validation(trust);
+        self.secrets.set("ROOTCA", secret);
+        self.manager.promote_secured();
+    }
+
     /// A statistic of the cluster.
     pub(crate) fn stat(&self, name: &str) -> i64 {
         let text = self.stats.text(&meltemi_telemetry::StatsQuery::default());
