@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::{
     Form, Incoming, Kind, Outgoing, ProxyRegistry, ProxyStatus, ProxyView, Session, View,
@@ -264,7 +264,12 @@ impl<A: Send + 'static> Connection<A> {
                 }
                 () = tokio::time::sleep_until(limit), if self.sent.is_some() => {
                     if self.session.is_waiting() {
-                        debug!(connection = self.number, "no confirmation; the push goes on without");
+                        let without = self.session.awaited_endpoints();
+                        info!(
+                            connection = self.number,
+                            ?without,
+                            "the proxy has not confirmed in time, or asked for the endpoints of clusters; the push goes on"
+                        );
                     }
                     self.session.stop_waiting();
                     self.sent = None;

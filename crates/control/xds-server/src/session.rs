@@ -219,6 +219,13 @@ impl Session {
         clusters.is_some_and(|it| !it.awaiting_endpoints.is_empty())
     }
 
+    /// The clusters of which the endpoints are awaited.
+    pub fn awaited_endpoints(&self) -> Vec<Arc<str>> {
+        let clusters = self.watches.get(&Kind::Cluster);
+        let awaited = clusters.into_iter().flat_map(|it| &it.awaiting_endpoints);
+        awaited.cloned().collect()
+    }
+
     /// What can be sent now.
     pub fn next(&mut self, view: &dyn ProxyView) -> Vec<Outgoing> {
         let mut messages = Vec::new();

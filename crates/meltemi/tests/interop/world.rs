@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::admin::{STARTUP, ask};
 
 /// How long the mesh may take to follow a change of a file.
-const FOLLOWS: Duration = Duration::from_secs(5);
+const FOLLOWS: Duration = Duration::from_secs(30);
 
 /// A workload of the store.
 #[derive(Clone, Copy)]
