@@ -58,23 +58,38 @@ async fn envoy_lets_in_whom_the_book_lets_in() {
     let Some(binary) = envoy_binary() else {
         return no_envoy();
     };
-    let Some(chapter) = shared_data().map(|it| it.join("book/ch9")) else {
-        return skip("no shared/data/book");
+    let Some((world, chapter)) = guarded_shop(93) else {
+        return;
     };
-    let mut world = World::start(93, &security::mesh_config());
-    world.application(WEBAPP, &[("NAME", "webapp")]);
     let sidecar = world.envoy(&binary, WEBAPP, Form::Delta, Interception::None);
     let gateway = world.envoy(&binary, GATEWAY, Form::Delta, Interception::None);
-    let chapter = security::Chapter(chapter);
-    security::mutual_tls(&world, &chapter).await;
-    security::identities(&world, &chapter).await;
-    security::tokens(&world, &chapter).await;
-    security::custom(&world, &chapter).await;
+    security::all(&world, &chapter).await;
     for envoy in [&sidecar, &gateway] {
         let rejected = envoy.stats("update_rejected").await;
         let refused: Vec<_> = rejected.iter().filter(|(_, value)| *value > 0).collect();
         assert!(refused.is_empty(), "{refused:?}");
     }
+}
+
+#[tokio::test]
+async fn our_proxy_lets_in_whom_the_book_lets_in() {
+    let Some((mut world, chapter)) = guarded_shop(94) else {
+        return;
+    };
+    world.sidecar(WEBAPP);
+    world.sidecar(GATEWAY);
+    security::all(&world, &chapter).await;
+}
+
+/// A shop with a front, without its proxies, and the book's policies for it.
+fn guarded_shop(network: u8) -> Option<(World, security::Chapter)> {
+    let Some(chapter) = shared_data().map(|it| it.join("book/ch9")) else {
+        skip("no shared/data/book");
+        return None;
+    };
+    let mut world = World::start(network, &security::mesh_config());
+    world.application(WEBAPP, &[("NAME", "webapp")]);
+    Some((world, security::Chapter(chapter)))
 }
 
 async fn route_the_cool_store(network: u8, form: Form) {

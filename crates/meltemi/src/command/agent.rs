@@ -30,7 +30,8 @@ Examples:
   POD_NAME=web-1 POD_NAMESPACE=shop INSTANCE_IP=10.0.0.7 SERVICE_ACCOUNT=web \\
     meltemi agent sidecar --discovery 10.0.0.1:15012 --root-cert root-cert.pem --token token
 
-  # Identity for a stock Envoy, over SDS
+  # Identity for a stock Envoy, over SDS; Envoy itself is started with
+  # `--drain-time-s 45 --drain-strategy immediate`: see docs/stock-envoy.md
   meltemi agent sidecar --no-proxy --sds-socket /run/meltemi/sds.sock")]
 pub(crate) struct Arguments {
     /// Beside a workload, or as a gateway

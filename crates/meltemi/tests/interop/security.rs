@@ -46,9 +46,17 @@ pub fn mesh_config() -> Value {
     }]})
 }
 
+/// All of the chapter.
+pub async fn all(world: &World, chapter: &Chapter) {
+    mutual_tls(world, chapter).await;
+    identities(world, chapter).await;
+    tokens(world, chapter).await;
+    custom(world, chapter).await;
+}
+
 /// Only callers with the mesh's certificates get through to a strict workload, and everybody to a
 /// permissive one.
-pub async fn mutual_tls(world: &World, chapter: &Chapter) {
+async fn mutual_tls(world: &World, chapter: &Chapter) {
     let (direct, gateway) = (world.address(WEBAPP, 8080), world.address(GATEWAY, 8080));
     let request = Request::get("/");
     world
@@ -86,7 +94,7 @@ spec:
 }
 
 /// Nobody, then somebody: the caller's identity, and what it does.
-pub async fn identities(world: &World, chapter: &Chapter) {
+async fn identities(world: &World, chapter: &Chapter) {
     let (direct, gateway) = (world.address(WEBAPP, 8080), world.address(GATEWAY, 8080));
     world.apply("deny-all.yaml", &chapter.text("policy-deny-all-mesh.yaml"));
     let request = Request::get("/");
@@ -144,7 +152,7 @@ spec:
 }
 
 /// The matrix of tokens.
-pub async fn tokens(world: &World, chapter: &Chapter) {
+async fn tokens(world: &World, chapter: &Chapter) {
     let gateway = world.address(GATEWAY, 8080);
     let with = |method: &str, token: Option<&str>| {
         let request = Request::new(method, "/").host(HOST);
@@ -207,7 +215,7 @@ pub async fn tokens(world: &World, chapter: &Chapter) {
 }
 
 /// Somebody else decides.
-pub async fn custom(world: &World, chapter: &Chapter) {
+async fn custom(world: &World, chapter: &Chapter) {
     let authorizer = Upstream::start_on(world.place(AUTHORIZER.0, AUTHORIZER.1));
     authorizer.on("/check/api/catalog", Reply::status(200));
     authorizer.fallback(Reply::status(403).body(DENIAL));
