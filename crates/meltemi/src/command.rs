@@ -44,7 +44,7 @@ pub(crate) fn run(
         Command::ProxyConfig(it) => done(proxy_config::run(it, &locator, terminal)),
         Command::Analyze(it) => analyze::run(it, terminal),
         Command::Manifest(it) => done(manifest::run(&it, terminal)),
-        Command::Authz(it) => done(authz::run(it, &locator, terminal)),
+        Command::Authz(it) => authz::run(it, &locator, terminal),
         Command::Validate(it) => validate::run(it, terminal),
         Command::Version(it) => done(version::run(it, terminal)),
         Command::Completion(it) => done(completion::run(it, terminal)),

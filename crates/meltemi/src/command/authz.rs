@@ -1,10 +1,16 @@
-//! `meltemi authz check`: which authorization policies hold for a workload.
+//! `meltemi authz check`: which authorization policies hold for a workload, and which of them decides
+//! about a request.
 //!
-//! In: a running proxy's configuration, a configuration dump, or manifests. Out: the policies, as
-//! istioctl's `experimental authz check` prints them.
+//! In: a running proxy's configuration, a configuration dump, or manifests; perhaps a request that
+//! nobody has sent. Out: the policies, as istioctl's `experimental authz check` prints them, or what
+//! each says to the request.
+
+mod question;
+mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
@@ -57,7 +63,11 @@ Examples:
   meltemi authz check webapp.istioinaction -f manifests
 
   # Of a configuration dump
-  curl localhost:15000/config_dump | meltemi authz check -f -")]
+  curl localhost:15000/config_dump | meltemi authz check -f -
+
+  # Who decides about a request, and why; fails where it is refused
+  meltemi authz check webapp.istioinaction --from cluster.local/ns/default/sa/sleep \\
+    --method POST --path /admin --header 'x-user: ann'")]
 struct Check {
     /// The workload: a pod, a Deployment, or the beginning of a pod's name
     #[arg(value_name = "POD[.NAMESPACE]", required_unless_present = "file")]
@@ -68,13 +78,66 @@ struct Check {
     /// The proxy's administration port
     #[arg(long, value_name = "PORT", default_value_t = ADMIN_PORT)]
     proxy_admin_port: u16,
+    #[command(flatten)]
+    request: question::Flags,
 }
 
-/// Runs the command.
-pub(crate) fn run(arguments: Arguments, locator: &Locator, terminal: &Terminal) -> Result<()> {
+/// Runs the command. Fails where a request is asked about and refused.
+pub(crate) fn run(
+    arguments: Arguments,
+    locator: &Locator,
+    terminal: &Terminal,
+) -> Result<ExitCode> {
     let Kind::Check(check) = arguments.kind;
     let listeners = check.listeners(locator, terminal)?;
-    Ok(terminal.print(&table(&policies(&listeners)).to_string())?)
+    let workload = check.pod.as_deref().unwrap_or("workload");
+    match check.request.question(workload) {
+        None => {
+            terminal.print(&table(&policies(&listeners)).to_string())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(question) => explain(&listeners, question, terminal),
+    }
+}
+
+/// Prints what the policies say to a request.
+fn explain(
+    listeners: &[Listener],
+    mut question: question::Question,
+    terminal: &Terminal,
+) -> Result<ExitCode> {
+    let understood = listeners
+        .iter()
+        .map(|it| meltemi_config::listener(it).with_context(|| format!("listener {}", it.name)));
+    let understood: Vec<_> = understood.collect::<Result<_>>()?;
+    let verdict = verdict::verdict(&understood, &mut question)?;
+    let mut table = Table::new(
+        ["ACTION", "AuthorizationPolicy", "RULE", "MATCHES", "WHY"],
+        3,
+    );
+    for said in &verdict.policies {
+        table.row([
+            said.action.to_owned(),
+            said.policy.clone(),
+            said.rule.clone(),
+            if said.matches { "yes" } else { "no" }.to_owned(),
+            said.because.clone(),
+        ]);
+    }
+    let port = question
+        .port
+        .map_or(String::new(), |it| format!(", port {it}"));
+    let mut text = format!("{}{port}\n\n", question.describe());
+    if !verdict.policies.is_empty() {
+        text += &format!("{table}\n");
+    }
+    let (word, code) = match verdict.allowed {
+        true => ("ALLOWED", ExitCode::SUCCESS),
+        false => ("DENIED", ExitCode::FAILURE),
+    };
+    text += &format!("{word}: {}\n", verdict.because);
+    terminal.print(&text)?;
+    Ok(code)
 }
 
 impl Check {

@@ -1,12 +1,12 @@
 //! Why a decision is what it is, in words: for people who ask what a request would meet.
 
-use meltemi_ir::{
-    ClientAddress, HeaderMatch, HeaderMatchKind, MatchedHeader, MetadataMatch, Rbac, RbacAction,
-    RbacMetadata, RbacRule, SanMatch,
-};
+mod words;
+
+use meltemi_ir::{Rbac, RbacAction, RbacRule};
 
 use crate::matcher::Matcher;
 use crate::{Decision, Engine, Facts};
+pub use words::describe;
 
 /// A decision with its reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +106,7 @@ fn reason(rule: &RbacRule, facts: &Facts<'_>) -> Result<String, String> {
             Ok(held.join(", "))
         }
         RbacRule::OneOf(rules) => one_of(rules, facts),
+        RbacRule::Not(rule) if **rule == RbacRule::Any => Err("it is meant for nobody".to_owned()),
         RbacRule::Not(rule) => match reason(rule, facts) {
             Ok(found) => Err(format!("it must not be that {found}")),
             Err(missed) => Ok(missed),
@@ -113,92 +114,4 @@ fn reason(rule: &RbacRule, facts: &Facts<'_>) -> Result<String, String> {
         rule if Matcher::new(rule).matches(facts) => Ok(describe(rule)),
         rule => Err(format!("it is not so that {}", describe(rule))),
     }
-}
-
-/// A rule in words.
-pub fn describe(rule: &RbacRule) -> String {
-    let list = |rules: &[RbacRule], between: &str| {
-        let all: Vec<_> = rules.iter().map(describe).collect();
-        format!("({})", all.join(between))
-    };
-    match rule {
-        RbacRule::Any => "anything goes".to_owned(),
-        RbacRule::All(rules) => list(rules, " and "),
-        RbacRule::OneOf(rules) => list(rules, " or "),
-        RbacRule::Not(rule) => format!("not {}", describe(rule)),
-        RbacRule::Header(matcher) => header(matcher),
-        RbacRule::Path(text) => format!("the path is {text:?}"),
-        RbacRule::UriTemplate(template) => format!("the path is like {}", template.text),
-        RbacRule::DestinationIp(range) => {
-            format!("the destination is in {}/{}", range.address, range.length)
-        }
-        RbacRule::DestinationPort { start, end } if start + 1 == *end => {
-            format!("the port is {start}")
-        }
-        RbacRule::DestinationPort { start, end } => {
-            format!("the port is from {start} to {}", end.saturating_sub(1))
-        }
-        RbacRule::Metadata { source, matcher } => metadata(*source, matcher),
-        RbacRule::ServerName(text) => format!("the server name is {text:?}"),
-        RbacRule::Authenticated(None) => "the client speaks TLS".to_owned(),
-        RbacRule::Authenticated(Some(text)) => format!("the client is {text:?}"),
-        RbacRule::VerifiedCertificate(None) => "the client's certificate is verified".to_owned(),
-        RbacRule::VerifiedCertificate(Some(
-            SanMatch::Uri(text)
-            | SanMatch::Dns(text)
-            | SanMatch::Email(text)
-            | SanMatch::Ip(text)
-            | SanMatch::Any(text),
-        )) => format!("the client's certificate is verified and names {text:?}"),
-        RbacRule::Client { address, range } => {
-            let whose = match address {
-                ClientAddress::Connection => "the connection's source",
-                ClientAddress::Direct => "the peer's address",
-                ClientAddress::Trusted => "the client's address",
-            };
-            format!("{whose} is in {}/{}", range.address, range.length)
-        }
-        RbacRule::FilterState { key, value } => format!("filter state {key} is {value:?}"),
-    }
-}
-
-fn header(matcher: &HeaderMatch) -> String {
-    let name = match &matcher.name {
-        MatchedHeader::Name(name) => name.as_str(),
-        MatchedHeader::Authority => ":authority",
-        MatchedHeader::Method => ":method",
-        MatchedHeader::Path => ":path",
-        MatchedHeader::Scheme => ":scheme",
-    };
-    let is = if matcher.invert { "is not" } else { "is" };
-    match &matcher.kind {
-        HeaderMatchKind::Present(wanted) => {
-            let there = if *wanted == matcher.invert {
-                "missing"
-            } else {
-                "there"
-            };
-            format!("header {name} is {there}")
-        }
-        HeaderMatchKind::Value(text) => format!("header {name} {is} {text:?}"),
-        HeaderMatchKind::Range { start, end } => {
-            format!(
-                "header {name} {is} a number from {start} to {}",
-                end.saturating_sub(1)
-            )
-        }
-    }
-}
-
-fn metadata(source: RbacMetadata, matcher: &MetadataMatch) -> String {
-    let whose = match source {
-        RbacMetadata::Dynamic => "metadata",
-        RbacMetadata::Route => "the route's metadata",
-    };
-    let is = if matcher.invert { "is not" } else { "is" };
-    format!(
-        "{whose} {} {is} {:?}",
-        matcher.path.join("."),
-        matcher.value
-    )
 }

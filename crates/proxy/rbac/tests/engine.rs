@@ -111,8 +111,8 @@ fn an_explanation_names_what_decides() {
     assert_eq!(
         because,
         [
-            r#"it is not so that the path is exact("/a")"#,
-            r#"the path is exact("/b"), and it is not so that the client is exact("x")"#,
+            r#"it is not so that the path is "/a""#,
+            r#"the path is "/b", and it is not so that the client's name is "x""#,
         ]
     );
 }
