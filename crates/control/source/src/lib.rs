@@ -9,7 +9,9 @@
 //! [`FileState`] decides and knows no file system; [`watch()`] does.
 
 mod event;
+mod files;
 mod load;
+mod notices;
 mod scan;
 mod state;
 mod watch;

@@ -4,7 +4,9 @@
 //! events that lead from what was said before to what holds now ([`FileState::changes`]). No file
 //! system, no clock. Called by `watch` and `load`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,29 +18,37 @@ use meltemi_model::{
 
 use crate::{Event, FileProblems};
 
+type Resources = BTreeMap<ResourceId, Resource>;
+
 /// What reading a file gave: its text, or why there is none.
 pub type Read = Result<String, String>;
-
-type Resources = BTreeMap<ResourceId, Arc<Config>>;
-type Problems = BTreeMap<Arc<Path>, Vec<Problem>>;
 
 /// The state of a set of files.
 #[derive(Debug)]
 pub struct FileState {
     defaults: Defaults,
     files: BTreeMap<Arc<Path>, File>,
+    /// The files that give a resource.
+    givers: BTreeMap<ResourceId, BTreeSet<Arc<Path>>>,
     /// The resources as last said.
-    said: Resources,
+    said: BTreeMap<ResourceId, Arc<Config>>,
     /// The problems as last said.
-    said_problems: Problems,
+    said_problems: BTreeMap<Arc<Path>, Vec<Problem>>,
+    /// Resources and files that may be others than was last said.
+    touched: BTreeSet<ResourceId>,
+    touched_files: BTreeSet<Arc<Path>>,
 }
 
 #[derive(Debug)]
 struct File {
-    read: Read,
-    resources: Vec<Resource>,
+    read: Fingerprint,
+    resources: Resources,
     problems: Vec<Problem>,
 }
+
+/// By which it is told that a file reads as before, without keeping its text.
+#[derive(Debug, PartialEq, Eq)]
+struct Fingerprint(u64);
 
 /// A resource that a file gives, perhaps from before it became invalid.
 #[derive(Debug, Clone)]
@@ -50,62 +60,124 @@ struct Resource {
     stands_in: Option<&'static str>,
 }
 
+impl Fingerprint {
+    fn of(read: &Read) -> Self {
+        let mut hasher = DefaultHasher::new();
+        read.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
 impl FileState {
     /// No files yet. `defaults` go into every resource.
     pub fn new(defaults: Defaults) -> Self {
         Self {
             defaults,
             files: BTreeMap::new(),
+            givers: BTreeMap::new(),
             said: BTreeMap::new(),
             said_problems: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            touched_files: BTreeSet::new(),
         }
-    }
-
-    /// The files that there are.
-    pub fn paths(&self) -> impl Iterator<Item = &Arc<Path>> {
-        self.files.keys()
     }
 
     /// The file at `path` reads like this now.
     pub fn set(&mut self, path: &Arc<Path>, read: Read) {
-        let before = self.files.remove(path);
-        let file = match before {
-            Some(file) if file.read == read => file,
-            before => {
-                let before = before.map(|file| file.resources).unwrap_or_default();
-                self.read_file(path, read, before)
-            }
-        };
+        let fingerprint = Fingerprint::of(&read);
+        let known = self.files.get(path);
+        if known.is_some_and(|file| file.read == fingerprint) {
+            return;
+        }
+        let before = self.take(path).map(|file| file.resources);
+        let file = self.read_file(path, read, fingerprint, before.unwrap_or_default());
+        for id in file.resources.keys() {
+            self.touched.insert(id.clone());
+            let givers = self.givers.entry(id.clone()).or_default();
+            givers.insert(path.clone());
+        }
         self.files.insert(path.clone(), file);
+        self.touched_files.insert(path.clone());
     }
 
     /// The file at `path` is gone.
     pub fn remove(&mut self, path: &Path) {
-        self.files.remove(path);
+        self.take(path);
+    }
+
+    /// The file at `path`, which is another one or gone from now on.
+    fn take(&mut self, path: &Path) -> Option<File> {
+        let (path, file) = self.files.remove_entry(path)?;
+        for id in file.resources.keys() {
+            self.touched.insert(id.clone());
+            if let Some(givers) = self.givers.get_mut(id) {
+                givers.remove(&path);
+                if givers.is_empty() {
+                    self.givers.remove(id);
+                }
+            }
+        }
+        self.touched_files.insert(path);
+        Some(file)
     }
 
     /// The events that lead from what was said last to what holds now: new and changed resources,
     /// then those that are gone, then the files whose problems have changed.
     pub fn changes(&mut self) -> Vec<Event> {
-        let (resources, problems) = self.resolve();
         let mut events = Vec::new();
-        for (id, config) in &resources {
-            if self.said.get(id) != Some(config) {
-                events.push(Event::Apply(config.clone()));
+        let mut gone = Vec::new();
+        let mut files = std::mem::take(&mut self.touched_files);
+        for id in std::mem::take(&mut self.touched) {
+            files.extend(self.givers.get(&id).into_iter().flatten().cloned());
+            match self.holder(&id).map(|(_, it)| it.config.clone()) {
+                Some(config) if self.said.get(&id) == Some(&config) => {}
+                Some(config) => {
+                    events.push(Event::Apply(config.clone()));
+                    self.said.insert(id, config);
+                }
+                None if self.said.remove(&id).is_some() => gone.push(Event::Delete(id)),
+                None => {}
             }
         }
-        let gone = self.said.keys().filter(|id| !resources.contains_key(*id));
-        events.extend(gone.cloned().map(Event::Delete));
-        let paths: BTreeSet<_> = problems.keys().chain(self.said_problems.keys()).collect();
-        for path in paths {
-            let (now, then) = (problems.get(path), self.said_problems.get(path));
-            if now != then {
-                events.push(Event::Problems(difference(path, now, then)));
+        events.append(&mut gone);
+        for path in files {
+            let (now, then) = (self.problems_of(&path), self.said_problems.remove(&path));
+            if then.as_ref() != (!now.is_empty()).then_some(&now) {
+                events.push(Event::Problems(difference(&path, &now, then.as_deref())));
+            }
+            if !now.is_empty() {
+                self.said_problems.insert(path, now);
             }
         }
-        self.said = resources;
-        self.said_problems = problems;
         events
+    }
+
+    /// What holds: of several definitions of a resource the first in the order of paths.
+    fn holder(&self, id: &ResourceId) -> Option<(&Arc<Path>, &Resource)> {
+        let path = self.givers.get(id)?.first()?;
+        Some((path, self.files.get(path)?.resources.get(id)?))
+    }
+
+    /// The problems of a file, and those that it has beside others.
+    fn problems_of(&self, path: &Arc<Path>) -> Vec<Problem> {
+        let Some(file) = self.files.get(path) else {
+            return Vec::new();
+        };
+        let mut problems = file.problems.clone();
+        for resource in file.resources.values() {
+            // Nearly all have one giver, and need no search.
+            if self.givers.get(&resource.id).is_none_or(|it| it.len() < 2) {
+                continue;
+            }
+            match self.holder(&resource.id) {
+                Some((owner, first)) if owner != path => {
+                    problems.push(duplicate(path, resource, owner, first));
+                }
+                Some(_) | None => {}
+            }
+        }
+        problems.sort_by_key(|it| it.line);
+        problems
     }
 
     /// The resources as last said.
@@ -115,7 +187,7 @@ impl FileState {
 
     /// The resources that only keep shut what invalid ones were to guard.
     pub fn stand_ins(&self) -> BTreeSet<ResourceId> {
-        let resources = self.files.values().flat_map(|it| &it.resources);
+        let resources = self.files.values().flat_map(|it| it.resources.values());
         let stand_ins = resources.filter(|it| it.stands_in.is_some());
         stand_ins.map(|it| it.id.clone()).collect()
     }
@@ -125,14 +197,20 @@ impl FileState {
         self.said_problems.values().flatten().cloned().collect()
     }
 
-    fn read_file(&self, path: &Arc<Path>, read: Read, before: Vec<Resource>) -> File {
+    fn read_file(
+        &self,
+        path: &Arc<Path>,
+        read: Read,
+        fingerprint: Fingerprint,
+        before: Resources,
+    ) -> File {
         let text = match &read {
             Ok(text) => text,
             Err(reason) => {
                 let message = format!("cannot be read: {reason}");
                 let problem = Problem::of_file(Some(path.clone()), None, message);
                 return File {
-                    read,
+                    read: fingerprint,
                     resources: before,
                     problems: vec![problem],
                 };
@@ -142,13 +220,13 @@ impl FileState {
             Ok(documents) => documents,
             Err(problem) => {
                 return File {
-                    read,
+                    read: fingerprint,
                     resources: before,
                     problems: vec![*problem],
                 };
             }
         };
-        let mut resources: Vec<Resource> = Vec::new();
+        let mut resources = Resources::new();
         let mut problems = Vec::new();
         for document in documents {
             let line = document.line_of(&FieldPath::root());
@@ -178,22 +256,23 @@ impl FileState {
                 }
             };
             let Some(resource) = resource else { continue };
-            match resources.iter().find(|other| other.id == resource.id) {
-                Some(first) => problems.push(duplicate(path, &resource, path, first)),
-                None => resources.push(resource),
+            match resources.entry(resource.id.clone()) {
+                Entry::Occupied(first) => {
+                    problems.push(duplicate(path, &resource, path, first.get()));
+                }
+                Entry::Vacant(place) => drop(place.insert(resource)),
             }
         }
         File {
-            read,
+            read: fingerprint,
             resources,
             problems,
         }
     }
 
     /// The resource of an invalid document as it was when it was valid.
-    fn last_good(&self, document: &Document, before: &[Resource]) -> Option<Resource> {
-        let id = identify(document, &self.defaults)?;
-        before.iter().find(|resource| resource.id == id).cloned()
+    fn last_good(&self, document: &Document, before: &Resources) -> Option<Resource> {
+        before.get(&identify(document, &self.defaults)?).cloned()
     }
 
     /// What keeps shut what an invalid document, which was never valid, was to guard.
@@ -206,48 +285,26 @@ impl FileState {
             stands_in: Some(effect),
         })
     }
-
-    /// What holds: of several definitions of a resource the first in the order of paths.
-    fn resolve(&self) -> (Resources, Problems) {
-        let mut owners: BTreeMap<&ResourceId, (&Arc<Path>, &Resource)> = BTreeMap::new();
-        let mut problems = BTreeMap::new();
-        for (path, file) in &self.files {
-            let mut found = file.problems.clone();
-            for resource in &file.resources {
-                match owners.get(&resource.id) {
-                    Some((owner, first)) => found.push(duplicate(path, resource, owner, first)),
-                    None => {
-                        owners.insert(&resource.id, (path, resource));
-                    }
-                }
-            }
-            if !found.is_empty() {
-                problems.insert(path.clone(), found);
-            }
-        }
-        let resources = owners
-            .into_iter()
-            .map(|(id, (_, it))| (id.clone(), it.config.clone()))
-            .collect();
-        (resources, problems)
-    }
 }
 
-fn difference(
-    path: &Arc<Path>,
-    now: Option<&Vec<Problem>>,
-    then: Option<&Vec<Problem>>,
-) -> FileProblems {
-    let (now, then) = (
-        now.map_or(&[][..], Vec::as_slice),
-        then.map_or(&[][..], Vec::as_slice),
-    );
+fn difference(path: &Arc<Path>, now: &[Problem], then: Option<&[Problem]>) -> FileProblems {
+    let then = then.unwrap_or_default();
+    // A file that is not YAML may be so in another way while it is written: that was said.
+    let whole =
+        |of: &[Problem]| matches!(of, [one] if one.resource.is_none() && one.path.is_none());
+    if whole(now) && whole(then) {
+        return FileProblems {
+            file: path.clone(),
+            current: now.to_vec(),
+            new: Vec::new(),
+            resolved: Vec::new(),
+        };
+    }
     // A problem that only moved to another line is the same problem.
-    let same = |a: &Problem, b: &Problem| {
-        (&a.resource, &a.path, &a.message) == (&b.resource, &b.path, &b.message)
-    };
+    let key = |it: &Problem| format!("{:?} {:?} {}", it.resource, it.path, it.message);
     let missing_from = |these: &[Problem], those: &[Problem]| {
-        let news = these.iter().filter(|a| !those.iter().any(|b| same(a, b)));
+        let known: HashSet<_> = those.iter().map(key).collect();
+        let news = these.iter().filter(|it| !known.contains(&key(it)));
         news.cloned().collect()
     };
     FileProblems {

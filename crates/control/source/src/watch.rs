@@ -1,27 +1,32 @@
 //! Watching directories.
 //!
 //! In: directories, and what the system says of changes in them. Out: [`Event`]s over a channel.
-//! The system's word is only taken as a hint: after each burst of changes the directories are read
-//! again as a whole, so that renames, links and lost notices do no harm.
+//! The system's word is only taken as a hint of where to look: what is there is what is read.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use meltemi_model::Defaults;
-use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::{Notify, mpsc};
-use tokio::time::timeout;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
 
-use crate::scan::scan;
-use crate::{Event, FileState, SourceError};
+use crate::files::Files;
+use crate::notices::Notices;
+use crate::{Event, SourceError};
 
 /// A burst of changes is over when nothing has changed for this long: editors write in steps.
 const QUIET: Duration = Duration::from_millis(50);
 
+/// The same where every file that was opened has been closed again.
+const SETTLED: Duration = Duration::from_millis(5);
+
 /// A burst is looked at after this long, over or not.
 const LONGEST_BURST: Duration = Duration::from_secs(1);
+
+/// How often what is gone or may not be read is looked for.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Watches the directories (or single files) `roots` and sends what happens to `events` until its
 /// receiver is dropped.
@@ -33,86 +38,75 @@ pub async fn watch(
     defaults: Defaults,
     events: mpsc::Sender<Event>,
 ) -> Result<(), SourceError> {
-    let changed = Arc::new(Notify::new());
-    // The watcher stops when it is dropped.
-    let _watcher = watcher(&roots, changed.clone())?;
-    let mut state = FileState::new(defaults);
-    read(&roots, &mut state).await?;
+    let notices = Arc::new(Notices::default());
+    let mut files = Files::new(&roots, defaults)?;
+    // It stops when it is dropped.
+    let mut watcher = watcher(&mut files, &notices);
+    let (mut files, first) = aside(files, |files| files.first()).await;
+    // A root that cannot be read explains better why it cannot be watched.
     let mut batch = vec![Event::Init];
-    batch.extend(state.changes());
+    batch.extend(first?);
     batch.push(Event::Ready);
+    if let Err(error) = watcher {
+        return Err(error.into());
+    }
     loop {
         for event in batch {
             if events.send(event).await.is_err() {
                 return Ok(());
             }
         }
+        let incomplete = watcher.is_err() || files.has_failed() || files.has_other_roots();
         tokio::select! {
-            () = changed.notified() => {}
+            () = notices.changed() => {}
+            () = sleep(RETRY), if incomplete || notices.is_holding() => {}
             () = events.closed() => return Ok(()),
         }
-        let burst = async { while timeout(QUIET, changed.notified()).await.is_ok() {} };
         // An endless burst is cut short; what follows is the next one.
-        let _over = timeout(LONGEST_BURST, burst).await;
-        if let Err(error) = read(&roots, &mut state).await {
-            // A root that is gone for the moment loses nothing; its return is a change.
-            tracing::warn!(%error, "cannot read the configuration; the last one stays");
+        let _over = timeout(LONGEST_BURST, settle(&notices)).await;
+        let mut burst = notices.burst();
+        burst.directories |= incomplete;
+        if watcher.is_err() || files.has_other_roots() {
+            watcher = self::watcher(&mut files, &notices);
+            burst.lost |= watcher.is_ok();
         }
-        batch = state.changes();
+        (files, batch) = aside(files, move |files| files.look(&burst)).await;
     }
 }
 
-async fn read(roots: &[PathBuf], state: &mut FileState) -> Result<(), SourceError> {
-    let roots = roots.to_vec();
-    let found = tokio::task::spawn_blocking(move || scan(&roots)).await;
-    let found = found.expect("reading directories does not panic")?;
-    let gone: Vec<_> = state
-        .paths()
-        .filter(|path| !found.contains_key(*path))
-        .cloned()
-        .collect();
-    for path in gone {
-        state.remove(&path);
+/// Waits until nothing more comes.
+async fn settle(notices: &Notices) {
+    loop {
+        let quiet = if notices.is_settled() { SETTLED } else { QUIET };
+        if timeout(quiet, notices.changed()).await.is_err() {
+            return;
+        }
     }
-    for (path, read) in found {
-        state.set(&path, read);
-    }
-    Ok(())
 }
 
-fn watcher(roots: &[PathBuf], changed: Arc<Notify>) -> Result<RecommendedWatcher, SourceError> {
-    let mut watcher =
-        notify::recommended_watcher(move |notice: notify::Result<notify::Event>| match notice {
-            Ok(event) if !is_change(event.kind) => {}
-            Ok(_) => changed.notify_one(),
-            Err(error) => {
-                tracing::warn!(%error, "a notice of changes was lost");
-                changed.notify_one();
-            }
-        })?;
-    for root in roots {
-        if root.is_file() {
-            // Editors replace files: only the directory knows.
-            let parent = root.parent().filter(|it| !it.as_os_str().is_empty());
-            watcher.watch(
-                parent.unwrap_or(Path::new(".")),
-                RecursiveMode::NonRecursive,
-            )?;
-        } else {
-            watcher.watch(root, RecursiveMode::Recursive)?;
-        }
+/// Does work with files where it delays nobody.
+async fn aside<T: Send + 'static>(
+    mut files: Files,
+    work: impl FnOnce(&mut Files) -> T + Send + 'static,
+) -> (Files, T) {
+    let done = tokio::task::spawn_blocking(move || {
+        let result = work(&mut files);
+        (files, result)
+    });
+    done.await.expect("reading files does not panic")
+}
+
+fn watcher(files: &mut Files, notices: &Arc<Notices>) -> Result<RecommendedWatcher, notify::Error> {
+    let notices = notices.clone();
+    let mut watcher = notify::recommended_watcher(move |notice| notices.take(notice))?;
+    files.note_watched();
+    // What is gone is looked for, and watched when it is there again.
+    for (directory, whole) in files.watched().filter(|(it, _)| it.exists()) {
+        let mode = match whole {
+            true => RecursiveMode::Recursive,
+            false => RecursiveMode::NonRecursive,
+        };
+        watcher.watch(directory, mode)?;
     }
     Ok(watcher)
-}
-
-/// Whether a notice is of a change; reading the files causes notices, too.
-fn is_change(kind: EventKind) -> bool {
-    match kind {
-        EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
-        EventKind::Any
-        | EventKind::Create(_)
-        | EventKind::Modify(_)
-        | EventKind::Remove(_)
-        | EventKind::Other => true,
-    }
 }

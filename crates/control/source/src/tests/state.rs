@@ -300,3 +300,26 @@ fn a_mesh_configuration_holds_without_what_is_not_supported_yet() {
     );
     assert!(events.iter().any(|it| it.contains("discoverySelectors")));
 }
+
+#[test]
+fn a_change_says_what_it_changes_and_a_lasting_problem_is_said_once() {
+    let mut script = Script::new();
+    for number in 0..100 {
+        script.set(
+            &format!("{number}.yaml"),
+            service(&format!("x-{number}"), 80),
+        );
+    }
+    script.set("twice.yaml", service("x-7", 80));
+    let mut said = Vec::new();
+    for turn in 0..600 {
+        let port = 81 + turn % 2;
+        said.extend(script.set("7.yaml", service("x-7", port)));
+        said.extend(script.set("8.yaml", format!("a: [{turn}\n")));
+    }
+    let problems: Vec<_> = said.iter().filter(|it| !it.starts_with("apply")).collect();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(said.len(), 600 + 1);
+    let rest = script.remove("7.yaml");
+    assert_eq!(rest.len(), 2, "the other one holds now: {rest:?}");
+}
