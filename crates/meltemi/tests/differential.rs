@@ -130,6 +130,7 @@ suites! {
     connect,
     edge,
     ext_authz,
+    ext_authz_network,
     filters,
     hashing,
     http1,

@@ -17,6 +17,7 @@ use crate::cluster::metadata_exchange;
 use crate::extension::{Extension, Known, unpack};
 use crate::fields::fields;
 use crate::hcm::connection_manager;
+use crate::http_filter::ext_authz::connection_authz;
 use crate::istio_stats::istio_stats;
 use crate::metadata::metadata;
 use crate::network_filter::{
@@ -89,6 +90,14 @@ pub(crate) static NETWORK_FILTERS: &[Known<Convert>] = &[
         convert: |config, before, at| {
             let policies = network_rbac(&unpack(config, at)?, at)?;
             Some(before.and(NetworkGate::Rbac(Arc::new(policies))))
+        },
+    },
+    Known {
+        name: "envoy.filters.network.ext_authz",
+        type_name: "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz",
+        convert: |config, before, at| {
+            let asked = connection_authz(&unpack(config, at)?, at)?;
+            Some(before.and(NetworkGate::ExtAuthz(Arc::new(asked))))
         },
     },
     Known {

@@ -10,7 +10,7 @@ pub(crate) mod chain;
 mod compressor;
 mod cors;
 mod decompressor;
-mod ext_authz;
+pub(crate) mod ext_authz;
 mod fault;
 mod grpc_stats;
 mod grpc_web;

@@ -28,6 +28,7 @@ mod worker;
 
 pub use body::{BrokenOff, ProxyBody};
 pub use connection::ConnectionContext;
+pub use filter::ext_authz::connection::{ConnectionAuthorizer, ConnectionVerdict};
 pub use local_reply::LocalReplyError;
 pub use manager::{ConnectionManager, HttpShared, ManagerError};
 pub use mutation::{Mutation, MutationError};

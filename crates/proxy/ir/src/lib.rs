@@ -63,9 +63,9 @@ pub use lb::{
     SlowStart, SubsetFallback, SubsetKeys, SubsetLb, SubsetSelector,
 };
 pub use listener::{
-    ConnectionFilter, ConnectionLimit, ConnectionRateLimit, FilterChain, FilterChainMatch,
-    Listener, ListenerFilter, NetworkGate, PortMatch, Prefix, ProxyEntryRule, ProxyProtocol,
-    SourceType, TcpCluster, TcpProxy, TrafficDirection,
+    ConnectionAuthz, ConnectionFilter, ConnectionLimit, ConnectionRateLimit, FilterChain,
+    FilterChainMatch, Listener, ListenerFilter, NetworkGate, PortMatch, Prefix, ProxyEntryRule,
+    ProxyProtocol, SourceType, TcpCluster, TcpProxy, TrafficDirection,
 };
 pub use matcher::{
     HeaderMatch, HeaderMatchKind, MatchedHeader, MetadataMatch, PathMatch, QueryMatch,

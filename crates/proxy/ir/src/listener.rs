@@ -4,7 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{AccessLog, DownstreamTls, HttpConnectionManager, Metadata, NetworkRbac, TcpKeepalive};
+use crate::{
+    AccessLog, DownstreamTls, GrpcTarget, HttpConnectionManager, Metadata, MetadataMatch,
+    NetworkRbac, TcpKeepalive,
+};
 
 /// A listener.
 #[derive(Clone, Debug, PartialEq)]
@@ -242,6 +245,8 @@ pub enum NetworkGate {
     LocalRateLimit(ConnectionRateLimit),
     /// `envoy.filters.network.rbac`.
     Rbac(Arc<NetworkRbac>),
+    /// `envoy.filters.network.ext_authz`.
+    ExtAuthz(Arc<ConnectionAuthz>),
     /// `envoy.filters.network.sni_cluster`: the server name is the cluster's name.
     SniCluster,
 }
@@ -257,6 +262,26 @@ pub struct ConnectionLimit {
     pub delay: Option<Duration>,
     /// It does something at all.
     pub enabled: bool,
+}
+
+/// `envoy.extensions.filters.network.ext_authz.v3.ExtAuthz`: who is asked whether a connection may
+/// go on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConnectionAuthz {
+    /// The prefix of its statistics.
+    pub stat_prefix: String,
+    /// Who is asked: `envoy.service.auth.v3.Authorization`.
+    pub service: GrpcTarget,
+    /// Connections go on while nobody answers.
+    pub failure_mode_allow: bool,
+    /// Only connections with such metadata are asked about.
+    pub enabled_metadata: Option<MetadataMatch>,
+    /// The client's certificate is told.
+    pub include_peer_certificate: bool,
+    /// The server name of the TLS session is told.
+    pub include_tls_session: bool,
+    /// Metadata that is told, by namespace.
+    pub metadata_namespaces: Vec<String>,
 }
 
 /// How many connections a chain takes in a time.

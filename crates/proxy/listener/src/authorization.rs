@@ -1,22 +1,31 @@
-//! `envoy.filters.network.rbac`: who may connect.
+//! `envoy.filters.network.rbac` and `envoy.filters.network.ext_authz`: who may connect.
 //!
-//! In: a chain's policies, and a connection whose TLS handshake is done. Out: whether it goes on.
+//! In: a chain's policies and whom it asks, and a connection whose TLS handshake is done. Out: whether
+//! it goes on.
 //! Called by `connection` before anything of the connection is served: a client that is refused
 //! makes nobody connect to an upstream, and sees no byte of one that speaks first.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meltemi_http::{ConnectionAuthorizer, ConnectionVerdict, MutationError, WorkerContext};
 use meltemi_ir::{self as ir, Value};
 use meltemi_lifecycle::WorkerId;
 use meltemi_rbac::{Certificate, Engine, Facts, denial_details};
-use meltemi_telemetry::{ConnectionInfo, RbacShadowStats, RbacStats, Sharded, StatsRegistry};
+use meltemi_telemetry::{
+    ConnectionInfo, NetworkExtAuthzStats, RbacShadowStats, RbacStats, ResponseFlags, Sharded,
+    StatsRegistry,
+};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::gate::Gate;
 
 /// Where what was tried out is left for logs.
 const NAMESPACE: &str = "envoy.filters.network.rbac";
+
+/// Where metadata of an authorizer's answers is left.
+const ANSWERED: &str = "envoy.filters.network.ext_authz";
 
 /// How long, and in how many pieces, a client that is refused may go on sending before it is cut
 /// off. What it has sent by then is read, so that it sees an end and no reset.
@@ -31,10 +40,20 @@ pub(crate) struct Access {
     shadow_stats: Arc<Sharded<RbacShadowStats>>,
 }
 
+/// Who is asked about connections, with its statistics.
+pub(crate) struct Asked {
+    config: Arc<ir::ConnectionAuthz>,
+    authorizer: ConnectionAuthorizer,
+    stats: Arc<Sharded<NetworkExtAuthzStats>>,
+}
+
 /// Why a connection goes no further.
 pub(crate) struct Refused {
-    /// What logs say of it.
-    pub details: String,
+    /// What logs say of how it ended.
+    pub termination: Option<String>,
+    /// What logs say of who answered it.
+    pub details: Option<&'static str>,
+    pub flags: ResponseFlags,
     /// It is closed after this time.
     pub delay: Duration,
 }
@@ -90,22 +109,91 @@ impl Access {
         }
         stats.denied.inc();
         Err(Refused {
-            details,
+            termination: Some(details),
+            details: None,
+            flags: ResponseFlags::NONE,
             delay: self.config.delay_deny,
         })
     }
 }
 
-/// Asks the policies of a chain, in order; says why the connection goes no further.
-pub(crate) fn check(
+impl Asked {
+    pub fn new(
+        config: &Arc<ir::ConnectionAuthz>,
+        stats: &StatsRegistry,
+    ) -> Result<Self, MutationError> {
+        Ok(Self {
+            authorizer: ConnectionAuthorizer::new(config)?,
+            stats: stats.extension("ext_authz", "envoy_ext_authz_prefix", &config.stat_prefix),
+            config: Arc::clone(config),
+        })
+    }
+
+    /// Asks; what was answered is left with the connection.
+    async fn ask(&self, worker: &WorkerContext, info: &mut ConnectionInfo) -> Result<(), Refused> {
+        let stats = self.stats.shard(worker.worker);
+        let matcher = self.config.enabled_metadata.as_ref();
+        if !matcher.is_none_or(|it| it.matches(Some(&info.metadata))) {
+            stats.disabled.inc();
+            return Ok(());
+        }
+        stats.total.inc();
+        stats.active.inc();
+        let verdict = self.authorizer.ask(info, worker).await;
+        stats.active.dec();
+        let mut leave = |metadata: BTreeMap<_, _>| {
+            if !metadata.is_empty() {
+                info.metadata.0.insert(ANSWERED.to_owned(), metadata);
+            }
+        };
+        let details = match verdict {
+            ConnectionVerdict::Allowed(metadata) => {
+                stats.ok.inc();
+                leave(metadata);
+                return Ok(());
+            }
+            ConnectionVerdict::Denied(metadata) => {
+                stats.denied.inc();
+                leave(metadata);
+                "ext_authz_denied"
+            }
+            ConnectionVerdict::Error => {
+                stats.error.inc();
+                if self.config.failure_mode_allow {
+                    stats.failure_mode_allowed.inc();
+                    return Ok(());
+                }
+                "ext_authz_error"
+            }
+        };
+        stats.cx_closed.inc();
+        Err(Refused {
+            termination: None,
+            details: Some(details),
+            flags: ResponseFlags::UNAUTHORIZED_EXTERNAL_SERVICE,
+            delay: Duration::ZERO,
+        })
+    }
+}
+
+/// Asks the policies of a chain, and whom else it asks, in order; says why the connection goes no
+/// further.
+pub(crate) async fn check(
     gates: &[Gate],
-    worker: WorkerId,
+    worker: &WorkerContext,
     info: &mut ConnectionInfo,
 ) -> Option<Refused> {
-    gates.iter().find_map(|gate| match gate {
-        Gate::Rbac(access) => access.ask(worker, info).err(),
-        Gate::Limit { .. } | Gate::Rate { .. } | Gate::SniCluster => None,
-    })
+    for gate in gates {
+        let asked = match gate {
+            Gate::Rbac(access) => access.ask(worker.worker, info),
+            Gate::ExtAuthz(asked) => asked.ask(worker, info).await,
+            Gate::Limit { .. } | Gate::Rate { .. } | Gate::SniCluster => Ok(()),
+        };
+        if let Err(refused) = asked {
+            return Some(refused);
+        }
+    }
+    None
 }
 
 /// What is known of a connection. The names of a certificate that was not verified are nobody's.

@@ -242,6 +242,7 @@ struct Ended<'a> {
     details: Option<&'static str>,
     /// Why it was closed from this side.
     termination: Option<&'a str>,
+    flags: ResponseFlags,
 }
 
 /// Writes what the listener's own log says of a connection that has ended.
@@ -260,6 +261,7 @@ fn log_end(
     record.duration = Some(start.elapsed());
     record.response_code_details = ended.details;
     record.termination_details = ended.termination;
+    record.flags = ended.flags;
     record.filter_chain = Some(chain.config.name.as_str()).filter(|name| !name.is_empty());
     for logger in &runtime.loggers {
         logger.log(&acceptor.worker.logs, &record);
@@ -329,7 +331,7 @@ async fn run<IO>(
     let drain = chain.drain.signal();
     let (wall, start) = (acceptor.worker.clock.since_epoch(), Instant::now());
     let mut info = info;
-    let refused = authorization::check(&chain.gates, acceptor.worker.worker, &mut info);
+    let refused = authorization::check(&chain.gates, &acceptor.worker, &mut info).await;
     if let Some(Refused { delay, .. }) = &refused
         && !delay.is_zero()
     {
@@ -341,8 +343,9 @@ async fn run<IO>(
             Some(refused),
         ) => {
             let ended = Ended {
-                termination: Some(&refused.details),
-                ..Ended::default()
+                details: refused.details,
+                termination: refused.termination.as_deref(),
+                flags: refused.flags,
             };
             log_end(acceptor, runtime, chain, &info, (wall, start), ended);
             authorization::close(&mut stream).await;
@@ -383,7 +386,7 @@ async fn run<IO>(
             match refused {
                 None => tcp::serve(stream, tcp, &context).await,
                 Some(refused) => {
-                    tcp::refuse(tcp, &context, &refused.details);
+                    tcp::refuse(tcp, &context, refused);
                     authorization::close(&mut stream).await;
                 }
             }

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use meltemi_http::MutationError;
 use meltemi_ir as ir;
 use meltemi_lifecycle::WorkerId;
 use meltemi_telemetry::{ConnectionLimitStats, NetworkRateLimitStats, Sharded, StatsRegistry};
 use tokio::time::Instant;
 
-use crate::authorization::Access;
+use crate::authorization::{Access, Asked};
 
 /// A filter with its state, shared by all workers.
 pub(crate) enum Gate {
@@ -31,6 +32,8 @@ pub(crate) enum Gate {
     },
     /// Only certain clients, as `authorization` finds out after the TLS handshake.
     Rbac(Box<Access>),
+    /// Only clients that somebody else lets in, as `authorization` finds out then too.
+    ExtAuthz(Box<Asked>),
     /// The server name is the cluster's name.
     SniCluster,
 }
@@ -65,8 +68,12 @@ pub(crate) struct Counted<'a> {
 }
 
 impl Gate {
-    pub fn new(config: &ir::NetworkGate, stats: &StatsRegistry, shared: &mut SharedTokens) -> Self {
-        match config {
+    pub fn new(
+        config: &ir::NetworkGate,
+        stats: &StatsRegistry,
+        shared: &mut SharedTokens,
+    ) -> Result<Self, MutationError> {
+        Ok(match config {
             ir::NetworkGate::ConnectionLimit(config) => Self::Limit {
                 stats: stats.extension(
                     "connection_limit",
@@ -92,8 +99,11 @@ impl Gate {
                 }
             }
             ir::NetworkGate::Rbac(config) => Self::Rbac(Box::new(Access::new(config, stats))),
+            ir::NetworkGate::ExtAuthz(config) => {
+                Self::ExtAuthz(Box::new(Asked::new(config, stats)?))
+            }
             ir::NetworkGate::SniCluster => Self::SniCluster,
-        }
+        })
     }
 }
 
@@ -126,7 +136,11 @@ pub(crate) fn pass(gates: &[Gate], worker: WorkerId) -> Passage<'_> {
                     return Passage::Closed(None);
                 }
             }
-            Gate::Limit { .. } | Gate::Rate { .. } | Gate::Rbac(_) | Gate::SniCluster => {}
+            Gate::Limit { .. }
+            | Gate::Rate { .. }
+            | Gate::Rbac(_)
+            | Gate::ExtAuthz(_)
+            | Gate::SniCluster => {}
         }
     }
     Passage::Open(counted)

@@ -256,7 +256,9 @@ impl ChainRuntime {
                     | (ChainFilter::Tcp(_), ChainFilter::Tcp(_))
             )
         };
-        let gates = gates.collect();
+        let gates = gates.collect::<Result<_, _>>();
+        let gates =
+            gates.map_err(|error| format!("ext_authz.grpc_service.initial_metadata: {error}"))?;
         let drain = old
             .filter(same)
             .map_or_else(|| Arc::new(Drain::new().0), |old| Arc::clone(&old.drain));

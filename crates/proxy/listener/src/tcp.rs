@@ -18,6 +18,7 @@ use meltemi_upstream::{
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use crate::authorization::Refused;
 use crate::connection::Socket;
 use crate::runtime::TcpRuntime;
 
@@ -147,7 +148,7 @@ where
 }
 
 /// Writes down a connection that policies do not let in; it reaches no upstream.
-pub(crate) fn refuse(tcp: &TcpRuntime, context: &TcpContext<'_>, details: &str) {
+pub(crate) fn refuse(tcp: &TcpRuntime, context: &TcpContext<'_>, refused: &Refused) {
     tcp.stats
         .shard(context.worker.worker)
         .downstream_cx_total
@@ -155,7 +156,9 @@ pub(crate) fn refuse(tcp: &TcpRuntime, context: &TcpContext<'_>, details: &str) 
     let mut record = StreamRecord::new(&context.info, context.worker.clock.since_epoch());
     record.filter_chain = Some(context.chain).filter(|name| !name.is_empty());
     record.dynamic_metadata = Some(&context.info.metadata).filter(|it| !it.is_empty());
-    record.termination_details = Some(details);
+    record.termination_details = refused.termination.as_deref();
+    record.response_code_details = refused.details;
+    record.flags = refused.flags;
     record.duration = Some(Duration::ZERO);
     let name = context
         .cluster

@@ -21,8 +21,8 @@ pub use filter::{
 pub use http::{HttpStats, ListenerHttpStats};
 pub use listener::{ListenerManagerStats, ListenerStats};
 pub use network::{
-    ConnectionLimitStats, HttpInspectorStats, NetworkRateLimitStats, ProxyProtocolStats,
-    ProxyVersionStats, TlsInspectorStats,
+    ConnectionLimitStats, HttpInspectorStats, NetworkExtAuthzStats, NetworkRateLimitStats,
+    ProxyProtocolStats, ProxyVersionStats, TlsInspectorStats,
 };
 pub use server::{ClusterManagerStats, ControlPlaneStats, DiscoveryStats, ServerStats};
 pub use tcp::TcpStats;

@@ -26,9 +26,10 @@ pub use block::{
     CompressorStats, ConnectionLimitStats, ControlPlaneStats, CorsStats, DecompressorStats,
     DiscoveryStats, ExtAuthzStats, FaultStats, GrpcCodes, GrpcMethodStats, HealthCheckStats,
     HttpInspectorStats, HttpStats, JwtAuthnStats, ListenerHttpStats, ListenerManagerStats,
-    ListenerStats, LocalRateLimitStats, MaglevStats, NetworkRateLimitStats, OutlierStats,
-    ProxyProtocolStats, ProxyVersionStats, RbacPolicyStats, RbacShadowStats, RbacStats, RetryStats,
-    RingHashStats, ServerStats, SslStats, StatBlock, TcpStats, TlsInspectorStats, TrafficStats,
+    ListenerStats, LocalRateLimitStats, MaglevStats, NetworkExtAuthzStats, NetworkRateLimitStats,
+    OutlierStats, ProxyProtocolStats, ProxyVersionStats, RbacPolicyStats, RbacShadowStats,
+    RbacStats, RetryStats, RingHashStats, ServerStats, SslStats, StatBlock, TcpStats,
+    TlsInspectorStats, TrafficStats,
 };
 pub use connection::{ConnectionInfo, TlsInfo};
 pub use grpc::GrpcStatus;

@@ -2,14 +2,17 @@
 
 use http::StatusCode;
 use meltemi_ir::{
-    AuthzBody, AuthzService, ExtAuthz, ExtAuthzRoute, GrpcTarget, HeaderMutation, HttpAuthz,
-    RouteFilterKind, RouteFilterSetting, StringMatch,
+    AuthzBody, AuthzService, ConnectionAuthz, ExtAuthz, ExtAuthzRoute, GrpcTarget, HeaderMutation,
+    HttpAuthz, RouteFilterKind, RouteFilterSetting, StringMatch,
 };
 use meltemi_xds::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
-use meltemi_xds::pb::envoy::config::core::v3::{ApiVersion, HeaderValue, HeaderValueOption};
+use meltemi_xds::pb::envoy::config::core::v3::{
+    ApiVersion, GrpcService, HeaderValue, HeaderValueOption,
+};
 use meltemi_xds::pb::envoy::extensions::filters::http::ext_authz::v3 as authz_v3;
 use meltemi_xds::pb::envoy::extensions::filters::http::ext_authz::v3::ext_authz::Services;
 use meltemi_xds::pb::envoy::extensions::filters::http::ext_authz::v3::ext_authz_per_route::Override;
+use meltemi_xds::pb::envoy::extensions::filters::network::ext_authz::v3 as network_v3;
 use meltemi_xds::pb::envoy::r#type::matcher::v3::ListStringMatcher;
 
 use crate::call::{call_retry, grpc_service, http_uri};
@@ -18,7 +21,7 @@ use crate::header::{Changes, Side};
 use crate::matcher::{metadata_match, string_match};
 use crate::network_filter::enabled;
 use crate::path::At;
-use crate::scalar::{error_status, runtime_per_million};
+use crate::scalar::{error_status, non_empty, runtime_per_million};
 
 /// The filter's settings.
 pub(crate) fn ext_authz(message: &authz_v3::ExtAuthz, at: &At<'_>) -> Option<ExtAuthz> {
@@ -57,7 +60,7 @@ pub(crate) fn ext_authz(message: &authz_v3::ExtAuthz, at: &At<'_>) -> Option<Ext
     let service = match services {
         Some(Services::GrpcService(message)) => {
             let at = &at.field("grpc_service");
-            AuthzService::Grpc(grpc_target(grpc_service(message, at)?, at)?)
+            AuthzService::Grpc(required_target(Some(message), at)?)
         }
         Some(Services::HttpService(message)) => {
             let (service, older) = http_service(message, &at.field("http_service"))?;
@@ -112,6 +115,54 @@ pub(crate) fn ext_authz(message: &authz_v3::ExtAuthz, at: &At<'_>) -> Option<Ext
         ingest_metadata: enable_dynamic_metadata_ingestion.unwrap_or(true),
         max_denied_body: usize::try_from(*max_denied_response_body_bytes).unwrap_or(usize::MAX),
     })
+}
+
+/// `envoy.filters.network.ext_authz`.
+pub(crate) fn connection_authz(
+    message: &network_v3::ExtAuthz,
+    at: &At<'_>,
+) -> Option<ConnectionAuthz> {
+    fields!(at, message, network_v3::ExtAuthz {
+        honoured {
+            stat_prefix, grpc_service, failure_mode_allow, include_peer_certificate,
+            filter_enabled_metadata, include_tls_session, metadata_context_namespaces,
+        }
+        partly { transport_api_version: "V3" }
+        refused {
+            bootstrap_metadata_labels_key: "no labels are told",
+            typed_metadata_context_namespaces: "no metadata is typed",
+        }
+        unsupported { shadow_mode, send_tls_alert_on_denial }
+    });
+    if ApiVersion::try_from(*transport_api_version) != Ok(ApiVersion::V3) {
+        at.field("transport_api_version").problem("must be V3");
+    }
+    let at_service = &at.field("grpc_service");
+    let service = required_target(grpc_service.as_ref(), at_service)?;
+    Some(ConnectionAuthz {
+        stat_prefix: non_empty(stat_prefix, &at.field("stat_prefix")).to_owned(),
+        service,
+        failure_mode_allow: *failure_mode_allow,
+        enabled_metadata: match filter_enabled_metadata {
+            // As over HTTP: without it everybody would be asked about.
+            Some(message) => Some(metadata_match(
+                message,
+                &at.field("filter_enabled_metadata"),
+            )?),
+            None => None,
+        },
+        include_peer_certificate: *include_peer_certificate,
+        include_tls_session: *include_tls_session,
+        metadata_namespaces: metadata_context_namespaces.clone(),
+    })
+}
+
+fn required_target(message: Option<&GrpcService>, at: &At<'_>) -> Option<GrpcTarget> {
+    let Some(message) = message else {
+        at.problem("is required");
+        return None;
+    };
+    grpc_target(grpc_service(message, at)?, at)
 }
 
 fn grpc_target(service: crate::call::GrpcService, at: &At<'_>) -> Option<GrpcTarget> {

@@ -273,6 +273,7 @@ messages![
     pb::envoy::extensions::filters::network::connection_limit::v3::ConnectionLimit,
     pb::envoy::extensions::filters::network::direct_response::v3::Config,
     pb::envoy::extensions::filters::network::echo::v3::Echo,
+    pb::envoy::extensions::filters::network::ext_authz::v3::ExtAuthz,
     pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager,
     pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter,
     pb::envoy::extensions::filters::network::http_connection_manager::v3::LocalReplyConfig,

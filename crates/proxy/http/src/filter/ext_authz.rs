@@ -4,6 +4,7 @@
 //! What is told of the request is gathered in an [`Inquiry`], asked over HTTP (`http_service`) or
 //! gRPC (`grpc_service`), and what comes back is a [`Verdict`], whoever gave it.
 
+pub(crate) mod connection;
 mod grpc_service;
 mod http_service;
 mod inquiry;

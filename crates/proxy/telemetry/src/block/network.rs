@@ -12,6 +12,14 @@ stat_block! {
 }
 
 stat_block! {
+    /// `ext_authz.<stat_prefix>.*`: the network filter.
+    NetworkExtAuthzStats {
+        Counter { cx_closed, denied, disabled, error, failure_mode_allowed, ok, total }
+        Gauge { active }
+    }
+}
+
+stat_block! {
     /// `local_rate_limit.<stat_prefix>.*`: the network filter.
     NetworkRateLimitStats {
         Counter { rate_limited }

@@ -18,8 +18,18 @@ pub(super) async fn ask(
     inquiry: &Inquiry,
     worker: &WorkerContext,
 ) -> Verdict {
+    check(target, metadata, &wire::request(inquiry), worker).await
+}
+
+/// Asks a question.
+pub(super) async fn check(
+    target: &ir::GrpcTarget,
+    metadata: HeaderMap,
+    question: &wire::CheckRequest,
+    worker: &WorkerContext,
+) -> Verdict {
     const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
-    let message = wire::request(inquiry).encode_to_vec();
+    let message = question.encode_to_vec();
     let path = PathAndQuery::from_static(CHECK);
     let answer = grpc(worker, target, path, metadata, &message).await;
     let answer = answer

@@ -83,13 +83,6 @@ impl Inquiry {
         }
         let facts = request.stream.facts.borrow();
         let dynamic = facts.notes.shared().map(|shared| &shared.metadata);
-        let choose = |from: Option<&ir::Metadata>, names: &[String]| {
-            let chosen = names.iter().filter_map(|name| {
-                let fields = from?.0.get(name)?;
-                Some((name.clone(), fields.clone()))
-            });
-            ir::Metadata(chosen.collect())
-        };
         let mut metadata = choose(Some(&info.metadata), &config.metadata_namespaces);
         metadata
             .0
@@ -195,19 +188,28 @@ fn headers(config: &ir::ExtAuthz, request: &RequestContext<'_>) -> Vec<(String, 
         .collect()
 }
 
+/// The metadata of these namespaces.
+pub(super) fn choose(from: Option<&ir::Metadata>, names: &[String]) -> ir::Metadata {
+    let chosen = names.iter().filter_map(|name| {
+        let fields = from?.0.get(name)?;
+        Some((name.clone(), fields.clone()))
+    });
+    ir::Metadata(chosen.collect())
+}
+
 /// Who the peer is: the first URI or DNS name of its certificate, or its subject.
-fn peer_principal(tls: &TlsInfo) -> String {
+pub(super) fn peer_principal(tls: &TlsInfo) -> String {
     let names = tls.peer_uri_sans.first().or(tls.peer_dns_sans.first());
     names.unwrap_or(&tls.peer_subject).clone()
 }
 
-fn local_principal(tls: &TlsInfo) -> String {
+pub(super) fn local_principal(tls: &TlsInfo) -> String {
     let names = tls.local_uri_sans.first().or(tls.local_dns_sans.first());
     names.unwrap_or(&tls.local_subject).clone()
 }
 
 /// The peer's certificate in PEM, percent-encoded.
-fn certificate(tls: &TlsInfo) -> String {
+pub(super) fn certificate(tls: &TlsInfo) -> String {
     use base64::Engine as _;
     let Some(leaf) = tls.peer_chain.first() else {
         return String::new();

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use meltemi_ir as ir;
 use prost_types::value::Kind;
 
+use super::connection::ConnectionInquiry;
 use super::inquiry::{Inquiry, Party};
 
 /// `CheckRequest`.
@@ -266,6 +267,21 @@ pub(super) fn request(inquiry: &Inquiry) -> CheckRequest {
             metadata_context: Some(metadata(&inquiry.metadata)),
             tls_session: inquiry.sni.clone().map(|sni| TlsSession { sni }),
             route_metadata_context: Some(metadata(&inquiry.route_metadata)),
+        }),
+    }
+}
+
+/// The question about a connection.
+pub(super) fn connection(inquiry: &ConnectionInquiry) -> CheckRequest {
+    CheckRequest {
+        attributes: Some(AttributeContext {
+            source: Some(peer(&inquiry.source)),
+            destination: Some(peer(&inquiry.destination)),
+            request: None,
+            context_extensions: BTreeMap::new(),
+            metadata_context: Some(metadata(&inquiry.metadata)),
+            tls_session: inquiry.sni.clone().map(|sni| TlsSession { sni }),
+            route_metadata_context: None,
         }),
     }
 }
