@@ -87,6 +87,7 @@ impl TokenSigner {
             "ES512" => ec(&self.p521),
             "EdDSA" => self.ed25519.sign(text).as_ref().to_vec(),
             "HS256" => mac(hmac::HMAC_SHA256),
+            "HS256 by the RSA key" => Self::hmac(self.rsa_public_der(), text),
             "HS384" => mac(hmac::HMAC_SHA384),
             "HS512" => mac(hmac::HMAC_SHA512),
             _ => b"none".to_vec(),

@@ -12,10 +12,17 @@ use crate::run::Run;
 use crate::{AT_ONCE, files_in, pki, suite_in};
 
 /// The files.
-const FILES: &[&str] = &["http2", "identities", "paths", "requests"];
+const FILES: &[&str] = &[
+    "authorizers",
+    "http2",
+    "identities",
+    "paths",
+    "requests",
+    "tokens",
+];
 
 /// How many cases there are at least.
-const LEAST: usize = 150;
+const LEAST: usize = 250;
 
 /// The directory of the cases.
 fn attacks() -> PathBuf {
@@ -46,6 +53,16 @@ async fn attacks_by_headers_hosts_and_framing() {
 #[tokio::test]
 async fn attacks_on_identities() {
     attack("identities").await;
+}
+
+#[tokio::test]
+async fn attacks_by_tokens() {
+    attack("tokens").await;
+}
+
+#[tokio::test]
+async fn attacks_on_authorizers() {
+    attack("authorizers").await;
 }
 
 #[tokio::test]
