@@ -6,6 +6,7 @@
 mod gather;
 mod handover;
 mod inspect;
+mod outstanding;
 mod prefixed;
 mod proxy_protocol;
 mod relay;
@@ -14,6 +15,7 @@ mod socket;
 pub use gather::{Gathered, Turn, gather};
 pub use handover::{Handover, MOST_SOCKETS, listen_for_successor};
 pub use inspect::{ClientHello, HttpVersion, Inspection, inspect_http, inspect_tls};
+pub use outstanding::outstanding;
 pub use prefixed::Prefixed;
 pub use proxy_protocol::{MalformedHeader, ProxyHeader, ProxyVersion, inspect_proxy};
 pub use relay::{Beneath, RelayEnd, RelayOutcome, relay};

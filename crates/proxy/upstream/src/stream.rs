@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use meltemi_ir::Priority;
 use meltemi_lifecycle::WorkerId;
+use meltemi_net::outstanding;
 use meltemi_telemetry::TlsInfo;
 use meltemi_tls::SessionInfo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -75,8 +76,12 @@ pub fn tls_info(session: SessionInfo) -> TlsInfo {
 pub(crate) struct Sent {
     writes: AtomicU32,
     bytes: AtomicU64,
-    /// The upstream had closed its side before any of it came.
-    too_late: AtomicBool,
+    /// Of the first write.
+    first: AtomicU64,
+    /// The upstream had closed the connection for good before the last of it came.
+    closed: AtomicBool,
+    /// It had before the first of it came: it acknowledged none.
+    untouched: AtomicBool,
 }
 
 impl Clone for Sent {
@@ -90,10 +95,15 @@ impl Sent {
     pub(crate) fn restart(&self) {
         self.writes.store(0, Ordering::Relaxed);
         self.bytes.store(0, Ordering::Relaxed);
+        self.closed.store(false, Ordering::Relaxed);
+        self.untouched.store(false, Ordering::Relaxed);
     }
 
     fn wrote(&self, count: usize) {
         let writes = self.writes.load(Ordering::Relaxed);
+        if writes == 0 {
+            self.first.store(count as u64, Ordering::Relaxed);
+        }
         self.writes
             .store(writes.saturating_add(1), Ordering::Relaxed);
         let bytes = self.bytes.load(Ordering::Relaxed);
@@ -108,24 +118,48 @@ impl Sent {
             Raw::Tcp(stream) => stream.take_error(),
             Raw::Unix(stream) => stream.take_error(),
         };
-        if let Ok(Some(error)) = error
-            && error.kind() == io::ErrorKind::BrokenPipe
-        {
-            self.too_late.store(true, Ordering::Relaxed);
+        if let Ok(Some(error)) = error {
+            self.failed(raw, &error);
         }
     }
 
-    /// Whether the upstream cannot have seen anything of it: it had closed before, and what
-    /// was sent left in one piece, which comes as a whole or not at all.
+    /// Writing, or the socket itself, failed.
+    fn failed(&self, raw: &Raw, error: &io::Error) {
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            return;
+        }
+        self.closed.store(true, Ordering::Relaxed);
+        let outstanding = match raw {
+            Raw::Tcp(stream) => outstanding(stream),
+            Raw::Unix(_) => None,
+        };
+        // The acknowledgement that came with the upstream's end says what had reached it. Where
+        // that was the first write at least, less is outstanding than was written: TLS adds to
+        // each of the others less than a head has.
+        let others = u64::from(self.writes.load(Ordering::Relaxed)).saturating_sub(1);
+        let is_head = self.first.load(Ordering::Relaxed) > others * RECORD;
+        let untouched =
+            outstanding.is_some_and(|bytes| bytes >= self.bytes.load(Ordering::Relaxed));
+        self.untouched
+            .store(is_head && untouched, Ordering::Relaxed);
+    }
+
+    /// Whether the upstream cannot have seen anything of it: it had closed before, and took
+    /// nothing of what was sent, or what was sent left in one piece, which comes as a whole or not
+    /// at all.
     pub(crate) fn was_too_late(&self) -> bool {
-        self.too_late.load(Ordering::Relaxed)
-            && self.writes.load(Ordering::Relaxed) <= 1
-            && self.bytes.load(Ordering::Relaxed) <= ONE_PIECE
+        let in_one_piece = self.writes.load(Ordering::Relaxed) <= 1
+            && self.bytes.load(Ordering::Relaxed) <= ONE_PIECE;
+        self.closed.load(Ordering::Relaxed)
+            && (in_one_piece || self.untouched.load(Ordering::Relaxed))
     }
 }
 
 /// Bytes that fit a TCP segment everywhere.
 const ONE_PIECE: u64 = 1200;
+
+/// What a TLS record has besides its content, at most.
+const RECORD: u64 = 40;
 
 /// A connection before TLS.
 #[derive(Debug)]
@@ -298,18 +332,27 @@ impl AsyncRead for UpstreamStream {
                 let count = buf.filled().len() - before;
                 if count == 0 && room > 0 {
                     this.end = End::Them;
-                    this.details.sent.closed(match &this.io {
-                        Io::Raw(raw) => raw,
-                        Io::Tls(tls) => tls.get_ref().0,
-                    });
+                    this.details.sent.closed(this.io.raw());
                 }
                 let stats = this.count.cluster.stats(this.count.worker);
                 stats.upstream_cx_rx_bytes_total.add(count as u64);
             }
-            Poll::Ready(Err(_)) => this.end = End::Them,
+            Poll::Ready(Err(error)) => {
+                this.end = End::Them;
+                this.details.sent.failed(this.io.raw(), error);
+            }
             Poll::Pending => {}
         }
         result
+    }
+}
+
+impl Io {
+    fn raw(&self) -> &Raw {
+        match self {
+            Self::Raw(raw) => raw,
+            Self::Tls(tls) => tls.get_ref().0,
+        }
     }
 }
 
@@ -357,7 +400,10 @@ impl UpstreamStream {
                 stats.upstream_cx_tx_bytes_total.add(*count as u64);
                 self.details.sent.wrote(*count);
             }
-            Poll::Ready(Err(_)) => self.end = End::Them,
+            Poll::Ready(Err(error)) => {
+                self.end = End::Them;
+                self.details.sent.failed(self.io.raw(), error);
+            }
             Poll::Pending => {}
         }
     }

@@ -1,53 +1,50 @@
 //! Upstreams that close idle connections at the very moment when a request comes.
 
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use meltemi_testkit::{RawClient, Request};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 
 use crate::fixture::{Proxy, everything, hcm, on_worker};
 
 /// How long the upstream keeps a connection that nothing comes on.
 const KEEP_ALIVE: Duration = Duration::from_millis(200);
 
-/// Runs on a thread of its own, so that it closes when it wants and not when the proxy lets
-/// it. Counts the connections that it closed.
+/// A thread for each connection, so that it closes when it wants and not when the proxy lets it,
+/// and only where the system has nothing for it: a server that closes over a request that it has
+/// not read sends a reset, as does one that has begun with it, and nobody can tell them apart.
+/// Counts the connections that it closed.
 fn upstream() -> (SocketAddr, Arc<AtomicUsize>) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let closed = Arc::new(AtomicUsize::new(0));
     let count = closed.clone();
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async move {
-            let listener = TcpListener::from_std(listener).unwrap();
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, count.clone()));
-            }
-        });
+        while let Ok((stream, _)) = listener.accept() {
+            let count = count.clone();
+            std::thread::spawn(move || serve(stream, &count));
+        }
     });
     (address, closed)
 }
 
-async fn serve(mut stream: TcpStream, closed: Arc<AtomicUsize>) {
+fn serve(mut stream: TcpStream, closed: &AtomicUsize) {
+    stream.set_read_timeout(Some(KEEP_ALIVE)).unwrap();
+    stream.set_nodelay(true).unwrap();
     let mut read = Vec::new();
+    let mut buffer = [0; 4096];
     loop {
-        let more = tokio::time::timeout(KEEP_ALIVE, stream.read_buf(&mut read)).await;
-        match more {
-            Err(_) => {
+        match stream.read(&mut buffer) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                drop(stream);
                 closed.fetch_add(1, Ordering::Relaxed);
                 return;
             }
-            Ok(Ok(0) | Err(_)) => return,
-            Ok(Ok(_)) => {}
+            Ok(0) | Err(_) => return,
+            Ok(count) => read.extend_from_slice(&buffer[..count]),
         }
         // Posts bring four bytes.
         let is_post = read.starts_with(b"POST");
@@ -59,7 +56,7 @@ async fn serve(mut stream: TcpStream, closed: Arc<AtomicUsize>) {
         if read.ends_with(end) {
             read.clear();
             let reply = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-            if stream.write_all(reply).await.is_err() {
+            if stream.write_all(reply).is_err() {
                 return;
             }
         }
