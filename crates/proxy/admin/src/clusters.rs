@@ -103,13 +103,14 @@ fn write(cluster: &Cluster, out: &mut String) {
 }
 
 /// Counters and gauges, sorted by name.
-fn stats(host: &HostSnapshot) -> [(&'static str, u64); 8] {
+fn stats(host: &HostSnapshot) -> [(&'static str, u64); 9] {
     [
         ("cx_active", host.cx_active),
         ("cx_connect_fail", host.cx_connect_fail),
         ("cx_total", host.cx_total),
         ("rq_active", host.rq_active),
         ("rq_error", host.rq_error),
+        ("rq_pending_active", host.rq_pending_active),
         ("rq_success", host.rq_success),
         ("rq_timeout", host.rq_timeout),
         ("rq_total", host.rq_total),

@@ -7,7 +7,7 @@ use axum::http::{Method, StatusCode};
 use crate::query::Query;
 use crate::reply::Reply;
 use crate::{AdminState, DrainRequest};
-use crate::{certs, clusters, config_dump, listeners, logging, server_info, stats};
+use crate::{certs, clusters, config_dump, init_dump, listeners, logging, server_info, stats};
 
 /// One command.
 struct Command {
@@ -114,6 +114,18 @@ const COMMANDS: &[Command] = &[
         Reply::text(format!("admin commands are:\n{}", list()))
     }),
     read(
+        "/hot_restart_version",
+        "what this process and its successor speak, or disabled",
+        &[],
+        |state, _| Reply::text(state.info.hot_restart.unwrap_or("disabled")),
+    ),
+    read(
+        "/init_dump",
+        "what the start, or a change, still waits for",
+        &[("mask", "only of this kind: listener")],
+        init_dump::init_dump,
+    ),
+    read(
         "/listeners",
         "listeners and their addresses",
         &[("format", "one of text, json")],
@@ -187,7 +199,7 @@ const COMMANDS: &[Command] = &[
                 "only those in whose name this regular expression is found",
             ),
             ("invert_filter", "only those in whose name it is not found"),
-            ("format", "one of text, json, prometheus"),
+            ("format", "one of text, json, prometheus, html, active-html"),
             (
                 "type",
                 "one of All, Counters, Gauges, Histograms, TextReadouts",

@@ -10,6 +10,7 @@ mod clusters;
 mod command;
 mod config_dump;
 mod config_store;
+mod init_dump;
 mod listeners;
 mod log_control;
 mod logging;
@@ -26,4 +27,5 @@ pub use log_control::{LogControl, LogLevel};
 pub use server::{router, serve};
 pub use state::{
     AdminState, BoundListener, DrainRequest, ServerControl, ServerInfo, ServerPhase, ServerStatus,
+    UnreadyListener,
 };

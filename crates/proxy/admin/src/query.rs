@@ -44,10 +44,45 @@ impl<'a> Query<'a> {
     pub fn regex(&self, name: &str) -> Result<Option<Regex>, Reply> {
         match self.get(name) {
             None | Some("") => Ok(None),
-            Some(text) => Regex::new(text)
-                .map(Some)
-                .map_err(|error| Reply::bad_request(format!("{name}: {error}\n"))),
+            Some(text) => Regex::new(text).map(Some).map_err(|error| {
+                let reason = complaint(text, &error.to_string());
+                Reply::bad_request(format!("Invalid re2 regex: {reason}"))
+            }),
         }
+    }
+}
+
+/// What is wrong with an expression, in the words of RE2, whose users wrote them. `error` ends in
+/// a line of carets under the part in question, and a line that names the error.
+fn complaint(expression: &str, error: &str) -> String {
+    let mut lines = error.lines().rev();
+    let kind = lines.next().unwrap_or_default();
+    let kind = kind.strip_prefix("error: ").unwrap_or(kind);
+    let carets = lines.next().unwrap_or_default();
+    let part: String = carets
+        .chars()
+        .skip(4)
+        .zip(expression.chars())
+        .filter(|(mark, _)| *mark == '^')
+        .map(|(_, letter)| letter)
+        .collect();
+    match kind {
+        "unclosed group" => format!("missing ): {expression}"),
+        "unopened group" => format!("unexpected ): {expression}"),
+        "unclosed character class" => {
+            let from = expression.rfind('[').unwrap_or_default();
+            format!("missing ]: {}", &expression[from..])
+        }
+        "repetition operator missing expression" => {
+            format!("no argument for repetition operator: {part}")
+        }
+        "unrecognized escape sequence" => format!("invalid escape sequence: {part}"),
+        kind if kind.starts_with("incomplete escape sequence") => "trailing \\".to_owned(),
+        kind if kind.starts_with("invalid character class range") => {
+            format!("invalid character class range: {part}")
+        }
+        kind if kind.starts_with("look-around") => format!("invalid perl operator: {part}"),
+        kind => format!("{kind}: {expression}"),
     }
 }
 
@@ -81,7 +116,27 @@ fn hexadecimal(digits: &[u8]) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+
+    #[test]
+    fn expressions_are_refused_in_the_words_of_their_writers() {
+        let cases = [
+            ("(", "missing ): ("),
+            ("a)", "unexpected ): a)"),
+            ("a[b", "missing ]: [b"),
+            ("*", "no argument for repetition operator: *"),
+            ("a\\yb", "invalid escape sequence: \\y"),
+            ("a\\", "trailing \\"),
+            ("[z-a]", "invalid character class range: z-a"),
+            ("a(?=b)", "invalid perl operator: (?="),
+        ];
+        for (expression, reason) in cases {
+            let error = Regex::new(expression).unwrap_err().to_string();
+            assert_eq!(complaint(expression, &error), reason, "{error}");
+        }
+    }
 
     #[test]
     fn names_and_values_are_decoded() {
@@ -89,6 +144,7 @@ mod tests {
         assert_eq!(query.get("a"), Some("1"));
         assert_eq!(query.get("filter"), Some("^cluster\\.x%"));
         assert_eq!(query.get("b"), Some("x y"));
+        assert_eq!(query.get("none"), None);
         assert!(query.is_on("usedonly") && !query.is_on("off") && !query.is_on("none"));
     }
 }

@@ -49,6 +49,8 @@ pub struct ServerInfo {
     pub config_path: String,
     /// How long draining takes, in seconds.
     pub drain_seconds: u64,
+    /// What this process and its successor speak; none where it has none.
+    pub hot_restart: Option<&'static str>,
     /// When the server began.
     pub started: Option<tokio::time::Instant>,
 }
@@ -57,6 +59,8 @@ pub struct ServerInfo {
 pub trait ServerControl: Send + Sync {
     /// The listeners in service.
     fn listeners(&self) -> Vec<BoundListener>;
+    /// The listeners that wait for something.
+    fn unready_listeners(&self) -> Vec<UnreadyListener>;
     /// Drains listeners.
     fn drain_listeners(&self, request: DrainRequest);
     /// Ends the server.
@@ -68,6 +72,17 @@ pub trait ServerControl: Send + Sync {
     fn reopen_logs(&self) -> io::Result<()>;
     /// Downstream connections open now.
     fn connections(&self) -> u64;
+}
+
+/// A listener that is not in service yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadyListener {
+    /// Its name.
+    pub name: String,
+    /// Route tables that have not come.
+    pub routes: Vec<String>,
+    /// Secrets that have not.
+    pub secrets: Vec<String>,
 }
 
 /// A listener in service.

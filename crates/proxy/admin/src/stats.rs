@@ -1,5 +1,7 @@
 //! `/stats` and `/stats/prometheus`.
 
+use std::time::Duration;
+
 use meltemi_telemetry::{HistogramBuckets, StatKind, StatsQuery};
 
 use crate::query::Query;
@@ -16,8 +18,31 @@ pub(crate) fn stats(state: &AdminState, query: &Query<'_>) -> Reply {
         None | Some("" | "text") => Reply::text(state.stats.text(&wanted)),
         Some("json") => Reply::compact_json(&state.stats.json(&wanted)),
         Some("prometheus") => Reply::text(state.stats.prometheus(&wanted)),
-        Some(_) => Reply::bad_request("usage: /stats?format=(json|prometheus|text)\n\n"),
+        Some("html") => Reply::html(page(&state.stats.text(&wanted), None)),
+        Some("active-html") => Reply::html(page(&state.stats.text(&wanted), Some(REFRESH))),
+        Some(_) => {
+            let usage = "usage: /stats?format=(html|active-html|json|prometheus|text)\n\n";
+            Reply::bad_request(usage)
+        }
     }
+}
+
+/// How often a page of statistics is loaded again that is to be.
+const REFRESH: Duration = Duration::from_secs(5);
+
+/// Statistics as a page.
+fn page(text: &str, refresh: Option<Duration>) -> String {
+    let refresh = refresh.map_or_else(String::new, |every| {
+        format!(
+            "<meta http-equiv=\"refresh\" content=\"{}\">",
+            every.as_secs()
+        )
+    });
+    let text = text.replace('&', "&amp;").replace('<', "&lt;");
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">{refresh}\
+         <title>Statistics</title></head>\n<body>\n<pre>\n{text}</pre>\n</body>\n</html>\n"
+    )
 }
 
 pub(crate) fn prometheus(state: &AdminState, query: &Query<'_>) -> Reply {
@@ -35,10 +60,7 @@ fn wanted(query: &Query<'_>) -> Result<StatsQuery, Reply> {
         Some("Gauges") => StatKind::Gauges,
         Some("Histograms") => StatKind::Histograms,
         Some("TextReadouts") => StatKind::TextReadouts,
-        Some(_) => {
-            let usage = "usage: /stats?type=(All|Counters|Gauges|Histograms|TextReadouts)\n\n";
-            return Err(Reply::bad_request(usage));
-        }
+        Some(_) => return Err(Reply::bad_request("invalid &type= param")),
     };
     let buckets = match query.get("histogram_buckets") {
         None | Some("" | "none" | "summary") => HistogramBuckets::Summary,

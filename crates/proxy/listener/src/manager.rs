@@ -475,6 +475,18 @@ impl ListenerManager {
         self.lock().warming.len()
     }
 
+    /// The listeners that wait, each with the route tables and the secrets that have not come.
+    pub fn unready(&self) -> Vec<(String, Vec<String>, Vec<String>)> {
+        let state = self.lock();
+        let warming = state.warming.iter().map(|(name, warming)| {
+            let runtime = &warming.built.runtime;
+            let mut routes = runtime.route_names();
+            routes.retain(|name| self.shared.http.routes.slot(name).load().is_none());
+            (name.clone(), routes, runtime.awaited_secrets())
+        });
+        warming.collect()
+    }
+
     /// The route tables that listeners, warming or in service, ask for over RDS.
     pub fn wanted_routes(&self) -> Vec<String> {
         let state = self.lock();

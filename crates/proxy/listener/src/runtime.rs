@@ -1,5 +1,6 @@
 //! A listener's settings in the form that connections use.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -164,6 +165,13 @@ impl ListenerRuntime {
     pub fn awaits_secrets(&self) -> bool {
         let mut contexts = self.all_chains().filter_map(|chain| chain.tls.as_ref());
         contexts.any(|context| context.is_waiting())
+    }
+
+    /// The secrets that have not come.
+    pub fn awaited_secrets(&self) -> Vec<String> {
+        let contexts = self.all_chains().filter_map(|chain| chain.tls.as_ref());
+        let names: BTreeSet<_> = contexts.flat_map(|context| context.awaited()).collect();
+        names.into_iter().map(str::to_owned).collect()
     }
 
     /// The route tables that the chains ask for over RDS.

@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use crate::apply::Applier;
 use crate::control::Control;
 use crate::discovery::{self, DiscoveryOptions};
-use crate::hot_restart::{HotRestart, Predecessor, Request, await_successor};
+use crate::hot_restart::{self, HotRestart, Predecessor, Request, await_successor};
 use crate::secret_files::SecretFiles;
 use crate::secret_services::SecretServices;
 use crate::worker::WorkerStart;
@@ -408,6 +408,7 @@ impl Proxy {
                 concurrency: u32::try_from(self.threads.len()).unwrap_or(u32::MAX),
                 config_path: options.config_path.clone(),
                 drain_seconds: options.drain_time.as_secs(),
+                hot_restart: options.hot_restart.as_ref().map(|_| hot_restart::VERSION),
                 started: Some(self.clock.now()),
             },
             clock: self.clock,

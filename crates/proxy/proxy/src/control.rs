@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use meltemi_admin::{BoundListener, DrainRequest, ServerControl};
+use meltemi_admin::{BoundListener, DrainRequest, ServerControl, UnreadyListener};
 use meltemi_listener::ListenerManager;
 use tokio::sync::Notify;
 
@@ -33,6 +33,17 @@ impl ServerControl for Control {
             .map(|status| BoundListener {
                 name: status.name,
                 addresses: status.addresses,
+            })
+            .collect()
+    }
+
+    fn unready_listeners(&self) -> Vec<UnreadyListener> {
+        let unready = self.listeners.unready().into_iter();
+        unready
+            .map(|(name, routes, secrets)| UnreadyListener {
+                name,
+                routes,
+                secrets,
             })
             .collect()
     }

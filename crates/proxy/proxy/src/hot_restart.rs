@@ -17,6 +17,9 @@ use meltemi_net::{Handover, listen_for_successor};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
+/// What a process and its successor speak; a change of it keeps one from following the other.
+pub(crate) const VERSION: &str = "meltemi.1";
+
 /// How long the process before may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -182,6 +182,15 @@ impl Material {
             .any(|secret| self.store.get(&secret.name).is_none())
     }
 
+    /// The secrets that have not come.
+    pub(crate) fn awaited(&self) -> impl Iterator<Item = &str> {
+        let missing = |name: &&str| self.store.get(name).is_none();
+        self.wanted
+            .iter()
+            .map(|secret| &*secret.name)
+            .filter(missing)
+    }
+
     /// Whether any secret is referred to by name.
     pub(crate) fn is_by_name(&self) -> bool {
         !self.wanted.is_empty()

@@ -106,6 +106,11 @@ impl ServerContext {
         self.material.is_waiting()
     }
 
+    /// The secrets that have not come.
+    pub fn awaited(&self) -> impl Iterator<Item = &str> {
+        self.material.awaited()
+    }
+
     /// Accepts a connection with the secrets of this moment, and says what was agreed on. A client
     /// that offers only application protocols that are not ours gets none, as it would from Envoy.
     ///

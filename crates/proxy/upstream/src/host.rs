@@ -76,6 +76,8 @@ pub struct HostStats {
     pub cx_total: Counter,
     /// Requests in flight.
     pub rq_active: Gauge,
+    /// Requests that wait for a connection.
+    pub rq_pending_active: Gauge,
     /// Requests answered with 5xx, or not.
     pub rq_error: Counter,
     /// Requests answered with anything else.

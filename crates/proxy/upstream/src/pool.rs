@@ -123,7 +123,7 @@ impl HostPools {
             stats.upstream_rq_pending_overflow.inc();
             return Err(ConnectFailure::Overflow(Breaker::PendingRequests));
         }
-        let mut pending = PendingRequest::new(cluster, key.priority);
+        let mut pending = PendingRequest::new(cluster, host, key.priority);
         let pool = host.pools.pool(key);
         let (serve, served) = oneshot::channel();
         pool.waiting.borrow_mut().push_back(Waiter {
@@ -547,18 +547,21 @@ async fn open(
 /// Counts as a request that waits until dropped.
 struct PendingRequest<'a> {
     cluster: &'a WorkerCluster,
+    host: &'a WorkerHost,
     priority: Priority,
     /// It was served or refused; otherwise whoever waited went away.
     is_over: bool,
 }
 
 impl<'a> PendingRequest<'a> {
-    fn new(cluster: &'a WorkerCluster, priority: Priority) -> Self {
+    fn new(cluster: &'a WorkerCluster, host: &'a WorkerHost, priority: Priority) -> Self {
         cluster.stats().upstream_rq_pending_total.inc();
         cluster.stats().upstream_rq_pending_active.inc();
+        host.stats().rq_pending_active.inc();
         cluster.breakers().of(priority).pending.take();
         Self {
             cluster,
+            host,
             priority,
             is_over: false,
         }
@@ -568,6 +571,7 @@ impl<'a> PendingRequest<'a> {
 impl Drop for PendingRequest<'_> {
     fn drop(&mut self) {
         self.cluster.stats().upstream_rq_pending_active.dec();
+        self.host.stats().rq_pending_active.dec();
         if !self.is_over {
             self.cluster.stats().upstream_rq_cancelled.inc();
         }

@@ -22,7 +22,7 @@ use crate::command::answer;
 use crate::reply::Reply;
 use crate::{
     BoundListener, ConfigKind, ConfigStore, DrainRequest, LogControl, LogLevel, ServerControl,
-    ServerInfo, ServerPhase, ServerStatus,
+    ServerInfo, ServerPhase, ServerStatus, UnreadyListener,
 };
 
 /// Remembers what it was asked to do.
@@ -35,6 +35,15 @@ impl ServerControl for Server {
         vec![BoundListener {
             name: "web".to_owned(),
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        }]
+    }
+
+    fn unready_listeners(&self) -> Vec<UnreadyListener> {
+        let names = |text: &str| text.split(' ').map(str::to_owned).collect();
+        vec![UnreadyListener {
+            name: "slow".to_owned(),
+            routes: names("late"),
+            secrets: names("one two"),
         }]
     }
 
@@ -102,6 +111,7 @@ fn fixture() -> Fixture {
             concurrency: 2,
             config_path: "envoy.yaml".to_owned(),
             drain_seconds: 45,
+            hot_restart: None,
             started: Some(clock.now()),
         },
         clock,

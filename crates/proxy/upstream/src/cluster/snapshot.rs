@@ -58,6 +58,8 @@ pub struct HostSnapshot {
     pub cx_total: u64,
     /// Requests in flight.
     pub rq_active: u64,
+    /// Requests that wait for a connection.
+    pub rq_pending_active: u64,
     /// Requests that failed.
     pub rq_error: u64,
     /// Requests answered well.
@@ -96,6 +98,7 @@ impl HostSnapshot {
             metadata,
             cx_active: sum(stats, |stats| &stats.cx_active),
             rq_active: sum(stats, |stats| &stats.rq_active),
+            rq_pending_active: sum(stats, |stats| &stats.rq_pending_active),
             cx_connect_fail: total(|stats| &stats.cx_connect_fail),
             cx_total: total(|stats| &stats.cx_total),
             rq_error: total(|stats| &stats.rq_error),
