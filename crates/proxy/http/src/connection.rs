@@ -53,12 +53,23 @@ pub(crate) struct Settings {
 pub(crate) enum Ending {
     /// Not yet.
     Open,
-    /// With the next response; one without requests has a moment for another.
+    /// Every response says that it is the last, and whoever comes all the same is served, until
+    /// the watcher's patience is over.
     Draining,
     /// After the streams in progress.
     Graceful,
     /// The head of a request did not come in time.
     HeaderTimeout,
+}
+
+/// How the last stream of an HTTP/1 connection left it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// The client, or the lack of a length, ends the connection, and nothing of the request is
+    /// still to come: there is nothing to wait for.
+    pub(crate) for_good: bool,
+    /// Request and response have passed as a whole: another request may follow.
+    pub(crate) whole: bool,
 }
 
 /// A downstream connection.
@@ -90,6 +101,12 @@ pub(crate) struct Connection {
     gone: Cell<bool>,
     /// A response was given to the codec, which has not written any of it.
     pub(crate) answered: Cell<bool>,
+    /// A byte has come.
+    pub(crate) heard: Cell<bool>,
+    /// The client ends the connection with the request of the moment.
+    pub(crate) client_ends: Cell<bool>,
+    /// How the last stream left the connection.
+    pub(crate) left: Cell<Left>,
     /// What took the place of the codec's own answer.
     pub(crate) refused: Cell<Option<CodecRefusal>>,
     /// What filters keep for as long as the connection lasts.
@@ -127,6 +144,9 @@ impl Connection {
             watch: Notify::new(),
             gone: Cell::new(false),
             answered: Cell::new(false),
+            heard: Cell::new(false),
+            client_ends: Cell::new(false),
+            left: Cell::default(),
             refused: Cell::new(None),
             kept: RefCell::default(),
         });
@@ -168,12 +188,19 @@ impl Connection {
         let limit = self.with_manager(|manager, _| manager.config.max_requests_per_connection);
         if limit > 0 && requests >= limit && self.ending.get() == Ending::Open {
             self.with_manager(|_, stats| stats.downstream_cx_max_requests_reached.inc());
-            self.end(Ending::Graceful);
+            self.end(if self.is_http2() {
+                Ending::Draining
+            } else {
+                Ending::Graceful
+            });
         }
     }
 
     pub(crate) fn stream_ended(&self, now: Instant) {
         self.active.set(self.active.get().saturating_sub(1));
+        if self.ending.get() != Ending::Open {
+            self.wake();
+        }
         self.idle_since.set(now);
         self.expects_head.set(self.keeps_heads.get());
     }
@@ -203,9 +230,21 @@ impl Connection {
     /// Asks the connection to end.
     pub(crate) fn end(&self, how: Ending) {
         self.ending.set(how);
+        if how == Ending::Draining {
+            self.watch.notify_one();
+        }
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+    }
+
+    /// Whether it speaks HTTP/2.
+    pub(crate) fn is_http2(&self) -> bool {
+        !self.keeps_heads.get()
     }
 
     /// Nothing more comes from the client.

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -231,6 +231,19 @@ fn too_late(stream: &Stream, expired: Expired) -> Box<LocalReply> {
     router::expired_reply(expired, stream.request_done.get().is_some(), false)
 }
 
+/// Whether the client wants the connection to end with this request.
+fn ends_connection(parts: &http::request::Parts) -> bool {
+    let says = |token: &str| {
+        let values = parts.headers.get_all(header::CONNECTION).iter();
+        let mut tokens = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        tokens.any(|it| it.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    };
+    match parts.version {
+        Version::HTTP_11 => says("close"),
+        _ => !says("keep-alive"),
+    }
+}
+
 /// Everything up to the point where somebody is waited for. An error is the response.
 fn begin(
     connection: &Rc<Connection>,
@@ -246,6 +259,9 @@ fn begin(
     let end = Stream::begin(connection, connection.settings(), protocol);
     let stream = end.0.clone();
     let (parts, body) = request.into_parts();
+    if protocol != Protocol::Http2 {
+        connection.client_ends.set(ends_connection(&parts));
+    }
     if body.is_end_stream() {
         stream.request_done.set(Some(stream.start));
     }

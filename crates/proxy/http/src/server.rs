@@ -1,5 +1,6 @@
 //! One downstream connection: which HTTP it speaks, its codec, and when it ends.
 
+mod close;
 mod http1;
 mod http2;
 mod io;

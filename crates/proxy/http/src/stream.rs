@@ -17,7 +17,7 @@ use meltemi_telemetry::{Protocol, RequestRecord, ResponseFlags, StreamRecord, Up
 use meltemi_upstream::{ConnectionDetails, HttpVersion, WorkerCluster, WorkerHost};
 use tokio::time::Instant;
 
-use crate::connection::{Connection, Settings};
+use crate::connection::{Connection, Left, Settings};
 use crate::filter::{HttpFilter as _, Notes};
 use crate::head::{RequestHead, keep};
 use crate::headers::names;
@@ -410,6 +410,17 @@ impl Stream {
         read(&record)
     }
 
+    /// Says how it leaves a connection of HTTP/1.
+    fn leave(&self) {
+        let has_come = self.request_done.get().is_some();
+        let has_gone = self.response_done.get().is_some();
+        let ends = self.last.get() || self.connection.client_ends.get();
+        self.connection.left.set(Left {
+            for_good: ends && has_gone && (has_come || self.last.get()),
+            whole: !ends && has_come && has_gone,
+        });
+    }
+
     fn end(&self) {
         let now = Instant::now();
         let worker = &self.connection.worker;
@@ -455,6 +466,9 @@ impl Stream {
             });
         }
         self.facts.borrow_mut().notes.forget();
+        if !self.connection.is_http2() {
+            self.leave();
+        }
         self.connection.stream_ended(now);
     }
 }

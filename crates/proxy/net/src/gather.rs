@@ -51,6 +51,11 @@ impl<S: AsyncWrite + Unpin> Turn<S> {
     pub fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.borrow_mut().poll_send(cx)
     }
+
+    /// The stream, when the codec that wrote to it is gone; what has not been sent is lost.
+    pub fn into_stream(self) -> Option<S> {
+        Some(Rc::into_inner(self.0)?.into_inner().stream)
+    }
 }
 
 impl<S: AsyncWrite + Unpin> State<S> {

@@ -36,6 +36,12 @@ pub(super) fn answer(
         stream.note_request(head);
     }
     stream.flag(reply.flags);
+    if reply.details.starts_with("http1.") {
+        // what follows a message that is none is none either
+        stream.connection.client_ends.set(false);
+    } else if reply.status == StatusCode::BAD_REQUEST {
+        stream.connection.client_ends.set(true);
+    }
     stream.explain(std::mem::take(&mut reply.details));
     if let Some(replies) = &stream.settings.manager.local_reply {
         replies.apply(&stream, &mut reply);
@@ -162,7 +168,7 @@ fn closes(stream: &Stream) -> bool {
     let connection = &stream.connection;
     if connection.worker.is_failing() && connection.ending() == Ending::Open {
         connection.with_manager(|_, stats| stats.downstream_cx_drain_close.inc());
-        connection.end(Ending::Graceful);
+        connection.end(Ending::Draining);
     }
     !stream.is_http2() && (stream.last.get() || connection.ending() != Ending::Open)
 }

@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use meltemi_telemetry::{Protocol, ResponseFlags};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
+use super::close::{Manner, close};
 use super::io::ClientIo;
 use super::refusal::CodecRefusal;
 use crate::connection::{Connection, Ending};
@@ -39,12 +40,33 @@ where
     if config.max_headers_count > 100 {
         builder.max_headers(config.max_headers_count as usize);
     }
+    drop(config);
+    let mut io = Some(io);
+    // A codec ends with the response that says so. Where that was said for a drain, the connection
+    // gets another for whoever comes all the same.
+    while let Some(stream) = io.take() {
+        io = serve_some(stream, &builder, connection).await;
+    }
+    connection.with_manager(|_, stats| stats.downstream_cx_http1_active.dec());
+}
+
+/// Serves until the codec ends. Gives the stream back where it may carry more requests; else the
+/// connection is closed.
+async fn serve_some<I>(
+    io: ClientIo<I>,
+    builder: &http1::Builder,
+    connection: &Rc<Connection>,
+) -> Option<ClientIo<I>>
+where
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
+{
     let service = service_fn(|request| async {
         let answer = exchange::handle(connection, request).await;
         answer.map(|answer| announced(connection, answer))
     });
     let mut codec = builder.serve_connection(TokioIo::new(io), service);
     let mut ending = Ending::Open;
+    let mut idle = false;
     let result = std::future::poll_fn(|cx| {
         connection.driven_by(cx.waker());
         if ending != connection.ending() {
@@ -52,7 +74,10 @@ where
             match ending {
                 Ending::HeaderTimeout => return Poll::Ready(Ok(())),
                 Ending::Open | Ending::Draining => {}
-                Ending::Graceful => Pin::new(&mut codec).graceful_shutdown(),
+                Ending::Graceful => {
+                    idle = connection.active.get() == 0;
+                    Pin::new(&mut codec).graceful_shutdown();
+                }
             }
         }
         let progress = Pin::new(&mut codec).poll(cx);
@@ -62,40 +87,55 @@ where
         progress
     })
     .await;
-    connection.with_manager(|_, stats| stats.downstream_cx_http1_active.dec());
-    match result {
-        Ok(()) if ending == Ending::HeaderTimeout => {
-            refuse(
-                codec.into_parts().io.into_inner(),
-                connection,
-                CodecRefusal::LATE,
-            )
-            .await;
-        }
-        Ok(()) => {
-            let tunnel = connection.tunnel.take();
-            if let Some(tunnel) = tunnel {
-                let parts = codec.into_parts();
-                let mut io = parts.io.into_inner();
-                io.unread(parts.read_buf);
-                tunnel.run(io).await;
-            }
-        }
-        Err(error) if error.is_parse() => {
-            connection.with_manager(|_, stats| stats.downstream_cx_protocol_error.inc());
-            match connection.refused.take() {
-                Some(refusal) => record_failure(connection, refusal),
-                // the codec had no answer to this
-                None => {
-                    let head = connection.head_bytes.borrow().clone();
-                    let refusal = CodecRefusal::of(&head, error.is_parse_too_large());
-                    let io = codec.into_parts().io.into_inner();
-                    refuse(io, connection, refusal).await;
-                }
-            }
-        }
-        Err(error) => tracing::debug!(%error, "HTTP/1 client connection failed"),
+    let is_parse = result.as_ref().is_err_and(hyper::Error::is_parse);
+    let is_too_large = result.as_ref().is_err_and(hyper::Error::is_parse_too_large);
+    if let Err(error) = result
+        && !is_parse
+    {
+        tracing::debug!(%error, "HTTP/1 client connection failed");
+        connection.client_is_gone();
     }
+    let parts = codec.into_parts();
+    let mut io = parts.io.into_inner();
+    if is_parse {
+        connection.with_manager(|_, stats| stats.downstream_cx_protocol_error.inc());
+        match connection.refused.take() {
+            Some(refusal) => record_failure(connection, refusal),
+            // the codec had no answer to this
+            None => {
+                let head = connection.head_bytes.borrow().clone();
+                let refusal = CodecRefusal::of(&head, is_too_large);
+                refuse(&mut io, connection, refusal).await;
+            }
+        }
+        close(io, connection, Manner::Delayed).await;
+        return None;
+    }
+    if ending == Ending::HeaderTimeout {
+        refuse(&mut io, connection, CodecRefusal::LATE).await;
+        close(io, connection, Manner::Delayed).await;
+        return None;
+    }
+    let tunnel = connection.tunnel.take();
+    if let Some(tunnel) = tunnel {
+        io.release();
+        io.unread(parts.read_buf);
+        tunnel.run(io).await;
+        return None;
+    }
+    let left = connection.left.get();
+    if left.whole && connection.ending() == Ending::Draining && !connection.is_gone() {
+        io.unread(parts.read_buf);
+        return Some(io);
+    }
+    let manner = match idle {
+        true if !connection.heard.get() => Manner::AtOnce,
+        true => Manner::Told,
+        false if left.for_good => Manner::AtOnce,
+        false => Manner::Delayed,
+    };
+    close(io, connection, manner).await;
+    None
 }
 
 /// The answer, which says that it is the last where the connection drains.
@@ -108,20 +148,25 @@ fn announced<B>(connection: &Connection, mut answer: Response<B>) -> Response<B>
     answer
 }
 
-/// Answers to what is no request, and ends the connection.
-async fn refuse<I>(mut io: ClientIo<I>, connection: &Rc<Connection>, refusal: CodecRefusal)
+/// Answers to what is no request.
+async fn refuse<I>(io: &mut ClientIo<I>, connection: &Rc<Connection>, refusal: CodecRefusal)
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     // Whether or not the client still listens.
     let _ = io.write_all(&refusal.bytes(connection)).await;
-    let _ = io.shutdown().await;
     record_failure(connection, refusal);
 }
 
 /// Writes the record of a request that never became one.
 fn record_failure(connection: &Rc<Connection>, refusal: CodecRefusal) {
     let end = Stream::begin(connection, connection.settings(), Protocol::Http11);
+    if refusal.breaks_in() {
+        connection.with_manager(|_, stats| {
+            stats.downstream_rq_response_before_rq_complete.inc();
+            stats.downstream_rq_rx_reset.inc();
+        });
+    }
     if refusal != CodecRefusal::LATE {
         end.0.flag(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR);
     }

@@ -4,7 +4,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
@@ -12,14 +11,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use meltemi_net::gather;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, Sleep};
 
+use super::close::{Manner, close};
 use super::io::ClientIo;
 use crate::connection::{Connection, Ending};
 use crate::exchange;
-
-/// How long at least until it is looked again whether a connection that is to end is still in use.
-const LEAST: Duration = Duration::from_millis(50);
 
 /// Spawns a connection's streams on its worker.
 #[derive(Clone, Copy, Debug)]
@@ -64,45 +60,40 @@ where
             .keep_alive_interval(keepalive.interval)
             .keep_alive_timeout(keepalive.timeout);
     }
-    let drain = config.drain_timeout;
     drop(config);
     let streams = connection.clone();
     let service = service_fn(move |request| exchange::handle(&streams, request));
     let (io, turn) = gather(io);
-    let mut codec = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
-    let mut ending = Ending::Open;
-    let mut patience: Option<Pin<Box<Sleep>>> = None;
-    let result = std::future::poll_fn(|cx| {
-        connection.driven_by(cx.waker());
-        let mut progress = codec.as_mut().poll(cx);
-        if progress.is_pending() && ending != connection.ending() {
-            ending = connection.ending();
-            // The handshake came first: without it there is nobody to tell.
-            Pin::as_mut(&mut codec).graceful_shutdown();
-            patience = Some(Box::pin(tokio::time::sleep(drain)));
-            progress = codec.as_mut().poll(cx);
-        }
-        // ignored: the codec hears of a failure when it reads or writes next
-        let _ = turn.poll_send(cx);
-        if progress.is_ready() {
-            return progress;
-        }
-        // a client that does not take note of the end is not waited for
-        if let Some(sleep) = &mut patience
-            && sleep.as_mut().poll(cx).is_ready()
-        {
-            if connection.active.get() == 0 {
+    let result = {
+        let mut codec = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
+        let mut told = false;
+        std::future::poll_fn(|cx| {
+            connection.driven_by(cx.waker());
+            let mut progress = codec.as_mut().poll(cx);
+            let ending = connection.ending();
+            if progress.is_pending() && !told && ending != Ending::Open {
+                told = true;
+                // The handshake came first: without it there is nobody to tell.
+                Pin::as_mut(&mut codec).graceful_shutdown();
+                progress = codec.as_mut().poll(cx);
+            }
+            // ignored: the codec hears of a failure when it reads or writes next
+            let _ = turn.poll_send(cx);
+            // a client that does not take note of the end is not waited for
+            let over = ending == Ending::Graceful && connection.active.get() == 0;
+            if progress.is_pending() && over {
                 return Poll::Ready(Ok(()));
             }
-            sleep.as_mut().reset(Instant::now() + drain.max(LEAST));
-            cx.waker().wake_by_ref();
-        }
-        Poll::Pending
-    })
-    .await;
+            progress
+        })
+        .await
+    };
     connection.with_manager(|_, stats| stats.downstream_cx_http2_active.dec());
     if let Err(error) = result {
         connection.with_manager(|_, stats| stats.downstream_cx_protocol_error.inc());
         tracing::debug!(%error, "HTTP/2 client connection failed");
+    }
+    if let Some(io) = turn.into_stream() {
+        close(io, connection, Manner::Delayed).await;
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct ClientIo<I> {
     connection: Rc<Connection>,
     /// What goes out in the place of the codec's own answer.
     instead: Bytes,
+    /// The codec's end is not the connection's.
+    held_open: bool,
 }
 
 /// Kept of a head for the look at its framing.
@@ -33,7 +35,13 @@ impl<I> ClientIo<I> {
             unread: Bytes::new(),
             connection,
             instead: Bytes::new(),
+            held_open: true,
         }
+    }
+
+    /// Lets a shutdown through, which until now only flushes.
+    pub(super) fn release(&mut self) {
+        self.held_open = false;
     }
 
     /// The stream below, for whoever looks at it first.
@@ -52,6 +60,7 @@ impl<I> ClientIo<I> {
             stats.downstream_cx_rx_bytes_total.add(read.len() as u64);
             manager.config.request_headers_timeout.is_some()
         });
+        connection.heard.set(true);
         if !connection.expects_head.get() || read.is_empty() {
             return;
         }
@@ -149,7 +158,11 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ClientIo<I> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.held_open {
+            return Pin::new(&mut this.inner).poll_flush(cx);
+        }
+        Pin::new(&mut this.inner).poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {

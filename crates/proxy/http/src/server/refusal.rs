@@ -24,6 +24,13 @@ impl CodecRefusal {
         details: "request_header_timeout",
     };
 
+    /// It has too many bytes.
+    const TOO_LARGE: Self = Self {
+        status: 431,
+        text: "Request Header Fields Too Large",
+        details: "http1.headers_too_large",
+    };
+
     const BAD: Self = Self {
         status: 400,
         text: "Bad Request",
@@ -33,11 +40,7 @@ impl CodecRefusal {
     /// What is wrong with a head that the codec refused, perhaps as too large.
     pub(super) fn of(head: &[u8], too_large: bool) -> Self {
         if too_large {
-            return Self {
-                status: 431,
-                text: "Request Header Fields Too Large",
-                details: "http1.headers_too_large",
-            };
+            return Self::TOO_LARGE;
         }
         let mut lines = head
             .split(|byte| *byte == b'\n')
@@ -81,6 +84,11 @@ impl CodecRefusal {
             },
             _ => Self::BAD,
         }
+    }
+
+    /// Whether the head was good as far as it went, so that a request was broken off.
+    pub(super) fn breaks_in(self) -> bool {
+        self == Self::LATE || self == Self::TOO_LARGE
     }
 
     /// The whole answer.

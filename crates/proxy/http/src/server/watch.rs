@@ -29,7 +29,7 @@ enum Found {
     Change,
 }
 
-/// How long a connection that drains waits for another request.
+/// How long a connection of HTTP/1 that drains with its listener waits for another request.
 const LAST_REQUEST: Duration = Duration::from_secs(1);
 
 /// Begins to watch.
@@ -39,33 +39,53 @@ pub(super) fn start(connection: &Rc<Connection>, drain: DrainSignal) -> Watch {
 }
 
 async fn watch(connection: Weak<Connection>, mut drain: DrainSignal) {
+    let mut told = false;
+    // until when a connection that drains is served
+    let mut last: Option<Instant> = None;
     loop {
         let Some(strong) = connection.upgrade() else {
             return;
         };
-        let wake = next(&strong);
+        if strong.ending() == Ending::Draining && last.is_none() {
+            let timeout = strong.with_manager(|manager, _| manager.config.drain_timeout);
+            last = Some(Instant::now() + timeout);
+        }
+        let limits = next(&strong);
+        let wake = limits.into_iter().chain(last).min();
         let change = strong.clone();
         drop(strong);
         let found = tokio::select! {
-            () = drain.draining() => Found::Drain,
+            () = drain.draining(), if !told => Found::Drain,
             () = at(wake) => Found::Time,
             () = change.watch.notified() => Found::Change,
         };
-        let ending = match found {
+        let now = Instant::now();
+        match found {
             Found::Drain => {
-                change.with_manager(|_, stats| stats.downstream_cx_drain_close.inc());
-                // A request may be on its way: it is answered, and the answer says that it was the
-                // last. Closing under it would lose it.
-                change.end(Ending::Draining);
-                tokio::time::sleep(LAST_REQUEST).await;
-                Some(Ending::Graceful)
+                told = true;
+                if change.ending() == Ending::Open {
+                    change.with_manager(|_, stats| stats.downstream_cx_drain_close.inc());
+                    // A request may be on its way: it is answered, and the answer says that it was
+                    // the last. Closing under it would lose it.
+                    change.end(Ending::Draining);
+                    if !change.is_http2() {
+                        last = Some(now + LAST_REQUEST);
+                    }
+                }
             }
-            Found::Time => due(&change, Instant::now()),
-            Found::Change => None,
-        };
-        if let Some(ending) = ending {
-            change.end(ending);
-            return;
+            Found::Time if last.is_some_and(|last| last <= now) => {
+                change.end(Ending::Graceful);
+                return;
+            }
+            Found::Time => {
+                if let Some(ending) = due(&change, now) {
+                    change.end(ending);
+                    if ending != Ending::Draining {
+                        return;
+                    }
+                }
+            }
+            Found::Change => {}
         }
     }
 }
@@ -88,13 +108,15 @@ fn limits(connection: &Connection) -> [Option<(Instant, Limit)>; 3] {
         } else {
             connection.idle_since.get()
         };
+        let open = connection.ending() == Ending::Open;
         [
-            after(idle_since, config.idle_timeout, Limit::Idle),
+            after(idle_since, config.idle_timeout, Limit::Idle).filter(|_| open),
             after(
                 connection.opened,
                 config.max_connection_duration,
                 Limit::Duration,
-            ),
+            )
+            .filter(|_| open),
             connection
                 .head_began
                 .get()
@@ -127,7 +149,9 @@ fn due(connection: &Connection, now: Instant) -> Option<Ending> {
         Limit::Head => stats.downstream_rq_header_timeout.inc(),
     });
     Some(match reached {
-        Limit::Idle | Limit::Duration => Ending::Graceful,
+        // who never said anything has nothing on its way
+        Limit::Idle | Limit::Duration if !connection.heard.get() => Ending::Graceful,
+        Limit::Idle | Limit::Duration => Ending::Draining,
         Limit::Head => Ending::HeaderTimeout,
     })
 }
