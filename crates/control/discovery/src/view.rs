@@ -138,6 +138,8 @@ mod model;
 #[cfg(test)]
 mod property;
 #[cfg(test)]
+mod references;
+#[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;

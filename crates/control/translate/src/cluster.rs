@@ -26,6 +26,12 @@ pub(crate) fn of_host(scope: &Scope<'_>, host: &str) -> Vec<Cluster> {
     outbound::of_host(scope, host)
 }
 
+/// Whether the proxy has the cluster of this name, of the services with this host. Envoy refuses what
+/// names a gRPC service without its cluster, where other references may lead to nothing.
+pub(crate) fn is_there(scope: &Scope<'_>, host: &str, name: &str) -> bool {
+    of_host(scope, host).iter().any(|it| it.name == name)
+}
+
 /// The clusters to everything that is no service.
 pub(crate) fn of_no_host(scope: &Scope<'_>) -> Vec<Cluster> {
     let mut clusters = vec![catch_all::black_hole(scope)];

@@ -103,6 +103,35 @@ pub(super) fn nodes() -> Vec<Node> {
     ]
 }
 
+/// What a read is of must change in the pool without anything else that would be noticed, or nobody
+/// would miss the note of it.
+#[test]
+fn the_pool_moves_an_address_by_a_service_that_is_not_seen() {
+    let mut store = Store::default();
+    let addresses = |store: &mut Store| {
+        let snapshot = store.commit().snapshot;
+        let all = snapshot.services();
+        all.auto_addresses_of(
+            &"web".into(),
+            &meltemi_model::Hostname::new("k632.example.com"),
+        )
+        .to_vec()
+    };
+    for change in changes() {
+        if let Change::Set(config) = &change
+            && ["aaa", "zzz"].contains(&config.id().name.as_ref())
+        {
+            change.apply(&mut store);
+        }
+    }
+    let before = addresses(&mut store);
+    let gone = changes()
+        .into_iter()
+        .find(|it| matches!(it, Change::Gone(id) if id.name.as_ref() == "aaa"));
+    gone.unwrap().apply(&mut store);
+    assert_ne!(before, addresses(&mut store));
+}
+
 /// A kind that is added without versions in the pool would be one of which nobody knows whether its
 /// changes arrive.
 #[test]
@@ -486,6 +515,42 @@ spec:
   - applyTo: VIRTUAL_HOST
     match: {context: SIDECAR_OUTBOUND}
     patch: {operation: MERGE, value: {include_request_attempt_count: false}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: aaa, namespace: shop}
+spec:
+  hosts: [h2279.example.com] # Its address would be that of the next one, which web cannot know.
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: DNS
+  exportTo: [.]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: zzz, namespace: web}
+spec: {hosts: [k632.example.com], ports: [{number: 9000, name: tcp, protocol: TCP}], resolution: DNS}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: edge, namespace: istio-system}
+stringData:
+  tls.crt: |
+    -----BEGIN CERTIFICATE-----
+    first
+  tls.key: |
+    -----BEGIN PRIVATE KEY-----
+    first
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: edge, namespace: istio-system}
+stringData:
+  tls.crt: |
+    -----BEGIN CERTIFICATE-----
+    second
+  tls.key: |
+    -----BEGIN PRIVATE KEY-----
+    second
 ---
 apiVersion: v1
 kind: Secret

@@ -3,6 +3,7 @@
 //! In: messages of a session. Out: requests, and in the end what the proxy has.
 #![allow(clippy::unwrap_used)]
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -23,6 +24,11 @@ use meltemi_xds_server::{Form, Incoming, Kind, Outgoing, ProxyView, Session, Vie
 use prost::Message;
 use prost_types::Any;
 
+use super::references::Known;
+
+/// What names of gateway credentials begin with.
+const CREDENTIAL: &[u8] = b"kubernetes://";
+
 /// Name to version and bytes.
 type Resources = BTreeMap<String, (String, Vec<u8>)>;
 
@@ -39,6 +45,7 @@ pub(super) struct Model {
     seen: Option<Arc<dyn ProxyView>>,
     /// It has refused something and not connected again since.
     pub refused: bool,
+    references: RefCell<Known>,
 }
 
 impl Model {
@@ -55,6 +62,7 @@ impl Model {
             nonces: BTreeMap::new(),
             seen: None,
             refused: false,
+            references: RefCell::default(),
         };
         model.connect();
         model
@@ -208,11 +216,21 @@ impl Model {
 
     /// Asks for what clusters and listeners name.
     fn follow(&mut self, kind: Kind) {
-        let (kind, wanted) = match kind {
-            Kind::Cluster => (Kind::Endpoint, self.endpoints_wanted()),
-            Kind::Listener => (Kind::Route, self.routes_wanted()),
-            _ => return,
-        };
+        match kind {
+            Kind::Cluster => {
+                self.want(Kind::Endpoint, self.endpoints_wanted());
+                self.want(Kind::Secret, self.secrets_wanted());
+            }
+            Kind::Listener => {
+                self.want(Kind::Secret, self.secrets_wanted());
+                self.want(Kind::Route, self.routes_wanted());
+            }
+            _ => {}
+        }
+    }
+
+    /// From now on these are wanted.
+    fn want(&mut self, kind: Kind, wanted: BTreeSet<String>) {
         let had = self.asked.insert(kind, wanted.clone()).unwrap_or_default();
         let more: Vec<&str> = wanted.difference(&had).map(String::as_str).collect();
         let fewer: Vec<&str> = had.difference(&wanted).map(String::as_str).collect();
@@ -246,6 +264,60 @@ impl Model {
             .collect()
     }
 
+    /// The credentials that clusters and listeners name; few do.
+    fn secrets_wanted(&self) -> BTreeSet<String> {
+        let mut known = self.references.borrow_mut();
+        let mut wanted = BTreeSet::new();
+        for (body, is_cluster) in self.bodies([Kind::Cluster, Kind::Listener]) {
+            if !body.windows(CREDENTIAL.len()).any(|it| it == CREDENTIAL) {
+                continue;
+            }
+            let found = match is_cluster {
+                true => known.of::<Cluster>(body),
+                false => known.of::<Listener>(body),
+            };
+            wanted.extend(found.secrets.iter().cloned());
+        }
+        wanted
+    }
+
+    /// The resources of two kinds, and whether each is of the first.
+    fn bodies(&self, kinds: [Kind; 2]) -> impl Iterator<Item = (&[u8], bool)> {
+        kinds.into_iter().enumerate().flat_map(|(place, kind)| {
+            let all = self.have.get(&kind).into_iter().flatten();
+            all.map(move |(_, (_, body))| (body.as_slice(), place == 0))
+        })
+    }
+
+    /// Whether everything is there without which Envoy would refuse what the proxy has.
+    fn check_references(&self) {
+        let mut known = self.references.borrow_mut();
+        let has = |kind, name: &str| self.have.get(&kind).is_some_and(|it| it.contains_key(name));
+        for (body, is_table) in self.bodies([Kind::Route, Kind::Listener]) {
+            let found = match is_table {
+                true => known.of::<RouteConfiguration>(body),
+                false => known.of::<Listener>(body),
+            };
+            for name in &found.clusters {
+                assert!(
+                    has(Kind::Cluster, name),
+                    "no cluster {name}: {}",
+                    self.node.id
+                );
+            }
+        }
+        for name in self.routes_wanted() {
+            assert!(has(Kind::Route, &name), "no table {name}: {}", self.node.id);
+        }
+        for name in self.endpoints_wanted() {
+            assert!(
+                has(Kind::Endpoint, &name),
+                "no endpoints {name}: {}",
+                self.node.id
+            );
+        }
+    }
+
     /// Whether the proxy has exactly what is made for it from the snapshot alone.
     pub fn check(&self, snapshot: &Snapshot) {
         let node = ProxyNode::parse(&self.node).unwrap();
@@ -273,6 +345,26 @@ impl Model {
         check(Kind::Endpoint, &wanted.endpoints);
         check(Kind::Listener, &wanted.listeners);
         check(Kind::Route, &wanted.routes);
+        self.check_secrets(&wanted.secrets);
+        self.check_references();
+    }
+
+    /// Credentials are asked for by those who need them, and need not exist.
+    fn check_secrets(&self, wanted: &ResourceMap) {
+        let none = Resources::new();
+        let have = self.have.get(&Kind::Secret).unwrap_or(&none);
+        let label = format!("secrets of {} ({:?})", self.node.id, self.form);
+        for name in self.asked.get(&Kind::Secret).into_iter().flatten() {
+            match (have.get(name), wanted.get(name.as_str())) {
+                (Some((_, have)), Some(wanted)) => {
+                    assert!(*have == wanted.any.value, "{name}: {label}");
+                }
+                (None, None) => {}
+                // The state of the world cannot say that one is gone.
+                (Some(_), None) if self.form == Form::Sotw => {}
+                (have, _) => panic!("{name} is there: {}; {label}", have.is_some()),
+            }
+        }
     }
 }
 

@@ -34,6 +34,7 @@ use meltemi_xds::pb::envoy::r#type::v3::HttpStatus;
 
 use super::matching::{metadata, text, value};
 use super::{HTTP_RBAC, Layer, NETWORK_RBAC, TCP_PREFIX, rules};
+use crate::cluster;
 use crate::filter::{http_filter, network_filter};
 use crate::name::SubsetKey;
 use crate::proto::{duration, matching};
@@ -172,17 +173,22 @@ fn provider<'a>(scope: &Scope<'a>, name: &str) -> Option<Provider<'a>> {
     if let Some(namespace) = namespace {
         places.retain(|it| *it == namespace);
     }
-    // Without a namespace the host must be there in one only.
-    (places.len() == 1).then(|| Provider {
+    let key = SubsetKey {
+        port: *port,
+        subset: "",
+        host: host.as_str(),
+    };
+    let provider = Provider {
         settings,
         host: host.to_string(),
-        cluster: SubsetKey {
-            port: *port,
-            subset: "",
-            host: host.as_str(),
-        }
-        .cluster(),
-    })
+        cluster: key.cluster(),
+    };
+    // Who cannot be asked over gRPC for want of a cluster is no provider: Envoy would refuse the
+    // listener, and serve on without the policy.
+    let can_be_asked = settings.protocol != ExtAuthzProtocol::Grpc
+        || cluster::is_there(scope, host.as_str(), &provider.cluster);
+    // Without a namespace the host must be there in one only.
+    (places.len() == 1 && can_be_asked).then_some(provider)
 }
 
 impl Provider<'_> {

@@ -19,6 +19,7 @@ use meltemi_xds::pb::opentelemetry::proto::common::v1::{
 use prost::{Message, Name};
 
 use super::{WITHOUT_QUERY, without_query};
+use crate::cluster;
 use crate::name::SubsetKey;
 use crate::proto::pack;
 use crate::scope::Scope;
@@ -97,6 +98,10 @@ fn common(
         subset: "",
         host: host.as_str(),
     };
+    let cluster = cluster.cluster();
+    if !cluster::is_there(scope, host.as_str(), &cluster) {
+        return None;
+    }
     let state = match log.filter_state.as_slice() {
         [] => STATE.map(str::to_owned).to_vec(),
         named => named.to_vec(),
@@ -108,7 +113,7 @@ fn common(
             .unwrap_or_else(|| default_name.to_owned()),
         grpc_service: Some(GrpcService {
             target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
-                cluster_name: cluster.cluster(),
+                cluster_name: cluster,
                 authority: host.to_string(),
                 ..Default::default()
             })),
