@@ -4,12 +4,13 @@
 //! this program does not understand is left out and told, the others are shown.
 
 use anyhow::{Context as _, Result, bail};
-use meltemi_xds::json;
+use meltemi_xds::json as messages;
 use meltemi_xds::pb::envoy::config::cluster::v3::Cluster;
 use meltemi_xds::pb::envoy::config::listener::v3::Listener;
 use meltemi_xds::pb::envoy::config::route::v3::RouteConfiguration;
+use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
 use prost::{Message, Name};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A proxy's configuration dump.
 #[derive(Debug, Clone)]
@@ -26,7 +27,8 @@ pub(crate) struct Found<M> {
     pub problems: Vec<String>,
 }
 
-/// Where resources of a kind are: the dump's type, its lists, and the way from an entry to the message.
+/// Where resources of a kind are: the dump's type, its lists (that of delivered ones first), and the
+/// way from an entry to the message.
 struct Place {
     dump: &'static str,
     lists: &'static [(&'static str, &'static [&'static str])],
@@ -56,6 +58,43 @@ const ROUTES: Place = Place {
     ],
 };
 
+/// Secrets, and the state that each list means.
+const SECRETS: [(Place, &str); 2] = [
+    (
+        Place {
+            dump: "SecretsConfigDump",
+            lists: &[
+                ("dynamic_active_secrets", &["secret"]),
+                ("static_secrets", &["secret"]),
+            ],
+        },
+        "ACTIVE",
+    ),
+    (
+        Place {
+            dump: "SecretsConfigDump",
+            lists: &[("dynamic_warming_secrets", &["secret"])],
+        },
+        "WARMING",
+    ),
+];
+
+/// What came from the control plane.
+#[derive(Debug)]
+pub(crate) struct Delivered {
+    pub clusters: Found<Cluster>,
+    pub listeners: Found<Listener>,
+    pub routes: Found<RouteConfiguration>,
+}
+
+/// A secret that a proxy has.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub secret: Secret,
+    /// `ACTIVE`, or `WARMING` while it has not come.
+    pub state: &'static str,
+}
+
 impl ConfigDump {
     /// Reads the dump.
     ///
@@ -82,6 +121,40 @@ impl ConfigDump {
     /// The route tables, those inside listeners included.
     pub(crate) fn routes(&self) -> Found<RouteConfiguration> {
         self.messages(&ROUTES)
+    }
+
+    /// What came from the control plane.
+    pub(crate) fn delivered(&self) -> Delivered {
+        let dynamic = |place: &Place| Place {
+            dump: place.dump,
+            lists: &place.lists[..1],
+        };
+        Delivered {
+            clusters: self.messages(&dynamic(&CLUSTERS)),
+            listeners: self.messages(&dynamic(&LISTENERS)),
+            routes: self.messages(&dynamic(&ROUTES)),
+        }
+    }
+
+    /// The secrets.
+    pub(crate) fn secrets(&self) -> Found<Held> {
+        let mut found = Found {
+            messages: Vec::new(),
+            problems: Vec::new(),
+        };
+        for (place, state) in &SECRETS {
+            let some = self.messages(place);
+            let held = some.messages.into_iter();
+            let held = held.map(|secret| Held { secret, state });
+            found.messages.extend(held);
+            found.problems.extend(some.problems);
+        }
+        found
+    }
+
+    /// All of it, as it stands there.
+    pub(crate) fn to_json(&self) -> Value {
+        json!({ "configs": self.configs })
     }
 
     /// The bootstrap, as it stands there.
@@ -143,10 +216,10 @@ fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
     })
 }
 
-fn message<M: Message + Name + Default>(value: &Value) -> Result<M, json::JsonError> {
+fn message<M: Message + Name + Default>(value: &Value) -> Result<M, messages::JsonError> {
     let mut value = value.clone();
     if let Value::Object(fields) = &mut value {
         fields.shift_remove("@type");
     }
-    json::from_json(value)
+    messages::from_json(value)
 }

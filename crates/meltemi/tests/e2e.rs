@@ -105,9 +105,24 @@ fn the_tools_show_what_the_proxies_were_told() {
         assert_eq!(row.matches("SYNCED").count(), 4, "{row}");
         assert!(!row.contains("STALE"), "{row}");
     }
-    assert_eq!(mesh.tool(&["ps", "webapp"]).stdout.lines().count(), 2);
+    let one = mesh.tool(&["ps", "webapp"]).stdout;
+    let compared = "\n\nClusters Match\nListeners Match\nRoutes Match\n";
+    assert!(one.ends_with(compared), "{one}");
+    assert_eq!(one.lines().count(), 6, "{one}");
 
-    let cases: [(&[&str], &[&str]); 10] = [
+    let cases: [(&[&str], &[&str]); 12] = [
+        (
+            &["proxy-config", "secret", "webapp"],
+            &[
+                "RESOURCE NAME",
+                "default           Cert Chain     ACTIVE     true",
+                "ROOTCA            CA             ACTIVE     true",
+            ],
+        ),
+        (
+            &["pc", "all", "webapp"],
+            &["SERVICE FQDN", "ADDRESSES", "VHOST NAME", "RESOURCE NAME"],
+        ),
         (
             &["proxy-config", "route", "webapp"],
             &[

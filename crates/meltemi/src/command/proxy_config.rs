@@ -1,5 +1,6 @@
 //! `meltemi proxy-config`: what a proxy has been told.
 
+mod all;
 mod bootstrap;
 mod cluster;
 mod describe;
@@ -8,6 +9,7 @@ mod listener;
 mod log;
 mod reference;
 mod route;
+mod secret;
 
 use std::path::PathBuf;
 
@@ -24,7 +26,7 @@ use crate::locate::{ADMIN_PORT, Locator, Proxy};
 use crate::runtime;
 use crate::terminal::Terminal;
 
-/// Show what a proxy has been told: listeners, routes, clusters, endpoints
+/// Show what a proxy has been told: listeners, routes, clusters, endpoints, secrets
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 POD is a pod's name, a Deployment's name, or the beginning of a pod's name; .NAMESPACE is needed only
@@ -52,6 +54,10 @@ enum Kind {
     Cluster(cluster::Arguments),
     #[command(visible_aliases = ["endpoints", "ep"])]
     Endpoint(endpoint::Arguments),
+    #[command(visible_aliases = ["secrets", "s"])]
+    Secret(secret::Arguments),
+    #[command(visible_alias = "a")]
+    All(all::Arguments),
     #[command(visible_alias = "b")]
     Bootstrap(bootstrap::Arguments),
     #[command(visible_alias = "o")]
@@ -87,6 +93,8 @@ pub(crate) fn run(arguments: Arguments, locator: &Locator, terminal: &Terminal) 
         Kind::Route(it) => route::run(it, locator, terminal),
         Kind::Cluster(it) => cluster::run(it, locator, terminal),
         Kind::Endpoint(it) => endpoint::run(it, locator, terminal),
+        Kind::Secret(it) => secret::run(it, locator, terminal),
+        Kind::All(it) => all::run(it, locator, terminal),
         Kind::Bootstrap(it) => bootstrap::run(it, locator, terminal),
         Kind::Log(it) => log::run(it, locator, terminal),
     }

@@ -1,11 +1,15 @@
 //! `meltemi proxy-status`: how far each proxy has come.
 
-use anyhow::{Result, bail};
+mod compare;
+
+use anyhow::{Context as _, Result, bail};
+use meltemi_local::http;
 use meltemi_local::sync::{Sync, SyncStatus};
 use serde_json::json;
 
+use crate::config_dump::ConfigDump;
 use crate::document::{self, Format};
-use crate::locate::Locator;
+use crate::locate::{ADMIN_PORT, Locator};
 use crate::runtime;
 use crate::table::Table;
 use crate::terminal::Terminal;
@@ -16,22 +20,32 @@ use crate::terminal::Terminal;
 SYNCED: the proxy has confirmed what was last sent. NOT SENT: there was nothing to send. STALE: the
 proxy has not confirmed what was last sent.
 
+Where one proxy is named, what it has is compared with what the control plane would send it.
+
 Examples:
   meltemi proxy-status
   meltemi proxy-status webapp
   meltemi ps -o json")]
 pub(crate) struct Arguments {
-    /// Only proxies whose name begins so; POD or POD.NAMESPACE
+    /// Only proxies whose name begins so; POD or POD.NAMESPACE. One alone is compared with what the
+    /// control plane would send it
     #[arg(value_name = "POD[.NAMESPACE]")]
     pod: Option<String>,
     /// How to print it
     #[arg(short, long, value_enum, default_value_t = Format::Short)]
     output: Format,
+    /// The proxy's administration port
+    #[arg(long, value_name = "PORT", default_value_t = ADMIN_PORT)]
+    proxy_admin_port: u16,
 }
 
 /// Runs the command.
 pub(crate) fn run(arguments: Arguments, locator: &Locator, terminal: &Terminal) -> Result<()> {
-    let Arguments { pod, output } = arguments;
+    let Arguments {
+        pod,
+        output,
+        proxy_admin_port,
+    } = arguments;
     let mut statuses = runtime::single_threaded()?.block_on(locator.sync_statuses())?;
     statuses.sort_by(|a, b| a.proxy.cmp(&b.proxy));
     if let Some(pod) = &pod {
@@ -65,7 +79,35 @@ pub(crate) fn run(arguments: Arguments, locator: &Locator, terminal: &Terminal) 
             document::render(&rows.collect(), output)?
         }
     };
-    Ok(terminal.print(&text)?)
+    terminal.print(&text)?;
+    if let (Some(_), [only], Format::Short) = (&pod, statuses.as_slice(), output) {
+        match difference(&only.proxy, proxy_admin_port, locator) {
+            Ok(text) => terminal.print(&format!("\n{text}"))?,
+            Err(error) => terminal.warning(&format!("not compared: {error:#}")),
+        }
+    }
+    Ok(())
+}
+
+/// What the proxy has, compared with what the control plane would send it.
+fn difference(proxy: &str, admin_port: u16, locator: &Locator) -> Result<String> {
+    let (ours, theirs) = runtime::single_threaded()?.block_on(async {
+        let path = format!("/debug/config_dump?proxyID={proxy}");
+        let ours = dump(&locator.debug_address()?, &path).await?;
+        let found = locator.proxy(proxy, admin_port).await?;
+        let theirs = dump(&found.admin.to_string(), "/config_dump").await?;
+        anyhow::Ok((ours, theirs))
+    })?;
+    Ok(compare::compare(&ours, &theirs))
+}
+
+async fn dump(address: &str, path: &str) -> Result<ConfigDump> {
+    let answer = http::get(address, path).await;
+    let answer = answer.with_context(|| format!("{address} does not answer"))?;
+    if !answer.status.is_success() {
+        bail!("http://{address}{path}: {}", answer.status);
+    }
+    ConfigDump::parse(&answer.body).with_context(|| format!("http://{address}{path}"))
 }
 
 fn table(statuses: &[SyncStatus], control_plane: &str) -> Table {

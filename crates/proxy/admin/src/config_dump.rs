@@ -3,6 +3,7 @@
 
 mod endpoints;
 mod routes;
+mod secrets;
 
 use std::time::SystemTime;
 
@@ -11,8 +12,7 @@ use meltemi_xds::any;
 use meltemi_xds::json::{JsonNames, JsonStyle, Secrets, to_json_with};
 use meltemi_xds::pb::envoy::admin::v3::{
     BootstrapConfigDump, ClustersConfigDump, ConfigDump, ListenersConfigDump,
-    ScopedRoutesConfigDump, SecretsConfigDump, UpdateFailureState, clusters_config_dump,
-    listeners_config_dump, secrets_config_dump,
+    ScopedRoutesConfigDump, UpdateFailureState, clusters_config_dump, listeners_config_dump,
 };
 use meltemi_xds::pb::envoy::config::bootstrap::v3::Bootstrap;
 use meltemi_xds::pb::envoy::config::listener::v3::Listener;
@@ -168,7 +168,12 @@ fn dump(state: &AdminState, wanted: &Wanted, include_endpoints: bool) -> ConfigD
     configs.push(any::pack(&listeners.dump(state, wanted)));
     configs.push(any::pack(&ScopedRoutesConfigDump::default()));
     configs.push(any::pack(&routes::dump(state, wanted, &listeners)));
-    configs.push(any::pack(&secrets(state, wanted, &resources.secrets, read)));
+    configs.push(any::pack(&secrets::dump(
+        state,
+        wanted,
+        &resources.secrets,
+        read,
+    )));
     ConfigDump { configs }
 }
 
@@ -264,52 +269,6 @@ fn clusters(
             dump.dynamic_active_clusters.push(cluster);
         } else {
             dump.dynamic_warming_clusters.push(cluster);
-        }
-    }
-    dump
-}
-
-fn secrets(
-    state: &AdminState,
-    wanted: &Wanted,
-    fixed: &[meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::Secret],
-    read: Option<Timestamp>,
-) -> SecretsConfigDump {
-    let mut dump = SecretsConfigDump {
-        static_secrets: fixed
-            .iter()
-            .filter(|secret| wanted.has(&secret.name))
-            .map(|secret| secrets_config_dump::StaticSecret {
-                name: secret.name.clone(),
-                last_updated: read,
-                secret: Some(any::pack(secret)),
-            })
-            .collect(),
-        ..SecretsConfigDump::default()
-    };
-    for (name, entry) in state.config.entries(ConfigKind::Secret) {
-        if !wanted.has(&name) {
-            continue;
-        }
-        let ready = entry.active.is_some();
-        let Parts {
-            version,
-            resource,
-            updated,
-            failure,
-        } = Parts::of(entry);
-        let secret = secrets_config_dump::DynamicSecret {
-            name,
-            version_info: version,
-            last_updated: updated,
-            secret: resource,
-            error_state: failure,
-            ..secrets_config_dump::DynamicSecret::default()
-        };
-        if ready {
-            dump.dynamic_active_secrets.push(secret);
-        } else {
-            dump.dynamic_warming_secrets.push(secret);
         }
     }
     dump

@@ -5,6 +5,7 @@ use meltemi_xds::pb::envoy::config::cluster::v3::{Cluster, cluster};
 
 use super::describe::{ClusterKey, management};
 use super::{Output, Subject, reference, render, understood};
+use crate::config_dump::ConfigDump;
 use crate::document::Format;
 use crate::locate::Locator;
 use crate::table::Table;
@@ -78,9 +79,8 @@ pub(super) fn run(arguments: Arguments, locator: &Locator, terminal: &Terminal) 
         filter,
     } = arguments;
     let dump = subject.dump(locator)?;
-    let mut clusters = understood(dump.clusters(), terminal);
+    let mut clusters = sorted(&dump, terminal);
     clusters.retain(|it| filter.accepts(&it.name));
-    clusters.sort_by(|a, b| ClusterKey::sort_key(&a.name).cmp(&ClusterKey::sort_key(&b.name)));
     let text = match output {
         Format::Short => table(&clusters).to_string(),
         Format::Json | Format::Yaml => render(&clusters, output)?,
@@ -88,6 +88,17 @@ pub(super) fn run(arguments: Arguments, locator: &Locator, terminal: &Terminal) 
     terminal.print(&text)?;
     reference::warn(&dump, terminal, |cluster| filter.accepts(cluster));
     Ok(())
+}
+
+/// The table of all clusters.
+pub(super) fn summary(dump: &ConfigDump, terminal: &Terminal) -> Table {
+    table(&sorted(dump, terminal))
+}
+
+fn sorted(dump: &ConfigDump, terminal: &Terminal) -> Vec<Cluster> {
+    let mut clusters = understood(dump.clusters(), terminal);
+    clusters.sort_by(|a, b| ClusterKey::sort_key(&a.name).cmp(&ClusterKey::sort_key(&b.name)));
+    clusters
 }
 
 fn table(clusters: &[Cluster]) -> Table {

@@ -12,6 +12,7 @@ use prost_types::Any;
 
 use super::describe::{destinations, domains, referred, route_match, socket};
 use super::{Output, Subject, render, understood};
+use crate::config_dump::ConfigDump;
 use crate::document::Format;
 use crate::locate::Locator;
 use crate::table::Table;
@@ -101,17 +102,27 @@ pub(super) fn run(arguments: Arguments, locator: &Locator, terminal: &Terminal) 
         output: Output { output },
         filter,
     } = arguments;
-    let mut listeners = understood(subject.dump(locator)?.listeners(), terminal);
+    let mut listeners = sorted(&subject.dump(locator)?, terminal);
     listeners.retain(|it| filter.accepts(it));
-    listeners.sort_by_key(|it| {
-        let (address, port) = socket(it.address.as_ref());
-        (port, address, listener_type(it))
-    });
     let text = match output {
         Format::Short => table(&listeners).to_string(),
         Format::Json | Format::Yaml => render(&listeners, output)?,
     };
     Ok(terminal.print(&text)?)
+}
+
+/// The table of all listeners.
+pub(super) fn summary(dump: &ConfigDump, terminal: &Terminal) -> Table {
+    table(&sorted(dump, terminal))
+}
+
+fn sorted(dump: &ConfigDump, terminal: &Terminal) -> Vec<Listener> {
+    let mut listeners = understood(dump.listeners(), terminal);
+    listeners.sort_by_key(|it| {
+        let (address, port) = socket(it.address.as_ref());
+        (port, address, listener_type(it))
+    });
+    listeners
 }
 
 fn table(listeners: &[Listener]) -> Table {

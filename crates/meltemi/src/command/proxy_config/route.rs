@@ -5,6 +5,7 @@ use meltemi_xds::pb::envoy::config::route::v3::{Route, RouteConfiguration};
 
 use super::describe::{destinations, domains, management, referred, route_match};
 use super::{Output, Subject, reference, render, understood};
+use crate::config_dump::ConfigDump;
 use crate::document::Format;
 use crate::locate::Locator;
 use crate::table::Table;
@@ -34,9 +35,8 @@ pub(super) fn run(arguments: Arguments, locator: &Locator, terminal: &Terminal) 
         name,
     } = arguments;
     let dump = subject.dump(locator)?;
-    let mut tables = understood(dump.routes(), terminal);
+    let mut tables = sorted(&dump, terminal);
     tables.retain(|it| name.as_ref().is_none_or(|name| *name == it.name));
-    tables.sort_by(|a, b| order(&a.name).cmp(&order(&b.name)));
     let text = match output {
         Format::Short => table(&tables).to_string(),
         Format::Json | Format::Yaml => render(&tables, output)?,
@@ -44,6 +44,17 @@ pub(super) fn run(arguments: Arguments, locator: &Locator, terminal: &Terminal) 
     terminal.print(&text)?;
     reference::warn(&dump, terminal, |_| true);
     Ok(())
+}
+
+/// The table of all routes.
+pub(super) fn summary(dump: &ConfigDump, terminal: &Terminal) -> Table {
+    table(&sorted(dump, terminal))
+}
+
+fn sorted(dump: &ConfigDump, terminal: &Terminal) -> Vec<RouteConfiguration> {
+    let mut tables = understood(dump.routes(), terminal);
+    tables.sort_by(|a, b| order(&a.name).cmp(&order(&b.name)));
+    tables
 }
 
 /// Tables named by a port come first, in the order of their ports.
