@@ -62,6 +62,11 @@ fn namespace(number: usize) -> RbacRule {
     RbacRule::Authenticated(regex.ok().map(StringMatch::Regex))
 }
 
+fn expression(number: usize) -> RbacRule {
+    let regex = Regex::new(&format!("^(?:.*/sa/other{number}-.*)$"));
+    RbacRule::Authenticated(regex.ok().map(StringMatch::Regex))
+}
+
 /// As many policies, each with one permission and one principal.
 fn policies(permission: Rule, principal: Rule) -> Rbac {
     let policy = |number| {
@@ -157,5 +162,7 @@ fn main() {
     let config = policies(prefix, any);
     measure("a prefix each, refused", &config, &stranger, false);
     let config = policies(any, namespace);
+    measure("a namespace each, refused", &config, &facts, false);
+    let config = policies(any, expression);
     measure("an expression each, refused", &config, &facts, false);
 }

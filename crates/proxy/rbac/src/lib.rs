@@ -7,14 +7,15 @@
 //! clock and no statistics.
 //!
 //! A policy that matches only where some text is exactly this or that (a path, a principal, a
-//! header's value) is found by that text, so that a thousand such policies cost a request no more
-//! than a few.
+//! header's value, a namespace) is found by that text, so that a thousand such policies cost a
+//! request no more than a few.
 
 mod engine;
 mod explain;
 mod facts;
 mod index;
 mod matcher;
+mod namespace;
 
 pub use engine::{Decision, Engine, denial_details};
 pub use explain::{Explanation, PolicyExplanation, describe};

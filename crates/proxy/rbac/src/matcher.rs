@@ -6,6 +6,7 @@ use std::hash::Hash;
 use meltemi_ir::{HeaderMatch, HeaderMatchKind, MatchedHeader, RbacRule, SanMatch, StringMatch};
 
 use crate::Facts;
+use crate::namespace::{self, Asked};
 
 /// A compiled question.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(crate) enum Subject {
     Path,
     /// A name of the client's certificate.
     Principal,
+    /// A namespace in such a name: what lies between `/ns/` and the next slash.
+    Namespace,
     ServerName,
     Header(MatchedHeader),
     /// The destination's port, in network order.
@@ -54,6 +57,7 @@ impl Key {
         match &self.subject {
             Subject::Path => facts.bare_path().is_some_and(|path| fold(path.as_bytes())),
             Subject::Principal => facts.any_principal(fold),
+            Subject::Namespace => facts.any_principal(|name| namespace::of(name).any(&mut fold)),
             Subject::ServerName => fold(facts.server_name.as_bytes()),
             Subject::Header(name) => facts.any_value(name, fold).unwrap_or(false),
             Subject::Port => fold(&facts.destination.port().to_be_bytes()),
@@ -64,6 +68,12 @@ impl Key {
 /// The text that a rule asks for, where it asks for one exact text.
 pub(crate) fn exact(rule: &RbacRule) -> Option<(Key, Box<[u8]>)> {
     let (subject, text) = match rule {
+        RbacRule::Authenticated(Some(StringMatch::Regex(regex))) => {
+            let Asked::ForAll(namespace) = namespace::asked(regex.as_str())? else {
+                return None;
+            };
+            return Some(in_namespace(namespace));
+        }
         RbacRule::Path(text) => (Subject::Path, text),
         RbacRule::Authenticated(Some(text)) => (Subject::Principal, text),
         RbacRule::ServerName(text) => (Subject::ServerName, text),
@@ -96,6 +106,30 @@ pub(crate) fn exact(rule: &RbacRule) -> Option<(Key, Box<[u8]>)> {
         text.clone()
     };
     Some((key, text.into_bytes().into()))
+}
+
+fn in_namespace(namespace: &str) -> (Key, Box<[u8]>) {
+    let key = Key {
+        subject: Subject::Namespace,
+        ignore_case: false,
+    };
+    (key, namespace.as_bytes().into())
+}
+
+/// Compiles a rule that asks for no exact text. One by which some of a namespace are meant asks for
+/// the namespace first, so that many such rules are found by it.
+fn leaf_of(rule: &RbacRule) -> Matcher {
+    let leaf = Matcher::Leaf(rule.clone());
+    let RbacRule::Authenticated(Some(StringMatch::Regex(regex))) = rule else {
+        return leaf;
+    };
+    match namespace::asked(regex.as_str()) {
+        Some(Asked::ForSome(namespace)) => {
+            let (key, text) = in_namespace(namespace);
+            Matcher::All([Matcher::Text(key, HashSet::from([text])), leaf].into())
+        }
+        _ => leaf,
+    }
 }
 
 impl Matcher {
@@ -147,7 +181,7 @@ impl Matcher {
             RbacRule::Not(rule) => Self::Not(Box::new(Self::new(rule))),
             rule => match exact(rule) {
                 Some((key, text)) => Self::Text(key, HashSet::from([text])),
-                None => Self::Leaf(rule.clone()),
+                None => leaf_of(rule),
             },
         }
     }

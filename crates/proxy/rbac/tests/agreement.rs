@@ -19,8 +19,11 @@ use regex::Regex;
 const ROUNDS: (u64, usize) = (400, 10);
 
 const PATHS: [&str; 8] = ["/", "/a", "/A", "/a/b", "/a/b/c", "/admin", "/a%2Fb", "/b"];
-const NAMES: [&str; 5] = [
+const NAMES: [&str; 8] = [
     "spiffe://td/ns/a/sa/x",
+    "/ns/ns/b/",
+    "spiffe://td/ns/b\n/ns/a/sa/y",
+    "spiffe://td/ns/b/c/sa/y/z",
     "spiffe://td/ns/b/sa/y",
     "SPIFFE://TD/NS/A/SA/X",
     "a.test",
@@ -70,12 +73,29 @@ fn string_match(rng: &mut Rng, list: &[&str]) -> StringMatch {
     }
 }
 
-/// The expression for what begins so; each is compiled once.
+/// The expression for what begins so.
 fn beginning(text: &str) -> Regex {
+    expression(format!("^(?:{}.*)$", regex::escape(text)))
+}
+
+/// What Istio writes for a namespace, and for a service account in one.
+fn of_namespace(rng: &mut Rng) -> StringMatch {
+    let namespace = one(rng, &["a", "b", "ns", "c"]);
+    let account = one(rng, &["x", "y"]);
+    StringMatch::Regex(expression(match rng.u8(..3) {
+        0 => format!("^(?:spiffe://.+/ns/{namespace}/(.+/|)sa/{account}(/.+)?)$"),
+        1 => format!("^(?:.*/ns/{namespace}/.*|.*/sa/{account})$"),
+        _ => format!("^(?:.*/ns/{namespace}/.*)$"),
+    }))
+}
+
+/// Each expression is compiled once.
+fn expression(text: String) -> Regex {
     static KNOWN: Mutex<BTreeMap<String, Regex>> = Mutex::new(BTreeMap::new());
-    let make = || Regex::new(&format!("^(?:{}.*)$", regex::escape(text))).unwrap();
     let mut known = KNOWN.lock().unwrap();
-    known.entry(text.to_owned()).or_insert_with(make).clone()
+    let make = |text: &String| Regex::new(text).unwrap();
+    let compiled = known.get(&text).cloned().unwrap_or_else(|| make(&text));
+    known.entry(text).or_insert(compiled).clone()
 }
 
 fn prefix(rng: &mut Rng) -> Prefix {
@@ -146,6 +166,7 @@ fn rule(rng: &mut Rng, depth: u8) -> RbacRule {
         10 => RbacRule::ServerName(string_match(rng, &TEXTS)),
         11 | 12 => RbacRule::Authenticated(match rng.u8(..4) {
             0 => None,
+            1 => Some(of_namespace(rng)),
             _ => Some(string_match(rng, &NAMES)),
         }),
         13 => RbacRule::VerifiedCertificate(match rng.u8(..3) {
