@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
     agent, analyze, authz, child, completion, discovery, manifest, proxy, proxy_config,
-    proxy_status, read_bootstrap, up, validate, version,
+    proxy_status, up, validate, version,
 };
 
 /// A service mesh in one program.
@@ -101,6 +101,4 @@ Examples:
     Completion(completion::Arguments),
     #[command(hide = true)]
     Child(child::Arguments),
-    #[command(hide = true)]
-    ReadBootstrap(read_bootstrap::Arguments),
 }

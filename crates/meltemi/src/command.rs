@@ -20,7 +20,6 @@ pub(crate) mod manifest;
 pub(crate) mod proxy;
 pub(crate) mod proxy_config;
 pub(crate) mod proxy_status;
-pub(crate) mod read_bootstrap;
 pub(crate) mod up;
 pub(crate) mod validate;
 pub(crate) mod version;
@@ -49,6 +48,5 @@ pub(crate) fn run(
         Command::Version(it) => done(version::run(it, terminal)),
         Command::Completion(it) => done(completion::run(it, terminal)),
         Command::Child(it) => done(child::run(it)),
-        Command::ReadBootstrap(it) => read_bootstrap::run(&it),
     }
 }

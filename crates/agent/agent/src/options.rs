@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meltemi_proxy::LogControl;
-use meltemi_xds::pb::envoy::config::bootstrap::v3::Bootstrap as BootstrapMessage;
 
 /// What the proxy is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,9 +89,6 @@ pub struct Options {
     pub concurrency: usize,
     /// Serve the workload's secrets over SDS here.
     pub sds_socket: Option<PathBuf>,
-    /// Reads the bootstrap, written as JSON: [`meltemi_config::bootstrap_message`], or another
-    /// process that does the same.
-    pub read_bootstrap: fn(&str) -> anyhow::Result<BootstrapMessage>,
     /// Run the proxy; otherwise only identity and SDS, for a stock Envoy.
     pub run_proxy: bool,
     /// How long connections have to end at shutdown.

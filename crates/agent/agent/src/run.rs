@@ -24,7 +24,7 @@ pub async fn run(options: Options, mut shutdown: DrainSignal) -> Result<()> {
         )
     })?;
     let bootstrap = bootstrap(&options, &root_pem);
-    let bootstrap = Bootstrap::from_message((options.read_bootstrap)(&bootstrap.to_string())?)?;
+    let bootstrap = Bootstrap::from_yaml(&bootstrap.to_string(), "bootstrap")?;
     let secrets = SecretStore::new();
     let trust_domain = options.trust_domain.parse()?;
     let id = SpiffeId::workload(&trust_domain, &options.namespace, &options.service_account)?;

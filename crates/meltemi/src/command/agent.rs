@@ -13,7 +13,6 @@ use serde::Deserialize;
 
 use crate::command::discovery::duration;
 use crate::command::proxy::cores;
-use crate::command::read_bootstrap::read_apart;
 use crate::env::AgentEnvironment;
 use crate::{logging, runtime};
 
@@ -188,7 +187,6 @@ fn options(
             .filter(|it| *it > 0)
             .unwrap_or_else(cores),
         sds_socket,
-        read_bootstrap: |text| read_apart(text, "bootstrap"),
         run_proxy: !no_proxy,
         drain_time,
         logs,

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
+use meltemi_config::bootstrap_message;
 use meltemi_proxy::{Bootstrap, HotRestart, LogLevel, Options};
 use meltemi_tls::SecretStore;
 use meltemi_xds::pb::envoy::config::bootstrap::v3::Bootstrap as Message;
 use prost::Message as _;
 
-use crate::command::read_bootstrap::read_apart;
 use crate::terminal::Terminal;
 use crate::{logging, runtime};
 
@@ -185,10 +185,10 @@ fn message(arguments: &Arguments) -> Result<Message> {
     if let Some(path) = config_path {
         let text = std::fs::read_to_string(path);
         let text = text.with_context(|| format!("cannot read {}", path.display()))?;
-        merged = read_apart(&text, &path.display().to_string())?;
+        merged = bootstrap_message(&text, &path.display().to_string())?;
     }
     if let Some(text) = config_yaml {
-        let over = read_apart(text, "--config-yaml")?;
+        let over = bootstrap_message(text, "--config-yaml")?;
         merged.merge(over.encode_to_vec().as_slice())?;
     }
     let node = merged.node.get_or_insert_default();

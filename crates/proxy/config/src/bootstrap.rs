@@ -6,12 +6,13 @@ mod settings;
 use std::collections::HashSet;
 
 use meltemi_ir::{Admin, Ads, Bootstrap, Cluster, Listener, Node, SecretConfig};
+use meltemi_xds::any;
+use meltemi_xds::json::{self, Failure, JsonError};
 use meltemi_xds::pb::envoy::config::bootstrap::v3 as bootstrap_v3;
 use meltemi_xds::pb::envoy::config::bootstrap::v3::bootstrap::StaticResources;
 use meltemi_xds::pb::envoy::config::core::v3 as core_v3;
 use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
 use meltemi_xds::pb::envoy::service::discovery::v3::DiscoveryResponse;
-use meltemi_xds::{any, json};
 use prost::{Message, Name};
 
 use crate::address::socket;
@@ -23,6 +24,7 @@ use crate::listener::listener;
 use crate::metadata::fields_of;
 use crate::path::{At, Problems};
 use crate::secret::secret;
+use crate::yaml::Document;
 
 pub(crate) use settings::{BOOTSTRAP_EXTENSIONS, LISTENER_MANAGERS, REGEX_ENGINES};
 
@@ -66,30 +68,43 @@ pub fn secret_messages(text: &str, file: &str) -> Result<Vec<Secret>, ConfigErro
 }
 
 fn from_yaml<M: Message + Name + Default>(text: &str, file: &str) -> Result<M, ConfigErrors> {
-    let value: serde_json::Value = serde_saphyr::from_str(text).map_err(|error| {
-        let place = match error.location() {
-            Some(location) => format!("{file}:{}:{}", location.line(), location.column()),
-            None => file.to_owned(),
-        };
-        // The place stands at the end of the text too.
-        let problem = error.without_snippet().to_string();
-        let problem = problem
-            .rsplit_once(" at line ")
-            .map_or(problem.as_str(), |(text, _)| text);
-        ConfigError {
-            path: place,
-            problem: problem.to_owned(),
+    if let Some(document) = Document::plain(text) {
+        match json::from_deserializer(document) {
+            Ok(message) => return Ok(message),
+            Err(Failure::Value(error)) => return Err(unfit(&error)),
+            // what is wrong with YAML, the library tells better
+            Err(Failure::Document(_)) => {}
         }
-    })?;
-    json::from_json(value).map_err(|error| {
-        let text = error.to_string();
-        let path = error.path().to_owned();
-        let problem = text
-            .strip_prefix(&format!("{path}: "))
-            .unwrap_or(&text)
-            .to_owned();
-        ConfigError { path, problem }.into()
+    }
+    let value: serde_json::Value =
+        serde_saphyr::from_str(text).map_err(|error| malformed(&error, file))?;
+    json::from_json(value).map_err(|error| unfit(&error))
+}
+
+fn malformed(error: &serde_saphyr::Error, file: &str) -> ConfigErrors {
+    let place = match error.location() {
+        Some(location) => format!("{file}:{}:{}", location.line(), location.column()),
+        None => file.to_owned(),
+    };
+    // The place stands at the end of the text too.
+    let problem = error.without_snippet().to_string();
+    let problem = problem
+        .rsplit_once(" at line ")
+        .map_or(problem.as_str(), |(text, _)| text);
+    ConfigErrors::from(ConfigError {
+        path: place,
+        problem: problem.to_owned(),
     })
+}
+
+fn unfit(error: &JsonError) -> ConfigErrors {
+    let text = error.to_string();
+    let path = error.path().to_owned();
+    let problem = text
+        .strip_prefix(&format!("{path}: "))
+        .unwrap_or(&text)
+        .to_owned();
+    ConfigError { path, problem }.into()
 }
 
 /// Converts a bootstrap.

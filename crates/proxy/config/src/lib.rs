@@ -62,6 +62,7 @@ mod secret;
 pub mod support;
 mod tcp_proxy;
 mod tls;
+pub mod yaml;
 
 pub use bootstrap::{bootstrap, bootstrap_from_yaml, bootstrap_message, secret_messages};
 pub use error::{ConfigError, ConfigErrors};

@@ -226,8 +226,6 @@ impl Proxy {
     }
 
     async fn serve(mut self, options: Options, mut shutdown: DrainSignal) -> Result<()> {
-        // Reading the bootstrap needed them; the next need is somebody's config dump.
-        meltemi_xds::release_pool();
         let resolving = tokio::spawn(Arc::clone(&self.applier.clusters).run());
         let secrets = self.follow_secrets();
         let quit = Arc::new(tokio::sync::Notify::new());

@@ -127,7 +127,6 @@ impl SecretFiles {
     fn read_file(&self, path: &Path, names: &BTreeSet<String>) -> Result<(), String> {
         let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
         let messages = meltemi_config::secret_messages(&text, &path.display().to_string());
-        meltemi_xds::release_pool();
         let messages = messages.map_err(|errors| errors.to_string())?;
         for (index, message) in messages.iter().enumerate() {
             if names.contains(&message.name) {

@@ -1,20 +1,28 @@
 //! Protobuf JSON: bootstraps and patches come in through [`from_json`], admin answers and command
 //! line output go out through [`to_json`].
 //!
-//! Both ways follow the descriptors of [`crate::pool`]. Coming in, every name is checked and an
-//! error says at which path. Going out, nothing fails: what cannot be named is printed as base64.
+//! Coming in, every name is checked and an error says at which path; names are looked up in tables
+//! that cost nothing at start ([`schema`]). Going out, by the descriptors of [`crate::pool`],
+//! nothing fails: what cannot be named is printed as base64.
 
 mod known;
-mod parse;
 mod path;
 mod print;
+mod read;
+mod scalar;
+mod schema;
+mod wire;
 
 use prost::{Message, Name};
 use prost_reflect::DynamicMessage;
+use serde::Deserializer;
 use serde_json::Value;
 
-use self::parse::Parser;
 use self::print::Printer;
+use self::read::Reader;
+use self::schema::MessageType;
+
+pub use self::read::Failure;
 
 /// How field names are printed. Both spellings are accepted when parsing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -171,10 +179,33 @@ pub fn to_json_with<M: Message + Name>(message: &M, style: JsonStyle) -> Value {
 /// # Panics
 /// When the type is not one of [`crate::pb`] or Google's well-known types.
 pub fn from_json<M: Message + Name + Default>(value: Value) -> Result<M, JsonError> {
-    let dynamic = Parser::default().message(&descriptor::<M>(), value)?;
-    M::decode(dynamic.encode_to_vec().as_slice()).map_err(|source| JsonError::Transcode {
-        message: M::full_name(),
-        source,
+    from_deserializer(value).map_err(|failure| match failure {
+        Failure::Value(error) => error,
+        Failure::Document(_) => unreachable!("a tree is a document"),
+    })
+}
+
+/// Reads a message as [`from_json`] does, from a document that is read as it is needed.
+///
+/// # Errors
+/// The first value that does not fit, with its path, or what the deserializer says of a malformed
+/// document, whichever comes first in it.
+///
+/// # Panics
+/// As [`from_json`].
+pub fn from_deserializer<'de, M, D>(deserializer: D) -> Result<M, Failure<D::Error>>
+where
+    M: Message + Name + Default,
+    D: Deserializer<'de>,
+{
+    let name = M::full_name();
+    let message = MessageType::named(&name).expect("the tables hold every generated type");
+    let bytes = Reader::default().read(message, deserializer)?;
+    M::decode(bytes.as_slice()).map_err(|source| {
+        Failure::Value(JsonError::Transcode {
+            message: name,
+            source,
+        })
     })
 }
 

@@ -1,5 +1,6 @@
 //! The messages whose JSON form is not an object of their fields, and `Struct` both ways.
 
+use prost::Message as _;
 use prost_reflect::MessageDescriptor;
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value as StructValue};
@@ -27,19 +28,22 @@ pub enum WellKnown {
 impl WellKnown {
     /// Which one a message type is, if any.
     pub fn of(descriptor: &MessageDescriptor) -> Option<Self> {
-        Some(
-            match descriptor.full_name().strip_prefix("google.protobuf.")? {
-                "Any" => Self::Any,
-                "Duration" => Self::Duration,
-                "Timestamp" => Self::Timestamp,
-                "Struct" => Self::Struct,
-                "Value" => Self::Value,
-                "ListValue" => Self::List,
-                "BoolValue" | "BytesValue" | "DoubleValue" | "FloatValue" | "Int32Value"
-                | "Int64Value" | "StringValue" | "UInt32Value" | "UInt64Value" => Self::Wrapper,
-                _ => return None,
-            },
-        )
+        Self::named(descriptor.full_name())
+    }
+
+    /// Which one the message type of a full name is, if any.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name.strip_prefix("google.protobuf.")? {
+            "Any" => Self::Any,
+            "Duration" => Self::Duration,
+            "Timestamp" => Self::Timestamp,
+            "Struct" => Self::Struct,
+            "Value" => Self::Value,
+            "ListValue" => Self::List,
+            "BoolValue" | "BytesValue" | "DoubleValue" | "FloatValue" | "Int32Value"
+            | "Int64Value" | "StringValue" | "UInt32Value" | "UInt64Value" => Self::Wrapper,
+            _ => return None,
+        })
     }
 }
 
@@ -86,8 +90,18 @@ pub fn value_to_json(message: StructValue) -> Value {
     }
 }
 
+/// Encodes a tree as a `Struct`, a `ListValue` or a `Value`, whichever is asked for and fits; the
+/// caller has bounded the depth.
+pub fn encode_tree(known: WellKnown, value: Value) -> Vec<u8> {
+    match (known, value) {
+        (WellKnown::Struct, Value::Object(fields)) => struct_from_json(fields).encode_to_vec(),
+        (WellKnown::List, Value::Array(values)) => list_from_json(values).encode_to_vec(),
+        (_, value) => value_from_json(value).encode_to_vec(),
+    }
+}
+
 /// Reads a `Struct` from the fields of an object; the caller has bounded the depth.
-pub fn struct_from_json(fields: Map<String, Value>) -> Struct {
+fn struct_from_json(fields: Map<String, Value>) -> Struct {
     Struct {
         fields: fields
             .into_iter()
@@ -97,14 +111,14 @@ pub fn struct_from_json(fields: Map<String, Value>) -> Struct {
 }
 
 /// Reads a `ListValue` from the elements of a list; the caller has bounded the depth.
-pub fn list_from_json(values: Vec<Value>) -> ListValue {
+fn list_from_json(values: Vec<Value>) -> ListValue {
     ListValue {
         values: values.into_iter().map(value_from_json).collect(),
     }
 }
 
 /// Reads a `Value`; the caller has bounded the depth.
-pub fn value_from_json(value: Value) -> StructValue {
+fn value_from_json(value: Value) -> StructValue {
     let kind = match value {
         Value::Null => Kind::NullValue(0),
         Value::Bool(value) => Kind::BoolValue(value),

@@ -1,49 +1,61 @@
-//! Where in a document the parser is.
+//! Where in a document the reader is.
 
-use std::fmt;
+use std::fmt::Write as _;
 
 /// One step from a value to one inside it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Segment {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Segment<'s> {
     /// A field, in the spelling of the input.
-    Field(String),
+    Field(&'s str),
     /// An element of a list.
     Index(usize),
     /// An entry of a map.
-    Key(String),
+    Key(&'s str),
 }
 
 /// The steps from the document to a value: `a.b[0].c["key"]`.
 #[derive(Debug, Clone, Default)]
-pub struct FieldPath(Vec<Segment>);
+pub struct FieldPath {
+    text: String,
+    depth: usize,
+}
+
+/// What a path was before a step.
+#[derive(Debug)]
+pub struct Before(usize);
 
 impl FieldPath {
     /// Steps into a value.
-    pub fn push(&mut self, segment: Segment) {
-        self.0.push(segment);
+    pub fn push(&mut self, segment: Segment<'_>) -> Before {
+        let before = self.text.len();
+        match segment {
+            Segment::Field(name) => {
+                if self.depth > 0 {
+                    self.text.push('.');
+                }
+                self.text.push_str(name);
+            }
+            // writing to a string cannot fail
+            Segment::Index(index) => _ = write!(self.text, "[{index}]"),
+            Segment::Key(key) => _ = write!(self.text, "[{key:?}]"),
+        }
+        self.depth += 1;
+        Before(before)
     }
 
     /// Steps back out.
-    pub fn pop(&mut self) {
-        self.0.pop();
+    pub fn pop(&mut self, Before(before): Before) {
+        self.text.truncate(before);
+        self.depth -= 1;
     }
 
     /// The number of steps.
-    pub fn len(&self) -> usize {
-        self.0.len()
+    pub fn depth(&self) -> usize {
+        self.depth
     }
-}
 
-impl fmt::Display for FieldPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, segment) in self.0.iter().enumerate() {
-            match segment {
-                Segment::Field(name) if position == 0 => f.write_str(name)?,
-                Segment::Field(name) => write!(f, ".{name}")?,
-                Segment::Index(index) => write!(f, "[{index}]")?,
-                Segment::Key(key) => write!(f, "[{key:?}]")?,
-            }
-        }
-        Ok(())
+    /// The path as people read it.
+    pub fn to_text(&self) -> String {
+        self.text.clone()
     }
 }
