@@ -7,7 +7,7 @@ mod map;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -72,7 +72,24 @@ struct State {
     /// The last delivered endpoints by EDS service name, so that a changed cluster has
     /// them at once.
     assignments: HashMap<String, Arc<LoadAssignment>>,
+    /// Who asks for endpoints by EDS service name, in the order of their coming.
+    services: HashMap<String, Vec<Weak<Cluster>>>,
     todo: Option<mpsc::UnboundedReceiver<Work>>,
+}
+
+impl State {
+    /// The cluster asks for endpoints no longer.
+    fn forget_service(&mut self, cluster: &Arc<Cluster>) {
+        let Some(service) = cluster.eds_service() else {
+            return;
+        };
+        if let Some(asking) = self.services.get_mut(service) {
+            asking.retain(|it| it.strong_count() > 0 && it.as_ptr() != Arc::as_ptr(cluster));
+            if asking.is_empty() {
+                self.services.remove(service);
+            }
+        }
+    }
 }
 
 struct Warming {
@@ -82,9 +99,9 @@ struct Warming {
 
 /// What [`ClusterManager::run`] is asked to do.
 enum Work {
-    Resolve(std::sync::Weak<Cluster>),
-    Detect(std::sync::Weak<Cluster>),
-    Check(std::sync::Weak<Cluster>),
+    Resolve(Weak<Cluster>),
+    Detect(Weak<Cluster>),
+    Check(Weak<Cluster>),
     Warm(String, Instant),
 }
 
@@ -147,6 +164,11 @@ impl ClusterManager {
         if cluster.checker().is_some() {
             self.send(Work::Check(Arc::downgrade(&cluster)));
         }
+        if let Some(service) = cluster.eds_service() {
+            let asking = state.services.entry(service.to_owned()).or_default();
+            asking.retain(|it| it.strong_count() > 0);
+            asking.push(Arc::downgrade(&cluster));
+        }
         if self.prepare(&state, &cluster) && !cluster.awaits_more() {
             self.put_in_service(&cluster);
         } else {
@@ -171,6 +193,7 @@ impl ClusterManager {
         }
         for cluster in warming.into_iter().map(|w| w.cluster).chain(active) {
             cluster.retire();
+            state.forget_service(&cluster);
             let config = cluster.config();
             let stat_name = config.alt_stat_name.as_deref().unwrap_or(name);
             self.context.stats.remove_cluster(stat_name);
@@ -358,26 +381,22 @@ impl ClusterManager {
     }
 
     fn deliver(&self, state: &mut State, service: &str, assignment: &LoadAssignment) {
-        for cluster in self.active.load().values() {
-            if cluster.eds_service() == Some(service) {
-                set_endpoints(cluster, assignment);
-            }
-        }
-        let warm: Vec<_> = state
-            .warming
-            .iter()
-            .filter(|(_, warming)| warming.cluster.eds_service() == Some(service))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in warm {
-            let Some(warming) = state.warming.get(&name) else {
-                continue;
-            };
-            let cluster = warming.cluster.clone();
-            set_endpoints(&cluster, assignment);
-            if !cluster.awaits_more() {
-                state.warming.remove(&name);
-                self.put_in_service(&cluster);
+        let asking = state.services.get_mut(service);
+        let Some(asking) = asking else { return };
+        asking.retain(|cluster| cluster.strong_count() > 0);
+        let asking: Vec<_> = asking.iter().filter_map(Weak::upgrade).collect();
+        for cluster in asking {
+            let active = self.active.load();
+            let is = |other: &Arc<Cluster>| Arc::ptr_eq(other, &cluster);
+            let warming = state.warming.get(cluster.name());
+            if active.get(cluster.name()).is_some_and(is) {
+                set_endpoints(&cluster, assignment);
+            } else if warming.is_some_and(|warming| is(&warming.cluster)) {
+                set_endpoints(&cluster, assignment);
+                if !cluster.awaits_more() {
+                    state.warming.remove(cluster.name());
+                    self.put_in_service(&cluster);
+                }
             }
         }
     }
