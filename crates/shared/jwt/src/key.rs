@@ -8,6 +8,9 @@ use serde_json::Value;
 use crate::json::{Object, base64};
 use crate::{Algorithm, Failure, Token};
 
+/// Ed25519's object identifier (RFC 8410).
+const ED25519: &str = "1.3.101.112";
+
 /// A key.
 #[derive(Debug)]
 pub(crate) struct Key {
@@ -100,6 +103,46 @@ impl Key {
             id: id.to_owned(),
             algorithm: None,
             material: rsa(key.modulus.to_vec(), key.exponent.to_vec(), None)?,
+        })
+    }
+
+    /// Takes the key out of a public key or certificate in PEM, whatever it is for.
+    pub(crate) fn from_pem(block: &x509_parser::pem::Pem) -> Option<Self> {
+        use x509_parser::prelude::FromDer as _;
+        use x509_parser::public_key::PublicKey;
+        use x509_parser::x509::SubjectPublicKeyInfo;
+
+        let (certificate, key);
+        let info = match block.label.as_str() {
+            "CERTIFICATE" => {
+                certificate = block.parse_x509().ok()?;
+                certificate.public_key()
+            }
+            "PUBLIC KEY" => {
+                (_, key) = SubjectPublicKeyInfo::from_der(&block.contents).ok()?;
+                &key
+            }
+            _ => return None,
+        };
+        let material = match info.parsed().ok()? {
+            PublicKey::RSA(key) => rsa(key.modulus.to_vec(), key.exponent.to_vec(), None)?,
+            PublicKey::EC(point) => {
+                let curves = [Curve::P256, Curve::P384, Curve::P521];
+                let bytes = point.data();
+                let curve = curves
+                    .into_iter()
+                    .find(|it| bytes.len() == 2 * it.size() + 1)?;
+                Material::Ec(curve, parsed(curve.verification(), bytes)?)
+            }
+            PublicKey::Unknown(bytes) if info.algorithm.algorithm.to_id_string() == ED25519 => {
+                Material::Ed25519(parsed(&signature::ED25519, bytes)?)
+            }
+            _ => return None,
+        };
+        Some(Self {
+            id: String::new(),
+            algorithm: None,
+            material,
         })
     }
 

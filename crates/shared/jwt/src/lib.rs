@@ -1,6 +1,6 @@
 //! JSON Web Tokens (RFC 7519): taking them apart, key sets (RFC 7517), and whether a key signed
 //! one. Pure: text and the time enter, a token or the reason against it leaves. The HTTP filter
-//! `jwt_authn` calls it.
+//! `jwt_authn` calls it, and the authority for the tokens of its callers.
 //!
 //! It is strict where leniency has let people in elsewhere: `alg` must be one of those known here
 //! and must be what the key is for, no member may stand twice in an object, a token has a largest

@@ -27,6 +27,20 @@ impl KeySet {
         Self::of(keys.filter_map(Key::parse).collect())
     }
 
+    /// Reads public keys and certificates in PEM, one after the other. Anything else in it is left out.
+    ///
+    /// # Errors
+    /// When no key is usable.
+    pub fn from_pem(text: &str) -> Result<Self, Failure> {
+        let blocks = x509_parser::pem::Pem::iter_from_buffer(text.as_bytes());
+        Self::of(
+            blocks
+                .flatten()
+                .filter_map(|it| Key::from_pem(&it))
+                .collect(),
+        )
+    }
+
     fn of_certificates(set: &Object) -> Result<Self, Failure> {
         let certificates = set.iter().map(|(id, value)| match value {
             Value::String(pem) if !id.is_empty() && !pem.is_empty() => Some((id, pem)),
