@@ -2,19 +2,30 @@
 //!
 //! In: what a connection and a request bring along: a bearer token, the names of a verified client
 //! certificate. Out: one SPIFFE ID, or why not. Every way of proving who one is implements
-//! [`Authenticator`]; tokens of Kubernetes and JWTs of other issuers will be further ones.
+//! [`Authenticator`]: client certificates here, `token` for those of this program, `issuer` for JWTs of
+//! configured issuers, `kubernetes` for whoever can review a token.
 
+use std::fmt;
 use std::sync::Arc;
 
 use meltemi_spiffe::{SpiffeId, TrustDomain};
 
 /// What a caller brings along to prove who it is.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Credentials<'a> {
     /// The bearer token of the request.
     pub token: Option<&'a str>,
     /// URI names of the connection's client certificate, which has been verified.
     pub identities: &'a [String],
+}
+
+impl fmt::Debug for Credentials<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("token", &self.token.map(|_| "[redacted]"))
+            .field("identities", &self.identities)
+            .finish()
+    }
 }
 
 /// URI names of the connection's verified client certificate, as a request extension: put there by
@@ -31,12 +42,24 @@ pub enum AuthError {
     /// The token is not of the form.
     #[error("the token is malformed: {0}")]
     Malformed(String),
+    /// The token is of a kind that nobody here can judge.
+    #[error("the token is of no kind that is known here")]
+    Unknown,
     /// The token was not made by this mesh.
     #[error("the token was not issued by this mesh")]
     Forged,
     /// The token was good once.
     #[error("the token expired {0} s ago")]
     Expired(u64),
+    /// The token was good until a newer one of the same workload was used.
+    #[error("the token is older than one that its workload has used since")]
+    Superseded,
+    /// The token is not believed, in the words of whoever judged it.
+    #[error("the token is not accepted: {0}")]
+    Token(String),
+    /// Who would judge the token cannot be asked.
+    #[error("the token cannot be judged now: {0}")]
+    Unavailable(String),
     /// The client certificate does not name a workload of this mesh.
     #[error("the client certificate does not name a workload of this mesh: {0}")]
     Identity(String),
@@ -70,12 +93,23 @@ impl Authenticator for Authenticators {
         for authenticator in &self.0 {
             match authenticator.authenticate(credentials).await {
                 Ok(id) => return Ok(id),
-                Err(AuthError::Missing) => {}
-                Err(error) if refusal == AuthError::Missing => refusal = error,
-                Err(_) => {}
+                Err(error) => {
+                    if rank(&error) > rank(&refusal) {
+                        refusal = error;
+                    }
+                }
             }
         }
         Err(refusal)
+    }
+}
+
+/// The first of those who could judge the caller has the word.
+fn rank(error: &AuthError) -> u8 {
+    match error {
+        AuthError::Missing => 0,
+        AuthError::Unknown => 1,
+        _ => 2,
     }
 }
 
@@ -117,4 +151,19 @@ impl Authenticator for ClientCertificates {
         }
         Ok(id)
     }
+}
+
+/// The workload of a Kubernetes service account, as its users are called:
+/// `system:serviceaccount:NAMESPACE:NAME`.
+pub(crate) fn service_account(user: &str, domain: &TrustDomain) -> Result<SpiffeId, AuthError> {
+    let wrong = || {
+        AuthError::Token(format!(
+            "{user:?} is no system:serviceaccount:NAMESPACE:NAME"
+        ))
+    };
+    let rest = user
+        .strip_prefix("system:serviceaccount:")
+        .ok_or_else(wrong)?;
+    let (namespace, account) = rest.split_once(':').ok_or_else(wrong)?;
+    SpiffeId::workload(domain, namespace, account).map_err(|_| wrong())
 }

@@ -1,8 +1,7 @@
 //! Signing: whose certificate, for which key, for how long.
 //!
 //! In: a signing key with its certificates, requests, identities. Out: chains in PEM. Pure, given
-//! the key and the clock: no file, no socket. Called by `service`, and by the control plane for its
-//! own certificate.
+//! the key and the clock: no file, no socket. Called by `authorities`, which knows what is trusted.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
@@ -28,12 +27,12 @@ const ROOT_VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 pub struct Validity {
     /// Where the request does not say; Istio's `DEFAULT_WORKLOAD_CERT_TTL`, 24 hours.
     pub default: Duration,
-    /// At most, whatever the request says; Istio's `MAX_WORKLOAD_CERT_TTL`, 90 days.
+    /// At most: who asks for more is refused; Istio's `MAX_WORKLOAD_CERT_TTL`, 90 days.
     pub maximum: Duration,
 }
 
 /// The certificates and the key of an authority, in PEM, by Istio's file names.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Material {
     /// `ca-cert.pem`: the certificate of the signing key.
     pub ca_cert: String,
@@ -51,17 +50,34 @@ pub struct CertificateAuthority {
     issuer: Issuer<'static, KeyPair>,
     /// The signing certificate and those above it, without roots.
     intermediates: Vec<CertificateDer<'static>>,
+    /// What is trusted, the root that the signing certificate leads to first.
     roots: Vec<CertificateDer<'static>>,
+    root: RootInfo,
     not_after: SystemTime,
     validity: Validity,
     clock: Clock,
 }
 
+/// The root that a signing certificate leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootInfo {
+    /// SHA-256 of the certificate, in hexadecimal.
+    pub fingerprint: String,
+    /// Its subject.
+    pub subject: String,
+    /// When it begins.
+    pub not_before: SystemTime,
+    /// When it ends.
+    pub not_after: SystemTime,
+}
+
 /// A chain for somebody who has the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issued {
-    /// PEM, one certificate each: the caller's own, the intermediates, the roots.
+    /// PEM, one certificate each: the caller's own, the intermediates.
     pub chain: Vec<String>,
+    /// The serial number of the caller's own, in hexadecimal.
+    pub serial: String,
     /// When the caller's own ends.
     pub not_after: SystemTime,
 }
@@ -79,6 +95,14 @@ pub struct KeyedCertificate {
     pub not_after: SystemTime,
 }
 
+/// A certificate that was signed.
+struct Made {
+    certificate: CertificateDer<'static>,
+    serial: SerialNumber,
+    not_before: SystemTime,
+    not_after: SystemTime,
+}
+
 /// Why nothing was signed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignError {
@@ -88,9 +112,20 @@ pub enum SignError {
     /// The identity is of another trust domain.
     #[error("{0} is not of the trust domain {1}")]
     TrustDomain(SpiffeId, TrustDomain),
+    /// More was asked for than anybody gets.
+    #[error("requested TTL {} s is greater than the max allowed TTL {} s", requested.as_secs(), maximum.as_secs())]
+    Lifetime {
+        /// What was asked for.
+        requested: Duration,
+        /// What is allowed.
+        maximum: Duration,
+    },
     /// The signing certificate is no longer valid.
     #[error("the authority's own certificate has expired")]
     Expired,
+    /// It cannot be put on record.
+    #[error("it cannot be put on record: {0}")]
+    Record(String),
     /// A name does not fit into a certificate.
     #[error("{0:?} cannot stand in a certificate")]
     Name(String),
@@ -147,7 +182,10 @@ impl CertificateAuthority {
             return Err(ChainError::Empty("root-cert.pem"));
         }
         let above = chain::read("cert-chain.pem", &material.cert_chain)?;
-        chain::check(&signer, &above, &roots)?;
+        let anchor = chain::anchor(&signer, &above, &roots)?;
+        let mut roots = roots;
+        roots.sort_by_key(|it| *it != anchor);
+        let root = RootInfo::of(&anchor)?;
         let malformed = |what, error: rcgen::Error| ChainError::Malformed {
             what,
             reason: error.to_string(),
@@ -179,6 +217,7 @@ impl CertificateAuthority {
             issuer,
             intermediates,
             roots,
+            root,
             not_after,
             validity,
             clock,
@@ -190,14 +229,14 @@ impl CertificateAuthority {
         &self.trust_domain
     }
 
-    /// What proxies must trust, in PEM.
-    pub fn roots_pem(&self) -> String {
-        self.roots.iter().map(chain::pem).collect()
-    }
-
-    /// What proxies must trust, in DER.
+    /// What it brings along to be trusted: the root that it signs under first.
     pub fn roots(&self) -> &[CertificateDer<'static>] {
         &self.roots
+    }
+
+    /// The root that it signs under.
+    pub fn root(&self) -> &RootInfo {
+        &self.root
     }
 
     /// When the signing certificate ends.
@@ -206,10 +245,11 @@ impl CertificateAuthority {
     }
 
     /// Signs a request for `id`: the key is the request's, the one name is `id`, there is no
-    /// subject, and the validity is what was asked for, within bounds (`None` or zero: the default).
+    /// subject, and the validity is what was asked for (`None` or zero: the default), but never beyond
+    /// the end of the signing certificate.
     ///
     /// # Errors
-    /// When the request or the identity is refused, or the authority has expired.
+    /// When the request, the validity or the identity is refused, or the authority has expired.
     pub fn sign(
         &self,
         csr_pem: &str,
@@ -223,14 +263,19 @@ impl CertificateAuthority {
             ));
         }
         let key = request::public_key(csr_pem)?;
+        if let Some(requested) = requested.filter(|it| *it > self.validity.maximum) {
+            return Err(SignError::Lifetime {
+                requested,
+                maximum: self.validity.maximum,
+            });
+        }
         let uri = name(&id.to_string(), SanType::URI)?;
-        let (certificate, _, not_after) = self.issue(&key, vec![uri], requested)?;
-        let chain = std::iter::once(&certificate)
-            .chain(&self.intermediates)
-            .chain(&self.roots);
+        let made = self.issue(&key, vec![uri], requested)?;
+        let chain = std::iter::once(&made.certificate).chain(&self.intermediates);
         Ok(Issued {
             chain: chain.map(chain::pem).collect(),
-            not_after,
+            serial: chain::hexadecimal(made.serial.as_ref()),
+            not_after: made.not_after,
         })
     }
 
@@ -248,14 +293,14 @@ impl CertificateAuthority {
         let mut names: Vec<_> = names.collect::<Result<_, _>>()?;
         names.extend(addresses.iter().copied().map(SanType::IpAddress));
         let key = KeyPair::generate().map_err(library)?;
-        let (certificate, not_before, not_after) = self.issue(&key, names, requested)?;
-        let mut chain = vec![certificate];
+        let made = self.issue(&key, names, requested)?;
+        let mut chain = vec![made.certificate];
         chain.extend(self.intermediates.iter().cloned());
         Ok(KeyedCertificate {
             chain,
             key: key.serialize_der(),
-            not_before,
-            not_after,
+            not_before: made.not_before,
+            not_after: made.not_after,
         })
     }
 
@@ -264,13 +309,13 @@ impl CertificateAuthority {
         key: &impl PublicKeyData,
         names: Vec<SanType>,
         requested: Option<Duration>,
-    ) -> Result<(CertificateDer<'static>, SystemTime, SystemTime), SignError> {
+    ) -> Result<Made, SignError> {
         let now = self.clock.wall();
         if self.not_after <= now {
             return Err(SignError::Expired);
         }
         let wanted = requested.filter(|it| !it.is_zero());
-        let validity = wanted.map_or(self.validity.default, |it| it.min(self.validity.maximum));
+        let validity = wanted.unwrap_or(self.validity.default);
         let not_after = (now + validity).min(self.not_after);
         let mut params = parameters(now, not_after)?;
         params.subject_alt_names = names;
@@ -283,8 +328,27 @@ impl CertificateAuthority {
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
         params.is_ca = IsCa::ExplicitNoCa;
+        let serial = params.serial_number.clone();
         let certificate = params.signed_by(key, &self.issuer).map_err(library)?;
-        Ok((certificate.der().clone(), now - BACKDATE, not_after))
+        Ok(Made {
+            certificate: certificate.der().clone(),
+            serial: serial.expect("`parameters` sets one"),
+            not_before: now - BACKDATE,
+            not_after,
+        })
+    }
+}
+
+impl RootInfo {
+    fn of(root: &CertificateDer<'_>) -> Result<Self, ChainError> {
+        let parsed = chain::parse("root-cert.pem", root)?;
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, root);
+        Ok(Self {
+            fingerprint: chain::hexadecimal(digest.as_ref()),
+            subject: parsed.subject().to_string(),
+            not_before: chain::not_before(&parsed),
+            not_after: chain::not_after(&parsed),
+        })
     }
 }
 

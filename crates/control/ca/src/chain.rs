@@ -72,12 +72,12 @@ pub(crate) fn parse<'a>(
     }
 }
 
-/// Whether signatures lead from `signer` over certificates of `chain` to one of `roots`.
-pub(crate) fn check(
+/// The one of `roots` to which signatures lead from `signer` over certificates of `chain`.
+pub(crate) fn anchor(
     signer: &CertificateDer<'_>,
     chain: &[CertificateDer<'static>],
     roots: &[CertificateDer<'static>],
-) -> Result<(), ChainError> {
+) -> Result<CertificateDer<'static>, ChainError> {
     let known = chain.iter().chain(roots);
     let known: Vec<_> = known
         .map(|it| parse("cert-chain.pem", it))
@@ -85,8 +85,8 @@ pub(crate) fn check(
     let mut at = parse("ca-cert.pem", signer)?;
     // A chain visits no certificate twice.
     for _ in 0..=known.len() {
-        if roots.iter().any(|root| **root == *at.as_raw()) {
-            return Ok(());
+        if let Some(root) = roots.iter().find(|root| ***root == *at.as_raw()) {
+            return Ok(root.clone());
         }
         let signed = |issuer: &&X509Certificate<'_>| {
             issuer.subject() == at.issuer()
@@ -104,10 +104,23 @@ pub(crate) fn check(
     })
 }
 
+/// When a certificate begins.
+pub(crate) fn not_before(certificate: &X509Certificate<'_>) -> SystemTime {
+    time(certificate.validity().not_before.timestamp())
+}
+
 /// When a certificate ends.
 pub(crate) fn not_after(certificate: &X509Certificate<'_>) -> SystemTime {
-    let seconds = certificate.validity().not_after.timestamp();
+    time(certificate.validity().not_after.timestamp())
+}
+
+fn time(seconds: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A certificate in PEM, with a line end at its end.

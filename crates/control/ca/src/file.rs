@@ -1,6 +1,7 @@
 //! Files that nobody else may read, written whole or not at all.
 //!
-//! In: paths and contents. Out: contents, or the error with its path. Called by `store` and `token`.
+//! In: paths and contents. Out: contents, or the error with its path. Called by `store` and
+//! `ledger`.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
@@ -55,6 +56,28 @@ pub(crate) fn create(path: &Path, text: &str) -> Result<(), FileError> {
     linked
 }
 
+/// Writes a file for its owner only, in the place of one that is there.
+pub(crate) fn replace(path: &Path, text: &str) -> Result<(), FileError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let whole = path.with_file_name(name);
+    write_new(&whole, text).map_err(at(&whole))?;
+    fs::rename(&whole, path).map_err(at(path))
+}
+
+/// Removes a file or a whole directory; that it is not there counts as success.
+pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(path)(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
@@ -64,7 +87,7 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> FileError {
+pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> FileError {
     let path = path.to_owned();
     move |error| FileError { path, error }
 }

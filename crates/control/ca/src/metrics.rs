@@ -4,7 +4,10 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::SignError;
+use std::time::SystemTime;
+
+use crate::rotation::{Phase, Standing};
+use crate::{SignError, authorities};
 
 /// Figures about certificate requests.
 #[derive(Clone, Debug)]
@@ -14,7 +17,12 @@ pub struct CaMetrics {
     unauthenticated: Counter,
     malformed: Counter,
     unsigned: Counter,
+    limited: Counter,
     root_expiry: Gauge,
+    root_left: Gauge,
+    chain_expiry: Gauge,
+    chain_left: Gauge,
+    rotating: Gauge,
 }
 
 impl CaMetrics {
@@ -26,7 +34,12 @@ impl CaMetrics {
             unauthenticated: Counter::default(),
             malformed: Counter::default(),
             unsigned: Counter::default(),
+            limited: Counter::default(),
             root_expiry: Gauge::default(),
+            root_left: Gauge::default(),
+            chain_expiry: Gauge::default(),
+            chain_left: Gauge::default(),
+            rotating: Gauge::default(),
         };
         let counters = [
             (
@@ -54,22 +67,68 @@ impl CaMetrics {
                 "Certificate requests that could not be signed.",
                 &metrics.unsigned,
             ),
+            (
+                "meltemi_ca_csr_limited_count",
+                "Certificate requests that were too large or too many.",
+                &metrics.limited,
+            ),
         ];
         for (name, help, counter) in counters {
             registry.register(name, help, counter.clone());
         }
-        registry.register(
-            "citadel_server_root_cert_expiry_timestamp",
-            "When the signing certificate ends, in seconds since the Unix epoch.",
-            metrics.root_expiry.clone(),
-        );
+        let gauges = [
+            (
+                "citadel_server_root_cert_expiry_timestamp",
+                "When the root that signs ends, in seconds since the Unix epoch.",
+                &metrics.root_expiry,
+            ),
+            (
+                "citadel_server_root_cert_expiry_seconds",
+                "How many seconds the root that signs is good for.",
+                &metrics.root_left,
+            ),
+            (
+                "citadel_server_cert_chain_expiry_timestamp",
+                "When the first certificate ends that leads to the root, in seconds since the Unix epoch.",
+                &metrics.chain_expiry,
+            ),
+            (
+                "citadel_server_cert_chain_expiry_seconds",
+                "For how many seconds all certificates are good that lead to the root.",
+                &metrics.chain_left,
+            ),
+            (
+                "meltemi_ca_rotation_phase",
+                "How far a replacement of the root has come: 0 none, 1 distributing, 2 replacing.",
+                &metrics.rotating,
+            ),
+        ];
+        for (name, help, gauge) in gauges {
+            registry.register(name, help, gauge.clone());
+        }
         metrics
     }
 
-    /// When the signing certificate ends, in seconds since the Unix epoch.
-    pub fn expires(&self, seconds: u64) {
-        self.root_expiry
-            .set(i64::try_from(seconds).unwrap_or(i64::MAX));
+    /// Who signs and who is trusted, and the time.
+    pub fn stands(&self, standing: &Standing, now: SystemTime) {
+        let (root, chain) = authorities::ends(standing);
+        let since = |from: SystemTime, to: SystemTime| {
+            let seconds = to.duration_since(from).unwrap_or_default().as_secs();
+            i64::try_from(seconds).unwrap_or(i64::MAX)
+        };
+        self.root_expiry.set(since(SystemTime::UNIX_EPOCH, root));
+        self.root_left.set(since(now, root));
+        self.chain_expiry.set(since(SystemTime::UNIX_EPOCH, chain));
+        self.chain_left.set(since(now, chain));
+        self.rotating.set(match standing.phase {
+            Phase::Steady => 0,
+            Phase::Distributing => 1,
+            Phase::Replacing => 2,
+        });
+    }
+
+    pub(crate) fn limited(&self) {
+        self.limited.inc();
     }
 
     pub(crate) fn received(&self) {
@@ -88,6 +147,8 @@ impl CaMetrics {
         match error {
             SignError::Request(_) => self.malformed.inc(),
             SignError::TrustDomain(..)
+            | SignError::Lifetime { .. }
+            | SignError::Record(_)
             | SignError::Expired
             | SignError::Name(_)
             | SignError::Library(_) => self.unsigned.inc(),

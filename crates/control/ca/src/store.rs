@@ -1,15 +1,22 @@
 //! Where an authority's key lies: a directory of Istio's four files.
 //!
 //! In: a directory. Out: the authority that its files make, or that a new key makes whose files are
-//! then there. Called at the start of the control plane, and by `meltemi up`.
+//! then there. While the root is replaced, the other authority's files are in a directory inside, and
+//! a plan says which is which; the plan is replaced whole, so that every crash leaves the one state or
+//! the other. Called by `authorities`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use meltemi_lifecycle::Clock;
 use meltemi_spiffe::TrustDomain;
+use serde::{Deserialize, Serialize};
 
 use crate::authority::Material;
 use crate::file::{self, FileError};
+use crate::ledger::seconds;
+use crate::rotation::{Phase, Standing};
 use crate::{CertificateAuthority, ChainError, SignError, TokenKey, Validity};
 
 const CA_CERT: &str = "ca-cert.pem";
@@ -17,12 +24,38 @@ const CA_KEY: &str = "ca-key.pem";
 const CERT_CHAIN: &str = "cert-chain.pem";
 const ROOT_CERT: &str = "root-cert.pem";
 const TOKEN_KEY: &str = "token-key";
+const PLAN: &str = "rotation.json";
+const JOURNAL: &str = "issued";
+/// How an authority's directory is called whose files are in the directory itself.
+const HERE: &str = ".";
 
 /// A directory that holds an authority: `ca-cert.pem`, `ca-key.pem`, `cert-chain.pem`,
 /// `root-cert.pem`, and the key that workload tokens are made with, `token-key`.
 #[derive(Debug, Clone)]
 pub struct CaDirectory {
     path: PathBuf,
+}
+
+/// What an authority is made for.
+#[derive(Debug, Clone)]
+pub struct Purpose {
+    /// Whose identities it signs.
+    pub trust_domain: TrustDomain,
+    /// How long its certificates are valid.
+    pub validity: Validity,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// Which directories hold the authorities of a rotation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Plan {
+    pub phase: Phase,
+    /// Seconds since the Unix epoch.
+    pub since: u64,
+    pub signing: String,
+    pub other: Option<String>,
 }
 
 /// Why a directory holds no authority.
@@ -43,6 +76,14 @@ pub enum StoreError {
         #[source]
         error: ChainError,
     },
+    /// The plan of a rotation is not one.
+    #[error("{}: not the plan of a rotation: {reason}", path.display())]
+    Plan {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A root could not be made.
     #[error("a new root: {0}")]
     Sign(#[from] SignError),
@@ -62,24 +103,24 @@ impl CaDirectory {
         &self.path
     }
 
-    /// The authority whose files are there: one that somebody has plugged in, with intermediate
-    /// certificates if it has any, or one made earlier.
-    ///
-    /// # Errors
-    /// When a file is missing or the files do not fit together.
-    pub fn load(
-        &self,
-        trust_domain: &TrustDomain,
-        validity: Validity,
-        clock: Clock,
-    ) -> Result<CertificateAuthority, StoreError> {
-        let material = Material {
+    /// The files, as they are.
+    pub(crate) fn material(&self) -> Result<Material, StoreError> {
+        Ok(Material {
             ca_cert: self.needed(CA_CERT)?,
             ca_key: self.needed(CA_KEY)?,
             cert_chain: self.needed(CERT_CHAIN)?,
             root_cert: self.needed(ROOT_CERT)?,
-        };
-        CertificateAuthority::new(&material, trust_domain.clone(), validity, clock).map_err(
+        })
+    }
+
+    /// The authority that files of this directory make.
+    pub(crate) fn authority(
+        &self,
+        material: &Material,
+        purpose: &Purpose,
+    ) -> Result<CertificateAuthority, StoreError> {
+        let domain = purpose.trust_domain.clone();
+        CertificateAuthority::new(material, domain, purpose.validity, purpose.clock).map_err(
             |error| StoreError::Chain {
                 path: self.path.clone(),
                 error,
@@ -87,28 +128,155 @@ impl CaDirectory {
         )
     }
 
-    /// The same; where none of the files exists, a self-signed root is made and kept first.
+    /// The authority whose files are there: one that somebody has plugged in, with intermediate
+    /// certificates if it has any, or one made earlier.
     ///
     /// # Errors
-    /// As [`CaDirectory::load`], or when the files cannot be written.
-    pub fn load_or_create(
-        &self,
-        trust_domain: &TrustDomain,
-        validity: Validity,
-        clock: Clock,
-    ) -> Result<CertificateAuthority, StoreError> {
+    /// When a file is missing or the files do not fit together.
+    pub fn load(&self, purpose: &Purpose) -> Result<CertificateAuthority, StoreError> {
+        self.authority(&self.material()?, purpose)
+    }
+
+    /// Who signs and who is trusted, by the files that are there; where there are none, a self-signed
+    /// root is made and kept first.
+    ///
+    /// # Errors
+    /// When files are missing, do not fit together, or cannot be written.
+    pub(crate) fn standing(&self, purpose: &Purpose) -> Result<Standing, StoreError> {
         file::make_directory(&self.path)?;
         // Of two that start at once, the second finds what the first has made.
         let _held = file::lock(&self.path)?;
-        let files = [CA_CERT, CA_KEY, CERT_CHAIN, ROOT_CERT];
-        if !files.iter().any(|name| self.path.join(name).exists()) {
-            let material = Material::self_signed(trust_domain, clock.wall())?;
-            file::create(&self.path.join(CA_KEY), &material.ca_key)?;
-            file::create(&self.path.join(CERT_CHAIN), &material.cert_chain)?;
-            file::create(&self.path.join(ROOT_CERT), &material.root_cert)?;
-            file::create(&self.path.join(CA_CERT), &material.ca_cert)?;
+        let Some(plan) = self.plan()? else {
+            let files = [CA_CERT, CA_KEY, CERT_CHAIN, ROOT_CERT];
+            if !files.iter().any(|name| self.path.join(name).exists()) {
+                self.keep(&Material::self_signed(
+                    &purpose.trust_domain,
+                    purpose.clock.wall(),
+                )?)?;
+            }
+            let signer = Arc::new(self.load(purpose)?);
+            let since = signer.root().not_before;
+            return Ok(Standing::steady(signer, since));
+        };
+        let load = |name: &str| self.inside(name).load(purpose).map(Arc::new);
+        Ok(Standing {
+            phase: plan.phase,
+            since: SystemTime::UNIX_EPOCH + Duration::from_secs(plan.since),
+            signer: load(&plan.signing)?,
+            other: plan.other.as_deref().map(load).transpose()?,
+        })
+    }
+
+    /// Makes another root, which is neither used nor trusted yet.
+    pub(crate) fn begin(&self, purpose: &Purpose) -> Result<Standing, StoreError> {
+        let _held = file::lock(&self.path)?;
+        let now = purpose.clock.wall();
+        let signing = match self.plan()? {
+            Some(plan) => plan.signing,
+            None => HERE.to_owned(),
+        };
+        let free = (2_u32..).map(|it| format!("root-{it}"));
+        let name = free
+            .into_iter()
+            .find(|it| !self.path.join(it).exists())
+            .expect("there are more numbers than directories");
+        let next = self.inside(&name);
+        file::make_directory(&next.path)?;
+        next.keep(&Material::self_signed(&purpose.trust_domain, now)?)?;
+        let standing = Standing {
+            phase: Phase::Distributing,
+            since: now,
+            signer: Arc::new(self.inside(&signing).load(purpose)?),
+            other: Some(Arc::new(next.load(purpose)?)),
+        };
+        self.write_plan(&Plan {
+            phase: Phase::Distributing,
+            since: seconds(now),
+            signing,
+            other: Some(name),
+        })?;
+        Ok(standing)
+    }
+
+    /// Takes the step that leads to this phase, and forgets an authority that has no part in it.
+    pub(crate) fn advance(&self, to: Phase, now: SystemTime) -> Result<(), StoreError> {
+        let _held = file::lock(&self.path)?;
+        let plan = self.plan()?.ok_or_else(|| StoreError::Plan {
+            path: self.path.join(PLAN),
+            reason: "it is gone".to_owned(),
+        })?;
+        let Plan { signing, other, .. } = plan;
+        let (signing, other, gone) = match (to, other) {
+            (Phase::Replacing, Some(next)) => (next, Some(signing), None),
+            (_, other) => (signing, None, other),
+        };
+        self.write_plan(&Plan {
+            phase: to,
+            since: seconds(now),
+            signing,
+            other,
+        })?;
+        match gone.as_deref() {
+            None => {}
+            Some(HERE) => {
+                for name in [CA_KEY, CA_CERT, CERT_CHAIN, ROOT_CERT] {
+                    file::remove(&self.path.join(name))?;
+                }
+            }
+            Some(name) => file::remove(&self.path.join(name))?,
         }
-        self.load(trust_domain, validity, clock)
+        Ok(())
+    }
+
+    fn plan(&self) -> Result<Option<Plan>, StoreError> {
+        let path = self.path.join(PLAN);
+        let Some(text) = file::read(&path)? else {
+            return Ok(None);
+        };
+        let plan: Plan = serde_json::from_str(&text).map_err(|error| StoreError::Plan {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+        let well_formed = |name: &str| {
+            name == HERE
+                || name
+                    .strip_prefix("root-")
+                    .is_some_and(|it| it.parse::<u32>().is_ok())
+        };
+        let steady = plan.phase == Phase::Steady;
+        let named = std::iter::once(&plan.signing).chain(&plan.other);
+        if steady != plan.other.is_none() || !named.into_iter().all(|it| well_formed(it)) {
+            return Err(StoreError::Plan {
+                path,
+                reason: "its parts contradict one another".to_owned(),
+            });
+        }
+        Ok(Some(plan))
+    }
+
+    fn write_plan(&self, plan: &Plan) -> Result<(), StoreError> {
+        let text = serde_json::to_string(plan).expect("text and numbers are JSON");
+        Ok(file::replace(&self.path.join(PLAN), &text)?)
+    }
+
+    fn keep(&self, material: &Material) -> Result<(), StoreError> {
+        file::create(&self.path.join(CA_KEY), &material.ca_key)?;
+        file::create(&self.path.join(CERT_CHAIN), &material.cert_chain)?;
+        file::create(&self.path.join(ROOT_CERT), &material.root_cert)?;
+        Ok(file::create(&self.path.join(CA_CERT), &material.ca_cert)?)
+    }
+
+    fn inside(&self, name: &str) -> Self {
+        Self::new(match name {
+            HERE => self.path.clone(),
+            name => self.path.join(name),
+        })
+    }
+
+    /// Where it is written which certificates were issued.
+    pub(crate) fn journal(&self) -> Result<PathBuf, StoreError> {
+        file::make_directory(&self.path)?;
+        Ok(self.path.join(JOURNAL))
     }
 
     /// The key that workload tokens are made and checked with; made on first use.

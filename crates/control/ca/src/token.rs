@@ -1,9 +1,14 @@
 //! Tokens that `meltemi up` and other local issuers give to workloads.
 //!
 //! In: namespace, service account, lifetime. Out: `meltemi-token-v1.<payload>.<mac>`, where the
-//! payload is JSON `{ns, sa, exp}` and the mac is HMAC-SHA256 under a key that lies in the
-//! authority's directory; and back, [`FileTokens`] for the services.
+//! payload is JSON `{ns, sa, iat, exp}` and the mac is HMAC-SHA256 under a key that lies in the
+//! authority's directory; and back, [`FileTokens`] for the services. Once a workload has used a token,
+//! those that were made well before it are worth nothing any more, so that one that was copied from an
+//! old file or backup lets nobody in.
 
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
@@ -18,6 +23,10 @@ use crate::{AuthError, Authenticator, Credentials};
 
 const PREFIX: &str = "meltemi-token-v1";
 
+/// How much older than the newest that was used a token may be, in seconds: somebody may have read it
+/// just before it was replaced.
+const OVERLAP: u64 = 5 * 60;
+
 /// What a token says.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,12 +34,20 @@ struct Claims {
     ns: String,
     sa: String,
     /// Seconds since the Unix epoch.
+    iat: u64,
+    /// The same.
     exp: u64,
 }
 
 /// The key that tokens are made and checked with.
 #[derive(Clone)]
 pub struct TokenKey(hmac::Key);
+
+impl fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenKey([redacted])")
+    }
+}
 
 impl TokenKey {
     /// What a key file holds.
@@ -80,6 +97,7 @@ impl TokenIssuer {
         let claims = Claims {
             ns: namespace.to_owned(),
             sa: account.to_owned(),
+            iat: self.clock.since_epoch().as_secs(),
             exp: (self.clock.since_epoch() + lifetime).as_secs(),
         };
         let payload = serde_json::to_vec(&claims).expect("text and numbers are JSON");
@@ -96,6 +114,8 @@ pub struct FileTokens {
     key: TokenKey,
     trust_domain: TrustDomain,
     clock: Clock,
+    /// When the newest token was made that a workload has used.
+    newest: Arc<Mutex<HashMap<SpiffeId, u64>>>,
 }
 
 impl FileTokens {
@@ -105,11 +125,15 @@ impl FileTokens {
             key,
             trust_domain,
             clock,
+            newest: Arc::default(),
         }
     }
 
     fn check(&self, token: &str) -> Result<SpiffeId, AuthError> {
         let malformed = |reason: &str| AuthError::Malformed(reason.to_owned());
+        if !token.starts_with("meltemi-token-") {
+            return Err(AuthError::Unknown);
+        }
         let parts: Vec<_> = token.split('.').collect();
         let &[PREFIX, payload, mac] = parts.as_slice() else {
             return Err(malformed("not of the form meltemi-token-v1.PAYLOAD.MAC"));
@@ -128,8 +152,15 @@ impl FileTokens {
         if claims.exp <= now {
             return Err(AuthError::Expired(now - claims.exp));
         }
-        SpiffeId::workload(&self.trust_domain, &claims.ns, &claims.sa)
-            .map_err(|error| AuthError::Malformed(error.to_string()))
+        let id = SpiffeId::workload(&self.trust_domain, &claims.ns, &claims.sa)
+            .map_err(|error| AuthError::Malformed(error.to_string()))?;
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = newest.entry(id.clone()).or_default();
+        if claims.iat + OVERLAP < *newest {
+            return Err(AuthError::Superseded);
+        }
+        *newest = claims.iat.max(*newest);
+        Ok(id)
     }
 }
 

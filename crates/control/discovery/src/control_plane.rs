@@ -6,11 +6,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use meltemi_ca::{
-    Authenticator, Authenticators, CaDirectory, CaMetrics, CertificateAuthority,
-    ClientCertificates, CsrService, FileTokens, TokenIssuer, TokenKey,
+    Authenticator, Authenticators, Authorities, CaDirectory, CaMetrics, ClientCertificates,
+    CsrService, FileTokens, IssuerTokens, Purpose, TokenIssuer, TokenKey,
 };
 use meltemi_lifecycle::{DrainSignal, Random};
 use meltemi_model::{Config, Defaults, MeshConfig};
@@ -19,19 +19,19 @@ use meltemi_spiffe::TrustDomain;
 use meltemi_translate::judge;
 use meltemi_xds_server::{AdsService, Debounce, ProxyRegistry, ServiceConfig, XdsMetrics};
 use prometheus_client::registry::Registry;
-use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::admission::ByIdentity;
-use crate::grpc::accept::connections;
+use crate::grpc::accept::{Tls, connections};
 use crate::grpc::certificate::ServerCertificate;
 use crate::http::Observed;
-use crate::keys::{KeyClient, KeyFetcher, client_tls};
+use crate::keys::{KeyClient, KeyFetcher};
 use crate::mesh::{Mesh, MeshOptions, Views};
 use crate::metrics::MeshMetrics;
+use crate::trust::{Trust, TrustKeeper};
 use crate::{DiscoveryError, MeshState, Options, Resources, grpc, http, mesh_file};
 
 /// How long streams have to end after the drain.
@@ -55,7 +55,8 @@ pub struct Addresses {
 /// A running control plane. Dropping it ends it without grace.
 pub struct ControlPlane {
     addresses: Addresses,
-    authority: Arc<CertificateAuthority>,
+    authorities: Arc<Authorities>,
+    bundles: watch::Receiver<Arc<str>>,
     tokens: TokenIssuer,
     states: watch::Receiver<Arc<MeshState>>,
     /// Kept until the sessions have said goodbye.
@@ -76,7 +77,7 @@ struct Sockets {
 }
 
 struct Authority {
-    signer: Arc<CertificateAuthority>,
+    signers: Arc<Authorities>,
     key: TokenKey,
     authenticator: Arc<dyn Authenticator>,
 }
@@ -85,7 +86,7 @@ struct Authority {
 struct Services {
     ads: AdsService,
     csr: CsrService,
-    tls: Arc<ServerConfig>,
+    tls: Tls,
 }
 
 /// Runs a control plane until the drain.
@@ -110,6 +111,8 @@ impl ControlPlane {
         let addresses = sockets.addresses()?;
         let (certificate, renewal) = server_certificate(&options, &authority, &addresses)?;
         let mut figures = Registry::default();
+        let ca_metrics = CaMetrics::register(&mut figures);
+        ca_metrics.stands(&authority.signers.standing(), options.clock.wall());
         let mesh = Mesh::new(
             MeshOptions {
                 overlay: options.overlay.clone(),
@@ -132,14 +135,25 @@ impl ControlPlane {
                 clock: options.clock,
                 drain: drain.clone(),
             }),
-            csr: csr_service(&authority, &mut figures),
-            tls: certificate.tls()?,
+            csr: CsrService::new(
+                authority.signers.clone(),
+                authority.authenticator.clone(),
+                options.limits,
+                ca_metrics.clone(),
+            ),
+            tls: certificate.tls(),
         };
+        let trust = Arc::new(Trust::new(
+            authority.signers.clone(),
+            proxies.clone(),
+            options.rotation_patience,
+        ));
         let observed = Observed {
             states: mesh.states(),
             proxies: proxies.clone(),
             figures: Arc::new(figures),
             authenticator: authority.authenticator.clone(),
+            trust: trust.clone(),
             clock: options.clock,
         };
         let mut tasks = Tasks::new();
@@ -155,33 +169,38 @@ impl ControlPlane {
         }
         let states = mesh.states();
         let views = mesh.views().clone();
+        let bundles = mesh.bundles();
         let resources = spawn_mesh(&mut tasks, mesh, &options, &drain);
+        let roots = authority.signers.standing().bundle_pem().concat();
+        let key_client = KeyClient::new(&roots, options.private_key_redirects)
+            .map_err(|error| DiscoveryError::Tls(error.to_string()))?;
+        let key_client = Arc::new(key_client);
+        let (texts, bundle_texts) = watch::channel(roots.into());
+        let keeper = TrustKeeper {
+            trust,
+            bundles,
+            texts,
+            keys: key_client.clone(),
+            metrics: ca_metrics,
+            clock: options.clock,
+        };
+        keeper.publish();
         let keys = KeyFetcher {
             states: states.clone(),
             changes: resources.0.clone(),
-            client: Arc::new(KeyClient::new(
-                client_tls(&authority.signer.roots_pem())
-                    .map_err(|error| DiscoveryError::Tls(error.to_string()))?,
-                options.private_key_redirects,
-            )),
+            client: key_client.clone(),
             random: Random::from_entropy(),
         };
-        let fetching = keys.run(drain.clone());
-        tasks.spawn(async move {
-            fetching.await;
-            Ok(())
-        });
+        quietly(&mut tasks, keys.run(drain.clone()));
         first_configuration(&mut tasks, states.clone(), drain.clone()).await?;
         services.spawn(&mut tasks, secure, plaintext, &drain);
-        let renewing = certificate.keep_fresh(renewal, drain.clone());
-        tasks.spawn(async move {
-            renewing.await;
-            Ok(())
-        });
+        quietly(&mut tasks, certificate.keep_fresh(renewal, drain.clone()));
+        quietly(&mut tasks, keeper.run(drain.clone()));
         info!(?addresses, %trust_domain, "control plane started");
         Ok(Self {
             addresses,
-            authority: authority.signer,
+            authorities: authority.signers,
+            bundles: bundle_texts,
             tokens: TokenIssuer::new(authority.key, trust_domain, options.clock),
             states,
             views,
@@ -197,14 +216,19 @@ impl ControlPlane {
         self.addresses
     }
 
-    /// What proxies must trust, in PEM.
+    /// What proxies must trust, in PEM; replaced while a root is.
+    pub fn bundles(&self) -> watch::Receiver<Arc<str>> {
+        self.bundles.clone()
+    }
+
+    /// What proxies must trust now, in PEM.
     pub fn roots_pem(&self) -> String {
-        self.authority.roots_pem()
+        self.bundles.borrow().to_string()
     }
 
     /// The trust domain.
     pub fn trust_domain(&self) -> &TrustDomain {
-        self.authority.trust_domain()
+        self.authorities.trust_domain()
     }
 
     /// Makes tokens with which workloads get their certificates.
@@ -381,32 +405,39 @@ fn base_mesh(options: &Options) -> Result<(MeshConfig, TrustDomain), DiscoveryEr
 
 fn open_authority(options: &Options, domain: &TrustDomain) -> Result<Authority, DiscoveryError> {
     let own = CaDirectory::new(&options.ca_directory);
-    let signer = match &options.plugged_ca {
-        Some(path) => CaDirectory::new(path).load(domain, options.validity, options.clock)?,
-        None => own.load_or_create(domain, options.validity, options.clock)?,
-    };
     let key = own.token_key()?;
-    let authenticator = Authenticators::new(vec![
+    let plugged = options.plugged_ca.as_ref().map(CaDirectory::new);
+    let purpose = Purpose {
+        trust_domain: domain.clone(),
+        validity: options.validity,
+        clock: options.clock,
+    };
+    let signers = Authorities::open(own, plugged, purpose)?;
+    let mut ways: Vec<Arc<dyn Authenticator>> = vec![
         Arc::new(ClientCertificates::new(domain.clone())),
         Arc::new(FileTokens::new(key.clone(), domain.clone(), options.clock)),
-    ]);
+    ];
+    for issuer in &options.issuers {
+        let tokens = IssuerTokens::new(issuer.clone(), domain.clone(), options.clock);
+        let tokens = tokens.map_err(|error| DiscoveryError::Issuer {
+            issuer: issuer.issuer.clone(),
+            error,
+        })?;
+        ways.push(Arc::new(tokens));
+    }
     Ok(Authority {
-        signer: Arc::new(signer),
+        signers: Arc::new(signers),
         key,
-        authenticator: Arc::new(authenticator),
+        authenticator: Arc::new(Authenticators::new(ways)),
     })
 }
 
-fn csr_service(authority: &Authority, figures: &mut Registry) -> CsrService {
-    let metrics = CaMetrics::register(figures);
-    let end = authority.signer.not_after();
-    let end = end.duration_since(SystemTime::UNIX_EPOCH);
-    metrics.expires(end.unwrap_or_default().as_secs());
-    CsrService::new(
-        authority.signer.clone(),
-        authority.authenticator.clone(),
-        metrics,
-    )
+/// A task that can only end with the drain.
+fn quietly(tasks: &mut Tasks, task: impl Future<Output = ()> + Send + 'static) {
+    tasks.spawn(async move {
+        task.await;
+        Ok(())
+    });
 }
 
 fn server_certificate(
@@ -433,18 +464,14 @@ fn server_certificate(
             true
         }
     });
-    ServerCertificate::new(authority.signer.clone(), names, addresses, options.clock)
+    ServerCertificate::new(authority.signers.clone(), names, addresses, options.clock)
 }
 
 /// Starts what turns resources into views.
 fn spawn_mesh(tasks: &mut Tasks, mesh: Mesh, options: &Options, drain: &DrainSignal) -> Resources {
     let (events, source) = mpsc::channel(SOURCE_AHEAD);
     let (resources, changes) = mpsc::unbounded_channel();
-    let running = mesh.run(source, changes, drain.clone());
-    tasks.spawn(async move {
-        running.await;
-        Ok(())
-    });
+    quietly(tasks, mesh.run(source, changes, drain.clone()));
     let watching = meltemi_source::watch(options.config.clone(), defaults(options), events);
     tasks.spawn(async move { watching.await.map_err(DiscoveryError::from) });
     Resources(resources)

@@ -4,6 +4,7 @@
 //! looks for them.
 
 mod adsz;
+mod ca;
 mod config_dump;
 mod configz;
 mod problems;
@@ -16,13 +17,13 @@ use std::fmt::Write as _;
 use axum::Router;
 use axum::http::header;
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde::Serialize;
 
 use crate::http::Observed;
 
 /// Path and purpose of each endpoint.
-const INDEX: [(&str, &str); 8] = [
+const INDEX: [(&str, &str); 9] = [
     ("syncz", "How far each connected proxy has come"),
     (
         "config_dump",
@@ -35,6 +36,10 @@ const INDEX: [(&str, &str); 8] = [
     (
         "push_status",
         "The last pushes: why they were made, and what they contained",
+    ),
+    (
+        "ca",
+        "The certificate authority, and how far a rotation of its root has come",
     ),
     ("problems", "What is wrong with the resources"),
 ];
@@ -51,6 +56,8 @@ pub(crate) fn routes() -> Router<Observed> {
         .route("/debug/configz", get(configz::answer))
         .route("/debug/adsz", get(adsz::answer))
         .route("/debug/push_status", get(push_status::answer))
+        .route("/debug/ca", get(ca::status))
+        .route("/debug/ca/rotate", post(ca::rotate))
         .route("/debug/problems", get(problems::answer))
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use meltemi_ca::{SignError, StoreError};
+use meltemi_ca::{IssuerError, SignError, StoreError};
 use meltemi_model::Problem;
 use meltemi_source::SourceError;
 
@@ -30,6 +30,15 @@ pub enum DiscoveryError {
     /// The authority does not work.
     #[error("the certificate authority: {0}")]
     Authority(#[from] StoreError),
+    /// The tokens of an issuer cannot be judged.
+    #[error("the tokens of {issuer}: {error}")]
+    Issuer {
+        /// The issuer.
+        issuer: String,
+        /// Why.
+        #[source]
+        error: IssuerError,
+    },
     /// The server's own certificate could not be made.
     #[error("the server's certificate: {0}")]
     Certificate(#[from] SignError),

@@ -19,6 +19,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::trust::Trust;
 use crate::{DiscoveryError, MeshState, debug, exposition, process};
 
 /// What the answers are made from.
@@ -28,6 +29,7 @@ pub(crate) struct Observed {
     pub proxies: Arc<ProxyRegistry>,
     pub figures: Arc<Registry>,
     pub authenticator: Arc<dyn Authenticator>,
+    pub trust: Arc<Trust>,
     pub clock: Clock,
 }
 

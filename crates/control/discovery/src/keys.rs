@@ -21,7 +21,7 @@ use crate::MeshState;
 use crate::layers::Change;
 use schedule::Schedule;
 
-pub(crate) use client::{KeyClient, client_tls};
+pub(crate) use client::KeyClient;
 
 /// Fetches keys for as long as somebody names them.
 pub(crate) struct KeyFetcher {

@@ -23,11 +23,13 @@ mod options;
 mod overlay;
 mod problem;
 mod process;
+mod trust;
 mod view;
 
 pub use control_plane::{Addresses, ControlPlane, run};
 pub use error::DiscoveryError;
 pub use layers::Resources;
+pub use meltemi_ca::{AUDIENCE, IssuerOptions, Validity};
 pub use meltemi_translate::judge;
 pub use mesh::MeshState;
 pub use options::Options;

@@ -15,7 +15,7 @@ use meltemi_model::{
 use meltemi_snapshot::{Delta, Snapshot, Store};
 use meltemi_source::Event;
 use meltemi_spiffe::TrustDomain;
-use meltemi_xds_server::{Debounce, View};
+use meltemi_xds_server::{Debounce, Resource, View};
 use rpds::RedBlackTreeMapSync;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -71,6 +71,21 @@ pub(crate) struct Mesh {
 /// Where sessions get their views from; they end when it is dropped.
 pub(crate) type Views = watch::Sender<Arc<dyn View>>;
 
+/// Where the trust bundle is published.
+pub(crate) struct Bundles {
+    kept: Arc<Kept>,
+    views: Arc<Views>,
+}
+
+impl Bundles {
+    /// Agents are sent this from now on.
+    pub fn publish(&self, bundle: Resource) {
+        self.kept.set_bundle(bundle);
+        // The view is the same; sessions look at it again.
+        self.views.send_modify(|_| ());
+    }
+}
+
 impl Mesh {
     /// Nothing yet; `base` are definitions that hold where nothing else is said.
     pub fn new(options: MeshOptions, base: Vec<Config>, program: Vec<Config>) -> Self {
@@ -114,6 +129,14 @@ impl Mesh {
     /// The same for sessions.
     pub fn views(&self) -> &Arc<Views> {
         &self.views
+    }
+
+    /// Where the trust bundle is published.
+    pub fn bundles(&self) -> Bundles {
+        Bundles {
+            kept: self.kept.clone(),
+            views: self.views.clone(),
+        }
     }
 
     /// Takes changes and publishes states until the drain.

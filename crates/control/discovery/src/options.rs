@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use meltemi_ca::Validity;
+use meltemi_ca::{IssuerOptions, Limits, Validity};
 use meltemi_lifecycle::Clock;
 use meltemi_model::{Config, NamespaceName};
 use meltemi_spiffe::TrustDomain;
@@ -48,6 +48,12 @@ pub struct Options {
     pub plugged_ca: Option<PathBuf>,
     /// How long certificates are valid.
     pub validity: Validity,
+    /// How much is signed for whom at a time.
+    pub limits: Limits,
+    /// Issuers whose tokens are believed, beside this program's own.
+    pub issuers: Vec<IssuerOptions>,
+    /// How long a rotation of the root waits for a proxy that has gone; a minute.
+    pub rotation_patience: Duration,
     /// The trust domain; unless given, that of the mesh configuration file, or `cluster.local`.
     pub trust_domain: Option<TrustDomain>,
     /// The root namespace; `istio-system`.
@@ -86,6 +92,9 @@ impl Options {
             ca_directory: ca_directory.into(),
             plugged_ca: None,
             validity: Validity::default(),
+            limits: Limits::default(),
+            issuers: Vec::new(),
+            rotation_patience: Duration::from_secs(60),
             trust_domain: None,
             root_namespace: "istio-system".into(),
             domain: "cluster.local".to_owned(),

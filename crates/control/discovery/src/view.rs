@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use arc_swap::ArcSwapOption;
 use meltemi_snapshot::{Delta, Snapshot};
 use meltemi_translate::GroupKey;
 use meltemi_xds::pb::envoy::config::core::v3::Node;
@@ -31,9 +32,19 @@ pub(crate) struct Kept {
     bodies: Bodies,
     history: History,
     groups: Mutex<HashMap<GroupKey, Weak<Slot>>>,
-    /// The proxies that have asked, by node id, for as long as somebody holds what they see.
-    members: Mutex<HashMap<String, Weak<Member>>>,
+    /// The proxies that have asked, by node id, for as long as somebody holds what they see; a proxy
+    /// and its agent may describe themselves differently.
+    members: Mutex<HashMap<String, Vec<Weak<Member>>>>,
     slots: AtomicU64,
+    /// What agents take: the trust bundle.
+    bundle: ArcSwapOption<Resource>,
+}
+
+impl Kept {
+    /// Agents take this from now on.
+    pub fn set_bundle(&self, bundle: Resource) {
+        self.bundle.store(Some(Arc::new(bundle)));
+    }
 }
 
 /// The mesh at one moment.
@@ -47,7 +58,10 @@ impl MeshView {
     pub fn new(snapshot: Arc<Snapshot>, delta: &Delta, kept: Arc<Kept>) -> Self {
         kept.history.push(snapshot.version(), delta);
         lock(&kept.groups).retain(|_, it| it.strong_count() > 0);
-        lock(&kept.members).retain(|_, it| it.strong_count() > 0);
+        lock(&kept.members).retain(|_, of_id| {
+            of_id.retain(|it| it.strong_count() > 0);
+            !of_id.is_empty()
+        });
         kept.bodies.tidy();
         Self { snapshot, kept }
     }
@@ -65,13 +79,16 @@ impl MeshView {
 
     fn member(&self, node: &Arc<Node>) -> Arc<Member> {
         let mut members = lock(&self.kept.members);
-        let known = members.get(&node.id).and_then(Weak::upgrade);
-        if let Some(known) = known.filter(|it| it.is(node)) {
+        let of_id = members.entry(node.id.clone()).or_default();
+        let mut known = of_id.iter().filter_map(Weak::upgrade);
+        if let Some(known) = known.find(|it| it.is(node)) {
             return known;
         }
+        drop(known);
+        of_id.retain(|it| it.strong_count() > 0);
         let number = self.kept.slots.fetch_add(1, Ordering::Relaxed);
         let member = Arc::new(Member::new(node.clone(), number));
-        members.insert(node.id.clone(), Arc::downgrade(&member));
+        of_id.push(Arc::downgrade(&member));
         member
     }
 

@@ -7,6 +7,7 @@ use meltemi_xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use meltemi_xds::pb::envoy::config::listener::v3::Listener;
 use meltemi_xds::pb::envoy::config::route::v3::RouteConfiguration;
 use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
+use meltemi_xds::pb::istio::mesh::v1alpha1::ProxyConfig;
 use meltemi_xds::type_url;
 
 /// A kind of resource. The order is that of a make-before-break push: what is referred
@@ -23,16 +24,19 @@ pub enum Kind {
     Listener,
     /// RDS.
     Route,
+    /// Istio's PCDS: what agents take, the trust bundle.
+    ProxyConfig,
 }
 
 impl Kind {
     /// All kinds, in push order.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Cluster,
         Self::Endpoint,
         Self::Secret,
         Self::Listener,
         Self::Route,
+        Self::ProxyConfig,
     ];
 
     /// The type URL, as in `type.googleapis.com/envoy.config.cluster.v3.Cluster`.
@@ -43,6 +47,7 @@ impl Kind {
             Self::Secret => type_url::<Secret>(),
             Self::Listener => type_url::<Listener>(),
             Self::Route => type_url::<RouteConfiguration>(),
+            Self::ProxyConfig => type_url::<ProxyConfig>(),
         }
     }
 
@@ -51,9 +56,10 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.type_url() == url)
     }
 
-    /// Clusters and listeners are asked for as a whole when no name is given.
+    /// Clusters and listeners are asked for as a whole when no name is given, and so is the one
+    /// resource that agents take.
     pub fn has_wildcard(self) -> bool {
-        matches!(self, Self::Cluster | Self::Listener)
+        matches!(self, Self::Cluster | Self::Listener | Self::ProxyConfig)
     }
 
     /// The short name that tools and metrics use, such as `cds`.
@@ -64,6 +70,7 @@ impl Kind {
             Self::Secret => "sds",
             Self::Listener => "lds",
             Self::Route => "rds",
+            Self::ProxyConfig => "pcds",
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use meltemi_xds::pb::envoy::config::core::v3::Node;
 
-use crate::{Form, Kind, Session};
+use crate::{Form, Kind, Session, Version};
 
 /// How far a proxy has come with one kind, in istioctl's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct KindStatus {
     pub version: u64,
     /// How many resources the proxy has.
     pub resources: usize,
+    /// The version of the resource that was last sent, of a kind of which there is one only.
+    pub content: Option<Version>,
     /// The last refusal, until something is confirmed.
     pub refused: Option<String>,
 }
@@ -49,6 +51,13 @@ pub struct ProxyStatus {
     pub connected: SystemTime,
     /// How far it has come, by kind.
     pub kinds: BTreeMap<Kind, KindStatus>,
+}
+
+impl ProxyStatus {
+    /// Whether this is the stream of a proxy's agent, which takes only what agents take.
+    pub fn is_agent(&self) -> bool {
+        self.kinds.keys().eq([&Kind::ProxyConfig])
+    }
 }
 
 /// All connected proxies.
@@ -69,7 +78,11 @@ impl ProxyRegistry {
         let is_it = |status: &&ProxyStatus| {
             status.node.id == id || status.node.id.split('~').nth(2) == Some(id)
         };
-        self.lock().values().rev().find(is_it).cloned()
+        let proxies = self.lock();
+        let mut found = proxies.values().rev().filter(is_it);
+        let mut agents = found.clone();
+        let proxy = found.find(|it| !it.is_agent());
+        proxy.or_else(|| agents.next()).cloned()
     }
 
     pub(crate) fn insert(&self, status: ProxyStatus) {
@@ -96,6 +109,10 @@ impl ProxyRegistry {
                     acknowledged: watch.confirmed.clone(),
                     version: watch.version,
                     resources: watch.known.count_sent(),
+                    content: match kind {
+                        Kind::ProxyConfig => watch.known.only_version(),
+                        _ => None,
+                    },
                     refused: watch.refused.clone(),
                 };
                 Some((kind, status))

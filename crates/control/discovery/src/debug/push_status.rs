@@ -53,7 +53,7 @@ pub(super) async fn answer(State(observed): State<Observed>) -> Response {
     let mut states: BTreeMap<_, BTreeMap<_, usize>> = BTreeMap::new();
     for kind in Kind::ALL {
         let counts = states.entry(kind.short_name()).or_default();
-        for proxy in &proxies {
+        for proxy in proxies.iter().filter(|it| !it.is_agent()) {
             *counts
                 .entry(syncz::word(proxy.kinds.get(&kind)))
                 .or_default() += 1;

@@ -42,8 +42,9 @@ struct Row {
 }
 
 pub(super) async fn answer(State(observed): State<Observed>) -> Response {
-    let rows: Vec<_> = observed.proxies.list().iter().map(row).collect();
-    json(&rows)
+    let proxies = observed.proxies.list();
+    let proxies = proxies.iter().filter(|it| !it.is_agent());
+    json(&proxies.map(row).collect::<Vec<_>>())
 }
 
 fn row(status: &ProxyStatus) -> Row {

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use meltemi_lifecycle::DrainSignal;
 use meltemi_spiffe::CertificateNames;
 use meltemi_xds_server::Caller;
@@ -24,20 +25,19 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// How long accepting rests after a failure that is not the peer's, such as too many open files.
 const REST: Duration = Duration::from_millis(100);
 
+/// TLS as it is to be at the next handshake.
+pub(crate) type Tls = Arc<ArcSwap<ServerConfig>>;
+
 /// Accepts until the drain, or until the receiver is dropped.
-pub(crate) fn connections(
-    listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
-    drain: DrainSignal,
-) -> Incoming {
+pub(crate) fn connections(listener: TcpListener, tls: Option<Tls>, drain: DrainSignal) -> Incoming {
     let (sender, receiver) = mpsc::channel(16);
-    tokio::spawn(accept(listener, tls.map(TlsAcceptor::from), sender, drain));
+    tokio::spawn(accept(listener, tls, sender, drain));
     receiver
 }
 
 async fn accept(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
     sender: mpsc::Sender<io::Result<Connection>>,
     mut drain: DrainSignal,
 ) {
@@ -64,7 +64,8 @@ async fn accept(
                 let _ = sender.send(Ok(Connection::plain(stream))).await;
             }
             Some(tls) => {
-                tokio::spawn(shake_hands(tls.clone(), stream, sender.clone()));
+                let tls = TlsAcceptor::from(tls.load_full());
+                tokio::spawn(shake_hands(tls, stream, sender.clone()));
             }
         }
     }

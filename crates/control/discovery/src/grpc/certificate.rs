@@ -1,23 +1,24 @@
-//! The server's own certificate.
+//! The server's own certificate, and whom it trusts.
 //!
-//! In: the authority. Out: a TLS configuration whose certificate is renewed at half of its life;
-//! callers may show a certificate of the mesh, and one that is shown is verified.
+//! In: the authorities. Out: a TLS configuration that is replaced when the certificate has lived half of
+//! its life and whenever another root is trusted or signs; callers may show a certificate of the mesh,
+//! and one that is shown is verified.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use meltemi_ca::{CertificateAuthority, KeyedCertificate};
+use meltemi_ca::{Authorities, KeyedCertificate};
 use meltemi_lifecycle::{Clock, DrainSignal};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
-use rustls::sign::CertifiedKey;
+use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use tracing::{error, info};
 
+use super::accept::Tls;
 use crate::DiscoveryError;
 
 /// How long to wait after a renewal that failed.
@@ -25,71 +26,48 @@ const RETRY: Duration = Duration::from_secs(60);
 
 /// The certificate in use, and how to get the next one.
 pub(crate) struct ServerCertificate {
-    authority: Arc<CertificateAuthority>,
+    authorities: Arc<Authorities>,
     names: Vec<String>,
     addresses: Vec<IpAddr>,
     clock: Clock,
-    current: Arc<Current>,
-}
-
-#[derive(Debug)]
-struct Current(ArcSwap<CertifiedKey>);
-
-impl ResolvesServerCert for Current {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
-    }
+    tls: Tls,
 }
 
 impl ServerCertificate {
     /// The first certificate for these names and addresses, and how long it is good for.
     pub fn new(
-        authority: Arc<CertificateAuthority>,
+        authorities: Arc<Authorities>,
         names: Vec<String>,
         addresses: Vec<IpAddr>,
         clock: Clock,
     ) -> Result<(Self, Duration), DiscoveryError> {
-        let first = authority.server_certificate(&names, &addresses, None)?;
+        let first = authorities.server_certificate(&names, &addresses)?;
         let wait = renewal(&first, clock);
-        let current = Arc::new(Current(ArcSwap::from_pointee(certified(first)?)));
+        let tls = Arc::new(ArcSwap::from(configuration(&authorities, first)?));
         let certificate = Self {
-            authority,
+            authorities,
             names,
             addresses,
             clock,
-            current,
+            tls,
         };
         Ok((certificate, wait))
     }
 
     /// TLS with the certificate of the moment.
-    pub fn tls(&self) -> Result<Arc<ServerConfig>, DiscoveryError> {
-        let refused = |error: &dyn std::fmt::Display| DiscoveryError::Tls(error.to_string());
-        let mut roots = RootCertStore::empty();
-        for root in self.authority.roots() {
-            roots.add(root.clone()).map_err(|error| refused(&error))?;
-        }
-        let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
-        let callers =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-                .allow_unauthenticated()
-                .build()
-                .map_err(|error| refused(&error))?;
-        let mut tls = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| refused(&error))?
-            .with_client_cert_verifier(callers)
-            .with_cert_resolver(Arc::clone(&self.current) as Arc<dyn ResolvesServerCert>);
-        tls.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Arc::new(tls))
+    pub fn tls(&self) -> Tls {
+        self.tls.clone()
     }
 
     /// Renews the certificate until the drain.
     pub async fn keep_fresh(self, first: Duration, mut drain: DrainSignal) {
+        let mut changes = self.authorities.watch();
+        changes.mark_changed();
         let mut wait = first;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
+                Ok(()) = changes.changed() => {}
                 () = drain.draining() => return,
             }
             wait = match self.renew() {
@@ -107,10 +85,10 @@ impl ServerCertificate {
 
     fn renew(&self) -> Result<Duration, DiscoveryError> {
         let next = self
-            .authority
-            .server_certificate(&self.names, &self.addresses, None)?;
+            .authorities
+            .server_certificate(&self.names, &self.addresses)?;
         let wait = renewal(&next, self.clock);
-        self.current.0.store(Arc::new(certified(next)?));
+        self.tls.store(configuration(&self.authorities, next)?);
         Ok(wait)
     }
 }
@@ -120,7 +98,21 @@ fn renewal(certificate: &KeyedCertificate, clock: Clock) -> Duration {
     (left.unwrap_or_default() / 2).max(Duration::from_secs(1))
 }
 
-fn certified(certificate: KeyedCertificate) -> Result<CertifiedKey, DiscoveryError> {
+fn configuration(
+    authorities: &Authorities,
+    certificate: KeyedCertificate,
+) -> Result<Arc<ServerConfig>, DiscoveryError> {
+    let refused = |error: &dyn std::fmt::Display| DiscoveryError::Tls(error.to_string());
+    let mut roots = RootCertStore::empty();
+    for root in authorities.standing().bundle() {
+        roots.add(root).map_err(|error| refused(&error))?;
+    }
+    let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
+    let callers =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .allow_unauthenticated()
+            .build()
+            .map_err(|error| refused(&error))?;
     let KeyedCertificate {
         chain,
         key,
@@ -128,7 +120,12 @@ fn certified(certificate: KeyedCertificate) -> Result<CertifiedKey, DiscoveryErr
         not_after: _,  // ignored: used by `renewal`
     } = certificate;
     let key = PrivatePkcs8KeyDer::from(key).into();
-    let key = aws_lc_rs::sign::any_supported_type(&key)
-        .map_err(|error| DiscoveryError::Tls(error.to_string()))?;
-    Ok(CertifiedKey::new(chain, key))
+    let mut tls = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| refused(&error))?
+        .with_client_cert_verifier(callers)
+        .with_single_cert(chain, key)
+        .map_err(|error| refused(&error))?;
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(Arc::new(tls))
 }

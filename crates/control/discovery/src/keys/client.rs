@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
@@ -69,12 +70,12 @@ pub(crate) enum FetchError {
 
 /// Fetches key sets.
 pub(crate) struct KeyClient {
-    tls: Arc<ClientConfig>,
+    tls: ArcSwap<ClientConfig>,
     private_redirects: bool,
 }
 
 /// What the client trusts: the system's roots and the mesh's.
-pub(crate) fn client_tls(mesh_roots: &str) -> Result<Arc<ClientConfig>, rustls::Error> {
+fn client_tls(mesh_roots: &str) -> Result<Arc<ClientConfig>, rustls::Error> {
     let mut roots = RootCertStore::empty();
     let bundles = ROOTS.iter().filter_map(|path| std::fs::read(path).ok());
     for pem in bundles.chain([mesh_roots.as_bytes().to_vec()]) {
@@ -90,11 +91,17 @@ pub(crate) fn client_tls(mesh_roots: &str) -> Result<Arc<ClientConfig>, rustls::
 }
 
 impl KeyClient {
-    pub fn new(tls: Arc<ClientConfig>, private_redirects: bool) -> Self {
-        Self {
-            tls,
+    pub fn new(mesh_roots: &str, private_redirects: bool) -> Result<Self, rustls::Error> {
+        Ok(Self {
+            tls: ArcSwap::from(client_tls(mesh_roots)?),
             private_redirects,
-        }
+        })
+    }
+
+    /// Trusts these roots of the mesh from now on.
+    pub fn trust(&self, mesh_roots: &str) -> Result<(), rustls::Error> {
+        self.tls.store(client_tls(mesh_roots)?);
+        Ok(())
     }
 
     /// The key set of an issuer.
@@ -142,7 +149,7 @@ impl KeyClient {
             return exchange(stream, target).await;
         }
         let name = ServerName::try_from(target.host.clone()).map_err(|it| target.failed(it))?;
-        let connector = TlsConnector::from(self.tls.clone());
+        let connector = TlsConnector::from(self.tls.load_full());
         let stream = connector.connect(name, stream).await;
         exchange(stream.map_err(|error| target.failed(error))?, target).await
     }

@@ -181,6 +181,10 @@ impl ProxyView for Seen {
 
     fn resources(&self, kind: Kind, wanted: &Wanted<'_>) -> Vec<Resource> {
         let all = match (kind, wanted) {
+            (Kind::ProxyConfig, _) => {
+                let bundle = self.kept.bundle.load_full();
+                return bundle.as_deref().cloned().into_iter().collect();
+            }
             (Kind::Route | Kind::Secret | Kind::Endpoint, _) => return self.named(wanted, kind),
             (Kind::Listener, _) => self.collect(&[Part::Listeners, Part::OwnListeners]),
             (Kind::Cluster, Wanted::All) => self.clusters(),
@@ -196,6 +200,10 @@ impl ProxyView for Seen {
     }
 
     fn changed_since(&self, kind: Kind, mark: Mark) -> Option<Vec<Arc<str>>> {
+        // What agents take does not depend on the mesh's resources, and is one resource.
+        if kind == Kind::ProxyConfig {
+            return None;
+        }
         if mark.shared.0 != self.group.number || mark.own.0 != self.own().number {
             return None;
         }

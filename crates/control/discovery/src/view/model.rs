@@ -390,5 +390,6 @@ fn name(kind: Kind, body: &Any) -> String {
         Kind::Secret => Secret::decode(bytes).unwrap().name,
         Kind::Listener => Listener::decode(bytes).unwrap().name,
         Kind::Route => RouteConfiguration::decode(bytes).unwrap().name,
+        Kind::ProxyConfig => "default".to_owned(),
     }
 }

@@ -121,8 +121,21 @@ impl Plane {
 
     /// Status and body of a request to the debug port.
     pub async fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.addresses.http).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n");
+        self.ask(&request).await
+    }
+
+    /// The same of JSON that is posted to it under a name.
+    pub async fn post(&self, path: &str, host: &str, body: &str) -> (u16, String) {
+        let length = body.len();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        self.ask(&request).await
+    }
+
+    async fn ask(&self, request: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.addresses.http).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();

@@ -8,4 +8,5 @@ mod debug;
 mod harness;
 mod keys;
 mod push;
+mod rotation;
 mod tls;

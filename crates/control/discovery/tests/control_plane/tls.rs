@@ -36,7 +36,10 @@ pub fn certificate(pem: &str) -> CertificateDer<'static> {
 /// To the secure port, verifying the server by the name that agents use.
 pub async fn secure(plane: &Plane, own: Option<&Certified>) -> Channel {
     let mut roots = RootCertStore::empty();
-    roots.add(certificate(&plane.control.roots_pem())).unwrap();
+    let bundle = plane.control.roots_pem();
+    for root in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
+        roots.add(root.unwrap()).unwrap();
+    }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

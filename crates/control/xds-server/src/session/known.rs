@@ -111,6 +111,12 @@ impl Known {
         self.entries.retain(|it| it.state != 0);
     }
 
+    /// The version of the resource that was sent, if it is the only one.
+    pub fn only_version(&self) -> Option<Version> {
+        let mut sent = self.entries.iter().filter_map(Entry::sent);
+        sent.next().filter(|_| sent.next().is_none())
+    }
+
     /// How many resources were sent.
     pub fn count_sent(&self) -> usize {
         self.all_sent().count()
