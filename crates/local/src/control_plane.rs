@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use meltemi_model::{Config, MeshConfig};
 use meltemi_source::Event;
 use meltemi_spiffe::{IdError, TrustDomain};
 use tokio::runtime::Builder;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::addresses::Loopback;
 use crate::state::{StateError, write_private};
@@ -64,12 +65,21 @@ pub enum ControlPlaneError {
     Ended,
 }
 
+/// What happens to a control plane by itself.
+pub(crate) enum Happened {
+    /// It has ended.
+    Failed(ControlPlaneError),
+    /// Other roots are trusted, and the file with them is written.
+    RootsWritten(Result<(), StateError>),
+}
+
 /// A control plane that serves.
 pub(crate) struct ControlPlane {
     resources: Resources,
     tokens: TokenIssuer,
     trust_domain: TrustDomain,
     root_cert: PathBuf,
+    bundles: watch::Receiver<Arc<str>>,
     secure_xds: SocketAddr,
     monitoring: SocketAddr,
     ended: oneshot::Receiver<Result<(), DiscoveryError>>,
@@ -82,7 +92,7 @@ struct Serving {
     resources: Resources,
     tokens: TokenIssuer,
     trust_domain: TrustDomain,
-    roots: String,
+    bundles: watch::Receiver<Arc<str>>,
     secure_xds: SocketAddr,
     monitoring: SocketAddr,
 }
@@ -113,17 +123,18 @@ impl ControlPlane {
             resources,
             tokens,
             trust_domain,
-            roots,
+            bundles,
             secure_xds,
             monitoring,
         } = serving.map_err(|error| explain(error, loopback))?;
         let root_cert = ca.join(ROOTS);
-        write_private(&root_cert, roots.as_bytes())?;
+        write_private(&root_cert, bundles.borrow().as_bytes())?;
         Ok(Self {
             resources,
             tokens,
             trust_domain,
             root_cert,
+            bundles,
             secure_xds,
             monitoring,
             ended,
@@ -174,11 +185,18 @@ impl ControlPlane {
         Ok(self.tokens.issue(namespace, account, lifetime)?)
     }
 
-    /// Waits until it ends by itself, which it never should.
-    pub(crate) async fn failed(&mut self) -> ControlPlaneError {
-        match (&mut self.ended).await {
-            Ok(Err(error)) => error.into(),
-            Ok(Ok(())) | Err(_) => ControlPlaneError::Ended,
+    /// Waits until it ends by itself, which it never should, or other roots are trusted. Those are
+    /// written to the file: pods that start from then on know them from the beginning.
+    pub(crate) async fn happened(&mut self) -> Happened {
+        tokio::select! {
+            ended = &mut self.ended => Happened::Failed(match ended {
+                Ok(Err(error)) => error.into(),
+                Ok(Ok(())) | Err(_) => ControlPlaneError::Ended,
+            }),
+            Ok(()) = self.bundles.changed() => {
+                let bundle = self.bundles.borrow_and_update().clone();
+                Happened::RootsWritten(write_private(&self.root_cert, bundle.as_bytes()))
+            }
         }
     }
 
@@ -211,7 +229,7 @@ async fn run(
         resources: control_plane.resources().clone(),
         tokens: control_plane.tokens().clone(),
         trust_domain: control_plane.trust_domain().clone(),
-        roots: control_plane.roots_pem(),
+        bundles: control_plane.bundles(),
         secure_xds: addresses.secure_xds,
         monitoring: addresses.monitoring,
     }));

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -56,7 +56,7 @@ pub enum HttpError {
 /// # Errors
 /// When there is no answer.
 pub async fn get(address: &str, path: &str) -> Result<Answer, HttpError> {
-    ask(Method::GET, address, path).await
+    ask(Method::GET, address, path, None).await
 }
 
 /// `POST path` with no body, as the administration endpoints take it.
@@ -64,26 +64,48 @@ pub async fn get(address: &str, path: &str) -> Result<Answer, HttpError> {
 /// # Errors
 /// When there is no answer.
 pub async fn post(address: &str, path: &str) -> Result<Answer, HttpError> {
-    ask(Method::POST, address, path).await
+    ask(Method::POST, address, path, None).await
 }
 
-async fn ask(method: Method, address: &str, path: &str) -> Result<Answer, HttpError> {
-    let exchange = exchange(method, address, path);
+/// `POST path` with JSON.
+///
+/// # Errors
+/// When there is no answer.
+pub async fn post_json(address: &str, path: &str, json: String) -> Result<Answer, HttpError> {
+    ask(Method::POST, address, path, Some(json)).await
+}
+
+async fn ask(
+    method: Method,
+    address: &str,
+    path: &str,
+    json: Option<String>,
+) -> Result<Answer, HttpError> {
+    let exchange = exchange(method, address, path, json);
     let late = |_| HttpError::TimedOut(address.to_owned());
     timeout(LIMIT, exchange).await.map_err(late)?
 }
 
-async fn exchange(method: Method, address: &str, path: &str) -> Result<Answer, HttpError> {
+async fn exchange(
+    method: Method,
+    address: &str,
+    path: &str,
+    json: Option<String>,
+) -> Result<Answer, HttpError> {
     let failed = |source| HttpError::Exchange {
         address: address.to_owned(),
         source,
     };
-    let request = Request::builder()
+    let mut request = Request::builder()
         .method(method)
         .uri(path)
         .header("host", address)
-        .header("connection", "close")
-        .body(Empty::<Bytes>::new())
+        .header("connection", "close");
+    if json.is_some() {
+        request = request.header("content-type", "application/json");
+    }
+    let request = request
+        .body(Full::new(Bytes::from(json.unwrap_or_default())))
         .map_err(|_| HttpError::Path(path.to_owned()))?;
     let stream = TcpStream::connect(address).await;
     let stream = stream.map_err(|source| HttpError::Connect {

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::addresses::Loopback;
-use crate::control_plane::{ControlPlane, ControlPlaneError};
+use crate::control_plane::{ControlPlane, ControlPlaneError, Happened};
 use crate::platform::{AccessLogging, Platform};
 use crate::pod::{PlanContext, PodName, PodPlan, ProxyKind, ProxySettings, plan};
 use crate::publish::{PublishError, Publisher};
@@ -221,7 +221,14 @@ impl Mesh {
         loop {
             let changed = tokio::select! {
                 () = shutdown.draining() => return Ok(()),
-                error = self.control_plane.failed() => return Err(error.into()),
+                happened = self.control_plane.happened() => match happened {
+                    Happened::Failed(error) => return Err(error.into()),
+                    Happened::RootsWritten(Ok(())) => false,
+                    Happened::RootsWritten(Err(error)) => {
+                        self.warn(error.to_string());
+                        false
+                    }
+                },
                 event = source.recv() => match event {
                     Some(event) => {
                         self.on_source(event);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
-    agent, analyze, authz, child, completion, discovery, manifest, proxy, proxy_config,
+    agent, analyze, authz, ca, child, completion, discovery, manifest, proxy, proxy_config,
     proxy_status, up, validate, version,
 };
 
@@ -95,6 +95,7 @@ Examples:
     ProxyConfig(proxy_config::Arguments),
     Analyze(analyze::Arguments),
     Authz(authz::Arguments),
+    Ca(ca::Arguments),
     Validate(validate::Arguments),
     Manifest(manifest::Arguments),
     Version(version::Arguments),

@@ -13,6 +13,7 @@ pub(crate) mod agent;
 pub(crate) mod analyze;
 pub(crate) mod app;
 pub(crate) mod authz;
+pub(crate) mod ca;
 pub(crate) mod child;
 pub(crate) mod completion;
 pub(crate) mod discovery;
@@ -44,6 +45,7 @@ pub(crate) fn run(
         Command::Analyze(it) => analyze::run(it, terminal),
         Command::Manifest(it) => done(manifest::run(&it, terminal)),
         Command::Authz(it) => authz::run(it, &locator, terminal),
+        Command::Ca(it) => done(ca::run(it, &locator, terminal)),
         Command::Validate(it) => validate::run(it, terminal),
         Command::Version(it) => done(version::run(it, terminal)),
         Command::Completion(it) => done(completion::run(it, terminal)),

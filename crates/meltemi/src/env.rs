@@ -64,6 +64,12 @@ pub(crate) struct AgentEnvironment {
     pub app_address: Option<String>,
     /// `PROXY_CONFIG`: Istio's ProxyConfig, in YAML or JSON.
     pub proxy_config: Option<String>,
+    /// `SECRET_TTL`: a Go duration.
+    pub secret_ttl: Option<String>,
+    /// `SECRET_GRACE_PERIOD_RATIO`: a number from 0 to 1.
+    pub secret_grace_period_ratio: Option<String>,
+    /// `SECRET_GRACE_PERIOD_RATIO_JITTER`: the same.
+    pub secret_grace_period_ratio_jitter: Option<String>,
 }
 
 /// What the control plane is told by its environment, under the names of istiod.
@@ -75,6 +81,12 @@ pub(crate) struct DiscoveryEnvironment {
     pub debounce_max: Option<String>,
     /// `PILOT_PUSH_THROTTLE`: a number.
     pub push_throttle: Option<String>,
+    /// `DEFAULT_WORKLOAD_CERT_TTL`: a Go duration.
+    pub default_workload_cert_ttl: Option<String>,
+    /// `MAX_WORKLOAD_CERT_TTL`: a Go duration.
+    pub max_workload_cert_ttl: Option<String>,
+    /// `TOKEN_AUDIENCES`: audiences with commas between them.
+    pub token_audiences: Option<String>,
 }
 
 impl Environment {
@@ -103,6 +115,9 @@ impl AgentEnvironment {
             trust_domain: variable("TRUST_DOMAIN"),
             app_address: variable("MELTEMI_APP_ADDRESS"),
             proxy_config: variable("PROXY_CONFIG"),
+            secret_ttl: variable("SECRET_TTL"),
+            secret_grace_period_ratio: variable("SECRET_GRACE_PERIOD_RATIO"),
+            secret_grace_period_ratio_jitter: variable("SECRET_GRACE_PERIOD_RATIO_JITTER"),
         }
     }
 }
@@ -113,6 +128,9 @@ impl DiscoveryEnvironment {
             debounce_after: variable("PILOT_DEBOUNCE_AFTER"),
             debounce_max: variable("PILOT_DEBOUNCE_MAX"),
             push_throttle: variable("PILOT_PUSH_THROTTLE"),
+            default_workload_cert_ttl: variable("DEFAULT_WORKLOAD_CERT_TTL"),
+            max_workload_cert_ttl: variable("MAX_WORKLOAD_CERT_TTL"),
+            token_audiences: variable("TOKEN_AUDIENCES"),
         }
     }
 }

@@ -6,6 +6,7 @@
 mod cli;
 mod command;
 mod config_dump;
+mod date;
 mod document;
 mod env;
 mod locate;

@@ -12,9 +12,9 @@ const PROMETHEUS_PORT: u16 = 15090;
 /// Where health is asked for.
 const HEALTH_PORT: u16 = 15021;
 
-/// The bootstrap for these options. `root_pem` are the roots that the control plane's
-/// certificate must lead to.
-pub fn bootstrap(options: &Options, root_pem: &str) -> Value {
+/// The bootstrap for these options. `roots` is the secret with the roots that the control plane's
+/// certificate must lead to; it is delivered within this process.
+pub fn bootstrap(options: &Options, roots: &str) -> Value {
     let (host, port) = split_host_port(&options.discovery);
     json!({
         "node": {
@@ -39,7 +39,7 @@ pub fn bootstrap(options: &Options, root_pem: &str) -> Value {
             "clusters": [
                 admin_cluster("prometheus_stats", options),
                 admin_cluster("agent", options),
-                xds_cluster(&host, port, root_pem),
+                xds_cluster(&host, port, roots),
             ],
             "listeners": [
                 local_listener(options, PROMETHEUS_PORT, "stats", &json!({
@@ -151,7 +151,7 @@ fn admin_cluster(name: &str, options: &Options) -> Value {
     ))
 }
 
-fn xds_cluster(host: &str, port: u16, root_pem: &str) -> Value {
+fn xds_cluster(host: &str, port: u16, roots: &str) -> Value {
     let kind = if host.parse::<std::net::IpAddr>().is_ok() {
         "STATIC"
     } else {
@@ -166,11 +166,25 @@ fn xds_cluster(host: &str, port: u16, root_pem: &str) -> Value {
             "sni": "istiod.istio-system.svc",
             "common_tls_context": {
                 "alpn_protocols": ["h2"],
-                "validation_context": {
-                    "trusted_ca": { "inline_string": root_pem },
-                    "match_typed_subject_alt_names": [
-                        { "san_type": "DNS", "matcher": { "exact": "istiod.istio-system.svc" } },
-                    ],
+                "combined_validation_context": {
+                    "default_validation_context": {
+                        "match_typed_subject_alt_names": [
+                            { "san_type": "DNS", "matcher": { "exact": "istiod.istio-system.svc" } },
+                        ],
+                    },
+                    "validation_context_sds_secret_config": {
+                        "name": roots,
+                        "sds_config": {
+                            "api_config_source": {
+                                "api_type": "GRPC",
+                                "set_node_on_first_message_only": true,
+                                "transport_api_version": "V3",
+                                "grpc_services": [ { "envoy_grpc": { "cluster_name": "sds-grpc" } } ],
+                            },
+                            "initial_fetch_timeout": "0s",
+                            "resource_api_version": "V3",
+                        },
+                    },
                 },
             },
         },

@@ -2,18 +2,21 @@
 //! the same process.
 //!
 //! The agent makes a key, has the control plane's CA certify it, and puts both before the
-//! proxy as the secrets `default` and `ROOTCA`; it renews them in time. The same secrets
+//! proxy as the secrets `default` and `ROOTCA`; it renews them in time, and follows the mesh
+//! from one root to the next. The same secrets
 //! can be had over SDS on a Unix socket, so that a stock Envoy can stand in the proxy's
 //! place. Nothing here touches a request.
 
 mod bootstrap;
+mod chain;
 mod identity;
 mod options;
 mod run;
 mod sds;
+mod trust;
 
 pub use bootstrap::bootstrap;
-pub use identity::{Identity, IdentityError};
+pub use identity::{CertificateClient, ControlPlaneRoots, Identity, IdentityError, Renewal};
 pub use options::{Interception, Options, Role};
 pub use run::run;
 pub use sds::SdsServer;

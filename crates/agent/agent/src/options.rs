@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use meltemi_proxy::LogControl;
 
+use crate::Renewal;
+
 /// What the proxy is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -81,6 +83,8 @@ pub struct Options {
     pub discovery: String,
     /// PEM roots that the control plane's certificate must lead to.
     pub root_cert: PathBuf,
+    /// When the workload's certificate is renewed.
+    pub renewal: Renewal,
     /// A bearer token that proves who we are; read anew at each use.
     pub token: PathBuf,
     /// Where the administration endpoint listens.

@@ -7,10 +7,16 @@ use meltemi_lifecycle::{Clock, DrainSignal, Random};
 use meltemi_proxy::Bootstrap;
 use meltemi_spiffe::SpiffeId;
 use meltemi_tls::SecretStore;
-use meltemi_xds_client::StreamMetadata;
+use meltemi_xds_client::{Connector, StreamMetadata};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tracing::warn;
 
-use crate::{Identity, Options, SdsServer, bootstrap};
+use crate::trust::TrustClient;
+use crate::{CertificateClient, ControlPlaneRoots, Identity, Options, SdsServer, bootstrap};
+
+/// How many bundles may wait.
+const BUNDLES: usize = 4;
 
 /// Runs the agent until `shutdown`; the proxy then drains.
 ///
@@ -23,9 +29,15 @@ pub async fn run(options: Options, mut shutdown: DrainSignal) -> Result<()> {
             options.root_cert.display()
         )
     })?;
-    let bootstrap = bootstrap(&options, &root_pem);
+    let control_plane = ControlPlaneRoots {
+        secret: format!("file-root:{}", options.root_cert.display()),
+        file: root_pem,
+    };
+    let bootstrap = bootstrap(&options, &control_plane.secret);
     let bootstrap = Bootstrap::from_yaml(&bootstrap.to_string(), "bootstrap")?;
+    let node = bootstrap.node.clone();
     let secrets = SecretStore::new();
+    secrets.set(&control_plane.secret, control_plane.with(""));
     let trust_domain = options.trust_domain.parse()?;
     let id = SpiffeId::workload(&trust_domain, &options.namespace, &options.service_account)?;
     let discovery = bootstrap
@@ -34,22 +46,35 @@ pub async fn run(options: Options, mut shutdown: DrainSignal) -> Result<()> {
         .iter()
         .find(|cluster| cluster.name == "xds-grpc");
     let discovery = discovery.context("the bootstrap has no cluster xds-grpc")?;
-    let identity = Identity {
-        id,
-        token: options.token.clone(),
-        connector: meltemi_proxy::dial(discovery, &secrets)?,
-        secrets: Arc::clone(&secrets),
-        clock: Clock::system(),
-    };
-    let fresh = tokio::spawn(identity.keep_fresh(Random::from_entropy()));
+    let connector = meltemi_proxy::dial(discovery, &secrets)?;
+    let mut tasks = JoinSet::new();
     let sds = options.sds_socket.clone().map(|path| {
         let server = SdsServer::new(Arc::clone(&secrets));
-        tokio::spawn(async move {
+        let deliveries = server.deliveries();
+        tasks.spawn(async move {
             if let Err(error) = server.serve(path.clone()).await {
                 warn!(path = %path.display(), "cannot serve secrets: {error}");
             }
-        })
+        });
+        deliveries
     });
+    let (updates, bundles) = mpsc::channel(BUNDLES);
+    let trust = TrustClient {
+        connector: Connector::clone(&connector),
+        token: options.token.clone(),
+        node,
+        updates,
+    };
+    tasks.spawn(trust.run(Random::from_entropy()));
+    let identity = Identity {
+        client: CertificateClient::new(id, options.node_id(), options.token.clone(), connector),
+        renewal: options.renewal,
+        secrets: Arc::clone(&secrets),
+        control_plane,
+        deliveries: sds,
+        clock: Clock::system(),
+    };
+    tasks.spawn(identity.keep_fresh(Random::from_entropy(), bundles));
     let result = if options.run_proxy {
         let token = options.token.clone();
         let metadata: StreamMetadata = Arc::new(move || match std::fs::read_to_string(&token) {
@@ -77,10 +102,7 @@ pub async fn run(options: Options, mut shutdown: DrainSignal) -> Result<()> {
         shutdown.draining().await;
         Ok(())
     };
-    fresh.abort();
-    if let Some(sds) = sds {
-        sds.abort();
-    }
+    tasks.shutdown().await;
     if let Some(path) = &options.sds_socket {
         let _ = std::fs::remove_file(path);
     }

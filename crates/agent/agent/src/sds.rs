@@ -1,6 +1,12 @@
 //! Secret discovery on a Unix socket, for a stock Envoy in the proxy's place.
+//!
+//! In: a secret store. Out: secrets by name, in both forms of the protocol, again whenever they change;
+//! and word of how far those who take them have come.
 
-use std::collections::BTreeSet;
+mod conversation;
+mod deliveries;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -27,6 +33,9 @@ use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
+use conversation::{Conversation, Form, Incoming, Outgoing};
+pub(crate) use deliveries::Deliveries;
+
 /// The secret with the authorities that the system trusts, as Istio names it: a stock Envoy has no
 /// setting for them that it honours.
 const SYSTEM_ROOTS: &str = "file-root:system";
@@ -35,6 +44,7 @@ const SYSTEM_ROOTS: &str = "file-root:system";
 #[derive(Clone)]
 pub struct SdsServer {
     secrets: Arc<SecretStore>,
+    deliveries: Deliveries,
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -42,7 +52,15 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl SdsServer {
     /// Serves the store's secrets.
     pub fn new(secrets: Arc<SecretStore>) -> Self {
-        Self { secrets }
+        Self {
+            deliveries: Deliveries::new(secrets.watch()),
+            secrets,
+        }
+    }
+
+    /// How far those who take the secrets have come.
+    pub(crate) fn deliveries(&self) -> Deliveries {
+        self.deliveries.clone()
     }
 
     /// Serves on a Unix socket until dropped; only this user may connect.
@@ -60,16 +78,64 @@ impl SdsServer {
     }
 
     /// The wanted secrets that exist.
-    fn answer(&self, names: &BTreeSet<String>) -> Vec<Any> {
+    fn answer(&self, names: &BTreeSet<String>) -> BTreeMap<String, Any> {
         let one = |name: &String| {
-            if name == SYSTEM_ROOTS {
-                return system_bundle().map(|bundle| any::pack(&roots(name, &bundle)));
-            }
-            self.secrets
-                .get(name)
-                .map(|secret| any::pack(&to_message(name, &secret)))
+            let message = match name.as_str() {
+                SYSTEM_ROOTS => roots(name, &system_bundle()?),
+                _ => to_message(name, &*self.secrets.get(name)?),
+            };
+            Some((name.clone(), any::pack(&message)))
         };
         names.iter().filter_map(one).collect()
+    }
+
+    /// Serves one stream: answers what is due, and again whenever a secret changes.
+    fn converse<Q, A>(
+        &self,
+        mut requests: Streaming<Q>,
+        form: Form,
+        read: fn(Q) -> Incoming,
+        write: fn(Outgoing) -> Option<A>,
+    ) -> Answers<A>
+    where
+        Q: Send + 'static,
+        A: Send + 'static,
+    {
+        let (sender, receiver) = mpsc::channel(4);
+        let server = self.clone();
+        tokio::spawn(async move {
+            let mut changes = server.secrets.watch();
+            let delivery = server.deliveries.begin();
+            let mut conversation = Conversation::new(form);
+            loop {
+                tokio::select! {
+                    request = requests.message() => match request {
+                        Ok(Some(request)) => {
+                            if let Some(words) = conversation.receive(read(request)) {
+                                warn!("a secret was refused: {words}");
+                            }
+                        }
+                        Ok(None) | Err(_) => return,
+                    },
+                    changed = changes.changed() => if changed.is_err() {
+                        return;
+                    },
+                    () = sender.closed() => return,
+                }
+                let generation = *changes.borrow_and_update();
+                let secrets = server.answer(conversation.names());
+                if let Some(answer) = conversation.answer(secrets)
+                    && let Some(answer) = write(answer)
+                    && sender.send(Ok(answer)).await.is_err()
+                {
+                    return;
+                }
+                if conversation.is_settled() {
+                    delivery.settled(generation);
+                }
+            }
+        });
+        Box::pin(ReceiverStream::new(receiver))
     }
 }
 
@@ -120,44 +186,6 @@ fn inline(bytes: &[u8]) -> Option<DataSource> {
     })
 }
 
-/// What one stream wants and was sent.
-#[derive(Default)]
-struct Conversation {
-    names: BTreeSet<String>,
-    sent: Vec<Any>,
-    count: u64,
-}
-
-impl Conversation {
-    /// A request has come; true when an answer is due though nothing has changed.
-    fn receive(&mut self, request: DiscoveryRequest) -> bool {
-        if let Some(error) = request.error_detail {
-            warn!("a secret was refused: {}", error.message);
-        }
-        let names: BTreeSet<String> = request.resource_names.into_iter().collect();
-        let due = request.response_nonce.is_empty() || names != self.names;
-        self.names = names;
-        due
-    }
-
-    /// The answer that is due, if there is something to say.
-    fn answer(&mut self, server: &SdsServer, due: bool) -> Option<DiscoveryResponse> {
-        let secrets = server.answer(&self.names);
-        if secrets.is_empty() || (!due && secrets == self.sent) {
-            return None;
-        }
-        self.sent.clone_from(&secrets);
-        self.count += 1;
-        Some(DiscoveryResponse {
-            version_info: self.count.to_string(),
-            nonce: self.count.to_string(),
-            type_url: meltemi_xds::type_url::<Secret>(),
-            resources: secrets,
-            ..DiscoveryResponse::default()
-        })
-    }
-}
-
 #[tonic::async_trait]
 impl SecretDiscoveryService for SdsServer {
     type DeltaSecretsStream = Answers<DeltaDiscoveryResponse>;
@@ -165,42 +193,36 @@ impl SecretDiscoveryService for SdsServer {
 
     async fn delta_secrets(
         &self,
-        _request: Request<Streaming<DeltaDiscoveryRequest>>,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaSecretsStream>, Status> {
-        Err(Status::unimplemented(
-            "secrets are served in state-of-the-world form (api_type: GRPC)",
-        ))
+        let write = |outgoing| match outgoing {
+            Outgoing::Delta(answer) => Some(answer),
+            Outgoing::Sotw(_) => None,
+        };
+        let requests = request.into_inner();
+        Ok(Response::new(self.converse(
+            requests,
+            Form::Delta,
+            Incoming::Delta,
+            write,
+        )))
     }
 
     async fn stream_secrets(
         &self,
         request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamSecretsStream>, Status> {
-        let mut requests = request.into_inner();
-        let (sender, receiver) = mpsc::channel(4);
-        let server = self.clone();
-        tokio::spawn(async move {
-            let mut changes = server.secrets.watch();
-            let mut conversation = Conversation::default();
-            loop {
-                let due = tokio::select! {
-                    request = requests.message() => match request {
-                        Ok(Some(request)) => conversation.receive(request),
-                        Ok(None) | Err(_) => return,
-                    },
-                    changed = changes.changed() => match changed {
-                        Ok(()) => false,
-                        Err(_) => return,
-                    },
-                };
-                if let Some(answer) = conversation.answer(&server, due)
-                    && sender.send(Ok(answer)).await.is_err()
-                {
-                    return;
-                }
-            }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        let write = |outgoing| match outgoing {
+            Outgoing::Sotw(answer) => Some(answer),
+            Outgoing::Delta(_) => None,
+        };
+        let requests = request.into_inner();
+        Ok(Response::new(self.converse(
+            requests,
+            Form::Sotw,
+            Incoming::Sotw,
+            write,
+        )))
     }
 
     async fn fetch_secrets(

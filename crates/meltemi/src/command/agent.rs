@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
-use meltemi_agent::{Interception, Options};
+use meltemi_agent::{Interception, Options, Renewal};
 use meltemi_proxy::LogLevel;
 use serde::Deserialize;
 
@@ -22,7 +22,8 @@ use crate::{logging, runtime};
 Environment, as Istio's agent has it: POD_NAME, POD_NAMESPACE, INSTANCE_IP, SERVICE_ACCOUNT,
 ISTIO_META_WORKLOAD_NAME, ISTIO_METAJSON_LABELS, ISTIO_META_CLUSTER_ID,
 ISTIO_META_INTERCEPTION_MODE, TRUST_DOMAIN, PROXY_CONFIG (discoveryAddress, concurrency,
-terminationDrainDuration, proxyAdminPort); and MELTEMI_APP_ADDRESS, where the application listens if
+terminationDrainDuration, proxyAdminPort), SECRET_TTL, SECRET_GRACE_PERIOD_RATIO,
+SECRET_GRACE_PERIOD_RATIO_JITTER; and MELTEMI_APP_ADDRESS, where the application listens if
 that is not the interception mode's usual address. Flags go before it.
 
 Examples:
@@ -141,7 +142,15 @@ fn options(
         trust_domain,
         app_address,
         proxy_config,
+        secret_ttl,
+        secret_grace_period_ratio,
+        secret_grace_period_ratio_jitter,
     } = environment;
+    let renewal = renewal(
+        secret_ttl.as_deref(),
+        secret_grace_period_ratio.as_deref(),
+        secret_grace_period_ratio_jitter.as_deref(),
+    )?;
     let config: ProxyConfig = match proxy_config {
         Some(text) => serde_saphyr::from_str(&text).context("PROXY_CONFIG")?,
         None => ProxyConfig::default(),
@@ -180,6 +189,7 @@ fn options(
             .or(config.discovery_address)
             .unwrap_or_else(|| "istiod.istio-system.svc:15012".to_owned()),
         root_cert,
+        renewal,
         token,
         admin: admin.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, admin_port).into()),
         concurrency: concurrency
@@ -193,6 +203,36 @@ fn options(
         pod,
         namespace,
     })
+}
+
+/// When certificates are renewed.
+fn renewal(ttl: Option<&str>, grace: Option<&str>, jitter: Option<&str>) -> Result<Renewal> {
+    let mut renewal = Renewal::default();
+    if let Some(text) = ttl {
+        renewal.lifetime = duration(text).context("SECRET_TTL")?;
+        if renewal.lifetime.is_zero() {
+            bail!("SECRET_TTL: a certificate has to be valid for some time");
+        }
+    }
+    let ratio = |variable: &str, text: Option<&str>, into: &mut f64| -> Result<()> {
+        if let Some(text) = text {
+            let ratio: f64 = text
+                .parse()
+                .with_context(|| format!("{variable}: {text:?}"))?;
+            if !(0.0..=1.0).contains(&ratio) {
+                bail!("{variable}: {text:?} is not between 0 and 1");
+            }
+            *into = ratio;
+        }
+        Ok(())
+    };
+    ratio("SECRET_GRACE_PERIOD_RATIO", grace, &mut renewal.grace)?;
+    ratio(
+        "SECRET_GRACE_PERIOD_RATIO_JITTER",
+        jitter,
+        &mut renewal.jitter,
+    )?;
+    Ok(renewal)
 }
 
 fn address(variable: &str, text: &str) -> Result<IpAddr> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use meltemi_discovery::Options;
+use meltemi_discovery::{AUDIENCE, IssuerOptions, Options, Validity};
 use meltemi_proxy::LogLevel;
 
 use crate::env::DiscoveryEnvironment;
@@ -14,7 +14,8 @@ use crate::{logging, runtime};
 /// Run the control plane: xDS, certificates, debug endpoints
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Environment, as istiod has it: PILOT_DEBOUNCE_AFTER, PILOT_DEBOUNCE_MAX, PILOT_PUSH_THROTTLE.
+Environment, as istiod has it: PILOT_DEBOUNCE_AFTER, PILOT_DEBOUNCE_MAX, PILOT_PUSH_THROTTLE,
+DEFAULT_WORKLOAD_CERT_TTL, MAX_WORKLOAD_CERT_TTL, TOKEN_AUDIENCES (istio-ca).
 
 Examples:
   meltemi discovery --config-dir manifests --ca-dir ca
@@ -34,9 +35,14 @@ pub(crate) struct Arguments {
     /// Where the authority's key is kept, made at the first start
     #[arg(long, value_name = "DIR", default_value = "meltemi-ca")]
     ca_dir: PathBuf,
-    /// An authority that somebody else made, as Istio's cacerts; never written
+    /// An authority that somebody else made, as Istio's cacerts; never written, and followed when its
+    /// files change
     #[arg(long, value_name = "DIR")]
     plugged_ca: Option<PathBuf>,
+    /// Believe the tokens of this issuer, by the public keys in FILE (a JSON Web Key Set, or PEM);
+    /// may be given several times
+    #[arg(long, value_name = "ISSUER=FILE", value_parser = token_issuer)]
+    token_issuer: Vec<(String, PathBuf)>,
     /// Where /ready, /metrics and /debug are
     #[arg(long, alias = "httpAddr", value_name = "ADDRESS", default_value = ":8080", value_parser = listen_address)]
     http_addr: SocketAddr,
@@ -130,6 +136,7 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
         mesh_config,
         ca_dir,
         plugged_ca,
+        token_issuer,
         http_addr,
         monitoring_addr,
         grpc_addr,
@@ -147,11 +154,28 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
         debounce_after,
         debounce_max,
         push_throttle,
+        default_workload_cert_ttl,
+        max_workload_cert_ttl,
+        token_audiences,
     } = environment;
     let mut options = Options::new(ca_dir);
     options.config = config;
     options.mesh_config = mesh_config;
     options.plugged_ca = plugged_ca;
+    options.validity = validity(
+        default_workload_cert_ttl.as_deref(),
+        max_workload_cert_ttl.as_deref(),
+    )?;
+    let audiences = token_audiences.as_deref().unwrap_or(AUDIENCE).split(',');
+    let audiences: Vec<_> = audiences.map(|it| it.trim().to_owned()).collect();
+    let issuers = token_issuer
+        .into_iter()
+        .map(|(issuer, keys)| IssuerOptions {
+            issuer,
+            audiences: audiences.clone(),
+            keys,
+        });
+    options.issuers = issuers.collect();
     options.http = http_addr;
     options.monitoring = monitoring_addr;
     options.secure_xds = secure_grpc_addr;
@@ -190,6 +214,36 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
         options.concurrent_pushes = text.parse().context("PILOT_PUSH_THROTTLE")?;
     }
     Ok(options)
+}
+
+/// How long certificates are valid.
+fn validity(default: Option<&str>, maximum: Option<&str>) -> Result<Validity> {
+    let mut validity = Validity::default();
+    if let Some(text) = maximum {
+        validity.maximum = duration(text).context("MAX_WORKLOAD_CERT_TTL")?;
+        validity.default = validity.default.min(validity.maximum);
+    }
+    if let Some(text) = default {
+        validity.default = duration(text).context("DEFAULT_WORKLOAD_CERT_TTL")?;
+    }
+    if validity.default.is_zero() || validity.default > validity.maximum {
+        bail!(
+            "DEFAULT_WORKLOAD_CERT_TTL: {:?} is not between 0 and MAX_WORKLOAD_CERT_TTL, {:?}",
+            validity.default,
+            validity.maximum
+        );
+    }
+    Ok(validity)
+}
+
+/// An issuer and its keys; an issuer may be an address with `=` in it.
+fn token_issuer(text: &str) -> Result<(String, PathBuf), String> {
+    match text.rsplit_once('=') {
+        Some((issuer, keys)) if !issuer.is_empty() && !keys.is_empty() => {
+            Ok((issuer.to_owned(), keys.into()))
+        }
+        _ => Err(format!("{text:?} is not of the form ISSUER=FILE")),
+    }
 }
 
 /// An address to listen on; `:PORT` is every address.
