@@ -80,6 +80,8 @@ enum Target {
     Scale,
     /// A decision among a thousand rules of access control, without a proxy round it.
     Rbac,
+    /// Certificates signed a second on one core, without the network.
+    Ca,
     /// What changes cost a control plane of 1,000 services and 2,000 proxies; `--rounds` is how many.
     ControlPlane,
     /// All that concern the proxy, one after the other.
@@ -132,10 +134,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let Some(target) = arguments.target else {
         bail!("name what to measure, such as http1, or all")
     };
-    if target == Target::Rbac {
-        return rbac();
-    }
-    if !arguments.no_build {
+    let alone = matches!(target, Target::Rbac | Target::Ca);
+    if !alone && !arguments.no_build {
         build()?;
     }
     let programs = programs(arguments)?;
@@ -148,7 +148,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Target::Handshakes => one(Work::Handshakes, arguments, &programs),
         Target::Routes => routes(arguments, &programs),
         Target::Scale => at_scale(arguments, &programs),
-        Target::Rbac => rbac(),
+        Target::Rbac => example("meltemi-rbac"),
+        Target::Ca => example("meltemi-ca"),
         Target::ControlPlane => {
             // Those of the proxy are repeated, and take seconds; these are single changes.
             let changes = if arguments.rounds > 3 {
@@ -207,13 +208,14 @@ fn at_scale(arguments: &Arguments, programs: &Programs) -> Result<()> {
 }
 
 /// Runs the program that stands beside the policies.
-fn rbac() -> Result<()> {
+/// What a crate costs by itself, as its own program says.
+fn example(package: &str) -> Result<()> {
     let program = [
         "run",
         "--release",
         "--quiet",
         "-p",
-        "meltemi-rbac",
+        package,
         "--example",
         "cost",
     ];

@@ -8,6 +8,7 @@
 mod e2e {
     mod authz;
     pub mod mesh;
+    mod rotation;
 }
 
 use std::time::Duration;

@@ -15,10 +15,12 @@ const LEFT_OUT: &str = "\
   bypasses the mesh. Rules for `REDIRECT` and `TPROXY` are not written by Meltemi yet, though the
   proxy serves both modes where something else writes them.
 - **Sources**: directories of files. The Kubernetes API comes later.
-- **xDS**: the aggregated service, in delta and state-of-the-world form, for CDS, EDS, LDS, RDS and
-  SDS. Services for one type alone, ECDS, NDS and on-demand virtual hosts come later.
-- **Identity**: tokens that `up` issues, and client certificates for renewal. Kubernetes tokens and
-  other issuers come later. The agent serves SDS in state-of-the-world form.
+- **xDS**: the aggregated service, in delta and state-of-the-world form, for CDS, EDS, LDS, RDS,
+  SDS and PCDS (of Istio's ProxyConfig, the trust bundle). Services for one type alone, ECDS, NDS and on-demand virtual hosts come later.
+- **Identity**: tokens that `up` issues, JWTs of issuers whose public keys are in a file
+  (`--token-issuer`), and client certificates. TokenReview comes with the Kubernetes API; certificates
+  for others (`ImpersonatedIdentity`) and other signers (`CertSigner`) are refused. Workload keys are
+  ECDSA P-256. Trust bundles of other trust domains come later.
 - **TLS**: 1.2 and 1.3, AEAD suites; no OCSP stapling, no encrypted private keys.
 - **Hot restart**: sockets go over, statistics do not; draining asks all connections at once.
 - **HTTP/3** is refused.

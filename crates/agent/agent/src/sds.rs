@@ -63,6 +63,11 @@ impl SdsServer {
         self.deliveries.clone()
     }
 
+    /// Waits until everybody who takes secrets has confirmed those that are in the store now.
+    pub async fn settled(&self) {
+        self.deliveries.settled().await;
+    }
+
     /// Serves on a Unix socket until dropped; only this user may connect.
     ///
     /// # Errors

@@ -187,17 +187,22 @@ impl Mesh {
 
     /// The Prometheus metrics of a workload's proxy.
     pub fn metrics(&self, workload: &str) -> String {
-        let admin = self.pod(workload)["admin"]
-            .as_str()
-            .unwrap()
-            .parse()
-            .unwrap();
-        let client = Client::new(admin);
-        let answer = self
-            .runtime
-            .block_on(client.get("/stats/prometheus"))
-            .unwrap();
-        answer.text()
+        self.admin(workload, "/stats/prometheus")
+    }
+
+    /// What the administration of a workload's proxy answers.
+    pub fn admin(&self, workload: &str, path: &str) -> String {
+        let admin = self.pod(workload)["admin"].as_str().unwrap().parse();
+        let client = Client::new(admin.unwrap());
+        self.runtime.block_on(client.get(path)).unwrap().text()
+    }
+
+    /// What the control plane's debug endpoint answers.
+    pub fn debug(&self, path: &str) -> String {
+        let text = std::fs::read_to_string(self.state_dir().join("up.json")).unwrap();
+        let state: Value = serde_json::from_str(&text).unwrap();
+        let client = Client::new(state["debug"].as_str().unwrap().parse().unwrap());
+        self.runtime.block_on(client.get(path)).unwrap().text()
     }
 
     /// How many printed lines begin so.
