@@ -239,6 +239,8 @@ async fn run(
 fn options(loopback: Loopback, ca: &Path, initial: Vec<Event>) -> Options {
     let at = |port| SocketAddr::new(loopback.control_plane(), port);
     let mut options = Options::new(ca);
+    // Nobody is far away.
+    options.rotation_settle = Duration::from_secs(1);
     options.http = at(HTTP_PORT);
     options.monitoring = at(MONITORING_PORT);
     options.plaintext_xds = Some(at(PLAINTEXT_XDS_PORT));

@@ -82,6 +82,22 @@ struct Authority {
     authenticator: Arc<dyn Authenticator>,
 }
 
+impl Authority {
+    fn trust(&self, options: &Options, proxies: &Arc<ProxyRegistry>) -> Arc<Trust> {
+        let patience = options.rotation_patience;
+        Arc::new(Trust::new(self.signers.clone(), proxies.clone(), patience))
+    }
+
+    fn csr_service(&self, options: &Options, metrics: &CaMetrics) -> CsrService {
+        CsrService::new(
+            self.signers.clone(),
+            self.authenticator.clone(),
+            options.limits,
+            metrics.clone(),
+        )
+    }
+}
+
 /// What is served over gRPC.
 struct Services {
     ads: AdsService,
@@ -112,7 +128,6 @@ impl ControlPlane {
         let (certificate, renewal) = server_certificate(&options, &authority, &addresses)?;
         let mut figures = Registry::default();
         let ca_metrics = CaMetrics::register(&mut figures);
-        ca_metrics.stands(&authority.signers.standing(), options.clock.wall());
         let mesh = Mesh::new(
             MeshOptions {
                 overlay: options.overlay.clone(),
@@ -135,19 +150,10 @@ impl ControlPlane {
                 clock: options.clock,
                 drain: drain.clone(),
             }),
-            csr: CsrService::new(
-                authority.signers.clone(),
-                authority.authenticator.clone(),
-                options.limits,
-                ca_metrics.clone(),
-            ),
+            csr: authority.csr_service(&options, &ca_metrics),
             tls: certificate.tls(),
         };
-        let trust = Arc::new(Trust::new(
-            authority.signers.clone(),
-            proxies.clone(),
-            options.rotation_patience,
-        ));
+        let trust = authority.trust(&options, &proxies);
         let observed = Observed {
             states: mesh.states(),
             proxies: proxies.clone(),
@@ -164,17 +170,17 @@ impl ControlPlane {
             secure,
         } = sockets;
         for (purpose, socket) in [("http", http), ("monitoring", monitoring)] {
-            let serving = http::serve(purpose, socket, observed.clone(), drain.clone());
-            tasks.spawn(serving);
+            tasks.spawn(http::serve(
+                purpose,
+                socket,
+                observed.clone(),
+                drain.clone(),
+            ));
         }
-        let states = mesh.states();
-        let views = mesh.views().clone();
-        let bundles = mesh.bundles();
+        let (states, views, bundles) = (mesh.states(), mesh.views().clone(), mesh.bundles());
         let resources = spawn_mesh(&mut tasks, mesh, &options, &drain);
         let roots = authority.signers.standing().bundle_pem().concat();
-        let key_client = KeyClient::new(&roots, options.private_key_redirects)
-            .map_err(|error| DiscoveryError::Tls(error.to_string()))?;
-        let key_client = Arc::new(key_client);
+        let key_client = key_client(&options, &roots)?;
         let (texts, bundle_texts) = watch::channel(roots.into());
         let keeper = TrustKeeper {
             trust,
@@ -183,12 +189,14 @@ impl ControlPlane {
             keys: key_client.clone(),
             metrics: ca_metrics,
             clock: options.clock,
+            settle: options.rotation_settle,
+            ready: None,
         };
         keeper.publish();
         let keys = KeyFetcher {
             states: states.clone(),
             changes: resources.0.clone(),
-            client: key_client.clone(),
+            client: key_client,
             random: Random::from_entropy(),
         };
         quietly(&mut tasks, keys.run(drain.clone()));
@@ -430,6 +438,12 @@ fn open_authority(options: &Options, domain: &TrustDomain) -> Result<Authority, 
         key,
         authenticator: Arc::new(Authenticators::new(ways)),
     })
+}
+
+fn key_client(options: &Options, roots: &str) -> Result<Arc<KeyClient>, DiscoveryError> {
+    let client = KeyClient::new(roots, options.private_key_redirects);
+    let client = client.map_err(|error| DiscoveryError::Tls(error.to_string()))?;
+    Ok(Arc::new(client))
 }
 
 /// A task that can only end with the drain.

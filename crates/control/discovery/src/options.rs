@@ -54,6 +54,9 @@ pub struct Options {
     pub issuers: Vec<IssuerOptions>,
     /// How long a rotation of the root waits for a proxy that has gone; a minute.
     pub rotation_patience: Duration,
+    /// How long a step of it waits after everybody has followed, so that handshakes end that began
+    /// before; 5 s.
+    pub rotation_settle: Duration,
     /// The trust domain; unless given, that of the mesh configuration file, or `cluster.local`.
     pub trust_domain: Option<TrustDomain>,
     /// The root namespace; `istio-system`.
@@ -95,6 +98,7 @@ impl Options {
             limits: Limits::default(),
             issuers: Vec::new(),
             rotation_patience: Duration::from_secs(60),
+            rotation_settle: Duration::from_secs(5),
             trust_domain: None,
             root_namespace: "istio-system".into(),
             domain: "cluster.local".to_owned(),

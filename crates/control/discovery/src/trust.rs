@@ -48,6 +48,10 @@ pub(crate) struct TrustKeeper {
     pub keys: Arc<KeyClient>,
     pub metrics: CaMetrics,
     pub clock: Clock,
+    /// How long a step waits after everybody has followed: handshakes end that began before.
+    pub settle: Duration,
+    /// Since when everybody has followed, in which phase.
+    pub ready: Option<(Phase, Instant)>,
 }
 
 impl Trust {
@@ -98,7 +102,9 @@ impl Trust {
 impl TrustKeeper {
     /// Publishes what is trusted now.
     pub fn publish(&self) {
-        let bundle = self.trust.authorities.standing().bundle_pem();
+        let standing = self.trust.authorities.standing();
+        self.metrics.stands(&standing, self.clock.wall());
+        let bundle = standing.bundle_pem();
         let text: Arc<str> = bundle.concat().into();
         if let Err(error) = self.keys.trust(&text) {
             warn!("token issuers are trusted as before: {error}");
@@ -108,7 +114,7 @@ impl TrustKeeper {
     }
 
     /// Publishes every change and leads rotations until the drain.
-    pub async fn run(self, mut drain: DrainSignal) {
+    pub async fn run(mut self, mut drain: DrainSignal) {
         let mut changes = self.trust.authorities.watch();
         changes.mark_changed();
         loop {
@@ -122,14 +128,25 @@ impl TrustKeeper {
         }
     }
 
-    fn look(&self) {
-        let authorities = &self.trust.authorities;
+    fn look(&mut self) {
+        let trust = self.trust.clone();
+        let authorities = &trust.authorities;
         authorities.look();
-        let now = self.clock.wall();
-        self.metrics.stands(&authorities.standing(), now);
+        let standing = authorities.standing();
+        self.metrics.stands(&standing, self.clock.wall());
         // Who is connected has to be noted before it matters.
-        let proxies = self.trust.proxies();
-        if authorities.standing().phase == Phase::Steady {
+        let proxies = trust.proxies();
+        if standing.phase == Phase::Steady || !authorities.obstacles(&proxies).is_empty() {
+            self.ready = None;
+            return;
+        }
+        let now = Instant::now();
+        let since = match self.ready {
+            Some((phase, since)) if phase == standing.phase => since,
+            _ => now,
+        };
+        self.ready = Some((standing.phase, since));
+        if now.duration_since(since) < self.settle {
             return;
         }
         match authorities.advance(&proxies, false) {

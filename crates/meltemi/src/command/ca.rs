@@ -3,13 +3,14 @@
 //! In: the control plane's `/debug/ca`. Out: who signs and who is trusted, how far a rotation has come
 //! and what it waits for; and the word that begins one.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 use meltemi_local::http::{self, Answer};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::command::discovery::duration;
 use crate::date;

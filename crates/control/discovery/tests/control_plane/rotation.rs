@@ -17,7 +17,8 @@ use crate::tls::{request, secure};
 async fn plane() -> Plane {
     let patience = Duration::from_millis(300);
     Plane::with(&[("shop.yaml", SERVICES)], |it| {
-        it.rotation_patience = patience
+        it.rotation_patience = patience;
+        it.rotation_settle = Duration::ZERO;
     })
     .await
     .unwrap()
