@@ -21,6 +21,8 @@ pub enum ConfigKind {
     Listener,
     /// `envoy.config.route.v3.RouteConfiguration`.
     Routes,
+    /// `envoy.config.route.v3.VirtualHost`, by the name `table/host`.
+    VirtualHost,
     /// `envoy.extensions.transport_sockets.tls.v3.Secret`.
     Secret,
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use meltemi_ir::DiscoveryService;
 use meltemi_xds::pb::envoy::config::core::v3::api_config_source::ApiType;
 use meltemi_xds::pb::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
 use meltemi_xds::pb::envoy::config::core::v3::{
@@ -114,6 +115,30 @@ pub(crate) fn ads_only(message: Option<&ConfigSource>, at: &At<'_>) -> Option<So
     at.field(field)
         .refuse("only ads delivers this kind of resource");
     None
+}
+
+/// Requires a service of its own in the delta form, as virtual hosts do.
+pub(crate) fn delta_service(
+    message: Option<&ConfigSource>,
+    at: &At<'_>,
+) -> Option<DiscoveryService> {
+    let Some(message) = message else {
+        at.problem("is required");
+        return None;
+    };
+    match config_source(message, at)?.kind {
+        SourceKind::Api(api) if api.delta => Some(DiscoveryService {
+            cluster: api.cluster,
+            delta: true,
+            initial_metadata: api.initial_metadata,
+        }),
+        SourceKind::Api(_) | SourceKind::Ads | SourceKind::Path(_) => {
+            at.field("api_config_source")
+                .field("api_type")
+                .refuse("only 'DELTA_GRPC' is supported as an api_type");
+            None
+        }
+    }
 }
 
 fn path(message: &PathConfigSource, at: &At<'_>) -> PathBuf {

@@ -210,7 +210,12 @@ pub(crate) fn connection_manager(
 fn routes(specifier: Option<&RouteSpecifier>, at: &At<'_>) -> Option<RouteSource> {
     match specifier {
         Some(RouteSpecifier::RouteConfig(message)) => {
-            let table = route_configuration(message, &at.field("route_config"))?;
+            let at = &at.field("route_config");
+            let table = route_configuration(message, at)?;
+            if table.vhds.is_some() {
+                at.field("vhds")
+                    .refuse("only in a table that comes over RDS");
+            }
             Some(RouteSource::Inline(Arc::new(table)))
         }
         Some(RouteSpecifier::Rds(message)) => rds(message, &at.field("rds")),

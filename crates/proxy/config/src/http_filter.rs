@@ -11,7 +11,7 @@ pub(crate) mod metadata;
 use std::sync::Arc;
 
 use meltemi_ir::{
-    AlpnOverride, GrpcMethods, GrpcStats, HealthCheckFilter, HttpFilter, HttpFilterKind, PeerMetadata,
+    AlpnOverride, GrpcMethods, GrpcStats, HealthCheckFilter, HttpFilter, HttpFilterKind, PeerMetadata, RouteFilterSetting,
 };
 use meltemi_xds::pb::envoy::config::core::v3::{GrpcMethodList, grpc_method_list};
 use meltemi_xds::pb::envoy::extensions::filters::http::buffer::v3::Buffer;
@@ -20,6 +20,7 @@ use meltemi_xds::pb::envoy::extensions::filters::http::grpc_stats::v3 as grpc_st
 use meltemi_xds::pb::envoy::extensions::filters::http::grpc_stats::v3::filter_config::PerMethodStatSpecifier;
 use meltemi_xds::pb::envoy::extensions::filters::http::grpc_web::v3::GrpcWeb;
 use meltemi_xds::pb::envoy::extensions::filters::http::health_check::v3::HealthCheck;
+use meltemi_xds::pb::envoy::extensions::filters::http::on_demand::v3 as on_demand_v3;
 use meltemi_xds::pb::envoy::extensions::filters::http::router::v3::Router;
 use meltemi_xds::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm_v3;
 use meltemi_xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType;
@@ -149,6 +150,11 @@ pub(crate) static HTTP_FILTERS: &[Known<Convert>] = &[
         convert: |config, at| grpc_stats(&unpack(config, at)?, at),
     },
     Known {
+        name: "envoy.filters.http.on_demand",
+        type_name: "envoy.extensions.filters.http.on_demand.v3.OnDemand",
+        convert: |config, at| on_demand(&unpack(config, at)?, at),
+    },
+    Known {
         name: "istio.stats",
         type_name: "stats.PluginConfig",
         convert: |config, at| istio_stats(&unpack(config, at)?, at).map(HttpFilterKind::IstioStats),
@@ -242,6 +248,24 @@ fn http_filter(message: &hcm_v3::HttpFilter, at: &At<'_>) -> Option<HttpFilter> 
         kind,
         disabled: *disabled,
     })
+}
+
+fn on_demand(message: &on_demand_v3::OnDemand, at: &At<'_>) -> Option<HttpFilterKind> {
+    fields!(at, message, on_demand_v3::OnDemand {
+        refused { odcds: "clusters come before the routes that name them" }
+    });
+    Some(HttpFilterKind::OnDemand)
+}
+
+/// What a route says of the filter of virtual hosts on demand.
+pub(crate) fn on_demand_per_route(
+    message: &on_demand_v3::PerRouteConfig,
+    at: &At<'_>,
+) -> Option<RouteFilterSetting> {
+    fields!(at, message, on_demand_v3::PerRouteConfig {
+        refused { odcds: "clusters come before the routes that name them" }
+    });
+    Some(RouteFilterSetting::Enabled)
 }
 
 fn router(message: &Router, at: &At<'_>) -> Option<HttpFilterKind> {

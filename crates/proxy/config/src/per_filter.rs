@@ -16,6 +16,7 @@ use crate::extension::{Known, inner_type, unpack};
 use crate::fields::fields;
 use crate::http_filter::{
     buffer, compression, ext_authz, fault, header_mutation, jwt_authn, local_ratelimit, metadata,
+    on_demand_per_route,
 };
 use crate::path::At;
 use crate::rbac::http_rbac_per_route;
@@ -97,6 +98,11 @@ pub(crate) static ROUTE_FILTERS: &[Known<Convert>] = &[
                 None => RouteFilterSetting::Disabled,
             })
         },
+    },
+    Known {
+        name: "envoy.filters.http.on_demand",
+        type_name: "envoy.extensions.filters.http.on_demand.v3.PerRouteConfig",
+        convert: |config, at| on_demand_per_route(&unpack(Some(config), at)?, at),
     },
     Known {
         name: "envoy.filters.http.jwt_authn",

@@ -1,6 +1,8 @@
 //! The resources that xDS delivers, one conversion for each type.
 
-use meltemi_ir::{Cluster, Listener, LoadAssignment, RouteConfiguration, SecretConfig};
+use meltemi_ir::{
+    Cluster, Listener, LoadAssignment, RouteConfiguration, SecretConfig, VirtualHost,
+};
 use meltemi_xds::any;
 use meltemi_xds::pb::envoy::config::cluster::v3 as cluster_v3;
 use meltemi_xds::pb::envoy::config::endpoint::v3 as endpoint_v3;
@@ -110,6 +112,14 @@ pub fn route_configuration(
     message: &route_v3::RouteConfiguration,
 ) -> Result<RouteConfiguration, ConfigErrors> {
     Problems::collect(|at| crate::route::route_configuration(message, at))
+}
+
+/// Converts a virtual host that comes by itself.
+///
+/// # Errors
+/// What the proxy cannot honour, and what Envoy would refuse, each with its path.
+pub fn virtual_host(message: &route_v3::VirtualHost) -> Result<VirtualHost, ConfigErrors> {
+    Problems::collect(|at| crate::route::lone_virtual_host(message, at))
 }
 
 /// As [`route_configuration`], unpacking it first.

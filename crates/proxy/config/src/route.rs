@@ -11,6 +11,7 @@ use meltemi_xds::pb::envoy::config::route::v3::route::Action;
 use meltemi_xds::pb::envoy::config::route::v3::route_action::RequestMirrorPolicy;
 use meltemi_xds::pb::envoy::config::route::v3::virtual_host::TlsRequirementType;
 
+use crate::config_source::delta_service;
 use crate::cors::old_cors_policy;
 use crate::fields::fields;
 use crate::header::{request_changes, response_changes};
@@ -40,9 +41,10 @@ pub(crate) fn route_configuration(
             most_specific_header_mutations_wins, max_direct_response_body_size_bytes,
             ignore_port_in_host_matching, request_mirror_policies,
         }
-        partly { typed_per_filter_config: "the extensions listed below" }
-        refused {
-            vhds: "virtual hosts come with the route table",
+        partly {
+            typed_per_filter_config: "the extensions listed below",
+            vhds: "DELTA_GRPC, in tables that come over RDS, without request_mirror_policies and \
+                   max_direct_response_body_size_bytes",
         }
         unsupported {
             internal_only_headers, cluster_specifier_plugins, vhost_header, ignore_path_parameters_in_path_matching, route_specifiers,
@@ -56,6 +58,19 @@ pub(crate) fn route_configuration(
         direct_body: max_direct_response_body_size_bytes.unwrap_or(DIRECT_BODY) as usize,
         mirrors: mirrors(request_mirror_policies, at),
     };
+    let vhds = vhds.as_ref().and_then(|message| {
+        if !request_mirror_policies.is_empty() {
+            at.field("request_mirror_policies").refuse("not with vhds");
+        }
+        if max_direct_response_body_size_bytes.is_some() {
+            at.field("max_direct_response_body_size_bytes")
+                .refuse("not with vhds");
+        }
+        let at = &at.field("vhds");
+        fields!(at, message, route_v3::Vhds { partly { config_source: "DELTA_GRPC" } });
+        let at = &at.field("config_source");
+        delta_service(config_source.as_ref(), at)
+    });
     let at_hosts = &at.field("virtual_hosts");
     check_domains(virtual_hosts, at_hosts);
     Some(RouteConfiguration {
@@ -66,9 +81,22 @@ pub(crate) fn route_configuration(
         request_headers: request_changes(request_headers_to_add, request_headers_to_remove, at),
         response_headers: response_changes(response_headers_to_add, response_headers_to_remove, at),
         ignore_port_in_host_matching: *ignore_port_in_host_matching,
+        vhds,
         most_specific_header_mutations_wins: *most_specific_header_mutations_wins,
         filters: per_filter(typed_per_filter_config, at),
     })
+}
+
+/// A virtual host that comes by itself.
+pub(crate) fn lone_virtual_host(
+    message: &route_v3::VirtualHost,
+    at: &At<'_>,
+) -> Option<VirtualHost> {
+    let scope = Scope {
+        direct_body: DIRECT_BODY as usize,
+        mirrors: Vec::new(),
+    };
+    virtual_host(message, &scope, at)
 }
 
 /// What the routes of a table share.

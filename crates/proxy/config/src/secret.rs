@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use meltemi_ir::{
-    CertificateSource, SanMatch, Secret, SecretConfig, SecretRef, SecretService, TicketKeys,
+    CertificateSource, SanMatch, Secret, SecretConfig, SecretRef, DiscoveryService, TicketKeys,
     TlsCertificate, ValidationContext,
 };
 use meltemi_xds::pb::envoy::config::core::v3::DataSource;
@@ -318,7 +318,7 @@ pub(crate) fn by_name<T>(message: &SdsSecretConfig, at: &At<'_>) -> Option<Secre
                     delta,
                     initial_metadata,
                 } = api;
-                CertificateSource::Service(SecretService {
+                CertificateSource::Service(DiscoveryService {
                     cluster,
                     delta,
                     initial_metadata,

@@ -301,6 +301,11 @@ impl Settings {
         }
     }
 
+    /// The same with the newest route table.
+    pub(crate) fn with_newest_routes(&self, info: &ConnectionInfo) -> Self {
+        Self::new(self.manager.clone(), info)
+    }
+
     fn has_newest_routes(&self) -> bool {
         match &self.manager.routes {
             Routes::Inline(_) => true,

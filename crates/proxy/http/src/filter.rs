@@ -21,6 +21,7 @@ mod istio_stats;
 mod jwt_authn;
 mod local_ratelimit;
 mod notes;
+mod on_demand;
 mod peer_metadata;
 mod rate_limit_rule;
 mod rbac;
@@ -40,7 +41,7 @@ use meltemi_telemetry::{StatsRegistry, StreamRecord};
 use crate::head::RequestHead;
 use crate::mutation::MutationError;
 use crate::request_body::RequestSource;
-use crate::route::RouteSettings;
+use crate::route::{RouteSettings, RouteTables};
 use crate::router::reply::LocalReply;
 use crate::stream::Stream;
 use crate::worker::WorkerContext;
@@ -181,6 +182,8 @@ pub(crate) struct Entry {
 pub(crate) struct FilterParts<'a> {
     /// All statistics.
     pub(crate) stats: &'a Arc<StatsRegistry>,
+    /// The route tables that discovery delivers.
+    pub(crate) routes: &'a Arc<RouteTables>,
     /// The connection manager's prefix in them.
     pub(crate) stat_prefix: &'a str,
 }
@@ -228,6 +231,7 @@ filters! {
     IstioStats(istio_stats::IstioStatsFilter),
     JwtAuthn(jwt_authn::JwtAuthnFilter),
     LocalRateLimit(local_ratelimit::LocalRateLimitFilter),
+    OnDemand(on_demand::OnDemandFilter),
     PeerMetadata(peer_metadata::PeerMetadataFilter),
     Rbac(Box<rbac::RbacFilter>),
     SetFilterState(set_metadata::SetFilterStateFilter),
@@ -294,6 +298,7 @@ impl Filter {
             Kind::JwtAuthn(config) => {
                 Self::JwtAuthn(jwt_authn::JwtAuthnFilter::new(config.clone(), parts))
             }
+            Kind::OnDemand => Self::OnDemand(on_demand::OnDemandFilter::new(parts.routes.clone())),
             Kind::Router { .. } | Kind::Inert => return Ok(None),
         }))
     }

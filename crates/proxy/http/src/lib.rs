@@ -34,7 +34,8 @@ pub use manager::{ConnectionManager, HttpShared, ManagerError};
 pub use mutation::{Mutation, MutationError};
 pub use path::{NormalPath, normalize};
 pub use route::{
-    RequestView, RouteError, RouteIndex, RouteMatch, RouteSlot, RouteTable, RouteTables,
+    HostError, RequestView, RouteError, RouteIndex, RouteMatch, RouteSlot, RouteTable, RouteTables,
+    WantedHosts,
 };
 pub use server::serve;
 pub use worker::{Identity, WorkerContext, WorkerParts};

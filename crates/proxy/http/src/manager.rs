@@ -110,6 +110,7 @@ impl ConnectionManager {
         };
         let parts = FilterParts {
             stats: &shared.stats,
+            routes: &shared.routes,
             stat_prefix: &config.stat_prefix,
         };
         let mut filters = Vec::new();

@@ -6,9 +6,9 @@ mod domain;
 mod matching;
 mod rewrite;
 mod settings;
+mod tables;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use meltemi_ir as ir;
@@ -17,6 +17,7 @@ use crate::filter::RouteOverride;
 use crate::mutation::{Mutation, MutationError};
 
 pub use matching::RequestView;
+pub use tables::{HostError, RouteTables, WantedHosts};
 
 pub(crate) use domain::{port_of, without_port};
 pub(crate) use matching::{
@@ -28,10 +29,6 @@ pub(crate) use settings::RouteSettings;
 
 /// Where the newest table of a name is found.
 pub type RouteSlot = Arc<ArcSwapOption<RouteTable>>;
-
-/// The route tables that discovery delivers, by name. Shared by all threads.
-#[derive(Debug, Default)]
-pub struct RouteTables(Mutex<HashMap<String, RouteSlot>>);
 
 /// A route configuration, compiled.
 #[derive(Debug)]
@@ -147,59 +144,6 @@ pub struct RouteIndex {
     pub route: usize,
 }
 
-impl RouteTables {
-    /// No tables yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Where tables of this name appear; empty until one does.
-    pub fn slot(&self, name: &str) -> RouteSlot {
-        let mut tables = self.lock();
-        match tables.get(name) {
-            Some(slot) => slot.clone(),
-            None => tables.entry(name.to_owned()).or_default().clone(),
-        }
-    }
-
-    /// Serves a route configuration under its name from the next request on.
-    ///
-    /// # Errors
-    /// When it cannot be compiled; the old one stays.
-    pub fn apply(&self, config: &Arc<ir::RouteConfiguration>) -> Result<(), RouteError> {
-        let table = Arc::new(RouteTable::new(config)?);
-        self.slot(&config.name).store(Some(table));
-        Ok(())
-    }
-
-    /// Forgets the table of this name unless somebody serves it: a table lives as long as a
-    /// listener that names it, and Envoy too ignores a removal before that.
-    pub fn remove(&self, name: &str) {
-        let mut tables = self.lock();
-        if tables
-            .get(name)
-            .is_some_and(|slot| Arc::strong_count(slot) == 1)
-        {
-            tables.remove(name);
-        }
-    }
-
-    /// The configurations in service, by name.
-    pub fn configs(&self) -> Vec<Arc<ir::RouteConfiguration>> {
-        let tables = self.lock();
-        let mut configs: Vec<_> = tables
-            .values()
-            .filter_map(|slot| slot.load().as_ref().map(|table| table.config.clone()))
-            .collect();
-        configs.sort_by(|left, right| left.name.cmp(&right.name));
-        configs
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, RouteSlot>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl RouteTable {
     /// Compiles a configuration.
     ///
@@ -277,6 +221,11 @@ impl RouteTable {
     /// What it was compiled from.
     pub fn config(&self) -> &Arc<ir::RouteConfiguration> {
         &self.config
+    }
+
+    /// Whether a virtual host serves this authority.
+    pub(crate) fn has_host(&self, authority: &str) -> bool {
+        self.domains.find(authority).is_some()
     }
 
     /// The route of a request.

@@ -4,7 +4,7 @@
 //! into it; when the last of them is done, or dropped, its [`StreamEnd`] writes the record.
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::route::{RouteIndex, RouteSettings};
 /// A request in progress.
 pub(crate) struct Stream {
     pub(crate) connection: Rc<Connection>,
-    pub(crate) settings: Rc<Settings>,
+    pub(crate) settings: StreamSettings,
     pub(crate) start: Instant,
     wall: Duration,
     pub(crate) random: u64,
@@ -48,6 +48,12 @@ pub(crate) struct Stream {
     pub(crate) response_started: Cell<Option<Instant>>,
     pub(crate) response_done: Cell<Option<Instant>>,
     pub(crate) facts: RefCell<Facts>,
+}
+
+/// The settings of a stream: those with which it began, or the same with a newer route table.
+pub(crate) struct StreamSettings {
+    first: Rc<Settings>,
+    renewed: OnceCell<Rc<Settings>>,
 }
 
 /// What is known of a request by and by.
@@ -86,6 +92,23 @@ struct RequestFacts {
     header_bytes: u64,
 }
 
+impl StreamSettings {
+    /// Takes the newest route table, once.
+    pub(crate) fn renew(&self, connection: &Connection) {
+        let settings = || Rc::new(self.first.with_newest_routes(&connection.info));
+        self.renewed.get_or_init(settings);
+    }
+}
+
+impl std::ops::Deref for StreamSettings {
+    type Target = Settings;
+
+    #[inline]
+    fn deref(&self) -> &Settings {
+        self.renewed.get().unwrap_or(&self.first)
+    }
+}
+
 /// Ends the stream when dropped.
 pub(crate) struct StreamEnd(pub(crate) Rc<Stream>);
 
@@ -111,7 +134,10 @@ impl Stream {
             wall: worker.clock.since_epoch(),
             random: worker.random.bits(),
             connection: connection.clone(),
-            settings,
+            settings: StreamSettings {
+                first: settings,
+                renewed: OnceCell::new(),
+            },
             start,
             bytes_received: Cell::new(0),
             bytes_sent: Cell::new(0),

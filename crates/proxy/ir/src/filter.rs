@@ -100,6 +100,8 @@ pub enum HttpFilterKind {
     IstioStats(IstioStats),
     /// `envoy.filters.http.peer_metadata`: exchanges who is at each end.
     PeerMetadata(PeerMetadata),
+    /// `envoy.filters.http.on_demand`: waits for virtual hosts that come one by one.
+    OnDemand,
     /// `envoy.filters.http.fault`: delays and aborts on purpose.
     Fault(Arc<Fault>),
     /// `envoy.filters.http.header_mutation`.

@@ -85,7 +85,7 @@ pub use route::{
     WeightedCluster,
 };
 pub use secret::{
-    CertificateSource, Secret, SecretConfig, SecretRef, SecretService, TicketKeys, TlsCertificate,
-    ValidationContext,
+    CertificateSource, DiscoveryService, Secret, SecretConfig, SecretRef, TicketKeys,
+    TlsCertificate, ValidationContext,
 };
 pub use tls::{DownstreamTls, SanMatch, SessionTickets, TicketKeySource, TlsVersion, UpstreamTls};

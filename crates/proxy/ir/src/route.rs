@@ -7,8 +7,9 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::{
-    HeaderEdit, HeaderMatch, HeaderMutation, LocalReplyBody, Metadata, MetadataMatch, PathMatch,
-    Priority, QueryMatch, RateLimitRule, RegexMatch, RetryPolicy, RouteFilter, StringMatch, Value,
+    DiscoveryService, HeaderEdit, HeaderMatch, HeaderMutation, LocalReplyBody, Metadata,
+    MetadataMatch, PathMatch, Priority, QueryMatch, RateLimitRule, RegexMatch, RetryPolicy,
+    RouteFilter, StringMatch, Value,
 };
 
 /// A route table.
@@ -24,6 +25,8 @@ pub struct RouteConfiguration {
     pub response_headers: HeaderMutation,
     /// The authority's port is no part of the comparison with domains.
     pub ignore_port_in_host_matching: bool,
+    /// Virtual hosts that it lacks come one by one from this service (VHDS).
+    pub vhds: Option<DiscoveryService>,
     /// Header changes of the widest scope win over those of the narrowest.
     pub most_specific_header_mutations_wins: bool,
     /// What it says of single filters.
@@ -31,7 +34,7 @@ pub struct RouteConfiguration {
 }
 
 /// A host and its routes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct VirtualHost {
     /// Its name.
     pub name: String,

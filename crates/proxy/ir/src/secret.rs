@@ -140,16 +140,16 @@ pub enum CertificateSource {
     Ads,
     /// From a secret discovery service of its own (`api_config_source`); the agent in the
     /// same process stands in for the one whose cluster Istio calls `sds-grpc`.
-    Service(SecretService),
+    Service(DiscoveryService),
     /// `static_resources.secrets` (no `sds_config`).
     Static,
     /// A file watched on disk (`path_config_source`).
     Path(PathBuf),
 }
 
-/// A secret discovery service, and how it is spoken to.
+/// A discovery service of its own, of secrets or of virtual hosts, and how it is spoken to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SecretService {
+pub struct DiscoveryService {
     /// The cluster that reaches it.
     pub cluster: String,
     /// Delta rather than state of the world.

@@ -260,7 +260,7 @@ impl ListenerManager {
         runtime
             .route_names()
             .iter()
-            .all(|name| self.shared.http.routes.slot(name).load().is_some())
+            .all(|name| self.shared.http.routes.is_ready(name))
     }
 
     fn start(&self, listener: &Arc<ActiveListener>) {
@@ -481,7 +481,7 @@ impl ListenerManager {
         let warming = state.warming.iter().map(|(name, warming)| {
             let runtime = &warming.built.runtime;
             let mut routes = runtime.route_names();
-            routes.retain(|name| self.shared.http.routes.slot(name).load().is_none());
+            routes.retain(|name| !self.shared.http.routes.is_ready(name));
             (name.clone(), routes, runtime.awaited_secrets())
         });
         warming.collect()

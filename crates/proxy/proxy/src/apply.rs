@@ -15,10 +15,10 @@ use meltemi_xds::any;
 use meltemi_xds::pb::envoy::config::cluster::v3::Cluster;
 use meltemi_xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use meltemi_xds::pb::envoy::config::listener::v3::Listener;
-use meltemi_xds::pb::envoy::config::route::v3::RouteConfiguration;
+use meltemi_xds::pb::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
 use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
 use meltemi_xds_client::{Interest, Received, Rejection, ResourceType, Update};
-use prost_types::Any;
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::secret_files::SecretFiles;
@@ -34,6 +34,8 @@ pub(crate) struct Applier {
     pub store: Arc<ConfigStore>,
     /// Clusters whose secret discovery somebody in this process stands in for.
     pub delivered_clusters: Vec<String>,
+    /// Listeners came from elsewhere that want what discovery delivers.
+    pub wants_more: Notify,
     /// The names of the bootstrap's clusters.
     pub fixed_clusters: Vec<String>,
 }
@@ -47,8 +49,14 @@ impl Applier {
         for name in &update.removed {
             self.remove(update.kind, name);
         }
+        let hosts = update.kind == ResourceType::VirtualHost;
         for received in &update.added {
-            let (name, result) = self.apply_one(update.kind, &received.body);
+            // there is no such virtual host, which whoever asked is to hear
+            if hosts && received.body.type_url.is_empty() {
+                self.remove(update.kind, &received.name);
+                continue;
+            }
+            let (name, result) = self.apply_one(update.kind, received);
             let name = if name.is_empty() {
                 received.name.clone()
             } else {
@@ -77,6 +85,10 @@ impl Applier {
         }
         match update.kind {
             ResourceType::Route => self.listeners.promote(false),
+            ResourceType::VirtualHost => {
+                let answered = update.added.iter().flat_map(|it| &it.aliases);
+                self.routes.publish(&answered.cloned().collect::<Vec<_>>());
+            }
             ResourceType::Secret => self.promote_secured(),
             ResourceType::Cluster | ResourceType::Endpoint | ResourceType::Listener => {}
         }
@@ -91,7 +103,8 @@ impl Applier {
         rejections
     }
 
-    fn apply_one(&self, kind: ResourceType, body: &Any) -> (String, Result<(), String>) {
+    fn apply_one(&self, kind: ResourceType, received: &Received) -> (String, Result<(), String>) {
+        let body = &received.body;
         match kind {
             ResourceType::Cluster => match any::unpack::<Cluster>(body) {
                 Err(error) => malformed(&error),
@@ -109,6 +122,8 @@ impl Applier {
                 Err(error) => malformed(&error),
                 Ok(message) => (message.name.clone(), self.route(&message)),
             },
+            // its own name does not say for which table it is
+            ResourceType::VirtualHost => (received.name.clone(), self.virtual_host(received)),
             ResourceType::Secret => match any::unpack::<Secret>(body) {
                 Err(error) => malformed(&error),
                 Ok(message) => (message.name.clone(), self.secret(&message)),
@@ -142,8 +157,26 @@ impl Applier {
     fn route(&self, message: &RouteConfiguration) -> Result<(), String> {
         let table =
             meltemi_config::route_configuration(message).map_err(|errors| errors.to_string())?;
+        if let Some(service) = &table.vhds
+            && !self.is_known_cluster(&service.cluster)
+        {
+            return Err(format!(
+                "vhds.config_source.api_config_source.grpc_services[0].envoy_grpc.cluster_name: \
+                 no cluster {:?}",
+                service.cluster
+            ));
+        }
         self.routes
             .apply(&Arc::new(table))
+            .map_err(|error| error.to_string())
+    }
+
+    fn virtual_host(&self, received: &Received) -> Result<(), String> {
+        let message = any::unpack::<VirtualHost>(&received.body);
+        let message = message.map_err(|error| error.to_string())?;
+        let host = meltemi_config::virtual_host(&message).map_err(|errors| errors.to_string())?;
+        self.routes
+            .apply_host(&received.name, Arc::new(host))
             .map_err(|error| error.to_string())
     }
 
@@ -165,6 +198,7 @@ impl Applier {
             ResourceType::Route if self.is_named(name) => return,
             ResourceType::Listener => self.listeners.remove(name),
             ResourceType::Route => self.routes.remove(name),
+            ResourceType::VirtualHost => self.routes.remove_host(name),
             ResourceType::Secret => {
                 self.files.forget(name);
                 self.secrets.remove(name);
@@ -210,7 +244,10 @@ impl Applier {
                     .map(|cluster| cluster.config().name.clone())
                     .collect()
             }
-            ResourceType::Endpoint | ResourceType::Route | ResourceType::Secret => Vec::new(),
+            ResourceType::Endpoint
+            | ResourceType::Route
+            | ResourceType::VirtualHost
+            | ResourceType::Secret => Vec::new(),
         }
     }
 
@@ -224,6 +261,8 @@ impl Applier {
                 let over_ads = wanted.filter(|wanted| wanted.source == ir::CertificateSource::Ads);
                 over_ads.map(|wanted| wanted.name).collect()
             }
+            // from services of their own
+            ResourceType::VirtualHost => return Interest::None,
             ResourceType::Cluster | ResourceType::Listener => return Interest::Wildcard,
         };
         Interest::Names(names)
@@ -332,6 +371,7 @@ fn kind_of(kind: ResourceType) -> ConfigKind {
         ResourceType::Endpoint => ConfigKind::Endpoints,
         ResourceType::Listener => ConfigKind::Listener,
         ResourceType::Route => ConfigKind::Routes,
+        ResourceType::VirtualHost => ConfigKind::VirtualHost,
         ResourceType::Secret => ConfigKind::Secret,
     }
 }

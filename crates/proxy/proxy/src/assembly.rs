@@ -18,12 +18,13 @@ use meltemi_xds::pb::envoy::config::core::v3::{
     BuildVersion, Extension, Node, node::UserAgentVersionType,
 };
 use meltemi_xds_client::{Mode, StreamMetadata};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tracing::{info, warn};
 
 use crate::apply::Applier;
 use crate::control::Control;
 use crate::discovery::{self, DiscoveryOptions};
+use crate::host_services::HostServices;
 use crate::hot_restart::{self, HotRestart, Predecessor, Request, await_successor};
 use crate::secret_files::SecretFiles;
 use crate::secret_services::SecretServices;
@@ -134,6 +135,7 @@ impl Proxy {
             secrets,
             store: config,
             delivered_clusters: options.delivered_clusters.clone(),
+            wants_more: Notify::new(),
             fixed_clusters: {
                 let clusters = bootstrap.config.clusters.iter();
                 clusters.map(|cluster| cluster.name.clone()).collect()
@@ -214,6 +216,7 @@ impl Proxy {
                 .apply(listener, false)
                 .map_err(|error| refused(error.to_string()))?;
         }
+        self.applier.wants_more.notify_one();
         let listeners = &self.applier.listeners;
         listeners.release();
         let until = self.clock.now() + WARMING_LIMIT;
@@ -228,7 +231,7 @@ impl Proxy {
     async fn serve(mut self, options: Options, mut shutdown: DrainSignal) -> Result<()> {
         let resolving = tokio::spawn(Arc::clone(&self.applier.clusters).run());
         let secrets = self.follow_secrets();
-        let quit = Arc::new(tokio::sync::Notify::new());
+        let quit = Arc::new(Notify::new());
         let mut requests = self.requests.take();
         if let (Some(predecessor), Some(_)) = (&self.predecessor, &self.bootstrap.config.admin) {
             predecessor.stop_admin()?;
@@ -282,7 +285,7 @@ impl Proxy {
         options: &Options,
         listeners: Vec<ir::Listener>,
         became: watch::Receiver<bool>,
-        quit: &Arc<tokio::sync::Notify>,
+        quit: &Arc<Notify>,
         (requests, admin): (
             &mut Option<mpsc::UnboundedReceiver<Request>>,
             &mut Option<tokio::task::JoinHandle<()>>,
@@ -332,7 +335,7 @@ impl Proxy {
     async fn resume_admin(
         &self,
         options: &Options,
-        quit: &Arc<tokio::sync::Notify>,
+        quit: &Arc<Notify>,
     ) -> Option<tokio::task::JoinHandle<()>> {
         let until = self.clock.now() + ADMIN_LIMIT;
         loop {
@@ -347,9 +350,13 @@ impl Proxy {
         }
     }
 
-    /// Follows the services and files that secrets come from.
+    /// Follows the services and files that secrets and virtual hosts come from.
     fn follow_secrets(&self) -> tokio::task::JoinHandle<()> {
         let services = SecretServices {
+            node: node(&self.bootstrap),
+            applier: Arc::clone(&self.applier),
+        };
+        let hosts = HostServices {
             node: node(&self.bootstrap),
             applier: Arc::clone(&self.applier),
         };
@@ -357,7 +364,7 @@ impl Proxy {
         let applier = Arc::clone(&self.applier);
         tokio::spawn(async move {
             let files = files.run(move || applier.promote_secured());
-            tokio::join!(services.run(), files);
+            tokio::join!(services.run(), hosts.run(), files);
         })
     }
 
@@ -379,7 +386,7 @@ impl Proxy {
     async fn start_admin(
         &self,
         options: &Options,
-        quit: Arc<tokio::sync::Notify>,
+        quit: Arc<Notify>,
     ) -> Result<Option<tokio::task::JoinHandle<()>>> {
         let Some(admin) = &self.bootstrap.config.admin else {
             return Ok(None);

@@ -100,6 +100,7 @@ impl Discovery {
         let mut first_clusters = Instant::now() + WARMING_LIMIT;
         loop {
             let clusters = Arc::clone(&self.applier.clusters);
+            let applier = Arc::clone(&self.applier);
             let warming = self.warming_until;
             tokio::select! {
                 event = events.recv() => match event {
@@ -113,6 +114,7 @@ impl Discovery {
                         self.handle(event);
                     }
                 },
+                () = applier.wants_more.notified() => self.refresh_interest(),
                 changed = secrets.changed() => {
                     if changed.is_err() {
                         return;
@@ -198,7 +200,10 @@ impl Discovery {
         let block = match update.kind {
             ResourceType::Cluster => &self.stats.cluster_manager().cds,
             ResourceType::Listener => &self.stats.listener_manager().lds,
-            ResourceType::Endpoint | ResourceType::Route | ResourceType::Secret => return,
+            ResourceType::Endpoint
+            | ResourceType::Route
+            | ResourceType::VirtualHost
+            | ResourceType::Secret => return,
         };
         block.update_attempt.inc();
         if accepted {

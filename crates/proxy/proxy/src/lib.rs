@@ -10,6 +10,7 @@ mod bootstrap;
 mod control;
 mod dial;
 mod discovery;
+mod host_services;
 mod hot_restart;
 mod secret_files;
 mod secret_services;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meltemi_ir::{CertificateSource, SecretService};
+use meltemi_ir::{CertificateSource, DiscoveryService};
 use meltemi_lifecycle::Random;
 use meltemi_upstream::{Cluster, ClusterManager};
 use meltemi_xds::pb::envoy::config::core::v3::Node;
@@ -31,7 +31,7 @@ pub(crate) struct SecretServices {
 }
 
 /// One stream: which service, for which secret.
-type Wanted = (SecretService, String);
+type Wanted = (DiscoveryService, String);
 
 /// A stream that runs; it ends when this is dropped.
 struct Stream(JoinHandle<()>);
@@ -111,7 +111,7 @@ impl SecretServices {
 }
 
 /// The cluster that reaches a service, though it may not have looked its hosts up yet.
-fn cluster(clusters: &ClusterManager, name: &str) -> Option<Arc<Cluster>> {
+pub(crate) fn cluster(clusters: &ClusterManager, name: &str) -> Option<Arc<Cluster>> {
     let warming = || clusters.warming().into_iter().find(|it| it.name() == name);
     clusters.get(name).or_else(warming)
 }

@@ -17,6 +17,7 @@ use meltemi_xds::pb::envoy::service::discovery::v3::aggregated_discovery_service
 use meltemi_xds::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
+use meltemi_xds::pb::envoy::service::route::v3::virtual_host_discovery_service_client::VirtualHostDiscoveryServiceClient;
 use meltemi_xds::pb::envoy::service::secret::v3::secret_discovery_service_client::SecretDiscoveryServiceClient;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -55,6 +56,8 @@ pub enum Service {
     Aggregated,
     /// The one of secrets alone.
     Secrets,
+    /// The one of virtual hosts alone, which there is in the delta form only.
+    VirtualHosts,
 }
 
 /// How the client speaks, and as whom.
@@ -269,6 +272,10 @@ impl Wire {
             SecretDiscoveryServiceClient::new(channel.clone())
                 .max_decoding_message_size(MAX_MESSAGE)
         };
+        let hosts = || {
+            VirtualHostDiscoveryServiceClient::new(channel.clone())
+                .max_decoding_message_size(MAX_MESSAGE)
+        };
         let status = |status| StreamEnd::Status(Box::new(status));
         Ok(match mode {
             Mode::Delta => {
@@ -277,6 +284,7 @@ impl Wire {
                 let response = match service {
                     Service::Aggregated => all().delta_aggregated_resources(request).await,
                     Service::Secrets => secrets().delta_secrets(request).await,
+                    Service::VirtualHosts => hosts().delta_virtual_hosts(request).await,
                 };
                 Self::Delta(sender, response.map_err(status)?.into_inner())
             }
@@ -286,6 +294,10 @@ impl Wire {
                 let response = match service {
                     Service::Aggregated => all().stream_aggregated_resources(request).await,
                     Service::Secrets => secrets().stream_secrets(request).await,
+                    Service::VirtualHosts => {
+                        let reason = "virtual hosts are discovered in the delta form alone";
+                        return Err(StreamEnd::Connect(reason.to_owned()));
+                    }
                 };
                 Self::Sotw(sender, response.map_err(status)?.into_inner())
             }

@@ -5,7 +5,7 @@ use std::fmt;
 use meltemi_xds::pb::envoy::config::cluster::v3::Cluster;
 use meltemi_xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use meltemi_xds::pb::envoy::config::listener::v3::Listener;
-use meltemi_xds::pb::envoy::config::route::v3::RouteConfiguration;
+use meltemi_xds::pb::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
 use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
 use meltemi_xds::type_url;
 
@@ -20,17 +20,20 @@ pub enum ResourceType {
     Listener,
     /// RDS.
     Route,
+    /// VHDS, which there is in the delta form alone.
+    VirtualHost,
     /// SDS.
     Secret,
 }
 
 impl ResourceType {
     /// All kinds.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Cluster,
         Self::Endpoint,
         Self::Listener,
         Self::Route,
+        Self::VirtualHost,
         Self::Secret,
     ];
 
@@ -41,6 +44,7 @@ impl ResourceType {
             Self::Endpoint => type_url::<ClusterLoadAssignment>(),
             Self::Listener => type_url::<Listener>(),
             Self::Route => type_url::<RouteConfiguration>(),
+            Self::VirtualHost => type_url::<VirtualHost>(),
             Self::Secret => type_url::<Secret>(),
         }
     }
@@ -64,6 +68,7 @@ impl fmt::Display for ResourceType {
             Self::Endpoint => "EDS",
             Self::Listener => "LDS",
             Self::Route => "RDS",
+            Self::VirtualHost => "VHDS",
             Self::Secret => "SDS",
         })
     }

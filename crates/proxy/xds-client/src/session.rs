@@ -38,6 +38,8 @@ pub enum Interest {
     Wildcard,
     /// These.
     Names(BTreeSet<String>),
+    /// All that the server has for this node, and these, which it may know by other names.
+    WildcardAnd(BTreeSet<String>),
 }
 
 /// A message for the server.
@@ -57,7 +59,9 @@ pub struct Received {
     pub name: String,
     /// Its version.
     pub version: String,
-    /// The message.
+    /// Other names of it, by which it was asked for.
+    pub aliases: Vec<String>,
+    /// The message; empty where the server says that there is none.
     pub body: Any,
 }
 
@@ -188,13 +192,17 @@ impl Session {
         match &state.interest {
             Interest::None => return None,
             Interest::Names(names) if names.is_empty() => return None,
-            Interest::Names(_) | Interest::Wildcard => {}
+            Interest::Names(_) | Interest::WildcardAnd(_) | Interest::Wildcard => {}
         }
         state.opened = true;
         Some(match self.mode {
             Mode::Sotw => self.sotw_request(kind, None),
             Mode::Delta => {
-                let subscribe = names_of(&state.interest).into_iter().collect();
+                let mut subscribe: Vec<_> = names_of(&state.interest).into_iter().collect();
+                // names alone would be all that is wanted
+                if matches!(state.interest, Interest::WildcardAnd(_)) && !subscribe.is_empty() {
+                    subscribe.insert(0, "*".to_owned());
+                }
                 let initial = state.known.clone().into_iter().collect();
                 Outgoing::Delta(DeltaDiscoveryRequest {
                     node: self.node_once(),
@@ -234,12 +242,17 @@ impl Session {
         let mut held = Vec::with_capacity(response.resources.len());
         let mut added = Vec::with_capacity(response.resources.len());
         for resource in response.resources {
-            held.push((resource.name.clone(), resource.version.clone()));
-            let body = resource.resource.unwrap_or_default();
+            if resource.resource.is_some() {
+                held.push((resource.name.clone(), resource.version.clone()));
+            } else if let Interest::WildcardAnd(names) = &mut state.interest {
+                // there is none: whoever wants it again asks again
+                names.retain(|name| *name != resource.name && !resource.aliases.contains(name));
+            }
             added.push(Received {
                 name: resource.name,
                 version: resource.version,
-                body,
+                aliases: resource.aliases,
+                body: resource.resource.unwrap_or_default(),
             });
         }
         for name in &response.removed_resources {
@@ -267,6 +280,7 @@ impl Session {
         let received = |body| Received {
             name: String::new(),
             version: version.clone(),
+            aliases: Vec::new(),
             body,
         };
         let added = response.resources.into_iter().map(received).collect();
@@ -328,7 +342,7 @@ fn refusal(rejected: &[Rejection]) -> Status {
 fn names_of(interest: &Interest) -> BTreeSet<String> {
     match interest {
         Interest::None | Interest::Wildcard => BTreeSet::new(),
-        Interest::Names(names) => names.clone(),
+        Interest::Names(names) | Interest::WildcardAnd(names) => names.clone(),
     }
 }
 

@@ -468,7 +468,7 @@ async fn stats_in_each_format() {
         "server.concurrency: 2\nserver.days_until_first_cert_expiring: 4294967295\nserver.live: 1\nserver.state: 0\nserver.total_connections: 3\n"
     );
     for target in [
-        "/stats?format=html",
+        "/stats?format=xml",
         "/stats?filter=(",
         "/stats?type=x",
         "/stats?histogram_buckets=detailed",
@@ -478,6 +478,12 @@ async fn stats_in_each_format() {
             StatusCode::BAD_REQUEST
         );
     }
+    let page = get(&fixture, "/stats?format=html&filter=^server.live$");
+    assert!(page.contains("<pre>\nserver.live: 1\n</pre>"), "{page}");
+    assert_eq!(get(&fixture, "/init_dump?mask=other"), "{}\n");
+    let waiting = "target RdsRouteConfigSubscription late";
+    assert!(get(&fixture, "/init_dump").contains(waiting));
+    assert_eq!(get(&fixture, "/hot_restart_version"), "disabled");
     assert_eq!(ask(&fixture, Method::POST, "/reset_counters").body, "OK\n");
     assert_eq!(get(&fixture, "/stats?usedonly&filter=upstream_rq"), "");
 }

@@ -157,6 +157,42 @@ fn removal_forgets() {
 }
 
 #[test]
+fn names_beside_a_wildcard_are_asked_for_as_they_come() {
+    let also = |list: &[&str]| match names(list) {
+        Interest::Names(names) => Interest::WildcardAnd(names),
+        other => other,
+    };
+    let mut session = Session::new(Mode::Delta, Node::default());
+    session.on_connected();
+    let open = delta(session.set_interest(ResourceType::VirtualHost, also(&[])));
+    assert!(open.resource_names_subscribe.is_empty());
+    let both = also(&["web/a.test", "web/no.test"]);
+    let more = delta(session.set_interest(ResourceType::VirtualHost, both));
+    assert_eq!(more.resource_names_subscribe, ["web/a.test", "web/no.test"]);
+    let mut response = answer(ResourceType::VirtualHost, "1", &[("web/a", "v1")], &[]);
+    response.resources[0].aliases = vec!["web/a.test".to_owned()];
+    response.resources.push(Resource {
+        name: "web/no.test".to_owned(),
+        aliases: vec!["web/no.test".to_owned()],
+        ..Resource::default()
+    });
+    let update = session.on_delta(response).unwrap();
+    assert_eq!(update.added[0].aliases, ["web/a.test"]);
+    assert!(update.added[1].body.type_url.is_empty());
+    session.acknowledge(&update, &[]);
+    let both = || also(&["web/a.test", "web/no.test"]);
+    let more = delta(session.set_interest(ResourceType::VirtualHost, both()));
+    assert_eq!(more.resource_names_subscribe, ["web/no.test"]);
+    session.set_interest(ResourceType::VirtualHost, also(&["web/a.test"]));
+    // what it has is known again, and so is what it wants besides everything
+    session.on_disconnected();
+    let again = delta(session.on_connected().pop());
+    assert_eq!(again.resource_names_subscribe, ["*", "web/a.test"]);
+    let known: Vec<_> = again.initial_resource_versions.keys().collect();
+    assert_eq!(known, ["web/a"]);
+}
+
+#[test]
 fn state_of_the_world_keeps_the_accepted_version_over_a_refusal() {
     let mut session = Session::new(Mode::Sotw, Node::default());
     session.on_connected();
