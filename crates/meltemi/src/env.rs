@@ -87,6 +87,8 @@ pub(crate) struct DiscoveryEnvironment {
     pub max_workload_cert_ttl: Option<String>,
     /// `TOKEN_AUDIENCES`: audiences with commas between them.
     pub token_audiences: Option<String>,
+    /// `PILOT_MAX_REQUESTS_PER_SECOND`: a number.
+    pub max_requests: Option<String>,
 }
 
 impl Environment {
@@ -131,6 +133,7 @@ impl DiscoveryEnvironment {
             default_workload_cert_ttl: variable("DEFAULT_WORKLOAD_CERT_TTL"),
             max_workload_cert_ttl: variable("MAX_WORKLOAD_CERT_TTL"),
             token_audiences: variable("TOKEN_AUDIENCES"),
+            max_requests: variable("PILOT_MAX_REQUESTS_PER_SECOND"),
         }
     }
 }

@@ -15,8 +15,9 @@ const LEFT_OUT: &str = "\
   bypasses the mesh. Rules for `REDIRECT` and `TPROXY` are not written by Meltemi yet, though the
   proxy serves both modes where something else writes them.
 - **Sources**: directories of files. The Kubernetes API comes later.
-- **xDS**: the aggregated service, in delta and state-of-the-world form, for CDS, EDS, LDS, RDS,
-  SDS and PCDS (of Istio's ProxyConfig, the trust bundle). Services for one type alone, ECDS, NDS and on-demand virtual hosts come later.
+- **xDS**: the aggregated service and one for each type alone, in delta and state-of-the-world form,
+  for CDS, EDS, LDS, RDS and SDS; PCDS (of Istio's ProxyConfig, the trust bundle) on the aggregated one.
+  ECDS, NDS and on-demand virtual hosts come later.
 - **Identity**: tokens that `up` issues, JWTs of issuers whose public keys are in a file
   (`--token-issuer`), and client certificates. TokenReview comes with the Kubernetes API; certificates
   for others (`ImpersonatedIdentity`) and other signers (`CertSigner`) are refused. Workload keys are

@@ -147,6 +147,7 @@ impl ControlPlane {
                 registry: proxies.clone(),
                 metrics: XdsMetrics::register(&mut figures),
                 concurrent_pushes: options.concurrent_pushes,
+                streams_per_second: options.streams_per_second,
                 clock: options.clock,
                 drain: drain.clone(),
             }),

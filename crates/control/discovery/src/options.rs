@@ -70,6 +70,9 @@ pub struct Options {
     pub debounce_maximum: Duration,
     /// For how many proxies resources are computed at a time; Istio's `PILOT_PUSH_THROTTLE`, 100.
     pub concurrent_pushes: usize,
+    /// How many streams may begin in a second; the others wait up to a second and are then told to
+    /// come back. Istio's `PILOT_MAX_REQUESTS_PER_SECOND`; no limit unless one is given.
+    pub streams_per_second: Option<f64>,
     /// Allows an issuer's keys to be fetched from a private address to which its own redirects.
     pub private_key_redirects: bool,
     /// The clock.
@@ -105,6 +108,7 @@ impl Options {
             debounce_quiet: Duration::from_millis(100),
             debounce_maximum: Duration::from_secs(10),
             concurrent_pushes: 100,
+            streams_per_second: None,
             private_key_redirects: false,
             clock: Clock::system(),
         }

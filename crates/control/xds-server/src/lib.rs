@@ -1,16 +1,18 @@
 //! Serving xDS: sessions as state machines, pushes in make-before-break order.
 //!
 //! [`Session`] is one proxy's conversation without I/O, in delta and in
-//! state-of-the-world form. [`AdsService`] runs sessions over gRPC: each waits for the
+//! state-of-the-world form. [`AdsService`] runs sessions over gRPC, of all kinds or of one: each waits for the
 //! latest [`View`], so that a slow proxy merges what it missed and delays nobody. What a
 //! resource means is the view's business; nothing here translates.
 
 mod debounce;
 mod kind;
 mod metrics;
+mod rate;
 mod registry;
 mod service;
 mod session;
+mod single;
 mod view;
 
 pub use debounce::Debounce;

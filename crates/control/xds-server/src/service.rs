@@ -1,4 +1,4 @@
-//! Sessions over gRPC: the aggregated discovery service.
+//! Sessions over gRPC: the aggregated discovery service. Those of one kind each are in `single.rs`.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -19,6 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
+use crate::rate::RequestRate;
 use crate::{
     Form, Incoming, Kind, Outgoing, ProxyRegistry, ProxyStatus, ProxyView, Session, View,
     XdsMetrics,
@@ -57,6 +58,8 @@ pub struct ServiceConfig {
     pub metrics: XdsMetrics,
     /// How many proxies are computed for at a time.
     pub concurrent_pushes: usize,
+    /// How many streams may begin in a second; `None` for no limit.
+    pub streams_per_second: Option<f64>,
     /// The clock.
     pub clock: Clock,
     /// Ends the streams at shutdown, so that proxies reconnect elsewhere.
@@ -68,6 +71,7 @@ pub struct ServiceConfig {
 pub struct AdsService {
     config: ServiceConfig,
     throttle: Arc<Semaphore>,
+    rate: Arc<RequestRate>,
     connections: Arc<AtomicU64>,
 }
 
@@ -75,9 +79,11 @@ impl AdsService {
     /// A service that serves the latest view.
     pub fn new(config: ServiceConfig) -> Self {
         let throttle = Arc::new(Semaphore::new(config.concurrent_pushes.max(1)));
+        let rate = Arc::new(RequestRate::new(config.streams_per_second));
         Self {
             config,
             throttle,
+            rate,
             connections: Arc::default(),
         }
     }
@@ -86,9 +92,9 @@ impl AdsService {
         &self,
         request: Request<Streaming<Q>>,
         form: Form,
-        wrap: fn(Q) -> Incoming,
+        wrap: impl Fn(Q) -> Result<Incoming, Status> + Send + Sync + 'static,
         unwrap: fn(Outgoing) -> Option<A>,
-    ) -> ReceiverStream<Result<A, Status>>
+    ) -> Response<ResponseStream<A>>
     where
         Q: Send + 'static,
         A: Send + 'static,
@@ -110,6 +116,7 @@ impl AdsService {
             number: self.connections.fetch_add(1, Ordering::Relaxed) + 1,
             config: self.config.clone(),
             throttle: Arc::clone(&self.throttle),
+            rate: Arc::clone(&self.rate),
             session: Session::new(form),
             caller,
             token,
@@ -121,11 +128,58 @@ impl AdsService {
             heard: true,
         };
         tokio::spawn(connection.run(request.into_inner(), form, wrap));
-        ReceiverStream::new(receiver)
+        Response::new(Box::pin(ReceiverStream::new(receiver)))
+    }
+
+    /// A stream in the state-of-the-world form, of one kind alone or of all.
+    pub(crate) fn sotw(
+        &self,
+        request: Request<Streaming<DiscoveryRequest>>,
+        only: Option<Kind>,
+    ) -> Response<ResponseStream<DiscoveryResponse>> {
+        let wrap = move |mut request: DiscoveryRequest| {
+            imply(&mut request.type_url, only)?;
+            Ok(Incoming::Sotw(request))
+        };
+        self.start(request, Form::Sotw, wrap, |outgoing| match outgoing {
+            Outgoing::Sotw(response) => Some(response),
+            Outgoing::Delta(_) => None,
+        })
+    }
+
+    /// A stream in the delta form, of one kind alone or of all.
+    pub(crate) fn delta(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+        only: Option<Kind>,
+    ) -> Response<ResponseStream<DeltaDiscoveryResponse>> {
+        let wrap = move |mut request: DeltaDiscoveryRequest| {
+            imply(&mut request.type_url, only)?;
+            Ok(Incoming::Delta(request))
+        };
+        self.start(request, Form::Delta, wrap, |outgoing| match outgoing {
+            Outgoing::Delta(response) => Some(response),
+            Outgoing::Sotw(_) => None,
+        })
     }
 }
 
-type ResponseStream<A> = Pin<Box<dyn Stream<Item = Result<A, Status>> + Send>>;
+/// On a stream of one kind a request need not name it, and must not name another.
+fn imply(type_url: &mut String, only: Option<Kind>) -> Result<(), Status> {
+    let Some(kind) = only else { return Ok(()) };
+    if type_url.is_empty() {
+        *type_url = kind.type_url();
+    } else if *type_url != kind.type_url() {
+        let message = format!(
+            "this stream is of {}, and not of {type_url}",
+            kind.type_url()
+        );
+        return Err(Status::invalid_argument(message));
+    }
+    Ok(())
+}
+
+pub(crate) type ResponseStream<A> = Pin<Box<dyn Stream<Item = Result<A, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl AggregatedDiscoveryService for AdsService {
@@ -136,32 +190,14 @@ impl AggregatedDiscoveryService for AdsService {
         &self,
         request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        let unwrap = |outgoing| match outgoing {
-            Outgoing::Sotw(response) => Some(response),
-            Outgoing::Delta(_) => None,
-        };
-        Ok(Response::new(Box::pin(self.start(
-            request,
-            Form::Sotw,
-            Incoming::Sotw,
-            unwrap,
-        ))))
+        Ok(self.sotw(request, None))
     }
 
     async fn delta_aggregated_resources(
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        let unwrap = |outgoing| match outgoing {
-            Outgoing::Delta(response) => Some(response),
-            Outgoing::Sotw(_) => None,
-        };
-        Ok(Response::new(Box::pin(self.start(
-            request,
-            Form::Delta,
-            Incoming::Delta,
-            unwrap,
-        ))))
+        Ok(self.delta(request, None))
     }
 }
 
@@ -170,6 +206,7 @@ struct Connection<A> {
     number: u64,
     config: ServiceConfig,
     throttle: Arc<Semaphore>,
+    rate: Arc<RequestRate>,
     session: Session,
     caller: Caller,
     token: Option<String>,
@@ -193,12 +230,26 @@ impl<A: Send + 'static> Connection<A> {
         mut self,
         mut requests: Streaming<Q>,
         form: Form,
-        wrap: fn(Q) -> Incoming,
+        wrap: impl Fn(Q) -> Result<Incoming, Status>,
     ) {
+        match self.rate.admit(Instant::now()) {
+            Some(begin) => tokio::time::sleep_until(begin).await,
+            None => {
+                let status = Status::resource_exhausted("too many streams begin at a time");
+                let _ = self.sender.send(Err(status)).await;
+                return;
+            }
+        }
         let Ok(Some(first)) = requests.message().await else {
             return;
         };
-        self.session.receive(wrap(first));
+        match wrap(first) {
+            Ok(first) => drop(self.session.receive(first)),
+            Err(status) => {
+                let _ = self.sender.send(Err(status)).await;
+                return;
+            }
+        }
         let node = self.session.node().cloned().unwrap_or_default();
         if let Err(reason) = self
             .config
@@ -241,7 +292,7 @@ impl<A: Send + 'static> Connection<A> {
     async fn serve<Q: Send + 'static>(
         &mut self,
         requests: &mut Streaming<Q>,
-        wrap: fn(Q) -> Incoming,
+        wrap: impl Fn(Q) -> Result<Incoming, Status>,
     ) -> Result<(), Ended> {
         let mut views = self.config.views.clone();
         let mut drain = self.config.drain.clone();
@@ -254,7 +305,13 @@ impl<A: Send + 'static> Connection<A> {
             );
             tokio::select! {
                 request = requests.message() => match request {
-                    Ok(Some(request)) => self.receive(wrap(request)),
+                    Ok(Some(request)) => match wrap(request) {
+                        Ok(request) => self.receive(request),
+                        Err(status) => {
+                            let _ = self.sender.send(Err(status)).await;
+                            return Err(Ended);
+                        }
+                    },
                     Ok(None) | Err(_) => return Err(Ended),
                 },
                 changed = views.changed() => {

@@ -15,7 +15,8 @@ use crate::{logging, runtime};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Environment, as istiod has it: PILOT_DEBOUNCE_AFTER, PILOT_DEBOUNCE_MAX, PILOT_PUSH_THROTTLE,
-DEFAULT_WORKLOAD_CERT_TTL, MAX_WORKLOAD_CERT_TTL, TOKEN_AUDIENCES (istio-ca).
+DEFAULT_WORKLOAD_CERT_TTL, MAX_WORKLOAD_CERT_TTL, TOKEN_AUDIENCES (istio-ca),
+PILOT_MAX_REQUESTS_PER_SECOND (no limit unless it is given).
 
 Examples:
   meltemi discovery --config-dir manifests --ca-dir ca
@@ -157,6 +158,7 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
         default_workload_cert_ttl,
         max_workload_cert_ttl,
         token_audiences,
+        max_requests,
     } = environment;
     let mut options = Options::new(ca_dir);
     options.config = config;
@@ -212,6 +214,11 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
     }
     if let Some(text) = push_throttle {
         options.concurrent_pushes = text.parse().context("PILOT_PUSH_THROTTLE")?;
+    }
+    if let Some(text) = max_requests {
+        let limit: f64 = text.parse().context("PILOT_MAX_REQUESTS_PER_SECOND")?;
+        // As in Istio, zero says that nobody has chosen.
+        options.streams_per_second = (limit != 0.0).then_some(limit);
     }
     Ok(options)
 }

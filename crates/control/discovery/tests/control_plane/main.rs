@@ -9,4 +9,5 @@ mod harness;
 mod keys;
 mod push;
 mod rotation;
+mod single;
 mod tls;
