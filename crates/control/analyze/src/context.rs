@@ -106,7 +106,7 @@ impl Context {
             let to = &it.export_to;
             to.is_visible_in(namespace)
                 || match seen_by {
-                    ExportTo::All => false,
+                    ExportTo::Unwritten | ExportTo::All => false,
                     ExportTo::Only(places) => places.iter().any(|place| to.is_visible_in(place)),
                 }
         };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::authorization_policy::PolicyTargetReference;
 use crate::service_entry::LabelSelector;
 
 /// `spec` of an EnvoyFilter.
@@ -13,25 +14,11 @@ pub struct EnvoyFilterSpec {
     /// `workloadSelector`.
     pub workload_selector: Option<LabelSelector>,
     /// `targetRefs`.
-    pub target_refs: Vec<TargetRef>,
+    pub target_refs: Vec<PolicyTargetReference>,
     /// `priority`.
     pub priority: Option<i64>,
     /// `configPatches`.
     pub config_patches: Vec<ConfigPatch>,
-}
-
-/// PolicyTargetReference.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct TargetRef {
-    /// `group`.
-    pub group: Option<String>,
-    /// `kind`.
-    pub kind: Option<String>,
-    /// `name`.
-    pub name: Option<String>,
-    /// `namespace`.
-    pub namespace: Option<String>,
 }
 
 /// EnvoyConfigObjectPatch.

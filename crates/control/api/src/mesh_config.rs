@@ -65,11 +65,11 @@ pub struct MeshConfig {
     /// `defaultConfig`.
     pub default_config: Option<ProxyConfig>,
     /// `defaultServiceExportTo`.
-    pub default_service_export_to: Unread,
+    pub default_service_export_to: Option<Vec<String>>,
     /// `defaultVirtualServiceExportTo`.
-    pub default_virtual_service_export_to: Unread,
+    pub default_virtual_service_export_to: Option<Vec<String>>,
     /// `defaultDestinationRuleExportTo`.
-    pub default_destination_rule_export_to: Unread,
+    pub default_destination_rule_export_to: Option<Vec<String>>,
     /// `defaultProviders`.
     pub default_providers: Option<DefaultProviders>,
     /// `extensionProviders`.
@@ -95,9 +95,9 @@ pub struct MeshConfig {
     /// `dnsRefreshRate`.
     pub dns_refresh_rate: Option<String>,
     /// `inboundClusterStatName`.
-    pub inbound_cluster_stat_name: Unread,
+    pub inbound_cluster_stat_name: Option<String>,
     /// `outboundClusterStatName`.
-    pub outbound_cluster_stat_name: Unread,
+    pub outbound_cluster_stat_name: Option<String>,
     /// `meshMTLS`.
     #[serde(rename = "meshMTLS")]
     pub mesh_mtls: Option<MeshTls>,

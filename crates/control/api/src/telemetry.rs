@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::authorization_policy::PolicyTargetReference;
 use crate::destination_rule::WorkloadSelector;
-use crate::envoy_filter::TargetRef;
 
 /// `spec` of a Telemetry.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -12,9 +12,9 @@ pub struct TelemetrySpec {
     /// `selector`.
     pub selector: Option<WorkloadSelector>,
     /// `targetRef`, deprecated.
-    pub target_ref: Option<TargetRef>,
+    pub target_ref: Option<PolicyTargetReference>,
     /// `targetRefs`.
-    pub target_refs: Vec<TargetRef>,
+    pub target_refs: Vec<PolicyTargetReference>,
     /// `tracing`.
     pub tracing: Vec<serde_json::Value>,
     /// `metrics`.

@@ -67,7 +67,7 @@ pub use envoy_filter::{
     ObjectMatch, PatchContext, PatchOperation, PatchValue, Pattern, ProxyMatch, RouteActionKind,
     RouteConfigurationMatch, RouteMatch,
 };
-pub use export_to::ExportTo;
+pub use export_to::{DefaultExportTo, ExportTo};
 pub use extension_provider::{
     CheckedBody, ExtAuthz, ExtAuthzHttp, ExtAuthzProtocol, ExtensionProvider, FileLog, GrpcLog,
     ProviderKind, ProviderService,
@@ -80,7 +80,7 @@ pub use hostname::Hostname;
 pub use judge::Judge;
 pub use labels::Labels;
 pub use mesh_config::{
-    AccessLog, AccessLogFormat, IngressDefaults, MeshConfig, OutboundTrafficPolicy,
+    AccessLog, AccessLogFormat, DefaultExports, IngressDefaults, MeshConfig, OutboundTrafficPolicy,
     PathNormalization, ProxyConfig,
 };
 pub use metadata::{Metadata, Timestamp};

@@ -5,6 +5,7 @@
 
 mod convert;
 mod needed;
+mod support;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,12 +13,13 @@ use std::time::Duration;
 use meltemi_spiffe::TrustDomain;
 
 use crate::{
-    ExtensionProvider, H2UpgradePolicy, LocalityPreference, LocalitySetting, Metadata,
-    NamespaceName, RetryPolicy, TcpKeepalive, TlsVersion,
+    DefaultExportTo, ExtensionProvider, H2UpgradePolicy, LocalityPreference, LocalitySetting,
+    Metadata, NamespaceName, RetryPolicy, TcpKeepalive, TlsVersion,
 };
 
-pub(crate) use convert::{SUPPORT, convert};
+pub(crate) use convert::convert;
 pub(crate) use needed::can_be_left_out;
+pub(crate) use support::SUPPORT;
 
 /// Settings for the whole mesh.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,6 +75,23 @@ pub struct MeshConfig {
     pub extension_providers: Vec<ExtensionProvider>,
     /// `pathNormalization.normalization` (FEATURES S11).
     pub path_normalization: PathNormalization,
+    /// Who sees resources that do not say it themselves.
+    pub default_export_to: DefaultExports,
+    /// `inboundClusterStatName`, with its variables.
+    pub inbound_stat_name: Option<String>,
+    /// `outboundClusterStatName`, with its variables.
+    pub outbound_stat_name: Option<String>,
+}
+
+/// Who sees resources that do not say it themselves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DefaultExports {
+    /// `defaultServiceExportTo`, also of service entries.
+    pub services: DefaultExportTo,
+    /// `defaultVirtualServiceExportTo`.
+    pub virtual_services: DefaultExportTo,
+    /// `defaultDestinationRuleExportTo`.
+    pub destination_rules: DefaultExportTo,
 }
 
 /// What is done to a request's path before routes and policies see it (FEATURES S11).
@@ -180,6 +199,9 @@ impl Default for MeshConfig {
             default_logs: Vec::new(),
             extension_providers: Vec::new(),
             path_normalization: PathNormalization::default(),
+            default_export_to: DefaultExports::default(),
+            inbound_stat_name: None,
+            outbound_stat_name: None,
         }
     }
 }

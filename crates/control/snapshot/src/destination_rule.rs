@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use meltemi_model::{DestinationRule, Hostname, Labels, NamespaceName};
+use meltemi_model::{DefaultExportTo, DestinationRule, Hostname, Labels, NamespaceName};
 
 use crate::named::ByName;
 
@@ -57,7 +57,7 @@ impl DestinationRuleIndex {
     }
 
     /// Sorts into namespaces again, after changes.
-    pub(crate) fn rebuild(&mut self) {
+    pub(crate) fn rebuild(&mut self, exports: &DefaultExportTo) {
         let mut hosts: BTreeMap<NamespaceName, BTreeMap<Hostname, Vec<Arc<DestinationRule>>>> =
             BTreeMap::new();
         for rule in &self.named.by_age() {
@@ -66,7 +66,11 @@ impl DestinationRuleIndex {
                 .or_default()
                 .entry(rule.host.clone())
                 .or_default();
-            add(rules, rule);
+            let mut rule = rule.clone();
+            if let Some(to) = exports.of(&rule.export_to, &rule.meta.namespace) {
+                Arc::make_mut(&mut rule).export_to = to;
+            }
+            add(rules, &rule);
         }
         self.by_namespace = hosts
             .into_iter()

@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use meltemi_model::{
-    Hostname, NamespaceName, Service, ServiceEntry, ServicePort, TargetPort, Workload,
+    DefaultExportTo, Hostname, NamespaceName, Service, ServiceEntry, ServicePort, TargetPort,
+    Workload,
 };
 
 use crate::auto_address::{AutoAddresses, allocate};
@@ -109,10 +110,15 @@ impl ServiceIndex {
     }
 
     /// Makes the derived maps again, after changes.
-    pub(crate) fn rebuild(&mut self) {
+    pub(crate) fn rebuild(&mut self, exports: &DefaultExportTo) {
         let entries = self.entries.iter();
         let of_entries = entries.flat_map(|it| it.services()).map(Arc::new);
         self.by_age = self.named.iter().cloned().chain(of_entries).collect();
+        for service in &mut self.by_age {
+            if let Some(to) = exports.of(&service.export_to, &service.meta.namespace) {
+                Arc::make_mut(service).export_to = to;
+            }
+        }
         self.by_age.sort_by_cached_key(|it| it.meta.age_key());
         self.by_host.clear();
         self.by_namespace.clear();

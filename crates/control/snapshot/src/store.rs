@@ -207,8 +207,10 @@ impl Store {
         }
         let next = &mut self.next;
         let has = |kinds: &[Kind]| kinds.iter().any(|kind| delta.has(*kind));
-        if has(&[Kind::Service, Kind::ServiceEntry]) {
-            Arc::make_mut(&mut next.services).rebuild();
+        let exports = next.mesh.default_export_to.clone();
+        let before = &self.committed.mesh.default_export_to;
+        if has(&[Kind::Service, Kind::ServiceEntry]) || exports.services != before.services {
+            Arc::make_mut(&mut next.services).rebuild(&exports.services);
         }
         if delta.has(Kind::Sidecar) {
             Arc::make_mut(&mut next.sidecars).rebuild();
@@ -231,11 +233,12 @@ impl Store {
         if delta.has(Kind::Gateway) {
             Arc::make_mut(&mut next.gateways).rebuild();
         }
-        if delta.has(Kind::VirtualService) {
-            Arc::make_mut(&mut next.virtual_services).rebuild();
+        if delta.has(Kind::VirtualService) || exports.virtual_services != before.virtual_services {
+            Arc::make_mut(&mut next.virtual_services).rebuild(&exports.virtual_services);
         }
-        if delta.has(Kind::DestinationRule) {
-            Arc::make_mut(&mut next.destination_rules).rebuild();
+        if delta.has(Kind::DestinationRule) || exports.destination_rules != before.destination_rules
+        {
+            Arc::make_mut(&mut next.destination_rules).rebuild(&exports.destination_rules);
         }
         let places = std::mem::take(&mut self.touched).places(next);
         if !places.is_empty() {

@@ -342,3 +342,72 @@ fn targets_are_what_a_workload_serves() {
     );
     assert_eq!(targets(None), [], "nobody knows the port named `web`");
 }
+
+#[test]
+fn who_sees_what_does_not_say_it_is_decided_by_the_mesh() {
+    let mut store = store(
+        "
+apiVersion: v1
+kind: Service
+metadata: {name: silent, namespace: shop}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: open, namespace: shop, annotations: {networking.istio.io/exportTo: '*'}}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: root, namespace: web}
+spec:
+  hosts: [silent.shop.svc.cluster.local]
+  http: [{delegate: {name: leaf, namespace: shop}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: leaf, namespace: shop}
+spec: {http: [{route: [{destination: {host: silent.shop.svc.cluster.local}}]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: silent, namespace: shop}
+spec: {host: silent.shop.svc.cluster.local}
+",
+    );
+    let seen = |store: &Store, from: &str| {
+        let (snapshot, from) = (store.snapshot(), NamespaceName::from(from));
+        let host = |name: &str| format!("{name}.shop.svc.cluster.local");
+        let services = ["silent", "open"].map(|name| {
+            let mut all = snapshot.services().all_by_host(&host(name)).iter();
+            all.any(|it| it.export_to.is_visible_in(&from))
+        });
+        let silent = snapshot.services().by_host(&host("silent")).unwrap();
+        let routes = snapshot.virtual_services().at(&GatewayRef::Mesh, &from);
+        let routes: usize = routes.map(|it| it.http.len()).sum();
+        let rule = snapshot.destination_rule(&from, &Labels::default(), silent);
+        (services, routes, rule.is_some())
+    };
+    assert_eq!(seen(&store, "web"), ([true, true], 1, true));
+    apply(
+        &mut store,
+        "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    defaultServiceExportTo: [., istio-system]
+    defaultVirtualServiceExportTo: [.]
+    defaultDestinationRuleExportTo: [.]
+",
+    );
+    store.commit();
+    assert_eq!(seen(&store, "web"), ([false, true], 0, false));
+    // The delegating one is of web, so that shop does not see it.
+    assert_eq!(seen(&store, "shop"), ([true, true], 0, true));
+    assert_eq!(seen(&store, "istio-system").0, [true, true]);
+    store.delete(&id(Kind::MeshConfig, "istio-system", "istio"));
+    store.commit();
+    assert_eq!(seen(&store, "web"), ([true, true], 1, true));
+}

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use meltemi_model::{DelegateName, GatewayRef, NamespaceName, VirtualService};
+use meltemi_model::{DefaultExportTo, DelegateName, GatewayRef, NamespaceName, VirtualService};
 
 use crate::delegate::merged;
 use crate::named::ByName;
@@ -44,14 +44,20 @@ impl VirtualServiceIndex {
     }
 
     /// Sorts into gateways again, after changes.
-    pub(crate) fn rebuild(&mut self) {
+    pub(crate) fn rebuild(&mut self, exports: &DefaultExportTo) {
         self.by_gateway.clear();
         for service in &self.named.by_age() {
             let find = |it: &DelegateName| {
                 let delegate = self.named.get(&it.namespace, &it.name);
-                delegate.filter(|it| it.hosts.is_empty())
+                let home = &service.meta.namespace;
+                let visible = |it: &VirtualService| {
+                    let to = exports.of(&it.export_to, &it.meta.namespace);
+                    to.is_none_or(|it| it.is_visible_in(home))
+                };
+                delegate.filter(|it| it.hosts.is_empty() && visible(it))
             };
-            let service = &merged(service, find).map_or_else(|| service.clone(), Arc::new);
+            let service = merged(service, find).map_or_else(|| service.clone(), Arc::new);
+            let service = &exported(service, exports);
             for gateway in &service.gateways {
                 let here = self.by_gateway.entry(gateway.clone()).or_default();
                 // A gateway may be named twice.
@@ -61,4 +67,12 @@ impl VirtualServiceIndex {
             }
         }
     }
+}
+
+/// The virtual service as who may see it is decided by the mesh configuration.
+fn exported(mut service: Arc<VirtualService>, exports: &DefaultExportTo) -> Arc<VirtualService> {
+    if let Some(to) = exports.of(&service.export_to, &service.meta.namespace) {
+        Arc::make_mut(&mut service).export_to = to;
+    }
+    service
 }

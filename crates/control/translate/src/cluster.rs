@@ -12,6 +12,7 @@ mod metadata;
 mod outbound;
 mod outlier;
 mod policy;
+mod stat_name;
 
 use meltemi_xds::pb::envoy::config::cluster::v3::{
     Cluster,

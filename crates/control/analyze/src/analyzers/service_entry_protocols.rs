@@ -57,6 +57,6 @@ fn protocol(found: &Found<'_, ServiceEntry>, port: u16) -> String {
 fn overlap(a: &ExportTo, b: &ExportTo) -> bool {
     match (a, b) {
         (ExportTo::Only(a), ExportTo::Only(b)) => !a.is_disjoint(b),
-        (ExportTo::All, _) | (_, ExportTo::All) => true,
+        (ExportTo::Unwritten | ExportTo::All, _) | (_, ExportTo::Unwritten | ExportTo::All) => true,
     }
 }

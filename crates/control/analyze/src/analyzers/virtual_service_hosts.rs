@@ -20,7 +20,7 @@ fn run(context: &Context) {
             continue;
         }
         let scopes: Vec<&str> = match &found.spec.export_to {
-            ExportTo::All => vec!["*"],
+            ExportTo::Unwritten | ExportTo::All => vec!["*"],
             ExportTo::Only(namespaces) => namespaces.iter().map(|it| it.as_str()).collect(),
         };
         for scope in scopes {

@@ -1,5 +1,6 @@
 //! EnvoyFilters: from written to valid (FEATURES X1).
 
+use meltemi_api::authorization_policy::PolicyTargetReference;
 use meltemi_api::{FieldPath, envoy_filter as api};
 use serde_json::Value;
 
@@ -79,12 +80,12 @@ pub(crate) fn convert(
 
 /// The name of the gateway that is meant.
 pub(crate) fn convert_target(
-    written: api::TargetRef,
+    written: PolicyTargetReference,
     at: &FieldPath,
     meta: &Metadata,
     check: &mut Check<'_>,
 ) -> Option<String> {
-    let api::TargetRef {
+    let PolicyTargetReference {
         group,
         kind,
         name,

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use meltemi_api::FieldPath;
 
-use super::ExportTo;
+use super::{DefaultExportTo, ExportTo};
 use crate::NamespaceName;
 use crate::check::{Check, is_dns_label};
 
-/// Checks an `exportTo` list; empty means everybody. `~` (nobody) is only for services.
+/// Checks an `exportTo` list; an empty one says nothing. `~` (nobody) is only for services.
 pub(crate) fn convert(
     written: &[String],
     at: &FieldPath,
@@ -51,7 +51,33 @@ pub(crate) fn convert(
             ExportTo::All
         }
         Some("*") => ExportTo::All,
-        _ if written.is_empty() => ExportTo::All,
+        _ if written.is_empty() => ExportTo::Unwritten,
         _ => ExportTo::Only(namespaces),
+    }
+}
+
+/// Checks what the mesh configuration says of resources without a list.
+pub(crate) fn convert_default(
+    written: Option<&[String]>,
+    at: &FieldPath,
+    nobody_allowed: bool,
+    check: &mut Check<'_>,
+) -> DefaultExportTo {
+    let Some(written) = written else {
+        return DefaultExportTo::All;
+    };
+    let own = written.iter().any(|it| it == ".");
+    let rest: Vec<_> = written.iter().filter(|it| *it != ".").cloned().collect();
+    match convert(&rest, at, nobody_allowed, check) {
+        ExportTo::Only(namespaces) => DefaultExportTo::Only { own, namespaces },
+        ExportTo::Unwritten if own => DefaultExportTo::Only {
+            own,
+            namespaces: BTreeSet::new(),
+        },
+        ExportTo::All if own => {
+            check.invalid(at, "\"*\" stands alone; remove the other entries");
+            DefaultExportTo::All
+        }
+        ExportTo::Unwritten | ExportTo::All => DefaultExportTo::All,
     }
 }

@@ -13,114 +13,16 @@ use meltemi_spiffe::TrustDomain;
 use serde::de::IgnoredAny;
 
 use super::{
-    AccessLog, AccessLogFormat, IngressDefaults, MeshConfig, OutboundTrafficPolicy,
+    AccessLog, AccessLogFormat, DefaultExports, IngressDefaults, MeshConfig, OutboundTrafficPolicy,
     PathNormalization, ProxyConfig,
 };
 use crate::check::{Check, filled, is_dns_label, parse_duration};
 use crate::destination_rule::{convert_keepalive, convert_locality_setting, convert_upgrade};
-use crate::support::{Row, harmless, rejected, supported};
 use crate::virtual_service::convert_retry;
 use crate::{
-    H2UpgradePolicy, Kind, LocalitySetting, Metadata, NamespaceName, TlsVersion, extension_provider,
+    H2UpgradePolicy, LocalitySetting, Metadata, NamespaceName, TlsVersion, export_to,
+    extension_provider,
 };
-
-const KIND: Kind = Kind::MeshConfig;
-
-/// The state of every field.
-pub(crate) const SUPPORT: &[Row] = &[
-    supported(KIND, "rootNamespace"),
-    supported(KIND, "trustDomain"),
-    supported(KIND, "trustDomainAliases"),
-    supported(KIND, "outboundTrafficPolicy"),
-    supported(KIND, "inboundTrafficPolicy"),
-    supported(KIND, "accessLogFile"),
-    supported(KIND, "accessLogFormat"),
-    supported(KIND, "accessLogEncoding"),
-    rejected(KIND, "enableEnvoyAccessLogService").note("false is accepted"),
-    harmless(KIND, "disableEnvoyListenerLog").note("there is no listener log"),
-    supported(KIND, "enableAutoMtls"),
-    rejected(KIND, "enableTracing").note("false is accepted"),
-    harmless(KIND, "enablePrometheusMerge").note("the agent's affair"),
-    supported(KIND, "proxyListenPort"),
-    supported(KIND, "proxyInboundListenPort"),
-    supported(KIND, "proxyHttpPort"),
-    supported(KIND, "connectTimeout"),
-    supported(KIND, "protocolDetectionTimeout"),
-    supported(KIND, "tcpKeepalive"),
-    supported(KIND, "h2UpgradePolicy"),
-    supported(KIND, "defaultHttpRetryPolicy"),
-    supported(KIND, "ingressClass"),
-    supported(KIND, "ingressService"),
-    supported(KIND, "ingressSelector"),
-    harmless(KIND, "ingressControllerMode").note("Ingress resources are not taken yet"),
-    supported(KIND, "defaultConfig"),
-    harmless(KIND, "defaultConfig.parentShutdownDuration").note("there is no hot restart"),
-    harmless(KIND, "defaultConfig.binaryPath").note("the proxy is this program"),
-    harmless(KIND, "defaultConfig.configPath").note("the proxy is this program"),
-    harmless(KIND, "defaultConfig.serviceCluster").note("from the workload's labels"),
-    harmless(KIND, "defaultConfig.controlPlaneAuthPolicy").note("deprecated in Istio"),
-    harmless(KIND, "defaultConfig.holdApplicationUntilProxyStarts").note("always so"),
-    harmless(KIND, "defaultConfig.image").note("the proxy is this program"),
-    harmless(KIND, "defaultConfig.meshId").note("one mesh"),
-    harmless(KIND, "defaultConfig.statNameLength").note("no limit"),
-    rejected(KIND, "defaultConfig.tracing"),
-    rejected(KIND, "defaultConfig.zipkinAddress"),
-    rejected(KIND, "defaultConfig.tracingServiceName"),
-    rejected(KIND, "defaultConfig.proxyStatsMatcher"),
-    rejected(KIND, "defaultConfig.extraStatTags"),
-    rejected(KIND, "defaultConfig.gatewayTopology"),
-    rejected(KIND, "defaultConfig.interceptionMode"),
-    rejected(KIND, "defaultConfig.envoyAccessLogService"),
-    rejected(KIND, "defaultConfig.envoyMetricsService"),
-    rejected(KIND, "defaultConfig.customConfigFile"),
-    rejected(KIND, "defaultConfig.proxyBootstrapTemplatePath"),
-    rejected(KIND, "defaultConfig.proxyHeaders"),
-    rejected(KIND, "defaultConfig.privateKeyProvider"),
-    rejected(KIND, "defaultConfig.readinessProbe"),
-    rejected(KIND, "defaultConfig.runtimeValues"),
-    rejected(KIND, "defaultConfig.statsdUdpAddress"),
-    rejected(KIND, "defaultConfig.caCertificatesPem"),
-    rejected(KIND, "defaultServiceExportTo"),
-    rejected(KIND, "defaultVirtualServiceExportTo"),
-    rejected(KIND, "defaultDestinationRuleExportTo"),
-    supported(KIND, "defaultProviders"),
-    supported(KIND, "defaultProviders.metrics").note("prometheus"),
-    rejected(KIND, "defaultProviders.tracing"),
-    supported(KIND, "extensionProviders"),
-    harmless(KIND, "extensionProviders[].prometheus").note("its metrics are there anyway"),
-    supported(KIND, "extensionProviders[].envoyHttpAls")
-        .note("by Envoy; this proxy refuses the listener"),
-    supported(KIND, "extensionProviders[].envoyTcpAls")
-        .note("by Envoy; this proxy refuses the listener"),
-    supported(KIND, "extensionProviders[].envoyOtelAls")
-        .note("by Envoy; this proxy refuses the listener"),
-    rejected(KIND, "extensionProviders[].zipkin"),
-    rejected(KIND, "extensionProviders[].lightstep"),
-    rejected(KIND, "extensionProviders[].datadog"),
-    rejected(KIND, "extensionProviders[].stackdriver"),
-    rejected(KIND, "extensionProviders[].opencensus"),
-    rejected(KIND, "extensionProviders[].skywalking"),
-    rejected(KIND, "extensionProviders[].opentelemetry"),
-    rejected(KIND, "extensionProviders[].sds"),
-    rejected(KIND, "discoverySelectors"),
-    supported(KIND, "localityLbSetting"),
-    supported(KIND, "pathNormalization"),
-    rejected(KIND, "serviceSettings"),
-    rejected(KIND, "serviceScopeConfigs"),
-    rejected(KIND, "configSources"),
-    rejected(KIND, "ca"),
-    rejected(KIND, "caCertificates"),
-    rejected(KIND, "certificates"),
-    supported(KIND, "dnsRefreshRate"),
-    rejected(KIND, "inboundClusterStatName"),
-    rejected(KIND, "outboundClusterStatName"),
-    supported(KIND, "meshMTLS").note("minProtocolVersion"),
-    rejected(KIND, "meshMTLS.ecdhCurves"),
-    rejected(KIND, "meshMTLS.cipherSuites"),
-    rejected(KIND, "tlsDefaults"),
-    rejected(KIND, "hboneIdleTimeout"),
-    harmless(KIND, "verifyCertificateAtClient").note("certificates are always verified"),
-];
 
 /// Checks a MeshConfig.
 pub(crate) fn convert(
@@ -214,6 +116,24 @@ pub(crate) fn convert(
         default_logs: default_logs(it.default_providers, &at, check),
         extension_providers: extension_provider::convert(it.providers, &at_providers, check),
         path_normalization: normalization(it.normalization, &at, check),
+        default_export_to: exports(it.exports, &at, check),
+        inbound_stat_name: filled(it.stat_names.0),
+        outbound_stat_name: filled(it.stat_names.1),
+    }
+}
+
+fn exports(
+    (services, routes, rules): (Texts, Texts, Texts),
+    at: &FieldPath,
+    check: &mut Check<'_>,
+) -> DefaultExports {
+    let mut convert = |name: &str, written: Texts, nobody_allowed| {
+        export_to::convert_default(written.as_deref(), &at.field(name), nobody_allowed, check)
+    };
+    DefaultExports {
+        services: convert("defaultServiceExportTo", services, true),
+        virtual_services: convert("defaultVirtualServiceExportTo", routes, false),
+        destination_rules: convert("defaultDestinationRuleExportTo", rules, false),
     }
 }
 
@@ -378,6 +298,7 @@ fn default_logs(
 }
 
 type Text = Option<String>;
+type Texts = Option<Vec<String>>;
 
 /// The fields that are honoured, in the groups in which they are converted.
 struct Honoured {
@@ -398,6 +319,8 @@ struct Honoured {
     default_providers: Option<api::DefaultProviders>,
     providers: Vec<ExtensionProvider>,
     normalization: Option<api::ProxyPathNormalization>,
+    exports: (Texts, Texts, Texts),
+    stat_names: (Text, Text),
 }
 
 /// Refuses what is known and not honoured, and hands on the rest.
@@ -440,7 +363,8 @@ fn split(written: api::MeshConfig, at: &FieldPath, check: &mut Check<'_>) -> Hon
         discovery_selectors,
         locality_lb_setting,
         path_normalization,
-        service_settings,
+        // ignored: there is one cluster, to which every service is local.
+        service_settings: _service_settings,
         service_scope_configs,
         config_sources,
         ca,
@@ -460,18 +384,12 @@ fn split(written: api::MeshConfig, at: &FieldPath, check: &mut Check<'_>) -> Hon
     for (name, field) in [
         ("enableTracing", tracing),
         ("enableEnvoyAccessLogService", log_service),
-        ("defaultServiceExportTo", services),
-        ("defaultVirtualServiceExportTo", routes),
-        ("defaultDestinationRuleExportTo", rules),
         ("discoverySelectors", discovery_selectors),
-        ("serviceSettings", service_settings),
         ("serviceScopeConfigs", service_scope_configs),
         ("configSources", config_sources),
         ("ca", ca),
         ("caCertificates", ca_certificates),
         ("certificates", certificates),
-        ("inboundClusterStatName", inbound_cluster_stat_name),
-        ("outboundClusterStatName", outbound_cluster_stat_name),
         ("tlsDefaults", tls_defaults),
         ("hboneIdleTimeout", hbone_idle_timeout),
     ] {
@@ -499,6 +417,8 @@ fn split(written: api::MeshConfig, at: &FieldPath, check: &mut Check<'_>) -> Hon
         default_providers,
         providers: extension_providers,
         normalization: path_normalization,
+        exports: (services, routes, rules),
+        stat_names: (inbound_cluster_stat_name, outbound_cluster_stat_name),
     }
 }
 

@@ -6,16 +6,13 @@ use meltemi_api::{FieldPath, Segment};
 
 /// Options whose absence could let somebody in or show something: without them the whole
 /// configuration is refused.
-const NEEDED: [&str; 9] = [
+const NEEDED: [&str; 6] = [
     "meshMTLS",
     "tlsDefaults",
     "ca",
     "caCertificates",
     "certificates",
     "discoverySelectors",
-    "defaultServiceExportTo",
-    "defaultVirtualServiceExportTo",
-    "defaultDestinationRuleExportTo",
 ];
 
 /// Whether the rest of a mesh configuration may hold without the unsupported option at `path`.

@@ -182,7 +182,7 @@ fn target_number(target: i64, number: u16, at: &FieldPath, check: &mut Check<'_>
 
 fn exported(meta: &Metadata, check: &mut Check<'_>) -> ExportTo {
     let Some(text) = annotation(&meta.annotations, EXPORT_TO) else {
-        return ExportTo::All;
+        return ExportTo::Unwritten;
     };
     let list: Vec<_> = text
         .split(',')

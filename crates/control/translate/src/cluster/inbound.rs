@@ -12,9 +12,9 @@ use meltemi_xds::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, Locali
 
 use super::catch_all::passthrough_source;
 use super::http::HttpOptions;
-use super::{discovery, metadata, policy};
+use super::{discovery, metadata, policy, stat_name};
 use crate::endpoint::{pipe_endpoint, static_endpoint};
-use crate::name::{inbound_cluster, loopback, stat_prefix};
+use crate::name::{inbound_cluster, loopback};
 use crate::proto;
 use crate::scope::{InboundPort, Scope};
 
@@ -60,7 +60,13 @@ fn cluster(scope: &Scope<'_>, port: &InboundPort<'_>) -> Cluster {
     };
     Cluster {
         cluster_discovery_type: Some(discovery(kind)),
-        alt_stat_name: stat_prefix(&name),
+        alt_stat_name: stat_name::of(
+            scope.mesh().inbound_stat_name.as_deref(),
+            &name,
+            port.services.first().map(|(service, _)| service.as_ref()),
+            port.service_port(),
+            "",
+        ),
         lb_policy: balancer.into(),
         common_lb_config: Some(CommonLbConfig::default()),
         upstream_bind_config: own.is_none().then(|| BindConfig {

@@ -11,7 +11,7 @@ use meltemi_xds::pb::envoy::config::cluster::v3::{
 use meltemi_xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 
 use super::http::{HttpOptions, Version};
-use super::{balancer, discovery, metadata, outlier, policy};
+use super::{balancer, discovery, metadata, outlier, policy, stat_name};
 use crate::endpoint::{load_assignment, static_endpoint};
 use crate::filter::cluster_metadata_exchange;
 use crate::name::{SubsetKey, stat_prefix};
@@ -117,7 +117,13 @@ fn cluster(scope: &Scope<'_>, plan: &Plan<'_>) -> Option<Cluster> {
     }
     let mut cluster = Cluster {
         name: key.cluster(),
-        alt_stat_name: stat_prefix(&key.cluster()),
+        alt_stat_name: stat_name::of(
+            scope.mesh().outbound_stat_name.as_deref(),
+            &key.cluster(),
+            Some(service),
+            port.number,
+            subset,
+        ),
         common_lb_config: Some(CommonLbConfig::default()),
         ..Default::default()
     };
