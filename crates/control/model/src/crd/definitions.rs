@@ -3,11 +3,15 @@
 //! In: nothing. Out: [`DEFINITIONS`]. Names, versions and columns are those of Istio's own
 //! definitions, so that either can stand in the other's place.
 
+use meltemi_api::authorization_policy::AuthorizationPolicySpec;
 use meltemi_api::destination_rule::DestinationRuleSpec;
+use meltemi_api::envoy_filter::EnvoyFilterSpec;
 use meltemi_api::gateway::GatewaySpec;
 use meltemi_api::peer_authentication::PeerAuthenticationSpec;
+use meltemi_api::request_authentication::RequestAuthenticationSpec;
 use meltemi_api::service_entry::{ServiceEntrySpec, WorkloadEntrySpec, WorkloadGroupSpec};
 use meltemi_api::sidecar::SidecarSpec;
+use meltemi_api::telemetry::TelemetrySpec;
 use meltemi_api::virtual_service::VirtualServiceSpec;
 use meltemi_api::{Schema, schema_of};
 
@@ -34,6 +38,16 @@ const AGE: (&str, &str, &str) = ("Age", ".metadata.creationTimestamp", "date");
 
 pub(super) const DEFINITIONS: &[Definition] = &[
     Definition {
+        kind: "AuthorizationPolicy",
+        group: SECURITY,
+        versions: &["v1", "v1beta1"],
+        plural: "authorizationpolicies",
+        short_names: &["ap"],
+        columns: &[("Action", ".spec.action", "string"), AGE],
+        schema: schema_of::<AuthorizationPolicySpec>,
+        rules: rules::AUTHORIZATION_POLICY,
+    },
+    Definition {
         kind: "DestinationRule",
         group: NETWORKING,
         versions: NETWORKING_VERSIONS,
@@ -42,6 +56,16 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         columns: &[("Host", ".spec.host", "string"), AGE],
         schema: schema_of::<DestinationRuleSpec>,
         rules: rules::DESTINATION_RULE,
+    },
+    Definition {
+        kind: "EnvoyFilter",
+        group: NETWORKING,
+        versions: &["v1alpha3"],
+        plural: "envoyfilters",
+        short_names: &[],
+        columns: &[],
+        schema: schema_of::<EnvoyFilterSpec>,
+        rules: rules::ENVOY_FILTER,
     },
     Definition {
         kind: "Gateway",
@@ -62,6 +86,16 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         columns: &[("Mode", ".spec.mtls.mode", "string"), AGE],
         schema: schema_of::<PeerAuthenticationSpec>,
         rules: rules::PEER_AUTHENTICATION,
+    },
+    Definition {
+        kind: "RequestAuthentication",
+        group: SECURITY,
+        versions: &["v1", "v1beta1"],
+        plural: "requestauthentications",
+        short_names: &["ra"],
+        columns: &[],
+        schema: schema_of::<RequestAuthenticationSpec>,
+        rules: rules::REQUEST_AUTHENTICATION,
     },
     Definition {
         kind: "ServiceEntry",
@@ -87,6 +121,16 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         columns: &[],
         schema: schema_of::<SidecarSpec>,
         rules: rules::SIDECAR,
+    },
+    Definition {
+        kind: "Telemetry",
+        group: "telemetry.istio.io",
+        versions: &["v1", "v1alpha1"],
+        plural: "telemetries",
+        short_names: &["telemetry"],
+        columns: &[AGE],
+        schema: schema_of::<TelemetrySpec>,
+        rules: rules::TELEMETRY,
     },
     Definition {
         kind: "VirtualService",

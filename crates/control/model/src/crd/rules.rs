@@ -247,3 +247,44 @@ pub(super) const PEER_AUTHENTICATION: &[Rule] = &[
         ),
     ),
 ];
+
+const TARGETS: Check = Cel(
+    "(has(self.selector) ? 1 : 0) + (has(self.targetRef) ? 1 : 0) + (has(self.targetRefs) ? 1 : 0) <= 1",
+    "write only one of selector, targetRef, targetRefs",
+);
+
+pub(super) const AUTHORIZATION_POLICY: &[Rule] = &[
+    rule("", TARGETS),
+    rule("action", OneOf(&["ALLOW", "DENY", "AUDIT", "CUSTOM"])),
+    rule("rules[].when[]", Required(&["key"])),
+];
+
+pub(super) const REQUEST_AUTHENTICATION: &[Rule] = &[
+    rule("", TARGETS),
+    rule("jwtRules[]", Required(&["issuer"])),
+    rule("jwtRules[].issuer", Filled),
+    rule("jwtRules[].timeout", Duration),
+    rule("jwtRules[].fromHeaders[]", Required(&["name"])),
+    rule("jwtRules[].fromHeaders[].name", Filled),
+    rule(
+        "jwtRules[].outputClaimToHeaders[]",
+        Required(&["header", "claim"]),
+    ),
+];
+
+pub(super) const TELEMETRY: &[Rule] = &[rule(
+    "accessLogging[].match.mode",
+    OneOf(&["CLIENT_AND_SERVER", "CLIENT", "SERVER"]),
+)];
+
+pub(super) const ENVOY_FILTER: &[Rule] = &[
+    rule("configPatches[]", Required(&["patch"])),
+    rule("configPatches[].match.listener.portNumber", Range(0, 65535)),
+    rule(
+        "",
+        Cel(
+            "!(has(self.workloadSelector) && has(self.targetRefs))",
+            "write only one of workloadSelector, targetRefs",
+        ),
+    ),
+];
