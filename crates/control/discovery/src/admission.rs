@@ -13,7 +13,7 @@ use meltemi_xds_server::{Admission, Caller};
 
 /// Over TLS, a caller must prove that it runs in the namespace (and, where the node names one, as
 /// the service account) of the node. In plain text, which only this machine reaches, whoever asks is
-/// served.
+/// served, but never a secret.
 pub(crate) struct ByIdentity {
     authenticator: Arc<dyn Authenticator>,
 }

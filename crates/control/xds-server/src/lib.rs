@@ -13,6 +13,7 @@ mod registry;
 mod service;
 mod session;
 mod single;
+mod unproven;
 mod view;
 
 pub use debounce::Debounce;

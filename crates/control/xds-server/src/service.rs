@@ -20,6 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
 use crate::rate::RequestRate;
+use crate::unproven::Unproven;
 use crate::{
     Form, Incoming, Kind, Outgoing, ProxyRegistry, ProxyStatus, ProxyView, Session, View,
     XdsMetrics,
@@ -356,6 +357,10 @@ impl<A: Send + 'static> Connection<A> {
             let view = Arc::clone(&views.borrow());
             let node = self.session.node().cloned().unwrap_or_default();
             let seen = view.proxy(&node);
+            let seen: Arc<dyn ProxyView> = match self.caller.secure {
+                true => seen,
+                false => Arc::new(Unproven(seen)),
+            };
             let messages = self.session.next(seen.as_ref());
             // Kept, so that what was made for the proxy is there at the next push.
             self.seen = Some(seen);

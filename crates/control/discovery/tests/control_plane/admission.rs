@@ -6,6 +6,8 @@ use meltemi_spiffe::CertificateNames;
 use meltemi_xds::pb::istio::v1::auth::IstioCertificateRequest;
 use meltemi_xds::pb::istio::v1::auth::istio_certificate_service_client::IstioCertificateServiceClient;
 use meltemi_xds_server::Kind;
+use prost_types::value::Kind as ValueKind;
+use prost_types::{Struct, Value};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
@@ -111,4 +113,66 @@ async fn over_tls_a_caller_is_served_as_itself_only() {
     client.subscribe(Kind::Cluster, &[]).await;
     let refused = client.next().await.unwrap_err();
     assert!(refused.message().contains("node.id"), "{refused}");
+}
+
+const SHOP_GATEWAY: &str = "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: { name: shop, namespace: istio-system }
+spec:
+  selector: { istio: ingressgateway }
+  servers:
+  - port: { number: 443, name: https, protocol: HTTPS }
+    hosts: [shop.example]
+    tls: { mode: SIMPLE, credentialName: shop }
+";
+
+/// A TLS Secret for the gateway.
+fn credential() -> String {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names = vec!["shop.example".to_owned()];
+    let certificate = rcgen::CertificateParams::new(names)
+        .unwrap()
+        .self_signed(&key);
+    serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": { "name": "shop", "namespace": "istio-system" },
+        "type": "kubernetes.io/tls",
+        "stringData": { "tls.crt": certificate.unwrap().pem(), "tls.key": key.serialize_pem() },
+    })
+    .to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_served_in_plain_text() {
+    let credential = credential();
+    let files = [("gateway.yaml", SHOP_GATEWAY), ("secret.yaml", &credential)];
+    let plane = Plane::start(&files).await;
+    let mut node = sidecar("gateway", "istio-system", "gateway");
+    node.id = node.id.replacen("sidecar", "router", 1);
+    let label = Value {
+        kind: Some(ValueKind::StringValue("ingressgateway".to_owned())),
+    };
+    let labels = Value {
+        kind: Some(ValueKind::StructValue(Struct {
+            fields: [("istio".to_owned(), label)].into_iter().collect(),
+        })),
+    };
+    let metadata = node.metadata.as_mut().unwrap();
+    metadata.fields.insert("LABELS".to_owned(), labels);
+    let token = plane.control.tokens();
+    let token = token.issue("istio-system", "gateway", HOUR).unwrap();
+    let name = "kubernetes://shop";
+    let open = [
+        (secure(&plane, None).await, Some(token.as_str()), 1),
+        (plaintext(&plane).await, None, 0),
+        (plaintext(&plane).await, Some(token.as_str()), 0),
+    ];
+    for (channel, token, served) in open {
+        let mut gateway = Delta::open(channel, node.clone(), token).await;
+        gateway.subscribe(Kind::Secret, &[name]).await;
+        let answer = gateway.take(Kind::Secret).await;
+        assert_eq!(answer.resources.len(), served, "{token:?}");
+    }
 }
