@@ -1,6 +1,7 @@
 //! `meltemi proxy`: the bare proxy, from a bootstrap as Envoy reads it.
 
 use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -165,12 +166,29 @@ pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// The bootstrap. Envoy's message is read on a thread of its own, so that the allocator gives back
-/// whole what it took: nothing that stays lies among it.
+/// The bootstrap. Envoy's message is made and dropped on a thread of its own, so that the allocator
+/// gives back whole what it took: nothing that stays lies among it, and what a thread holds back for
+/// its next need goes with the thread.
 fn bootstrap(arguments: &Arguments) -> Result<Bootstrap> {
-    let read = std::thread::scope(|scope| scope.spawn(|| message(arguments)).join());
-    let message = read.map_err(|_| anyhow::anyhow!("reading the bootstrap failed"))??;
-    Bootstrap::from_message(message)
+    std::thread::scope(|scope| {
+        let (give, take) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let reading = scope.spawn(move || -> Result<()> {
+            let message = Arc::new(message(arguments)?);
+            // ignored: who asked for it waits for it
+            let _ = give.send(Arc::clone(&message));
+            // ignored: that nobody is left to send is what is waited for
+            let _ = released.recv();
+            Ok(())
+        });
+        let converted = take
+            .recv()
+            .map(|message: Arc<Message>| Bootstrap::from_message(&message));
+        drop(release);
+        let read = reading.join();
+        read.map_err(|_| anyhow::anyhow!("reading the bootstrap failed"))??;
+        converted.context("there is no bootstrap")?
+    })
 }
 
 fn message(arguments: &Arguments) -> Result<Message> {

@@ -110,10 +110,11 @@ impl<'a> At<'a> {
         list: &[T],
         mut convert: impl FnMut(&T, &At<'_>) -> Option<U>,
     ) -> Vec<U> {
-        list.iter()
-            .enumerate()
-            .filter_map(|(index, item)| convert(item, &self.index(index)))
-            .collect()
+        // As much as is needed and no more: most lists have one element, and stay.
+        let mut converted = Vec::with_capacity(list.len());
+        let items = list.iter().enumerate();
+        converted.extend(items.filter_map(|(index, item)| convert(item, &self.index(index))));
+        converted
     }
 }
 

@@ -24,18 +24,18 @@ impl Bootstrap {
     /// Every problem, with the path of its field.
     pub fn from_yaml(text: &str, file: &str) -> Result<Self> {
         let message = meltemi_config::bootstrap_message(text, file)?;
-        Self::from_message(message)
+        Self::from_message(&message)
     }
 
     /// Takes Envoy's message.
     ///
     /// # Errors
     /// Every problem, with the path of its field.
-    pub fn from_message(message: Message) -> Result<Self> {
-        let config = meltemi_config::bootstrap(&message)?;
+    pub fn from_message(message: &Message) -> Result<Self> {
+        let config = meltemi_config::bootstrap(message)?;
         Ok(Self {
             encoded: message.encode_to_vec(),
-            node: message.node.unwrap_or_default(),
+            node: message.node.clone().unwrap_or_default(),
             config,
         })
     }

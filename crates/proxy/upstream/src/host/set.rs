@@ -61,9 +61,14 @@ impl HostSet {
         for (priority, entry) in entries {
             let index = priority as usize;
             if priorities.len() <= index {
+                // As much as is needed and no more: most clusters have one, and there are thousands.
+                priorities.reserve_exact(index + 1 - priorities.len());
                 priorities.resize_with(index + 1, PriorityHosts::default);
             }
             priorities[index].hosts.push(entry);
+        }
+        for priority in &mut priorities {
+            priority.hosts.shrink_to_fit();
         }
         let counts: Vec<_> = priorities
             .iter()
