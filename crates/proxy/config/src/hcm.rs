@@ -58,7 +58,7 @@ pub(crate) fn connection_manager(
             set_current_client_cert_details, upgrade_configs, normalize_path, merge_slashes,
             path_with_escaped_slashes_action, strip_matching_host_port, local_reply_config,
             original_ip_detection_extensions, early_header_mutation_extensions,
-            strip_trailing_host_dot,
+            strip_trailing_host_dot, append_x_forwarded_port,
         }
         partly {
             codec_type: "AUTO, HTTP1 and HTTP2",
@@ -83,7 +83,7 @@ pub(crate) fn connection_manager(
             drain_timeout_jitter, access_log_flush_interval, flush_access_log_on_new_request,
             access_log_options, forward_client_cert_matcher, represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
             proxy_status_config, typed_header_validation_config,
-            append_x_forwarded_port, forward_proto_config,
+            forward_proto_config,
         }
         ignored {
             http3_protocol_options: "HTTP/3 is refused by codec_type",
@@ -124,6 +124,7 @@ pub(crate) fn connection_manager(
             .problem("cannot be set together with use_remote_address or xff_num_trusted_hops");
     }
     Some(HttpConnectionManager {
+        append_x_forwarded_port: *append_x_forwarded_port,
         stat_prefix: non_empty(stat_prefix, &at.field("stat_prefix")).to_owned(),
         codec: codec(*codec_type, &at.field("codec_type")),
         filters: self::http_filters(http_filters, &at.field("http_filters")),

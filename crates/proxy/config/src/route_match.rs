@@ -1,22 +1,22 @@
 //! Which requests a route takes.
 
-use meltemi_ir::{PathMatch, RegexMatch, RouteMatch};
+use meltemi_ir::{CookieMatch, PathMatch, RegexMatch, RouteMatch};
 use meltemi_xds::pb::envoy::config::route::v3 as route_v3;
 use meltemi_xds::pb::envoy::config::route::v3::route_match::{
     ConnectMatcher, GrpcRouteMatchOptions, PathSpecifier, TlsContextMatchOptions,
 };
 
 use crate::fields::fields;
-use crate::matcher::{full_match, header_match, metadata_match, query_match};
+use crate::matcher::{full_match, header_match, metadata_match, query_match, string_match};
 use crate::path::At;
-use crate::scalar::runtime_per_million;
+use crate::scalar::{non_empty, runtime_per_million};
 
 /// A route's match.
 pub(crate) fn route_match(message: &route_v3::RouteMatch, at: &At<'_>) -> Option<RouteMatch> {
     fields!(at, message, route_v3::RouteMatch {
         honoured {
             case_sensitive, runtime_fraction, headers, query_parameters, grpc, tls_context,
-            dynamic_metadata,
+            dynamic_metadata, cookies,
         }
         oneof { path_specifier {
             prefix: Honoured "",
@@ -26,9 +26,6 @@ pub(crate) fn route_match(message: &route_v3::RouteMatch, at: &At<'_>) -> Option
             path_separated_prefix: Honoured "",
             path_match_policy: Refused "URI templates",
         } }
-        refused {
-            cookies: "match the cookie header",
-        }
         unsupported { filter_state }
     });
     let path = match path_specifier {
@@ -80,8 +77,25 @@ pub(crate) fn route_match(message: &route_v3::RouteMatch, at: &At<'_>) -> Option
         case_sensitive: case_sensitive.unwrap_or(true),
         headers,
         query,
+        cookies: at.field("cookies").each(cookies, cookie_match),
         grpc: grpc.is_some(),
         fraction_per_million: fraction,
+    })
+}
+
+fn cookie_match(message: &route_v3::CookieMatcher, at: &At<'_>) -> Option<CookieMatch> {
+    fields!(at, message, route_v3::CookieMatcher {
+        honoured { name, string_match, invert_match }
+    });
+    let at_value = &at.field("string_match");
+    let Some(value) = string_match else {
+        at_value.problem("is required");
+        return None;
+    };
+    Some(CookieMatch {
+        name: non_empty(name, &at.field("name")).to_owned(),
+        value: self::string_match(value, at_value)?,
+        invert: *invert_match,
     })
 }
 

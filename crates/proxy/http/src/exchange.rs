@@ -232,8 +232,11 @@ fn too_late(stream: &Stream, expired: Expired) -> Box<LocalReply> {
 }
 
 /// Whether the client wants the connection to end with this request.
-fn ends_connection(parts: &http::request::Parts) -> bool {
+fn ends_connection(parts: &http::request::Parts, seen: Seen) -> bool {
     let says = |token: &str| {
+        if !seen.any(Seen::CONNECTION) {
+            return false;
+        }
         let values = parts.headers.get_all(header::CONNECTION).iter();
         let mut tokens = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
         tokens.any(|it| it.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
@@ -259,13 +262,13 @@ fn begin(
     let end = Stream::begin(connection, connection.settings(), protocol);
     let stream = end.0.clone();
     let (parts, body) = request.into_parts();
-    if protocol != Protocol::Http2 {
-        connection.client_ends.set(ends_connection(&parts));
-    }
     if body.is_end_stream() {
         stream.request_done.set(Some(stream.start));
     }
     let seen = Seen::scan(&parts.headers);
+    if protocol != Protocol::Http2 {
+        connection.client_ends.set(ends_connection(&parts, seen));
+    }
     let caller = Caller {
         grpc: seen.any(Seen::GRPC),
         bodiless: parts.method == Method::HEAD,

@@ -48,6 +48,8 @@ pub struct HttpConnectionManager {
     pub forward_client_cert: ForwardClientCert,
     /// What of the client's certificate is written into it.
     pub set_current_client_cert: SetCurrentClientCert,
+    /// The port that the client connected to goes into `x-forwarded-port`.
+    pub append_x_forwarded_port: bool,
     /// Upgrades that are allowed, in lower case, such as `websocket`.
     pub upgrades: Vec<String>,
     /// How paths are normalized before anything looks at them.

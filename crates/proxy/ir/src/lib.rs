@@ -79,10 +79,10 @@ pub use rbac::{
 };
 pub use retry::{RateLimitedBackOff, ResetFormat, RetryOn, RetryPolicy};
 pub use route::{
-    ClusterName, Cors, DirectResponse, HashPolicy, HashSource, HostRewrite, InternalRedirect,
-    Mirror, PathRewrite, Redirect, RedirectPath, RedirectPredicate, RequireTls, Route, RouteAction,
-    RouteConfiguration, RouteMatch, RouteTarget, VirtualCluster, VirtualHost, WeightedBy,
-    WeightedCluster,
+    ClusterName, CookieMatch, Cors, DirectResponse, HashPolicy, HashSource, HostRewrite,
+    InternalRedirect, Mirror, PathRewrite, Redirect, RedirectPath, RedirectPredicate, RequireTls,
+    Route, RouteAction, RouteConfiguration, RouteMatch, RouteTarget, VirtualCluster, VirtualHost,
+    WeightedBy, WeightedCluster,
 };
 pub use secret::{
     CertificateSource, DiscoveryService, Secret, SecretConfig, SecretRef, TicketKeys,

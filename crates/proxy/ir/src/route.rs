@@ -123,6 +123,8 @@ pub struct RouteMatch {
     pub headers: Vec<HeaderMatch>,
     /// The query parameters.
     pub query: Vec<QueryMatch>,
+    /// The cookies.
+    pub cookies: Vec<CookieMatch>,
     /// Only gRPC requests.
     pub grpc: bool,
     /// Only this share of requests, in parts of a million (`runtime_fraction`).
@@ -133,6 +135,17 @@ pub struct RouteMatch {
     pub tls_validated: Option<bool>,
     /// Metadata that filters wrote.
     pub metadata: Vec<MetadataMatch>,
+}
+
+/// A cookie's value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CookieMatch {
+    /// The cookie.
+    pub name: String,
+    /// What its value is; a cookie that is not there has none.
+    pub value: StringMatch,
+    /// It is to be something else, or not to be there.
+    pub invert: bool,
 }
 
 /// What a route does.

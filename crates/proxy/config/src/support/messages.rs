@@ -137,6 +137,7 @@ messages![
     pb::envoy::config::rbac::v3::permission::Set,
     pb::envoy::config::rbac::v3::principal::Authenticated,
     pb::envoy::config::rbac::v3::principal::Set,
+    pb::envoy::config::route::v3::CookieMatcher,
     pb::envoy::config::route::v3::CorsPolicy,
     pb::envoy::config::route::v3::DirectResponseAction,
     pb::envoy::config::route::v3::FilterConfig,

@@ -99,6 +99,12 @@ pub(crate) fn prepare(headers: &mut HeaderMap, seen: Seen, around: &Surroundings
             set_proto(headers, https);
         }
     }
+    if config.append_x_forwarded_port {
+        let trusted = !config.use_remote_address || config.xff_num_trusted_hops > 0;
+        if !(trusted && headers.contains_key(names::X_FORWARDED_PORT)) {
+            headers.insert(names::X_FORWARDED_PORT, info.local.port().into());
+        }
+    }
     let internal = sole
         && config
             .internal_addresses

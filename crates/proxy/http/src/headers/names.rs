@@ -10,6 +10,7 @@ macro_rules! names {
 
 names! {
     KEEP_ALIVE "keep-alive";
+    X_FORWARDED_PORT "x-forwarded-port";
     PROXY_CONNECTION "proxy-connection";
     HTTP2_SETTINGS "http2-settings";
     X_FORWARDED_FOR "x-forwarded-for";

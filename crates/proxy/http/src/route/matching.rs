@@ -3,6 +3,8 @@
 use http::HeaderMap;
 use meltemi_ir as ir;
 
+use crate::headers::cookie;
+
 /// A request as routing sees it: borrowed, after path and authority have been normalized.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestView<'a> {
@@ -71,6 +73,15 @@ pub(crate) fn matches(matcher: &ir::RouteMatch, view: &RequestView<'_>, path: &s
             .query
             .iter()
             .all(|query| query_matches(query, view.query()))
+        && matcher
+            .cookies
+            .iter()
+            .all(|cookie| cookie_matches(cookie, view.headers))
+}
+
+fn cookie_matches(matcher: &ir::CookieMatch, headers: &HeaderMap) -> bool {
+    let value = cookie::value(headers, &matcher.name);
+    value.is_some_and(|value| matcher.value.matches(value)) != matcher.invert
 }
 
 fn path_matches(matcher: &ir::RouteMatch, view: &RequestView<'_>, path: &str) -> bool {

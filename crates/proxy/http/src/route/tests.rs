@@ -51,6 +51,7 @@ fn path(path: ir::PathMatch) -> ir::RouteMatch {
         grpc: false,
         fraction_per_million: None,
         tls_presented: None,
+        cookies: Vec::new(),
         tls_validated: None,
         metadata: Vec::new(),
     }
