@@ -6,11 +6,13 @@
 //! nothing fails: what cannot be named is printed as base64.
 
 mod known;
+mod name;
 mod path;
 mod print;
 mod read;
 mod scalar;
 mod schema;
+mod slot;
 mod wire;
 
 use prost::{Message, Name};

@@ -15,9 +15,11 @@ use serde_json::Value;
 
 use super::JsonError;
 use super::known::{self, WellKnown};
+use super::name::{Name, NameSeed};
 use super::path::{FieldPath, Segment};
 use super::scalar::{self, Scalar};
 use super::schema::{EnumType, Field, Kind, MessageType, Shape};
+use super::slot::{A_LIST, AN_OBJECT, Slot, described, is_null_value, shown, takes_null};
 use super::wire::{Encoded, Writer};
 use crate::any::type_name;
 
@@ -26,10 +28,6 @@ const MAX_DEPTH: usize = 100;
 
 /// How many messages deep one level of a `Struct` is: a `Struct`, a map entry and a `Value`.
 const DEPTH_OF_STRUCT: usize = 3;
-
-/// What errors call an object, and a list.
-const AN_OBJECT: &str = "an object";
-const A_LIST: &str = "a list";
 
 /// Why a document is not read.
 #[derive(Debug)]
@@ -59,19 +57,6 @@ struct Given {
     name: &'static str,
     /// Where its encoding begins.
     start: usize,
-}
-
-/// What a value is read as.
-#[derive(Clone, Copy)]
-enum Slot {
-    /// All of a field: its one value, its list or its map.
-    Field(&'static Field),
-    /// An element of a list.
-    Element(&'static Field),
-    /// The value of an entry of a map.
-    Entry(&'static Field),
-    /// A message without a tag.
-    Bare(&'static MessageType),
 }
 
 impl Reader {
@@ -432,85 +417,6 @@ enum MapKey {
     Text(String),
 }
 
-impl Slot {
-    /// The number that its values are tagged with.
-    fn number(self) -> u32 {
-        match self {
-            Self::Field(field) | Self::Element(field) | Self::Entry(field) => field.number,
-            Self::Bare(_) => 0,
-        }
-    }
-
-    fn message(self) -> Option<&'static MessageType> {
-        match self {
-            Self::Field(field) | Self::Element(field) | Self::Entry(field) => field.kind.message(),
-            Self::Bare(message) => Some(message),
-        }
-    }
-
-    /// What it takes, for an error.
-    fn expected(self) -> String {
-        match self {
-            Self::Field(field) if field.shape == Shape::Map => AN_OBJECT.to_owned(),
-            Self::Field(field) if field.shape.is_list() => A_LIST.to_owned(),
-            Self::Field(field) | Self::Element(field) | Self::Entry(field) => {
-                let kind = field.kind;
-                match (kind.message(), kind.enumeration()) {
-                    (Some(message), _) => described(message),
-                    (_, Some(enumeration)) => format!("a value of {}", enumeration.name()),
-                    (None, None) => scalar::expected(kind).to_owned(),
-                }
-            }
-            Self::Bare(message) => described(message),
-        }
-    }
-}
-
-/// The name of a field, as it was written.
-enum Name {
-    Known(&'static Field, &'static str),
-    Unknown(String),
-}
-
-impl Name {
-    fn of(message: &'static MessageType, name: &str) -> Self {
-        match message.field(name) {
-            Some((field, name)) => Self::Known(field, name),
-            None => Self::Unknown(name.to_owned()),
-        }
-    }
-
-    fn text(&self) -> &str {
-        match self {
-            Self::Known(_, name) => name,
-            Self::Unknown(name) => name,
-        }
-    }
-}
-
-/// Reads the name of a field.
-struct NameSeed(&'static MessageType);
-
-impl<'de> DeserializeSeed<'de> for NameSeed {
-    type Value = Name;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Name, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for NameSeed {
-    type Value = Name;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a field")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Name, E> {
-        Ok(Name::of(self.0, name))
-    }
-}
-
 /// Reads the value of a name among the fields of a message.
 struct Member<'r> {
     reader: &'r mut Reader,
@@ -663,48 +569,5 @@ impl<'de> Visitor<'de> for Seed<'_> {
             (_, Some(message)) => self.content(|reader| reader.object(message, fields)),
             (_, None) => Err(self.mismatch(AN_OBJECT)),
         }
-    }
-}
-
-/// Whether `null` is a value of the field, and not its absence.
-fn takes_null(field: &Field) -> bool {
-    if matches!(field.shape, Shape::List | Shape::Packed | Shape::Map) {
-        return false;
-    }
-    let message = field.kind.message().map(MessageType::name);
-    message.and_then(WellKnown::named) == Some(WellKnown::Value)
-        || field.kind.enumeration().is_some_and(is_null_value)
-}
-
-fn is_null_value(enumeration: &EnumType) -> bool {
-    enumeration.name() == "google.protobuf.NullValue"
-}
-
-/// What a message takes, for an error.
-fn described(message: &MessageType) -> String {
-    let described = match WellKnown::named(message.name()) {
-        None | Some(WellKnown::Value) => return format!("an object of {}", message.name()),
-        Some(WellKnown::Any) => "an object with @type",
-        Some(WellKnown::Duration) => "a duration such as \"1.5s\"",
-        Some(WellKnown::Timestamp) => "a time such as \"2006-01-02T15:04:05Z\"",
-        Some(WellKnown::Struct) => AN_OBJECT,
-        Some(WellKnown::List) => A_LIST,
-        Some(WellKnown::Wrapper) => match message.field("value") {
-            Some((field, _)) => scalar::expected(field.kind),
-            None => AN_OBJECT,
-        },
-    };
-    described.to_owned()
-}
-
-/// A value as an error shows it.
-fn shown(value: &Value) -> String {
-    match value {
-        Value::Object(_) => AN_OBJECT.to_owned(),
-        Value::Array(_) => A_LIST.to_owned(),
-        Value::Null => Scalar::Null.shown(),
-        Value::Bool(value) => Scalar::Bool(*value).shown(),
-        Value::Number(number) => Scalar::Number(number.clone()).shown(),
-        Value::String(text) => Scalar::Text(text).shown(),
     }
 }
