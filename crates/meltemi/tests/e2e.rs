@@ -116,8 +116,10 @@ fn the_tools_show_what_the_proxies_were_told() {
             &["proxy-config", "secret", "webapp"],
             &[
                 "RESOURCE NAME",
-                "default           Cert Chain     ACTIVE     true",
-                "ROOTCA            CA             ACTIVE     true",
+                "\ndefault ",
+                "Cert Chain     ACTIVE     true",
+                "\nROOTCA ",
+                "CA             ACTIVE     true",
             ],
         ),
         (
