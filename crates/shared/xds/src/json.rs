@@ -2,7 +2,7 @@
 //! line output go out through [`to_json`].
 //!
 //! Coming in, every name is checked and an error says at which path; names are looked up in tables
-//! that cost nothing at start ([`schema`]). Going out, by the descriptors of [`crate::pool`],
+//! that cost nothing at start (`schema`). Going out, by the descriptors of [`crate::pool`],
 //! nothing fails: what cannot be named is printed as base64.
 
 mod known;
