@@ -19,7 +19,7 @@ use meltemi_spiffe::TrustDomain;
 use meltemi_translate::judge;
 use meltemi_xds_server::{AdsService, Debounce, ProxyRegistry, ServiceConfig, XdsMetrics};
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -34,6 +34,8 @@ use crate::metrics::MeshMetrics;
 use crate::trust::{Trust, TrustKeeper};
 use crate::{DiscoveryError, MeshState, Options, Resources, grpc, http, mesh_file};
 
+/// How many connections may wait to be accepted; the system's own limit applies as well.
+const BACKLOG: u32 = 4096;
 /// How long streams have to end after the drain.
 const GRACE: Duration = Duration::from_secs(5);
 /// How many events a source may be ahead.
@@ -123,7 +125,7 @@ impl ControlPlane {
         check_config(&options)?;
         let (base, trust_domain) = base_mesh(&options)?;
         let authority = open_authority(&options, &trust_domain)?;
-        let sockets = Sockets::bind(&options).await?;
+        let sockets = Sockets::bind(&options)?;
         let addresses = sockets.addresses()?;
         let (certificate, renewal) = server_certificate(&options, &authority, &addresses)?;
         let mut figures = Registry::default();
@@ -295,20 +297,20 @@ impl ControlPlane {
 }
 
 impl Sockets {
-    async fn bind(options: &Options) -> Result<Self, DiscoveryError> {
+    fn bind(options: &Options) -> Result<Self, DiscoveryError> {
         let plaintext = options.plaintext_xds;
         let exposed = plaintext.filter(|address| !address.ip().is_loopback());
         if let Some(address) = exposed.filter(|_| !options.expose_plaintext_xds) {
             return Err(DiscoveryError::Exposed(address));
         }
         Ok(Self {
-            http: bind(options.http, "HTTP").await?,
-            monitoring: bind(options.monitoring, "monitoring").await?,
+            http: bind(options.http, "HTTP")?,
+            monitoring: bind(options.monitoring, "monitoring")?,
             plaintext: match plaintext {
-                Some(address) => Some(bind(address, "plaintext xDS").await?),
+                Some(address) => Some(bind(address, "plaintext xDS")?),
                 None => None,
             },
-            secure: bind(options.secure_xds, "secure xDS").await?,
+            secure: bind(options.secure_xds, "secure xDS")?,
         })
     }
 
@@ -363,14 +365,22 @@ impl Services {
     }
 }
 
-async fn bind(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, DiscoveryError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| DiscoveryError::Listen {
-            address,
-            purpose,
-            error,
-        })
+/// Thousands of proxies come at once when a control plane starts again.
+fn bind(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, DiscoveryError> {
+    let listen = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|error| DiscoveryError::Listen {
+        address,
+        purpose,
+        error,
+    })
 }
 
 /// A directory that is not there is said at once, by its name.
