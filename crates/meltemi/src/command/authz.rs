@@ -67,7 +67,10 @@ Examples:
 
   # Who decides about a request, and why; fails where it is refused
   meltemi authz check webapp.istioinaction --from cluster.local/ns/default/sa/sleep \\
-    --method POST --path /admin --header 'x-user: ann'")]
+    --method POST --path /admin --header 'x-user: ann'
+
+Nobody but the policies is asked: no token is verified (say what it claims by --claim), no external
+authorizer is called, and what single routes override is not looked at.")]
 struct Check {
     /// The workload: a pod, a Deployment, or the beginning of a pod's name
     #[arg(value_name = "POD[.NAMESPACE]", required_unless_present = "file")]

@@ -93,6 +93,24 @@ impl Model {
         self.connect();
     }
 
+    /// All messages are delivered until nobody has anything to say.
+    pub fn settle(&mut self, view: &dyn View) {
+        for turn in 0.. {
+            assert!(turn < 200, "{} never settles", self.node.id);
+            let mut busy = self.push(view);
+            while self.take(false) {
+                busy = true;
+            }
+            while self.serve() {
+                busy = true;
+            }
+            if !busy {
+                break;
+            }
+        }
+        assert!(self.session.is_confirmed());
+    }
+
     /// The server takes the next request, if there is one.
     pub fn serve(&mut self) -> bool {
         let Some(request) = self.requests.pop_front() else {

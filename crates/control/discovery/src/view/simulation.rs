@@ -98,20 +98,7 @@ fn simulate(seed: u64) {
         if model.refused {
             model.connect();
         }
-        for turn in 0.. {
-            assert!(turn < 200, "{} never settles", model.node.id);
-            let mut busy = model.push(&view);
-            while model.take(false) {
-                busy = true;
-            }
-            while model.serve() {
-                busy = true;
-            }
-            if !busy {
-                break;
-            }
-        }
-        assert!(model.session.is_confirmed());
+        model.settle(&view);
         model.check(store.snapshot());
     }
 }

@@ -61,7 +61,6 @@ pub(super) fn summary(dump: &ConfigDump, terminal: &Terminal) -> Table {
     let now = Clock::system().since_epoch().as_secs();
     let mut table = Table::new(headings, 5);
     for Held { secret, state } in &held {
-        let start = |kind: &str| [secret.name.clone(), kind.to_owned(), (*state).to_owned()];
         let (kind, source) = match &secret.r#type {
             Some(secret::Type::TlsCertificate(it)) => ("Cert Chain", it.certificate_chain.as_ref()),
             Some(secret::Type::ValidationContext(it)) => ("CA", it.trusted_ca.as_ref()),
@@ -69,11 +68,11 @@ pub(super) fn summary(dump: &ConfigDump, terminal: &Terminal) -> Table {
             Some(secret::Type::GenericSecret(_)) => ("Generic", None),
             None => ("", None),
         };
-        let [name, kind, state] = start(kind);
         let [valid, serial, after, before] = match source.and_then(certificate) {
             Some(facts) => facts.cells(now),
             None => [const { String::new() }; 4],
         };
+        let (name, kind, state) = (secret.name.clone(), kind.to_owned(), (*state).to_owned());
         table.row([name, kind, state, valid, serial, after, before]);
     }
     table
