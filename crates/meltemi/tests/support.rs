@@ -17,6 +17,7 @@ const LEFT_OUT: &str = "\
 - **Sources**: directories of files. The Kubernetes API comes later.
 - **xDS**: the aggregated service and one for each type alone, in delta and state-of-the-world form,
   for CDS, EDS, LDS, RDS and SDS; PCDS (of Istio's ProxyConfig, the trust bundle) on the aggregated one.
+  gRPC libraries without a proxy are served in their form (`docs/grpc.md`).
   The proxy asks for virtual hosts on demand (VHDS); ECDS and NDS come later.
 - **Identity**: tokens that `up` issues, JWTs of issuers whose public keys are in a file
   (`--token-issuer`), and client certificates. TokenReview comes with the Kubernetes API; certificates

@@ -28,6 +28,21 @@ pub fn envoy_binary() -> Option<PathBuf> {
     }
 }
 
+/// The Python that has `grpcio`, a gRPC library that is its own proxy: `$GRPC_PYTHON`.
+///
+/// # Panics
+/// When `$GRPC_PYTHON` is set and names no file.
+#[must_use]
+pub fn grpc_python() -> Option<PathBuf> {
+    let path = PathBuf::from(variable("GRPC_PYTHON").filter(|value| !value.is_empty())?);
+    assert!(
+        path.is_file(),
+        "$GRPC_PYTHON is {} and no such file exists",
+        path.display()
+    );
+    Some(path)
+}
+
 /// A program on `$PATH`.
 #[must_use]
 pub fn find_program(name: &str) -> Option<PathBuf> {

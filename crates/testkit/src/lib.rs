@@ -25,7 +25,7 @@ mod wire;
 
 pub use byte_server::{Action, ByteServer, End, Transcript};
 pub use client::{Client, ClientError, Http2Client, RawClient};
-pub use environment::{envoy_binary, find_program, free_port, shared_data, skip};
+pub use environment::{envoy_binary, find_program, free_port, grpc_python, shared_data, skip};
 pub use load::{Load, LoadReport};
 pub use message::{Headers, Request, Response};
 pub use nix::sys::signal::Signal;

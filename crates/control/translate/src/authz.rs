@@ -85,6 +85,29 @@ impl Guards {
     }
 }
 
+/// What guards a gRPC server, which knows rules that allow and rules that deny. Nobody can be asked
+/// there, so that what a provider would be asked about is denied.
+pub(crate) fn of_grpc_server(scope: &Scope<'_>) -> Vec<HttpFilter> {
+    let policies: Vec<_> = scope.authorization_policies(&[]).collect();
+    let mut filters = Vec::new();
+    for (name, action) in [("DENY", Action::Deny), ("ALLOW", Action::Allow)] {
+        let mine = policies.iter().copied().filter(|it| match &it.action {
+            AuthorizationAction::Allow => action == Action::Allow,
+            AuthorizationAction::Deny | AuthorizationAction::Custom(_) => action == Action::Deny,
+            AuthorizationAction::Audit => false,
+        });
+        let mine: Vec<_> = mine.filter(|it| !it.dry_run).collect();
+        if !mine.is_empty() {
+            let rbac = HttpRbac {
+                rules: Some(rules::rules(scope.mesh(), &mine, action, Layer::Http, "")),
+                ..Default::default()
+            };
+            filters.push(http_filter(&format!("{HTTP_RBAC}.{name}"), &rbac));
+        }
+    }
+    filters
+}
+
 /// The rules of an action, those that are only tried out apart.
 struct Split {
     enforced: Option<Rbac>,

@@ -6,6 +6,7 @@
 
 mod balancer;
 mod catch_all;
+mod grpc;
 mod http;
 mod inbound;
 mod metadata;
@@ -25,6 +26,11 @@ use crate::{ProxyRole, gateway};
 /// The clusters of the services with this host.
 pub(crate) fn of_host(scope: &Scope<'_>, host: &str) -> Vec<Cluster> {
     outbound::of_host(scope, host)
+}
+
+/// The same as a gRPC library takes them.
+pub(crate) fn grpc(scope: &Scope<'_>, host: &str) -> Vec<Cluster> {
+    grpc::of_host(scope, host)
 }
 
 /// Whether the proxy has the cluster of this name, of the services with this host. Envoy refuses what

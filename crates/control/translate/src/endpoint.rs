@@ -6,11 +6,15 @@
 
 mod locality;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use meltemi_model::{EndpointAddress, Labels, Locality, MutualTlsMode};
 use meltemi_snapshot::Endpoint as WorkloadEndpoint;
-use meltemi_xds::pb::envoy::config::core::v3::{self as core, HealthStatus, Metadata};
+use meltemi_xds::pb::envoy::config::core::v3::{
+    self as core, HealthStatus, Metadata, SocketAddress, address::Address,
+    socket_address::PortSpecifier,
+};
 use meltemi_xds::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
 };
@@ -28,6 +32,37 @@ pub(crate) fn load_assignment(scope: &Scope<'_>, name: &str) -> ClusterLoadAssig
         cluster_name: name.to_owned(),
         endpoints: endpoints.unwrap_or_default(),
         ..Default::default()
+    }
+}
+
+/// The endpoints of the cluster named `name`, of which a gRPC library takes addresses alone, and each
+/// of them once.
+pub(crate) fn grpc(scope: &Scope<'_>, name: &str) -> ClusterLoadAssignment {
+    let mut assignment = load_assignment(scope, name);
+    let mut known = BTreeSet::new();
+    for locality in &mut assignment.endpoints {
+        locality.lb_endpoints.retain(|it| {
+            let Some(HostIdentifier::Endpoint(endpoint)) = &it.host_identifier else {
+                return false;
+            };
+            let address = endpoint.address.as_ref().and_then(|it| it.address.as_ref());
+            let Some(Address::SocketAddress(socket)) = address else {
+                return false;
+            };
+            let is_ip = socket.address.parse::<IpAddr>().is_ok();
+            is_ip && known.insert((socket.address.clone(), port_of(socket)))
+        });
+    }
+    assignment
+        .endpoints
+        .retain(|it| !it.lb_endpoints.is_empty());
+    assignment
+}
+
+fn port_of(socket: &SocketAddress) -> u32 {
+    match &socket.port_specifier {
+        Some(PortSpecifier::PortValue(port)) => *port,
+        Some(PortSpecifier::NamedPort(_)) | None => 0,
     }
 }
 

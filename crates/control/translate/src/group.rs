@@ -42,6 +42,7 @@ pub fn group_key(snapshot: &Snapshot, node: &ProxyNode) -> GroupKey {
         metadata: _,
         app_address: _, // ignored: of the workload's own parts
         role,
+        generator,
         ip,
         ips,
         namespace,
@@ -62,6 +63,7 @@ pub fn group_key(snapshot: &Snapshot, node: &ProxyNode) -> GroupKey {
         service_account: None,
         labels: Labels::new(labels.collect()),
         role: *role,
+        generator: *generator,
         ip: any_of_family(ip),
         ips: ips.iter().map(any_of_family).collect(),
         namespace: namespace.clone(),

@@ -30,10 +30,11 @@ mod translate;
 
 pub use group::{GroupKey, group_key, have_same_group};
 pub use judge::judge;
-pub use node::{InterceptionMode, IstioFilters, Lacks, NodeError, ProxyNode, ProxyRole};
+pub use node::{Generator, InterceptionMode, IstioFilters, Lacks, NodeError, ProxyNode, ProxyRole};
 pub use part::{Made, Part, Translator};
 pub use resource::{EncodedResource, ResourceMap, Resources};
 pub use scope::{Read, ReadClass};
 pub use translate::{
-    clusters, endpoints, listeners, route_names, routes, secret_names, secrets, translate,
+    clusters, endpoints, listener_names, listeners, route_names, routes, secret_names, secrets,
+    translate,
 };

@@ -5,6 +5,7 @@
 
 mod beginning;
 mod chain;
+mod grpc;
 mod http_proxy;
 mod inbound;
 mod l4;
@@ -14,6 +15,10 @@ mod virtual_outbound;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+pub(crate) use grpc::{
+    build as grpc, is_server as is_grpc_server, names as grpc_names,
+    route_names as grpc_route_names,
+};
 pub(crate) use l4::destination_filters;
 use meltemi_xds::pb::envoy::config::listener::v3::Listener;
 

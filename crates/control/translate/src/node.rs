@@ -21,6 +21,16 @@ pub enum ProxyRole {
     Router,
 }
 
+/// For which kind of client resources are made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Generator {
+    /// For Envoy and what is like it.
+    #[default]
+    Envoy,
+    /// For a gRPC library, which is its own proxy (gRFC A27).
+    Grpc,
+}
+
 /// How a workload's connections reach its proxy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum InterceptionMode {
@@ -70,6 +80,8 @@ pub struct ProxyNode {
     pub id: String,
     /// What it is.
     pub role: ProxyRole,
+    /// Metadata `GENERATOR`.
+    pub generator: Generator,
     /// The workload's address.
     pub ip: IpAddr,
     /// All its addresses, that one first: metadata `INSTANCE_IPS`.
@@ -160,6 +172,7 @@ impl ProxyNode {
         Ok(Self {
             id: node.id.clone(),
             role,
+            generator: metadata.generator()?,
             ip,
             ips: metadata.addresses(ip),
             workload: workload.to_owned(),
@@ -188,6 +201,11 @@ impl ProxyNode {
     /// Whether it has an address of this family.
     pub(crate) fn has_family_of(&self, ip: IpAddr) -> bool {
         self.ips.iter().any(|it| it.is_ipv6() == ip.is_ipv6())
+    }
+
+    /// Whether it is a gRPC library.
+    pub fn is_grpc(&self) -> bool {
+        self.generator == Generator::Grpc
     }
 
     /// Whether listeners have addresses of their own.
@@ -328,6 +346,18 @@ impl<'a> NodeMetadata<'a> {
                 field: "INTERCEPTION_MODE",
                 value: other.to_owned(),
                 expected: "REDIRECT, TPROXY or NONE",
+            }),
+        }
+    }
+
+    fn generator(&self) -> Result<Generator, NodeError> {
+        match self.text("GENERATOR") {
+            None => Ok(Generator::Envoy),
+            Some("grpc") => Ok(Generator::Grpc),
+            Some(other) => Err(NodeError::Metadata {
+                field: "GENERATOR",
+                value: other.to_owned(),
+                expected: "grpc, and an Envoy says nothing",
             }),
         }
     }

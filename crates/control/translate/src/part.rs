@@ -31,6 +31,8 @@ pub enum Part {
     Listeners,
     /// The listeners for what the workload is sent.
     OwnListeners,
+    /// A gRPC library's listener, which has the name that it asks for.
+    Listener(Arc<str>),
     /// A route table.
     Routes(Arc<str>),
     /// The endpoints of a cluster.
@@ -61,6 +63,7 @@ impl Part {
             Self::ClustersOf(_) | Self::Endpoints(_) => true,
             Self::OwnClusters | Self::OwnListeners | Self::Secret(_) => false,
             Self::Clusters | Self::Routes(_) => node.role == ProxyRole::Sidecar,
+            Self::Listener(name) => !listener::is_grpc_server(name),
             // Where nothing is intercepted, listeners have the workload's address.
             Self::Listeners => node.role == ProxyRole::Sidecar && !node.binds(),
         }
@@ -81,6 +84,12 @@ impl<'a> Translator<'a> {
         let _before = scope.take_reads();
         let patches = || Patches::of(scope);
         let outbound = outbound_context(scope.node.role);
+        if scope.node.is_grpc() {
+            return Made {
+                resources: self.grpc(part),
+                reads: scope.take_reads(),
+            };
+        }
         let resources = match part {
             Part::ClustersOf(host) => {
                 let clusters = cluster::of_host(scope, host.as_str());
@@ -113,6 +122,7 @@ impl<'a> Translator<'a> {
                 }
                 ProxyRole::Router => Vec::new(),
             },
+            Part::Listener(_) => Vec::new(),
             // A name that stands for nothing gets an empty table: a proxy may ask for one while it
             // drains a listener.
             Part::Routes(name) => {
@@ -136,6 +146,30 @@ impl<'a> Translator<'a> {
         Made {
             resources,
             reads: scope.take_reads(),
+        }
+    }
+
+    /// A part in the form that gRPC libraries take. Patches are for Envoy and are not applied.
+    fn grpc(&self, part: &Part) -> Vec<EncodedResource> {
+        let scope = &self.scope;
+        match part {
+            Part::ClustersOf(host) => encode_clusters(&cluster::grpc(scope, host.as_str())),
+            Part::Listener(name) => listener::grpc(scope, name)
+                .map(|it| EncodedResource::new(name, &it))
+                .into_iter()
+                .collect(),
+            Part::Routes(name) => route::grpc(scope, name)
+                .map(|it| EncodedResource::new(name, &it))
+                .into_iter()
+                .collect(),
+            Part::Endpoints(name) => {
+                vec![EncodedResource::new(name, &endpoint::grpc(scope, name))]
+            }
+            Part::Clusters
+            | Part::OwnClusters
+            | Part::Listeners
+            | Part::OwnListeners
+            | Part::Secret(_) => Vec::new(),
         }
     }
 

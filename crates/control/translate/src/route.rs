@@ -8,6 +8,7 @@ mod catch_all;
 mod cors;
 mod domain;
 mod fault;
+mod grpc;
 mod hash;
 mod header;
 mod inbound;
@@ -23,6 +24,7 @@ use meltemi_xds::pb::envoy::config::route::v3::{Decorator, RouteConfiguration, V
 
 pub(crate) use action::cluster as cluster_of;
 pub(crate) use catch_all::virtual_host as catch_all;
+pub(crate) use fault::FILTER as FAULT_FILTER;
 pub(crate) use hash::hashes_source;
 pub(crate) use inbound::inbound_routes;
 pub(crate) use matching::is_catch_all;
@@ -41,6 +43,11 @@ pub(crate) fn build(scope: &Scope<'_>, name: &str) -> RouteConfiguration {
         max_direct_response_body_size_bytes: None,
         ..table(name, Vec::new())
     })
+}
+
+/// A gRPC library's table of this name, which is that of a cluster.
+pub(crate) fn grpc(scope: &Scope<'_>, name: &str) -> Option<RouteConfiguration> {
+    grpc::build(scope, name)
 }
 
 /// A table of these hosts, which compares hosts without their port.

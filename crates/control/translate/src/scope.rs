@@ -414,7 +414,7 @@ impl<'a> Scope<'a> {
     }
 
     fn intercepts(&self) -> bool {
-        self.node.role == ProxyRole::Sidecar && !self.node.binds()
+        self.node.role == ProxyRole::Sidecar && !self.node.binds() && !self.node.is_grpc()
     }
 }
 

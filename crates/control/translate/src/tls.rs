@@ -13,18 +13,22 @@ use meltemi_xds::pb::envoy::config::core::v3::{
 };
 use meltemi_xds::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::{
-    CertificateValidationContext, CommonTlsContext, SdsSecretConfig, SubjectAltNameMatcher,
-    TlsCertificate,
-    common_tls_context::{CombinedCertificateValidationContext, ValidationContextType},
+    CertificateProviderPluginInstance, CertificateValidationContext, CommonTlsContext,
+    SdsSecretConfig, SubjectAltNameMatcher, TlsCertificate,
+    common_tls_context::{
+        CertificateProviderInstance, CombinedCertificateValidationContext, ValidationContextType,
+    },
     subject_alt_name_matcher::SanType,
 };
-use meltemi_xds::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
+use meltemi_xds::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 use prost::{Message, Name};
 
 use crate::proto::{ads, matching, pack, zero};
 
 /// The name of the workload's own certificate.
 const WORKLOAD_CERTIFICATE: &str = "default";
+/// What a gRPC library's bootstrap calls the provider of its certificates.
+const GRPC_PROVIDER: &str = "default";
 /// The name of the roots of the mesh.
 const MESH_ROOTS: &str = "ROOTCA";
 /// The secret with the authorities that the proxy's system trusts.
@@ -89,6 +93,38 @@ fn mutual(names: Vec<SubjectAltNameMatcher>, alpn: &[&str]) -> CommonTlsContext 
         tls_certificate_sds_secret_configs: vec![agent_secret(WORKLOAD_CERTIFICATE)],
         validation_context_type: Some(ValidationContextType::CombinedValidationContext(validation)),
         alpn_protocols: alpn.iter().map(|&it| it.to_owned()).collect(),
+        ..Default::default()
+    }
+}
+
+/// The same for a gRPC library, which has certificates from what its bootstrap calls `default`, and
+/// reads names from the field that came first (gRFC A29).
+#[expect(
+    deprecated,
+    reason = "gRPC libraries read the older fields, some of them alone"
+)]
+pub(crate) fn grpc_mutual(names: Vec<StringMatcher>) -> CommonTlsContext {
+    let provider = |name: &str| CertificateProviderPluginInstance {
+        instance_name: GRPC_PROVIDER.to_owned(),
+        certificate_name: name.to_owned(),
+    };
+    let older = |name: &str| CertificateProviderInstance {
+        instance_name: GRPC_PROVIDER.to_owned(),
+        certificate_name: name.to_owned(),
+    };
+    let validation = CombinedCertificateValidationContext {
+        default_validation_context: Some(CertificateValidationContext {
+            match_subject_alt_names: names,
+            ca_certificate_provider_instance: Some(provider(MESH_ROOTS)),
+            ..Default::default()
+        }),
+        validation_context_certificate_provider_instance: Some(older(MESH_ROOTS)),
+        ..Default::default()
+    };
+    CommonTlsContext {
+        tls_certificate_provider_instance: Some(provider(WORKLOAD_CERTIFICATE)),
+        tls_certificate_certificate_provider_instance: Some(older(WORKLOAD_CERTIFICATE)),
+        validation_context_type: Some(ValidationContextType::CombinedValidationContext(validation)),
         ..Default::default()
     }
 }

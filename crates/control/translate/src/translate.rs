@@ -23,7 +23,12 @@ pub fn clusters(snapshot: &Snapshot, node: &ProxyNode) -> ResourceMap {
 /// LDS: every listener of a proxy.
 pub fn listeners(snapshot: &Snapshot, node: &ProxyNode) -> ResourceMap {
     let translator = Translator::new(snapshot, node);
-    parts_of(&translator, [Part::Listeners, Part::OwnListeners])
+    let named = listener_names(snapshot, node).into_iter();
+    let named = named.map(|it| Part::Listener(it.into()));
+    parts_of(
+        &translator,
+        named.chain([Part::Listeners, Part::OwnListeners]),
+    )
 }
 
 fn parts_of(translator: &Translator<'_>, parts: impl IntoIterator<Item = Part>) -> ResourceMap {
@@ -66,9 +71,20 @@ pub fn secrets<'a>(
     parts_of(&Translator::new(snapshot, node), names)
 }
 
+/// The listeners for which a gRPC library may ask by name; those of others are sent unasked.
+pub fn listener_names(snapshot: &Snapshot, node: &ProxyNode) -> BTreeSet<String> {
+    match node.is_grpc() {
+        true => listener::grpc_names(&Scope::new(snapshot, node)),
+        false => BTreeSet::new(),
+    }
+}
+
 /// The route tables that a proxy's listeners ask for.
 pub fn route_names(snapshot: &Snapshot, node: &ProxyNode) -> BTreeSet<String> {
     let scope = Scope::new(snapshot, node);
+    if node.is_grpc() {
+        return listener::grpc_route_names(&scope);
+    }
     match node.role {
         ProxyRole::Sidecar => listener::route_names(&scope),
         ProxyRole::Router => gateway::route_names(&scope),
@@ -77,6 +93,9 @@ pub fn route_names(snapshot: &Snapshot, node: &ProxyNode) -> BTreeSet<String> {
 
 /// The gateway credentials that a proxy's listeners ask for.
 pub fn secret_names(snapshot: &Snapshot, node: &ProxyNode) -> BTreeSet<String> {
+    if node.is_grpc() {
+        return BTreeSet::new();
+    }
     secret::names(&Scope::new(snapshot, node))
 }
 

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex};
 
 use meltemi_snapshot::Snapshot;
-use meltemi_translate::{self as translate, GroupKey, Part, ProxyNode, group_key};
+use meltemi_translate::{self as translate, Generator, GroupKey, Part, ProxyNode, group_key};
 use meltemi_xds::pb::envoy::config::core::v3::Node;
 use meltemi_xds_server::{Kind, Mark, ProxyView, Resource, Wanted};
 
@@ -142,6 +142,7 @@ impl Seen {
 
     fn named(&self, wanted: &Wanted<'_>, kind: Kind) -> Vec<Resource> {
         let part: fn(Arc<str>) -> Part = match kind {
+            Kind::Listener => Part::Listener,
             Kind::Route => Part::Routes,
             Kind::Secret => Part::Secret,
             _ => Part::Endpoints,
@@ -157,6 +158,10 @@ impl Seen {
     fn all(&self, kind: Kind) -> Vec<Arc<str>> {
         let (snapshot, proxy) = (self.own.snapshot(), self.proxy());
         match kind {
+            Kind::Listener => translate::listener_names(snapshot, proxy)
+                .into_iter()
+                .map(Arc::from)
+                .collect(),
             Kind::Route => translate::route_names(snapshot, proxy)
                 .into_iter()
                 .map(Arc::from)
@@ -186,6 +191,9 @@ impl ProxyView for Seen {
                 return bundle.as_deref().cloned().into_iter().collect();
             }
             (Kind::Route | Kind::Secret | Kind::Endpoint, _) => return self.named(wanted, kind),
+            (Kind::Listener, _) if self.proxy().generator == Generator::Grpc => {
+                return self.named(wanted, kind);
+            }
             (Kind::Listener, _) => self.collect(&[Part::Listeners, Part::OwnListeners]),
             (Kind::Cluster, Wanted::All) => self.clusters(),
             (Kind::Cluster, Wanted::Names(names)) => self.some_clusters(names),

@@ -232,7 +232,7 @@ const UNIVERSAL: [Read; 3] = [Read::Own, Read::Mesh, Read::Patches];
 pub(super) fn kind(part: &Part) -> Kind {
     match part {
         Part::ClustersOf(_) | Part::Clusters | Part::OwnClusters => Kind::Cluster,
-        Part::Listeners | Part::OwnListeners => Kind::Listener,
+        Part::Listeners | Part::OwnListeners | Part::Listener(_) => Kind::Listener,
         Part::Routes(_) => Kind::Route,
         Part::Endpoints(_) => Kind::Endpoint,
         Part::Secret(_) => Kind::Secret,

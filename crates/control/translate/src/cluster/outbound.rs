@@ -217,7 +217,11 @@ fn apply_resolution(
 }
 
 /// The names to look up: those of the endpoints, else the host itself.
-fn dns_endpoints(scope: &Scope<'_>, name: &str, port: &ServicePort) -> ClusterLoadAssignment {
+pub(super) fn dns_endpoints(
+    scope: &Scope<'_>,
+    name: &str,
+    port: &ServicePort,
+) -> ClusterLoadAssignment {
     let mut written = load_assignment(scope, name);
     let host = SubsetKey::parse(name).map_or("", |it| it.host);
     let service = scope.service_port(host, port.number).map(|(it, _)| it);

@@ -95,6 +95,11 @@ fn what_is_wrong_is_named() {
         ),
         (
             "sidecar~1.2.3.4~w.s~d",
+            json!({"GENERATOR": "event"}),
+            "GENERATOR: \"event\"",
+        ),
+        (
+            "sidecar~1.2.3.4~w.s~d",
             json!({"HTTP_PROXY_PORT": "x"}),
             "HTTP_PROXY_PORT: \"x\"",
         ),

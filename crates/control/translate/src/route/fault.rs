@@ -14,7 +14,7 @@ use meltemi_xds::pb::envoy::r#type::v3::{FractionalPercent, fractional_percent::
 use crate::proto::duration;
 
 /// The name of the filter.
-pub(super) const FILTER: &str = "envoy.filters.http.fault";
+pub(crate) const FILTER: &str = "envoy.filters.http.fault";
 
 /// What the filter is told.
 pub(super) fn policy(fault: &Fault) -> HttpFault {

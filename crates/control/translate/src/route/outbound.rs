@@ -67,6 +67,12 @@ pub(super) fn build(scope: &Scope<'_>, name: &str) -> Option<RouteConfiguration>
     Some(table(name, tables.with_catch_all(Addressed::Port(port))))
 }
 
+/// The routes to a port of a service, whatever is spoken there.
+pub(super) fn to_service(scope: &Scope<'_>, host: &str, port: u16) -> Option<VirtualHost> {
+    let (service, _) = scope.service_port(host, port)?;
+    Some(Tables::new(scope, None).virtual_host(&service, port))
+}
+
 /// Whether a listener is bound to this Unix socket.
 fn is_unix(listener: &EgressListener, path: &str) -> bool {
     matches!(&listener.bind, Some(Bind::Unix(it)) if it == path)

@@ -24,12 +24,12 @@ use meltemi_xds::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use prost_types::Struct;
 
 use super::{
-    SYSTEM_ROOTS, agent_secret, ca_name, certificate_files, credential_secret, file, mutual,
-    peer_name, plain_socket, tls_socket,
+    SYSTEM_ROOTS, agent_secret, ca_name, certificate_files, credential_secret, file, grpc_mutual,
+    mutual, peer_name, plain_socket, tls_socket,
 };
 use crate::ProxyRole;
 use crate::node::IstioFilters;
-use crate::proto::{fields, pack, text};
+use crate::proto::{fields, matching, pack, text};
 use crate::scope::{Resolution, Scope};
 
 /// Who is connected to.
@@ -58,6 +58,9 @@ pub(crate) struct UpstreamTransport {
     /// The TLS is not the mesh's own.
     pub foreign: bool,
 }
+
+/// The client cannot do what is wanted.
+pub(crate) struct Unsupported;
 
 /// The transport to a peer.
 pub(crate) fn transport(
@@ -278,6 +281,31 @@ fn mutual_socket(
         sni: server_name,
         ..Default::default()
     })
+}
+
+/// The mesh's mutual TLS for a gRPC library, where the rule wants it. With no rule there is none: what
+/// the server takes cannot be told from here. `Err` where the rule wants what such a client cannot do.
+pub(crate) fn grpc(
+    scope: &Scope<'_>,
+    service: &Service,
+    rule: Option<&ClientTls>,
+) -> Result<Option<TransportSocket>, Unsupported> {
+    let names = match rule {
+        None | Some(ClientTls::Disable) => return Ok(None),
+        Some(ClientTls::Simple(_) | ClientTls::Mutual { .. }) => return Err(Unsupported),
+        Some(ClientTls::IstioMutual {
+            sni: _, // ignored: such a client sends the name that it was asked for
+            subject_alt_names,
+        }) => match subject_alt_names.as_slice() {
+            [] => accounts(scope, service),
+            written => written.iter().cloned().collect(),
+        },
+    };
+    let names = names.into_iter().map(MatchPattern::Exact);
+    Ok(Some(tls_socket(&UpstreamTlsContext {
+        common_tls_context: Some(grpc_mutual(names.map(matching).collect())),
+        ..Default::default()
+    })))
 }
 
 /// The identities of a service's workloads, under the mesh's trust domain and its aliases.

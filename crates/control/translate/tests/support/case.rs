@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use meltemi_model::{Config, Defaults};
 use meltemi_snapshot::Snapshot;
-use meltemi_translate::{ProxyNode, ResourceMap, Resources};
+use meltemi_translate::{Generator, ProxyNode, ResourceMap, Resources};
 use meltemi_xds::json;
 use meltemi_xds::pb::envoy::config::core::v3::Node;
 use serde_json::{Map, Value};
@@ -67,6 +67,11 @@ impl Proxy {
     /// The proxy as the translation takes it.
     pub fn node(&self) -> ProxyNode {
         node(&self.node)
+    }
+
+    /// Whether it is an Envoy or like it.
+    pub fn is_envoy(&self) -> bool {
+        self.node().generator == Generator::Envoy
     }
 
     /// The same, of a proxy that has these extensions.
