@@ -11,12 +11,6 @@ use std::time::Duration;
 
 use meltemi_ca::{CsrService, PeerIdentities};
 use meltemi_lifecycle::DrainSignal;
-use meltemi_xds::pb::envoy::service::cluster::v3::cluster_discovery_service_server::ClusterDiscoveryServiceServer;
-use meltemi_xds::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
-use meltemi_xds::pb::envoy::service::endpoint::v3::endpoint_discovery_service_server::EndpointDiscoveryServiceServer;
-use meltemi_xds::pb::envoy::service::listener::v3::listener_discovery_service_server::ListenerDiscoveryServiceServer;
-use meltemi_xds::pb::envoy::service::route::v3::route_discovery_service_server::RouteDiscoveryServiceServer;
-use meltemi_xds::pb::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryServiceServer;
 use meltemi_xds::pb::istio::v1::auth::istio_certificate_service_server::IstioCertificateServiceServer;
 use meltemi_xds_server::{AdsService, Caller};
 use tokio_stream::wrappers::ReceiverStream;
@@ -50,12 +44,7 @@ pub(crate) async fn serve(
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .add_service(ClusterDiscoveryServiceServer::new(ads.clone()))
-        .add_service(EndpointDiscoveryServiceServer::new(ads.clone()))
-        .add_service(ListenerDiscoveryServiceServer::new(ads.clone()))
-        .add_service(RouteDiscoveryServiceServer::new(ads.clone()))
-        .add_service(SecretDiscoveryServiceServer::new(ads.clone()))
-        .add_service(AggregatedDiscoveryServiceServer::new(ads))
+        .add_routes(ads.routes())
         .add_optional_service(csr)
         .serve_with_incoming_shutdown(ReceiverStream::new(incoming), async move {
             drain.draining().await;

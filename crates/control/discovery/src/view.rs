@@ -79,12 +79,13 @@ impl MeshView {
 
     fn member(&self, node: &Arc<Node>) -> Arc<Member> {
         let mut members = lock(&self.kept.members);
-        let of_id = members.entry(node.id.clone()).or_default();
-        let mut known = of_id.iter().filter_map(Weak::upgrade);
+        let known = members.get(&node.id).into_iter().flatten();
+        let mut known = known.filter_map(Weak::upgrade);
         if let Some(known) = known.find(|it| it.is(node)) {
             return known;
         }
         drop(known);
+        let of_id = members.entry(node.id.clone()).or_default();
         of_id.retain(|it| it.strong_count() > 0);
         let number = self.kept.slots.fetch_add(1, Ordering::Relaxed);
         let member = Arc::new(Member::new(node.clone(), number));

@@ -6,16 +6,19 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use meltemi_model::{NamespaceName, ResourceId, Workload};
+use meltemi_model::{Metadata, NamespaceName, ResourceId, Workload};
 use rpds::RedBlackTreeMapSync;
 
 /// The workloads of the mesh. A copy shares everything with the original until it is changed.
 #[derive(Debug, Clone, Default)]
 pub struct WorkloadIndex {
     by_resource: RedBlackTreeMapSync<ResourceId, Vec<Arc<Workload>>>,
-    by_name: RedBlackTreeMapSync<(NamespaceName, Arc<str>), Claims>,
+    by_name: RedBlackTreeMapSync<NamespaceName, ByName>,
     by_address: RedBlackTreeMapSync<IpAddr, Claims>,
 }
+
+/// The workloads of a namespace.
+type ByName = RedBlackTreeMapSync<Arc<str>, Claims>;
 
 /// The workloads of one name or address, by the resource that asks for them; the last one has it.
 type Claims = Vec<(ResourceId, Arc<Workload>)>;
@@ -23,7 +26,7 @@ type Claims = Vec<(ResourceId, Arc<Workload>)>;
 impl WorkloadIndex {
     /// The workload of this name.
     pub fn get(&self, namespace: &NamespaceName, name: &str) -> Option<&Arc<Workload>> {
-        let claims = self.by_name.get(&(namespace.clone(), name.into()))?;
+        let claims = self.by_name.get(namespace)?.get(name)?;
         claims.last().map(|(_, workload)| workload)
     }
 
@@ -34,19 +37,15 @@ impl WorkloadIndex {
     }
 
     /// The workloads of a namespace, by name.
-    pub fn in_namespace<'a>(
-        &'a self,
-        namespace: &'a NamespaceName,
-    ) -> impl Iterator<Item = &'a Arc<Workload>> {
-        self.by_name
-            .range((namespace.clone(), Arc::from(""))..)
-            .take_while(move |((place, _), _)| place == namespace)
-            .filter_map(|(_, claims)| claims.last().map(|(_, workload)| workload))
+    pub fn in_namespace(&self, namespace: &NamespaceName) -> impl Iterator<Item = &Arc<Workload>> {
+        let here = self.by_name.get(namespace);
+        let claims = here.into_iter().flat_map(ByName::values);
+        claims.filter_map(|it| it.last().map(|(_, workload)| workload))
     }
 
     /// Every workload, by namespace and name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Workload>> {
-        let claims = self.by_name.values();
+        let claims = self.by_name.values().flat_map(ByName::values);
         claims.filter_map(|it| it.last().map(|(_, workload)| workload))
     }
 
@@ -67,7 +66,7 @@ impl WorkloadIndex {
         self.remove(&id);
         let workloads: Vec<_> = workloads.into_iter().map(Arc::new).collect();
         for workload in &workloads {
-            claim(&mut self.by_name, name(workload), &id, workload);
+            self.in_names(&workload.meta, |it, name| claim(it, name, &id, workload));
             for address in &workload.addresses {
                 claim(&mut self.by_address, *address, &id, workload);
             }
@@ -81,18 +80,25 @@ impl WorkloadIndex {
         };
         self.by_resource.remove_mut(id);
         for workload in &workloads {
-            release(&mut self.by_name, &name(workload), id);
+            self.in_names(&workload.meta, |it, name| release(it, &name, id));
             for address in &workload.addresses {
                 release(&mut self.by_address, address, id);
             }
         }
         true
     }
-}
 
-fn name(workload: &Workload) -> (NamespaceName, Arc<str>) {
-    let meta = &workload.meta;
-    (meta.namespace.clone(), meta.name.clone())
+    /// Changes something about a name.
+    fn in_names(&mut self, meta: &Metadata, change: impl FnOnce(&mut ByName, Arc<str>)) {
+        let namespace = &meta.namespace;
+        let mut here = self.by_name.get(namespace).cloned().unwrap_or_default();
+        change(&mut here, meta.name.clone());
+        if here.is_empty() {
+            self.by_name.remove_mut(namespace);
+        } else {
+            self.by_name.insert_mut(namespace.clone(), here);
+        }
+    }
 }
 
 fn claim<K: Ord + Clone>(

@@ -11,7 +11,7 @@ use meltemi_snapshot::Snapshot;
 
 use crate::ProxyNode;
 use crate::envoy_filter;
-use crate::scope::Scope;
+use crate::scope::{Scope, workload_labels};
 
 /// What the shared parts of a proxy's resources depend on, the snapshot aside.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -85,11 +85,10 @@ pub fn group_key(snapshot: &Snapshot, node: &ProxyNode) -> GroupKey {
 
 /// Whether a proxy is in the same group in two snapshots; may say no where it is.
 pub fn have_same_group(old: &Snapshot, new: &Snapshot, node: &ProxyNode) -> bool {
-    let labels = |snapshot| Scope::new(snapshot, node).labels;
     old.shares_selecting_keys(new)
         && old.shares_envoy_filters(new)
         && old.mesh().root_namespace == new.mesh().root_namespace
-        && labels(old) == labels(new)
+        && workload_labels(old, node) == workload_labels(new, node)
 }
 
 /// In the place of an address, of which only the family counts.

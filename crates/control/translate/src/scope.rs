@@ -46,7 +46,7 @@ pub(crate) struct Scope<'a> {
     /// The proxy.
     pub node: &'a ProxyNode,
     /// The labels of its workload: as it says itself, else as declared.
-    pub labels: Labels,
+    pub labels: &'a Labels,
     workload: Option<&'a Arc<Workload>>,
     sidecar: Option<&'a Arc<Sidecar>>,
     egress: OnceCell<Vec<Egress<'a>>>,
@@ -77,19 +77,36 @@ pub(crate) enum Resolution {
     Alias,
 }
 
+/// The labels of a proxy's workload.
+pub(crate) fn workload_labels<'a>(snapshot: &'a Snapshot, node: &'a ProxyNode) -> &'a Labels {
+    match node.labels.is_empty() {
+        true => labels_of(node, workload_of(snapshot, node)),
+        false => &node.labels,
+    }
+}
+
+fn workload_of<'a>(snapshot: &'a Snapshot, node: &ProxyNode) -> Option<&'a Arc<Workload>> {
+    let workloads = snapshot.workloads();
+    workloads
+        .get(&node.namespace, &node.workload)
+        .or_else(|| workloads.by_address(node.ip))
+}
+
+/// As the proxy says itself, else as declared.
+fn labels_of<'a>(node: &'a ProxyNode, workload: Option<&'a Arc<Workload>>) -> &'a Labels {
+    match workload {
+        Some(workload) if node.labels.is_empty() => &workload.meta.labels,
+        Some(_) | None => &node.labels,
+    }
+}
+
 impl<'a> Scope<'a> {
     /// The scope of `node`.
     pub fn new(snapshot: &'a Snapshot, node: &'a ProxyNode) -> Self {
-        let workloads = snapshot.workloads();
-        let workload = workloads
-            .get(&node.namespace, &node.workload)
-            .or_else(|| workloads.by_address(node.ip));
-        let labels = match workload {
-            Some(workload) if node.labels.is_empty() => workload.meta.labels.clone(),
-            Some(_) | None => node.labels.clone(),
-        };
+        let workload = workload_of(snapshot, node);
+        let labels = labels_of(node, workload);
         let sidecar = match node.role {
-            ProxyRole::Sidecar => snapshot.sidecar(&node.namespace, &labels),
+            ProxyRole::Sidecar => snapshot.sidecar(&node.namespace, labels),
             ProxyRole::Router => None,
         };
         Self {
@@ -285,7 +302,7 @@ impl<'a> Scope<'a> {
     pub fn envoy_filters(&self) -> impl Iterator<Item = &Arc<EnvoyFilter>> {
         self.note(Read::Patches);
         self.snapshot
-            .envoy_filters(&self.node.namespace, &self.labels)
+            .envoy_filters(&self.node.namespace, self.labels)
     }
 
     /// Every Gateway, the oldest first.
@@ -298,7 +315,7 @@ impl<'a> Scope<'a> {
     pub fn destination_rule(&self, service: &Service) -> Option<&'a Arc<DestinationRule>> {
         self.note(Read::Rule(place(service)));
         self.snapshot
-            .destination_rule(&self.node.namespace, &self.labels, service)
+            .destination_rule(&self.node.namespace, self.labels, service)
     }
 
     /// The endpoints of a service; `None` for a service that is not of this mesh.
@@ -315,7 +332,7 @@ impl<'a> Scope<'a> {
 
     /// Which callers the proxy's workload takes.
     pub fn inbound_mtls(&self) -> InboundMtls {
-        self.mtls_of(&self.node.namespace, &self.labels)
+        self.mtls_of(&self.node.namespace, self.labels)
     }
 
     /// Which callers a workload takes.
@@ -350,7 +367,7 @@ impl<'a> Scope<'a> {
     ) -> PolicyWorkload<'s> {
         PolicyWorkload {
             namespace: &self.node.namespace,
-            labels: &self.labels,
+            labels: self.labels,
             gateways,
         }
     }
@@ -368,8 +385,7 @@ impl<'a> Scope<'a> {
     }
 
     fn seen_telemetries(&self) -> Vec<&'a Arc<Telemetry>> {
-        self.snapshot
-            .telemetries(&self.node.namespace, &self.labels)
+        self.snapshot.telemetries(&self.node.namespace, self.labels)
     }
 
     /// A secret of the proxy's namespace.
@@ -383,7 +399,7 @@ impl<'a> Scope<'a> {
         self.note(Read::Targets);
         self.snapshot.targets(&Served {
             namespace: &self.node.namespace,
-            labels: &self.labels,
+            labels: self.labels,
             addresses: &self.node.ips,
             workload: self.workload.map(AsRef::as_ref),
         })

@@ -26,7 +26,7 @@ pub(crate) fn names(scope: &Scope<'_>) -> BTreeSet<String> {
     }
     let servers = scope
         .gateways()
-        .filter(|it| it.selector.selects(&scope.labels))
+        .filter(|it| it.selector.selects(scope.labels))
         .flat_map(|gateway| &gateway.servers);
     let mut names = BTreeSet::new();
     for written in servers.filter_map(|it| it.tls.as_ref()) {

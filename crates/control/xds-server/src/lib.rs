@@ -6,13 +6,13 @@
 //! resource means is the view's business; nothing here translates.
 
 mod debounce;
+mod grpc;
 mod kind;
 mod metrics;
 mod rate;
 mod registry;
 mod service;
 mod session;
-mod single;
 mod unproven;
 mod view;
 

@@ -1,24 +1,19 @@
-//! Sessions over gRPC: the aggregated discovery service. Those of one kind each are in `single.rs`.
+//! Sessions over streams, which may be of one kind alone. How they come from gRPC is in `grpc.rs`.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::Stream;
 use meltemi_lifecycle::{Clock, DrainSignal};
 use meltemi_xds::pb::envoy::config::core::v3::Node;
-use meltemi_xds::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryService;
-use meltemi_xds::pb::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
-};
+use meltemi_xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Status, Streaming};
 use tracing::{info, warn};
 
+use crate::grpc::{Answer, frame};
 use crate::rate::RequestRate;
 use crate::unproven::Unproven;
 use crate::{
@@ -67,7 +62,7 @@ pub struct ServiceConfig {
     pub drain: DrainSignal,
 }
 
-/// The aggregated discovery service.
+/// The discovery services: the aggregated one, and those of one kind each.
 #[derive(Clone)]
 pub struct AdsService {
     config: ServiceConfig,
@@ -89,17 +84,12 @@ impl AdsService {
         }
     }
 
-    fn start<Q, A>(
+    fn start<Q: Send + 'static>(
         &self,
         request: Request<Streaming<Q>>,
         form: Form,
         wrap: impl Fn(Q) -> Result<Incoming, Status> + Send + Sync + 'static,
-        unwrap: fn(Outgoing) -> Option<A>,
-    ) -> Response<ResponseStream<A>>
-    where
-        Q: Send + 'static,
-        A: Send + 'static,
-    {
+    ) -> mpsc::Receiver<Answer> {
         let caller = request
             .extensions()
             .get::<Caller>()
@@ -122,14 +112,13 @@ impl AdsService {
             caller,
             token,
             sender,
-            unwrap,
             pushed: None,
             sent: None,
             seen: None,
             heard: true,
         };
         tokio::spawn(connection.run(request.into_inner(), form, wrap));
-        Response::new(Box::pin(ReceiverStream::new(receiver)))
+        receiver
     }
 
     /// A stream in the state-of-the-world form, of one kind alone or of all.
@@ -137,15 +126,12 @@ impl AdsService {
         &self,
         request: Request<Streaming<DiscoveryRequest>>,
         only: Option<Kind>,
-    ) -> Response<ResponseStream<DiscoveryResponse>> {
+    ) -> mpsc::Receiver<Answer> {
         let wrap = move |mut request: DiscoveryRequest| {
             imply(&mut request.type_url, only)?;
             Ok(Incoming::Sotw(request))
         };
-        self.start(request, Form::Sotw, wrap, |outgoing| match outgoing {
-            Outgoing::Sotw(response) => Some(response),
-            Outgoing::Delta(_) => None,
-        })
+        self.start(request, Form::Sotw, wrap)
     }
 
     /// A stream in the delta form, of one kind alone or of all.
@@ -153,15 +139,12 @@ impl AdsService {
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
         only: Option<Kind>,
-    ) -> Response<ResponseStream<DeltaDiscoveryResponse>> {
+    ) -> mpsc::Receiver<Answer> {
         let wrap = move |mut request: DeltaDiscoveryRequest| {
             imply(&mut request.type_url, only)?;
             Ok(Incoming::Delta(request))
         };
-        self.start(request, Form::Delta, wrap, |outgoing| match outgoing {
-            Outgoing::Delta(response) => Some(response),
-            Outgoing::Sotw(_) => None,
-        })
+        self.start(request, Form::Delta, wrap)
     }
 }
 
@@ -180,30 +163,8 @@ fn imply(type_url: &mut String, only: Option<Kind>) -> Result<(), Status> {
     Ok(())
 }
 
-pub(crate) type ResponseStream<A> = Pin<Box<dyn Stream<Item = Result<A, Status>> + Send>>;
-
-#[tonic::async_trait]
-impl AggregatedDiscoveryService for AdsService {
-    type StreamAggregatedResourcesStream = ResponseStream<DiscoveryResponse>;
-    type DeltaAggregatedResourcesStream = ResponseStream<DeltaDiscoveryResponse>;
-
-    async fn stream_aggregated_resources(
-        &self,
-        request: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        Ok(self.sotw(request, None))
-    }
-
-    async fn delta_aggregated_resources(
-        &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        Ok(self.delta(request, None))
-    }
-}
-
 /// One stream.
-struct Connection<A> {
+struct Connection {
     number: u64,
     config: ServiceConfig,
     throttle: Arc<Semaphore>,
@@ -211,8 +172,7 @@ struct Connection<A> {
     session: Session,
     caller: Caller,
     token: Option<String>,
-    sender: mpsc::Sender<Result<A, Status>>,
-    unwrap: fn(Outgoing) -> Option<A>,
+    sender: mpsc::Sender<Answer>,
     /// When the change that is being pushed came.
     pushed: Option<Instant>,
     /// When something was last sent that is not confirmed, or has not got its endpoints.
@@ -226,7 +186,7 @@ struct Connection<A> {
 /// The stream is over.
 struct Ended;
 
-impl<A: Send + 'static> Connection<A> {
+impl Connection {
     async fn run<Q: Send + 'static>(
         mut self,
         mut requests: Streaming<Q>,
@@ -370,10 +330,9 @@ impl<A: Send + 'static> Connection<A> {
         self.heard = false;
         for message in messages {
             self.config.metrics.sent(kind_of(&message));
-            let Some(message) = (self.unwrap)(message) else {
-                continue;
-            };
-            self.sender.send(Ok(message)).await.map_err(|_| Ended)?;
+            let frame = frame(&message);
+            drop(message);
+            self.sender.send(frame).await.map_err(|_| Ended)?;
             self.sent = Some(Instant::now());
         }
         if self.session.is_confirmed() {

@@ -53,17 +53,14 @@ impl KeptPart {
 }
 
 impl Parts {
-    /// A part, made now if it was not yet; also whether it was made now.
-    pub fn get(
-        &mut self,
-        part: &Part,
-        translator: &Translator<'_>,
-        bodies: &Bodies,
-    ) -> (Arc<KeptPart>, bool) {
-        if let Some(kept) = self.made.get(part) {
-            return (kept.clone(), false);
-        }
-        (self.make(part, translator, bodies), true)
+    /// A part, if it was made.
+    pub fn get(&self, part: &Part) -> Option<&Arc<KeptPart>> {
+        self.made.get(part)
+    }
+
+    /// The hosts that have clusters, if they have been asked for.
+    pub fn known_hosts(&self) -> Option<&[Hostname]> {
+        self.hosts.as_ref().map(|it| it.0.as_slice())
     }
 
     /// The hosts that have clusters.
@@ -74,22 +71,24 @@ impl Parts {
         hosts.clone()
     }
 
-    /// The parts of a later moment. `endpoints` are the services whose endpoints changed in between, if
-    /// that is known.
+    /// The parts of a later moment, `None` if they are the same. `endpoints` are the services whose
+    /// endpoints changed in between, if that is known.
     pub fn advance(
         &self,
         before: &Translator<'_>,
         after: &Translator<'_>,
         endpoints: Option<&BTreeSet<Place>>,
         bodies: &Bodies,
-    ) -> (Self, Step) {
-        let mut parts = self.clone();
-        let mut step = Step::default();
+    ) -> Option<(Self, Step)> {
         let stale = self.stale(before, after, endpoints);
         let same = |read: &Read| before.is_same(after, read);
-        if let Some(hosts) = &self.hosts
-            && !hosts.1.iter().all(same)
-        {
+        let other_hosts = self.hosts.as_ref().filter(|it| !it.1.iter().all(same));
+        if stale.is_empty() && other_hosts.is_none() {
+            return None;
+        }
+        let mut parts = self.clone();
+        let mut step = Step::default();
+        if let Some(hosts) = other_hosts {
             let now = Arc::new(after.hosts());
             let old: BTreeSet<_> = hosts.0.iter().collect();
             let new: BTreeSet<_> = now.0.iter().collect();
@@ -106,7 +105,7 @@ impl Parts {
                 parts.remake(part, after, bodies, &mut step);
             }
         }
-        (parts, step)
+        Some((parts, step))
     }
 
     /// The parts that read something that is not the same.
@@ -175,7 +174,13 @@ impl Parts {
         note_differences(kind(part), &old.resources, &[], step);
     }
 
-    fn make(&mut self, part: &Part, translator: &Translator<'_>, bodies: &Bodies) -> Arc<KeptPart> {
+    /// Makes a part.
+    pub fn make(
+        &mut self,
+        part: &Part,
+        translator: &Translator<'_>,
+        bodies: &Bodies,
+    ) -> Arc<KeptPart> {
         let Made { resources, reads } = translator.make(part);
         let mut known = BTreeSet::new();
         // The first of a name counts.

@@ -11,7 +11,7 @@ use meltemi_snapshot::Snapshot;
 use meltemi_translate::{Part, ProxyNode, Translator};
 use meltemi_xds_server::Kind;
 
-use super::parts::{KeptPart, Parts};
+use super::parts::{KeptPart, Parts, Step};
 use super::{Kept, lock};
 
 /// For how many changes it is remembered what they changed.
@@ -32,13 +32,14 @@ pub(super) struct State {
     snapshot: Arc<Snapshot>,
     inner: Mutex<Inner>,
     /// What changed when, the latest last.
-    log: VecDeque<Arc<Changes>>,
+    log: Arc<VecDeque<Arc<Changes>>>,
     /// The log is complete after this version.
     since: u64,
 }
 
 struct Inner {
-    parts: Parts,
+    /// Shared with the state before for as long as they are the same.
+    parts: Arc<Parts>,
     /// There is a state of a later snapshot.
     superseded: bool,
     /// Something was made after that, of which the later state does not know.
@@ -80,11 +81,11 @@ impl State {
             since: snapshot.version(),
             snapshot,
             inner: Mutex::new(Inner {
-                parts: Parts::default(),
+                parts: Arc::default(),
                 superseded: false,
                 late: false,
             }),
-            log: VecDeque::new(),
+            log: Arc::default(),
         }
     }
 
@@ -94,9 +95,13 @@ impl State {
         let after = Translator::new(snapshot, node);
         let mut inner = lock(&self.inner);
         inner.superseded = true;
-        let (parts, step) = inner
+        let next = inner
             .parts
             .advance(&before, &after, endpoints.as_ref(), &kept.bodies);
+        let (parts, step) = match next {
+            Some((parts, step)) => (Arc::new(parts), step),
+            None => (inner.parts.clone(), Step::default()),
+        };
         drop(inner);
         let (mut log, mut since) = (self.log.clone(), self.since);
         if step.made > 0 {
@@ -104,15 +109,16 @@ impl State {
                 .add(snapshot.version(), step.made, &step.changed);
         }
         if !step.changed.is_empty() {
+            let log = Arc::make_mut(&mut log);
             log.push_back(Arc::new(Changes {
                 version: snapshot.version(),
                 names: step.changed.into_iter().collect(),
             }));
-        }
-        if log.len() > LENGTH
-            && let Some(oldest) = log.pop_front()
-        {
-            since = oldest.version;
+            if log.len() > LENGTH
+                && let Some(oldest) = log.pop_front()
+            {
+                since = oldest.version;
+            }
         }
         Self {
             snapshot: snapshot.clone(),
@@ -138,13 +144,17 @@ impl State {
 
     /// Parts, made now if they were not yet.
     pub fn parts(&self, node: &ProxyNode, parts: &[Part], kept: &Kept) -> Vec<Arc<KeptPart>> {
-        let translator = Translator::new(&self.snapshot, node);
         let mut inner = lock(&self.inner);
+        let mut translator = None;
         let mut late = false;
         let all = parts.iter().map(|part| {
-            let (kept, made) = inner.parts.get(part, &translator, &kept.bodies);
-            late |= made;
-            kept
+            if let Some(known) = inner.parts.get(part) {
+                return known.clone();
+            }
+            late = true;
+            let translator =
+                translator.get_or_insert_with(|| Translator::new(&self.snapshot, node));
+            Arc::make_mut(&mut inner.parts).make(part, translator, &kept.bodies)
         });
         let all = all.collect();
         inner.late |= late && inner.superseded;
@@ -153,9 +163,12 @@ impl State {
 
     /// The hosts that have clusters.
     pub fn hosts(&self, node: &ProxyNode) -> Vec<Hostname> {
-        let translator = Translator::new(&self.snapshot, node);
         let mut inner = lock(&self.inner);
-        let hosts = inner.parts.hosts(&translator);
+        if let Some(known) = inner.parts.known_hosts() {
+            return known.to_vec();
+        }
+        let translator = Translator::new(&self.snapshot, node);
+        let hosts = Arc::make_mut(&mut inner.parts).hosts(&translator);
         inner.late |= inner.superseded;
         hosts.0.clone()
     }

@@ -62,7 +62,7 @@ pub(super) fn priority(
         }
         Some(LocalityPreference::Priority(labels)) => {
             let differs = labels.iter().position(|it| {
-                let own = label(&scope.labels, client, &it.key);
+                let own = label(scope.labels, client, &it.key);
                 let wanted = it.value.as_deref().or(own);
                 wanted != label(&workload.meta.labels, locality, &it.key)
             });

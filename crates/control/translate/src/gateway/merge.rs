@@ -82,7 +82,7 @@ fn selected<'a>(
     targets: &'a [ServiceTarget],
 ) -> Option<Selected<'a>> {
     let Some(hosts) = gateway.meta.annotation(GATEWAY_SERVICE) else {
-        return gateway.selector.selects(&scope.labels).then(|| Selected {
+        return gateway.selector.selects(scope.labels).then(|| Selected {
             targets: targets
                 .iter()
                 .filter(|it| it.service.meta.labels.get(NO_TRANSLATION).is_none())

@@ -114,7 +114,7 @@ fn tls_chains(
         for route in &virtual_service.tls {
             for (names, wanted) in &route.matches {
                 let namespace = &scope.node.namespace;
-                if !wanted.is_possible(&GatewayRef::Mesh, port, &scope.labels, namespace) {
+                if !wanted.is_possible(&GatewayRef::Mesh, port, scope.labels, namespace) {
                     continue;
                 }
                 let written = wanted.subnets.as_slice();
@@ -155,7 +155,7 @@ fn tcp_chains(
                 .iter()
                 .filter(|it| {
                     let namespace = &scope.node.namespace;
-                    it.is_possible(&GatewayRef::Mesh, port, &scope.labels, namespace)
+                    it.is_possible(&GatewayRef::Mesh, port, scope.labels, namespace)
                 })
                 .collect();
             if possible.is_empty() && !route.matches.is_empty() {

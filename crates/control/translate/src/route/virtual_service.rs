@@ -65,7 +65,7 @@ pub(crate) fn routes(scope: &Scope<'_>, service: &VirtualService, place: &Place<
 fn is_possible(scope: &Scope<'_>, wanted: &HttpMatch, port: u16) -> bool {
     let namespace = wanted.source_namespace.as_ref();
     wanted.port.is_none_or(|it| it == port)
-        && wanted.source_labels.selects(&scope.labels)
+        && wanted.source_labels.selects(scope.labels)
         && namespace.is_none_or(|it| *it == scope.node.namespace)
 }
 

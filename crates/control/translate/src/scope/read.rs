@@ -233,7 +233,7 @@ impl<'a> Scope<'a> {
         let root = &self.snapshot.mesh().root_namespace;
         let rules = self.snapshot.destination_rules();
         rules
-            .lookup(client, &self.labels, host, namespace, root)
+            .lookup(client, self.labels, host, namespace, root)
             .cloned()
     }
 
@@ -260,7 +260,7 @@ impl<'a> Scope<'a> {
 
     fn may_be_meant(&self, target: &PolicyTarget) -> bool {
         match target {
-            PolicyTarget::Workloads(selector) => selector.selects(&self.labels),
+            PolicyTarget::Workloads(selector) => selector.selects(self.labels),
             PolicyTarget::Gateways(_) => true,
         }
     }

@@ -31,6 +31,11 @@ impl Watch {
         let first = std::mem::take(&mut self.owes_answer);
         let asked = std::mem::take(&mut self.asked);
         let candidates = self.candidates(kind, view, first, &asked);
+        if candidates.as_ref().is_some_and(BTreeSet::is_empty) {
+            // Most changes concern most proxies not at all.
+            self.compared = view.mark();
+            return None;
+        }
         let mut resources = match &candidates {
             None => view.resources(kind, &self.wanted()),
             Some(names) => {
