@@ -143,6 +143,7 @@ suites! {
     rbac_network,
     resilience,
     retry,
+    route_headers,
     routing,
     simple,
     tcp,

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::header;
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode, Version};
 use http_body::Body as _;
 use meltemi_telemetry::ResponseFlags;
@@ -173,6 +173,23 @@ fn closes(stream: &Stream) -> bool {
     !stream.is_http2() && (stream.last.get() || connection.ending() != Ending::Open)
 }
 
+/// Adds what an answer has of itself to what its route added, and it prevails, but for the type of its
+/// content: that is the route's to say, where there is content and it is not gRPC's.
+fn add_own(mut own: HeaderMap, headers: &mut HeaderMap) {
+    let grpc = |it: &HeaderValue| it.as_bytes().starts_with(b"application/grpc");
+    match own.get(header::CONTENT_TYPE) {
+        None => drop(headers.remove(header::CONTENT_TYPE)),
+        Some(kind) if !grpc(kind) && headers.contains_key(header::CONTENT_TYPE) => {
+            own.remove(header::CONTENT_TYPE);
+        }
+        Some(_) => {}
+    }
+    for name in own.keys() {
+        headers.remove(name);
+    }
+    headers.extend(own);
+}
+
 /// Makes the response's headers what the client may see; `by` is who gives it where it is not the
 /// upstream. Returns what filters make of its body.
 fn respond(
@@ -191,18 +208,31 @@ fn respond(
         (facts.route, facts.cluster_at, facts.attempts)
     };
     if let (Some(table), Some(index)) = (&settings.routes, index) {
+        // A filter's answer gets the headers of a route that forwards. What an answer of our own has of
+        // itself comes after the route's headers, and Envoy has not noted its status yet.
+        let is_adorned = match by {
+            None | Some(Author::Router | Author::Manager) => true,
+            Some(Author::Filter) => stream.route_settings().target().is_some(),
+            Some(Author::Preflight) => false,
+        };
         let mutations = table.response_mutations(index, cluster_at);
-        for mutation in mutations.filter(|_| by != Some(Author::Filter)) {
-            let status = parts.status.as_u16();
+        let (status, own) = match from_upstream {
+            true => (parts.status.as_u16(), HeaderMap::new()),
+            false => (0, std::mem::take(&mut parts.headers)),
+        };
+        for mutation in mutations.filter(|_| is_adorned) {
             stream.mutate_response(mutation, status, &mut parts.headers);
         }
-        let tried = attempts > 0 && by != Some(Author::Manager) && by != Some(Author::Filter);
+        if !from_upstream {
+            add_own(own, &mut parts.headers);
+        }
+        let tried = attempts > 0 && matches!(by, None | Some(Author::Router));
         if tried && table.host(index).config.include_attempt_count_in_response {
             parts
                 .headers
                 .insert(names::ATTEMPT_COUNT, number(u64::from(attempts)));
         }
-        if by != Some(Author::Filter) {
+        if !matches!(by, Some(Author::Filter | Author::Preflight)) {
             let cookies = std::mem::take(&mut stream.facts.borrow_mut().set_cookies);
             for cookie in cookies {
                 parts.headers.append(header::SET_COOKIE, cookie);

@@ -96,7 +96,9 @@ pub(crate) fn request(
                 }
             }
             Decision::Reply(mut reply) => {
-                reply.by = Author::Filter;
+                if reply.by == Author::Router {
+                    reply.by = Author::Filter;
+                }
                 // what was to become a tunnel is of no other use
                 reply.close |= context.head.upgrade.is_some() || context.head.path.is_none();
                 return Step::Reached(Outcome::Reply(reply));

@@ -13,7 +13,7 @@ use super::{
     Decision, FilterParts, HttpFilter, Place, RequestContext, ResponseContext, RouteConfig,
 };
 use crate::headers::names;
-use crate::router::reply::LocalReply;
+use crate::router::reply::{Author, LocalReply};
 
 /// The filter; all its settings are the route's.
 pub(crate) struct CorsFilter {
@@ -59,6 +59,7 @@ impl HttpFilter for CorsFilter {
             return Decision::Continue;
         }
         let mut reply = LocalReply::new(StatusCode::OK, "", "cors_response", ResponseFlags::NONE);
+        reply.by = Author::Preflight;
         policies.answer(asked, method, &mut reply.headers);
         Decision::Reply(reply)
     }

@@ -33,8 +33,10 @@ pub(crate) enum Author {
     Router,
     /// A limit of the connection manager.
     Manager,
-    /// A filter, whose answer gets none of the route's headers.
+    /// A filter, whose answer gets the headers of a route that forwards.
     Filter,
+    /// The CORS filter, whose answer to a preflight gets none of the route's headers.
+    Preflight,
 }
 
 impl LocalReply {
