@@ -8,8 +8,14 @@
 
 #[path = "interop/admin.rs"]
 mod admin;
+#[path = "interop/echo.rs"]
+mod echo;
+#[path = "interop/generated.rs"]
+mod generated;
 #[path = "interop/security.rs"]
 mod security;
+#[path = "interop/services.rs"]
+mod services;
 #[path = "interop/world.rs"]
 mod world;
 
@@ -79,6 +85,14 @@ async fn our_proxy_lets_in_whom_the_book_lets_in() {
     world.sidecar(WEBAPP);
     world.sidecar(GATEWAY);
     security::all(&world, &chapter).await;
+}
+
+#[tokio::test]
+async fn envoy_and_our_proxy_answer_the_same_for_300_services() {
+    let Some(binary) = envoy_binary() else {
+        return no_envoy();
+    };
+    generated::compare(95, &binary).await;
 }
 
 /// A shop with a front, without its proxies, and the book's policies for it.

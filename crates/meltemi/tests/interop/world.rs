@@ -110,16 +110,31 @@ pub struct Envoy {
 impl World {
     /// Starts a control plane over a copy of the example, in which pods have addresses.
     pub fn start(network: u8, mesh_config: &Value) -> Self {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/coolstore");
+        let pods = [WEBAPP, CATALOGS[0], CATALOGS[1], GATEWAY];
+        Self::begin(network, mesh_config, &pods, |store| {
+            for entry in std::fs::read_dir(example).unwrap().flatten() {
+                if entry.path().extension().is_some_and(|it| it == "yaml") {
+                    std::fs::copy(entry.path(), store.join(entry.file_name())).unwrap();
+                }
+            }
+        })
+    }
+
+    /// Starts a control plane over these documents.
+    pub fn over(network: u8, mesh_config: &Value, pods: &[Pod], documents: &[Value]) -> Self {
+        let documents: Vec<_> = documents.iter().map(Value::to_string).collect();
+        Self::begin(network, mesh_config, pods, |store| {
+            std::fs::write(store.join("mesh.yaml"), documents.join("\n---\n")).unwrap();
+        })
+    }
+
+    fn begin(network: u8, mesh_config: &Value, pods: &[Pod], fill: impl FnOnce(&Path)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         std::fs::create_dir(at("store")).unwrap();
-        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/coolstore");
-        for entry in std::fs::read_dir(example).unwrap().flatten() {
-            if entry.path().extension().is_some_and(|it| it == "yaml") {
-                std::fs::copy(entry.path(), at("store").join(entry.file_name())).unwrap();
-            }
-        }
-        let pods = [WEBAPP, CATALOGS[0], CATALOGS[1], GATEWAY].map(|pod| manifest(network, pod));
+        fill(&at("store"));
+        let pods: Vec<_> = pods.iter().map(|pod| manifest(network, *pod)).collect();
         std::fs::write(at("store/pods.yaml"), pods.join("\n---\n")).unwrap();
         std::fs::write(at("mesh.json"), mesh_config.to_string()).unwrap();
         let address = |port: u16| control_plane(network, port).to_string();
