@@ -131,6 +131,7 @@ suites! {
     edge,
     ext_authz,
     ext_authz_network,
+    extended_connect,
     filters,
     hashing,
     http1,

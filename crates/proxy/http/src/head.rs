@@ -21,7 +21,7 @@ pub(crate) struct RequestHead {
     /// The target says so itself.
     pub(crate) names_scheme: bool,
     pub(crate) authority: HeaderValue,
-    /// None for `CONNECT` without `:protocol`.
+    /// None for `CONNECT`.
     pub(crate) path: Option<PathAndQuery>,
     pub(crate) headers: HeaderMap,
     /// Among the headers is `host`, equal to the authority.
@@ -53,11 +53,11 @@ impl RequestHead {
         default_host: Option<&str>,
     ) -> Result<Self, BadHead> {
         let http::request::Parts {
-            method,
+            mut method,
             uri,
             version,
             mut headers,
-            extensions,
+            mut extensions,
             ..
         } = parts;
         if version == Version::HTTP_2 {
@@ -94,10 +94,19 @@ impl RequestHead {
             });
         }
         let protocol = extensions
-            .get::<hyper::ext::Protocol>()
+            .remove::<hyper::ext::Protocol>()
             .and_then(|protocol| HeaderValue::from_str(protocol.as_str()).ok());
+        // An extended CONNECT is an upgrade. From here on it has the form that it has in HTTP/1, so that
+        // what policies and routes say of upgrades holds for it; bytes alone are no protocol.
+        if let Some(protocol) =
+            protocol.filter(|it| method == Method::CONNECT && it != "bytestream")
+        {
+            method = Method::GET;
+            headers.insert(header::CONNECTION, names::UPGRADE);
+            headers.insert(header::UPGRADE, protocol);
+        }
         let path = match uri.path_and_query() {
-            Some(path) if method != Method::CONNECT || protocol.is_some() => {
+            Some(path) if method != Method::CONNECT => {
                 if !path.as_str().starts_with('/') {
                     return Err(BadHead::RelativePath);
                 }
@@ -106,7 +115,7 @@ impl RequestHead {
             _ if method == Method::CONNECT => None,
             _ => return Err(BadHead::NoPath),
         };
-        let upgrade = protocol.or_else(|| upgrade_of(&headers, version));
+        let upgrade = upgrade_of(&headers, version);
         Ok(Self {
             secure: uri.scheme() == Some(&Scheme::HTTPS),
             names_scheme: uri.scheme().is_some(),
@@ -138,12 +147,7 @@ impl RequestHead {
     /// As routing sees it.
     pub(crate) fn view(&self, random: u64) -> RequestView<'_> {
         RequestView {
-            // An extended CONNECT is an upgrade, and an upgrade is a GET.
-            method: if self.path.is_some() && self.method == Method::CONNECT {
-                "GET"
-            } else {
-                self.method.as_str()
-            },
+            method: self.method.as_str(),
             scheme: self.scheme(),
             authority: self.authority(),
             path: self.path(),
@@ -217,10 +221,6 @@ impl RequestHead {
                 .ok(),
             (Some(path), None) => Some(Uri::from(path.clone())),
             (Some(path), Some(protocol)) => {
-                if self.method == Method::CONNECT {
-                    self.method = Method::GET;
-                    self.extensions.remove::<hyper::ext::Protocol>();
-                }
                 self.headers.insert(header::CONNECTION, names::UPGRADE);
                 self.headers.insert(header::UPGRADE, protocol.clone());
                 Some(Uri::from(path.clone()))
@@ -275,9 +275,10 @@ impl PseudoHeaders for RequestHead {
     }
 }
 
-/// The protocol that an HTTP/1.1 request asks to change to; `h2c` is not asked for through us.
+/// The protocol that a request asks to change to, which one of HTTP/2 has in these headers only if it
+/// was an extended `CONNECT`; `h2c` is not asked for through us.
 fn upgrade_of(headers: &HeaderMap, version: Version) -> Option<HeaderValue> {
-    if version != Version::HTTP_11 {
+    if version != Version::HTTP_11 && version != Version::HTTP_2 {
         return None;
     }
     let protocol = headers.get(header::UPGRADE)?;

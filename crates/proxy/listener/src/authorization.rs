@@ -1,9 +1,10 @@
 //! `envoy.filters.network.rbac` and `envoy.filters.network.ext_authz`: who may connect.
 //!
 //! In: a chain's policies and whom it asks, and a connection whose TLS handshake is done. Out: whether
-//! it goes on.
-//! Called by `connection` before anything of the connection is served: a client that is refused
-//! makes nobody connect to an upstream, and sees no byte of one that speaks first.
+//! it goes on. Policies are asked by `connection` before anything of the connection is served: a client
+//! that they refuse makes nobody connect to an upstream, and sees no byte of one that speaks first. An
+//! authorizer is asked when the client has sent its first byte, as Envoy does: by `connection` where the
+//! client has to begin, by `held` where its bytes are relayed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -176,20 +177,33 @@ impl Asked {
     }
 }
 
-/// Asks the policies of a chain, and whom else it asks, in order; says why the connection goes no
-/// further.
-pub(crate) async fn check(
+/// Asks the policies of a chain, in order; says why the connection goes no further.
+pub(crate) fn judge(
+    gates: &[Gate],
+    worker: WorkerId,
+    info: &mut ConnectionInfo,
+) -> Option<Refused> {
+    gates.iter().find_map(|gate| match gate {
+        Gate::Rbac(access) => access.ask(worker, info).err(),
+        Gate::ExtAuthz(_) | Gate::Limit { .. } | Gate::Rate { .. } | Gate::SniCluster => None,
+    })
+}
+
+/// Whether somebody else is asked about the connections of a chain.
+pub(crate) fn is_asked(gates: &[Gate]) -> bool {
+    gates.iter().any(|gate| matches!(gate, Gate::ExtAuthz(_)))
+}
+
+/// Asks whom else a chain asks, in order; says why the connection goes no further.
+pub(crate) async fn ask(
     gates: &[Gate],
     worker: &WorkerContext,
     info: &mut ConnectionInfo,
 ) -> Option<Refused> {
     for gate in gates {
-        let asked = match gate {
-            Gate::Rbac(access) => access.ask(worker.worker, info),
-            Gate::ExtAuthz(asked) => asked.ask(worker, info).await,
-            Gate::Limit { .. } | Gate::Rate { .. } | Gate::SniCluster => Ok(()),
-        };
-        if let Err(refused) = asked {
+        if let Gate::ExtAuthz(asked) = gate
+            && let Err(refused) = asked.ask(worker, info).await
+        {
             return Some(refused);
         }
     }

@@ -11,7 +11,7 @@ use meltemi_ir::{self as ir, ListenerFilter};
 use meltemi_net::{Prefixed, original_destination};
 use meltemi_telemetry::{ConnectionInfo, ListenerStats, ResponseFlags, StreamRecord};
 use meltemi_tls::{FailureKind, HandshakeFailure, ServerContext, SessionInfo};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
@@ -23,6 +23,12 @@ use crate::gate::{self, Gate, Passage};
 use crate::looks::{self, Looked};
 use crate::runtime::{ChainFilter, ChainRuntime, ListenerRuntime};
 use crate::{ActiveListener, ConnectionView, choose_chain, tcp};
+
+/// How much is read of a client that has to begin before somebody is asked about it.
+const FIRST: usize = 4096;
+
+/// How long such a client may be silent: Envoy's limit for connections on which nothing happens.
+const SILENCE: Duration = Duration::from_secs(3600);
 
 /// Serves a connection to its end, whatever it turns out to be.
 pub(crate) async fn serve(
@@ -319,6 +325,15 @@ where
     }
 }
 
+/// The first bytes of a client that has to begin; none if it is gone, or silent for too long.
+async fn first_bytes<IO: AsyncRead + Unpin>(stream: &mut IO) -> Vec<u8> {
+    let mut first = vec![0; FIRST];
+    let read = tokio::time::timeout(SILENCE, stream.read(&mut first)).await;
+    let count = read.map_or(0, |it| it.unwrap_or_default());
+    first.truncate(count);
+    first
+}
+
 async fn run<IO>(
     acceptor: &Acceptor,
     runtime: &ListenerRuntime,
@@ -331,7 +346,24 @@ async fn run<IO>(
     let drain = chain.drain.signal();
     let (wall, start) = (acceptor.worker.clock.since_epoch(), Instant::now());
     let mut info = info;
-    let refused = authorization::check(&chain.gates, &acceptor.worker, &mut info).await;
+    let mut refused = authorization::judge(&chain.gates, acceptor.worker.worker, &mut info);
+    let mut first = Vec::new();
+    let is_tcp = matches!(chain.filter, ChainFilter::Tcp(_));
+    if refused.is_none() && !is_tcp && authorization::is_asked(&chain.gates) {
+        // A direct response waits for no client.
+        if !matches!(chain.filter, ChainFilter::DirectResponse(_)) {
+            let mut drain = chain.drain.signal();
+            first = tokio::select! {
+                first = first_bytes(&mut stream) => first,
+                () = drain.draining() => Vec::new(),
+            };
+            if first.is_empty() {
+                let ended = Ended::default();
+                return log_end(acceptor, runtime, chain, &info, (wall, start), ended);
+            }
+        }
+        refused = authorization::ask(&chain.gates, &acceptor.worker, &mut info).await;
+    }
     if let Some(Refused { delay, .. }) = &refused
         && !delay.is_zero()
     {
@@ -360,7 +392,7 @@ async fn run<IO>(
                 buffer_limit: usize::try_from(runtime.config.per_connection_buffer_limit)
                     .unwrap_or(usize::MAX),
             };
-            meltemi_http::serve(stream, context).await;
+            meltemi_http::serve(Prefixed::new(first, stream), context).await;
             log_end(
                 acceptor,
                 runtime,
@@ -381,6 +413,7 @@ async fn run<IO>(
                 cluster: named.map(str::to_owned),
                 info: Rc::new(info),
                 chain: &chain.config.name,
+                gates: &chain.gates,
                 listener_loggers: &runtime.loggers,
             };
             match refused {
@@ -402,7 +435,7 @@ async fn run<IO>(
             log_end(acceptor, runtime, chain, &info, (wall, start), ended);
         }
         (ChainFilter::Echo, None) => {
-            let (mut reader, mut writer) = tokio::io::split(stream);
+            let (mut reader, mut writer) = tokio::io::split(Prefixed::new(first, stream));
             // ignored: however it ends, it is over
             let _ = tokio::io::copy(&mut reader, &mut writer).await;
             let _ = writer.shutdown().await;

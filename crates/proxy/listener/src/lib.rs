@@ -10,6 +10,7 @@ mod active;
 mod authorization;
 mod connection;
 mod gate;
+mod held;
 mod looks;
 mod manager;
 mod matcher;

@@ -1,6 +1,6 @@
 //! TCP proxying: a connection is relayed to a host of a cluster.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
@@ -18,8 +18,10 @@ use meltemi_upstream::{
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use crate::authorization::Refused;
+use crate::authorization::{self, Refused};
 use crate::connection::Socket;
+use crate::gate::Gate;
+use crate::held::Held;
 use crate::runtime::TcpRuntime;
 
 /// What a relayed connection knows of itself.
@@ -29,6 +31,8 @@ pub(crate) struct TcpContext<'a> {
     /// The cluster that a filter before named.
     pub cluster: Option<String>,
     pub chain: &'a str,
+    /// What connections pass, those who are asked about them among it.
+    pub gates: &'a [Gate],
     /// The listener's own log, in which a connection is written at its end.
     pub listener_loggers: &'a [AccessLogger],
 }
@@ -57,6 +61,7 @@ where
     stats.downstream_cx_total.inc();
     let wall = context.worker.clock.since_epoch();
     let start = Instant::now();
+    let answered = OnceCell::new();
     let mut record = StreamRecord::new(&context.info, wall);
     record.filter_chain = Some(context.chain).filter(|name| !name.is_empty());
     record.dynamic_metadata = Some(&context.info.metadata).filter(|it| !it.is_empty());
@@ -118,15 +123,27 @@ where
                 record.duration = Some(start.elapsed());
                 log(tcp, context, &record);
             }
-            let outcome = pump(
-                &mut downstream,
-                &mut stream,
-                tcp,
-                context,
-                &mut record,
-                start,
-            )
-            .await;
+            let beginning = (context, start);
+            let (outcome, refused) = if authorization::is_asked(context.gates) {
+                let answer = Box::pin(async {
+                    let mut info = (*context.info).clone();
+                    let refused = authorization::ask(context.gates, &context.worker, &mut info);
+                    let refused = refused.await;
+                    // ignored: it is asked once
+                    let _ = answered.set(info.metadata);
+                    refused
+                });
+                let mut held = Held::new(&mut downstream, answer);
+                let outcome = pump(&mut held, &mut stream, tcp, beginning, &mut record).await;
+                (outcome, held.refused())
+            } else {
+                let streams = (&mut downstream, &mut stream);
+                let outcome = pump(streams.0, streams.1, tcp, beginning, &mut record).await;
+                (outcome, None)
+            };
+            if let Some(metadata) = answered.get() {
+                record.dynamic_metadata = Some(metadata).filter(|it| !it.is_empty());
+            }
             match outcome.end {
                 RelayEnd::Idle => stats.idle_timeout.inc(),
                 RelayEnd::Expired => stats.max_downstream_connection_duration.inc(),
@@ -142,7 +159,15 @@ where
                 sent: outcome.sent,
                 received: outcome.received,
             };
+            if let Some(refused) = &refused {
+                record.response_code_details = refused.details;
+                record.flags |= refused.flags;
+            }
             report(tcp, context, &record, delta);
+            if refused.is_some() {
+                drop(stream);
+                authorization::close(&mut downstream).await;
+            }
         }
     }
 }
@@ -179,9 +204,8 @@ async fn pump<IO>(
     downstream: &mut IO,
     upstream: &mut UpstreamStream,
     tcp: &TcpRuntime,
-    context: &TcpContext<'_>,
+    (context, start): (&TcpContext<'_>, Instant),
     record: &mut StreamRecord<'_>,
-    start: Instant,
 ) -> RelayOutcome
 where
     IO: Socket + AsyncRead + AsyncWrite + Unpin,
