@@ -5,22 +5,25 @@
 //! nobody has sent. Out: the policies, as istioctl's `experimental authz check` prints them, or what
 //! each says to the request.
 
+mod overrides;
 mod question;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 use meltemi_local::http;
 use meltemi_model::{Config, Defaults, WorkloadRole};
 use meltemi_snapshot::Snapshot;
-use meltemi_translate::{ProxyNode, listeners};
+use meltemi_translate::{ProxyNode, listeners, route_names, routes};
 use meltemi_xds::pb::envoy::config::core::v3::Node;
 use meltemi_xds::pb::envoy::config::listener::v3::{Filter, Listener, filter};
 use meltemi_xds::pb::envoy::config::rbac::v3::{Rbac, rbac::Action};
+use meltemi_xds::pb::envoy::config::route::v3::RouteConfiguration;
 use meltemi_xds::pb::envoy::extensions::filters::http::rbac::v3::Rbac as HttpRbac;
 use meltemi_xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, http_filter,
@@ -69,8 +72,8 @@ Examples:
   meltemi authz check webapp.istioinaction --from cluster.local/ns/default/sa/sleep \\
     --method POST --path /admin --header 'x-user: ann'
 
-Nobody but the policies is asked: no token is verified (say what it claims by --claim), no external
-authorizer is called, and what single routes override is not looked at.")]
+Nobody but the policies is asked, those of the request's route among them: no token is verified (say
+what it claims by --claim), and no external authorizer is called.")]
 struct Check {
     /// The workload: a pod, a Deployment, or the beginning of a pod's name
     #[arg(value_name = "POD[.NAMESPACE]", required_unless_present = "file")]
@@ -92,28 +95,42 @@ pub(crate) fn run(
     terminal: &Terminal,
 ) -> Result<ExitCode> {
     let Kind::Check(check) = arguments.kind;
-    let listeners = check.listeners(locator, terminal)?;
+    let configured = check.configured(locator, terminal)?;
     let workload = check.pod.as_deref().unwrap_or("workload");
     match check.request.question(workload) {
         None => {
-            terminal.print(&table(&policies(&listeners)).to_string())?;
+            terminal.print(&table(&policies(&configured.listeners)).to_string())?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(question) => explain(&listeners, question, terminal),
+        Some(question) => explain(&configured, question, terminal),
     }
+}
+
+/// What the workload's proxy has.
+struct Configured {
+    listeners: Vec<Listener>,
+    /// The route tables that listeners ask for by name.
+    routes: Vec<RouteConfiguration>,
 }
 
 /// Prints what the policies say to a request.
 fn explain(
-    listeners: &[Listener],
+    configured: &Configured,
     mut question: question::Question,
     terminal: &Terminal,
 ) -> Result<ExitCode> {
-    let understood = listeners
+    let listeners = configured
+        .listeners
         .iter()
         .map(|it| meltemi_config::listener(it).with_context(|| format!("listener {}", it.name)));
-    let understood: Vec<_> = understood.collect::<Result<_>>()?;
-    let verdict = verdict::verdict(&understood, &mut question)?;
+    let listeners: Vec<_> = listeners.collect::<Result<_>>()?;
+    let tables = configured.routes.iter().map(|it| {
+        let table = meltemi_config::route_configuration(it);
+        let table = table.with_context(|| format!("routes {}", it.name))?;
+        Ok((it.name.clone(), Arc::new(table)))
+    });
+    let tables: verdict::Tables = tables.collect::<Result<_>>()?;
+    let verdict = verdict::verdict(&listeners, &tables, &mut question)?;
     let mut table = Table::new(
         ["ACTION", "AuthorizationPolicy", "RULE", "MATCHES", "WHY"],
         3,
@@ -144,8 +161,8 @@ fn explain(
 }
 
 impl Check {
-    /// The listeners of the workload's proxy.
-    fn listeners(&self, locator: &Locator, terminal: &Terminal) -> Result<Vec<Listener>> {
+    /// What the workload's proxy has.
+    fn configured(&self, locator: &Locator, terminal: &Terminal) -> Result<Configured> {
         match (&self.file, &self.pod) {
             (None, None) => bail!("name a pod, or a file"),
             (None, Some(pod)) => {
@@ -173,16 +190,20 @@ impl Check {
     }
 }
 
-fn dumped(text: &[u8], terminal: &Terminal) -> Result<Vec<Listener>> {
-    let found = ConfigDump::parse(text)?.listeners();
-    for problem in found.problems {
+fn dumped(text: &[u8], terminal: &Terminal) -> Result<Configured> {
+    let dump = ConfigDump::parse(text)?;
+    let (listeners, routes) = (dump.listeners(), dump.routes());
+    for problem in listeners.problems.iter().chain(&routes.problems) {
         terminal.warning(&format!("left out: {problem}"));
     }
-    Ok(found.messages)
+    Ok(Configured {
+        listeners: listeners.messages,
+        routes: routes.messages,
+    })
 }
 
 /// What the control plane would send to the pod's proxy.
-fn translated(manifests: &PathBuf, pod: &str, terminal: &Terminal) -> Result<Vec<Listener>> {
+fn translated(manifests: &PathBuf, pod: &str, terminal: &Terminal) -> Result<Configured> {
     let roots = std::slice::from_ref(manifests);
     let (configs, problems) = meltemi_source::load_in_effect(roots, Defaults::default())?;
     for problem in problems {
@@ -190,10 +211,19 @@ fn translated(manifests: &PathBuf, pod: &str, terminal: &Terminal) -> Result<Vec
     }
     let node = node(configs.iter().map(AsRef::as_ref), pod)?;
     let snapshot = Snapshot::of(configs.iter().map(|it| it.as_ref().clone()));
-    listeners(&snapshot, &node)
-        .values()
-        .map(|it| any::unpack(&it.any).context("a listener of our own"))
-        .collect()
+    let names = route_names(&snapshot, &node);
+    let tables = routes(&snapshot, &node, names.iter().map(String::as_str));
+    let listeners = listeners(&snapshot, &node);
+    let listeners = listeners.values();
+    Ok(Configured {
+        listeners: listeners
+            .map(|it| any::unpack(&it.any).context("a listener of our own"))
+            .collect::<Result<_>>()?,
+        routes: tables
+            .values()
+            .map(|it| any::unpack(&it.any).context("routes of our own"))
+            .collect::<Result<_>>()?,
+    })
 }
 
 /// The proxy of the pod that `name` means.

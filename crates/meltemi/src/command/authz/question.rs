@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use meltemi_http::RequestView;
 use meltemi_ir::{Metadata, Value};
 use meltemi_rbac::{Certificate, Facts};
 
@@ -135,6 +136,21 @@ impl Question {
                 metadata: (!self.claims.is_empty()).then_some(&self.claims),
                 ..connection
             },
+        }
+    }
+
+    /// The request with this path, as routes see it.
+    pub(super) fn view<'a>(&'a self, path: &'a str, over_tls: bool) -> RequestView<'a> {
+        RequestView {
+            method: &self.method,
+            scheme: if over_tls { "https" } else { "http" },
+            authority: &self.host,
+            path,
+            headers: &self.headers,
+            random: 0,
+            internal: false,
+            client_certificate: (over_tls, over_tls),
+            metadata: (!self.claims.is_empty()).then_some(&self.claims),
         }
     }
 

@@ -4,21 +4,27 @@
 //! with what each policy said on the way. The policies are asked by the evaluator of the proxy, on
 //! the path as the proxy would normalize it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use meltemi_http::{NormalPath, normalize};
 use meltemi_ir::{
     ConnectionFilter, FilterChain, HttpConnectionManager, HttpFilterKind, Listener, ListenerFilter,
-    NetworkGate, Rbac, RbacAction, TrafficDirection,
+    NetworkGate, Rbac, RbacAction, RouteConfiguration, RouteFilterKind, RouteFilterSetting,
+    RouteSource, TrafficDirection,
 };
 use meltemi_rbac::{Explanation, Facts};
 
+use super::overrides::Overrides;
 use super::question::Question;
 use super::{ANONYMOUS, parts};
 
 /// What the names of rules begin with for which an external authorizer is asked.
 const ASKED: &str = "istio-ext-authz-";
+
+/// Route tables by name.
+pub(super) type Tables = BTreeMap<String, Arc<RouteConfiguration>>;
 
 /// What would become of the request.
 #[derive(Debug)]
@@ -44,7 +50,11 @@ pub(super) struct Opinion {
 ///
 /// # Errors
 /// Where the question leaves open which port is meant.
-pub(super) fn verdict(listeners: &[Listener], question: &mut Question) -> Result<Verdict> {
+pub(super) fn verdict(
+    listeners: &[Listener],
+    tables: &Tables,
+    question: &mut Question,
+) -> Result<Verdict> {
     let chains = guarded(listeners);
     let ports = ports(&chains);
     match (question.port, ports.as_slice()) {
@@ -68,7 +78,14 @@ pub(super) fn verdict(listeners: &[Listener], question: &mut Question) -> Result
             });
         }
     };
-    let mut verdict = Asking::default().chain(chain, question);
+    let asking = Asking {
+        tables,
+        policies: Vec::new(),
+        providers: Vec::new(),
+        let_in: None,
+        by_chance: false,
+    };
+    let mut verdict = asking.chain(chain, question);
     if question.is_identified() && !is_tls(chain) {
         verdict.because += " (the port takes plain text, in which the caller has no identity)";
     }
@@ -157,16 +174,18 @@ fn serves(names: &[String], host: &str) -> bool {
 }
 
 /// The policies, asked one after the other.
-#[derive(Default)]
-struct Asking {
+struct Asking<'a> {
+    tables: &'a Tables,
     policies: Vec<Opinion>,
     /// Who would have to be asked, whom nobody can ask here.
     providers: Vec<String>,
     /// What let it in last.
     let_in: Option<String>,
+    /// Policies depend on which of several clusters is chosen.
+    by_chance: bool,
 }
 
-impl Asking {
+impl Asking<'_> {
     fn chain(mut self, chain: &FilterChain, question: &Question) -> Verdict {
         let over_tls = is_tls(chain) && question.is_identified();
         let connection = question.facts(None, over_tls);
@@ -188,7 +207,7 @@ impl Asking {
         if let Err(because) = answer {
             return self.refused(because);
         }
-        let because = match (self.let_in.take(), self.providers.as_slice()) {
+        let mut because = match (self.let_in.take(), self.providers.as_slice()) {
             (Some(because), []) => because,
             (None, []) => "no policy refuses it".to_owned(),
             (_, providers) => format!(
@@ -196,6 +215,10 @@ impl Asking {
                 providers.join(" and ")
             ),
         };
+        if self.by_chance {
+            because +=
+                " (some of the route's clusters have policies of their own, which are not asked)";
+        }
         Verdict {
             allowed: true,
             because,
@@ -230,10 +253,25 @@ impl Asking {
             }
         };
         let facts = question.facts(Some(&path), over_tls);
-        for filter in manager.filters.iter().filter(|it| !it.disabled) {
-            if let HttpFilterKind::Rbac(rbac) = &filter.kind {
-                self.rules(rbac.shadow_rules.as_ref(), rbac.rules.as_ref(), &facts)?;
-            }
+        let table = match &manager.routes {
+            RouteSource::Inline(table) => Some(table),
+            RouteSource::Rds(name) => self.tables.get(name),
+        };
+        let overrides = table.map(|it| Overrides::of(it, &question.view(&path, over_tls)));
+        let overrides = overrides.unwrap_or_default();
+        for filter in &manager.filters {
+            let HttpFilterKind::Rbac(own) = &filter.kind else {
+                continue;
+            };
+            self.by_chance |= overrides.is_by_chance(&filter.name);
+            let rbac = match overrides.setting(&filter.name) {
+                Some(RouteFilterSetting::Disabled) => continue,
+                Some(RouteFilterSetting::Enabled) => own,
+                Some(RouteFilterSetting::Config(RouteFilterKind::Rbac(other))) => other,
+                Some(RouteFilterSetting::Config(_)) | None if filter.disabled => continue,
+                Some(RouteFilterSetting::Config(_)) | None => own,
+            };
+            self.rules(rbac.shadow_rules.as_ref(), rbac.rules.as_ref(), &facts)?;
         }
         Ok(())
     }
