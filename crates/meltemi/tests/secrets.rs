@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use meltemi_agent::SdsServer;
 use meltemi_ir::{Secret, TlsCertificate};
-use meltemi_testkit::{Client, Pki, Process, Request, Speaking, free_port};
+use meltemi_testkit::{Client, Http2Client, Pki, Process, Request, Speaking, Upstream, free_port};
 use meltemi_tls::{CertificateInfo, SecretStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -130,6 +130,65 @@ async fn from_a_service_of_its_own() {
     store.set("server", certificate(directory, "second", "second"));
     wait_until_shown(&pki, address, "CN=second").await;
     serving.abort();
+}
+
+/// Whatever the log's level, what clients prove themselves with is not in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_finest_log_tells_no_token() {
+    const SECRET: &str = "s3cr3t-of-a-client";
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = Upstream::start();
+    let (admin, listener) = (free_port(), free_port());
+    let server = upstream.address().port();
+    let text = format!(
+        r#"
+admin: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {admin} }} }} }}
+static_resources:
+  clusters:
+  - name: server
+    type: STATIC
+    load_assignment: {{ cluster_name: server, endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {server} }} }} }} }}] }}] }}
+  listeners:
+  - name: open
+    address: {{ socket_address: {{ address: 127.0.0.1, port_value: {listener} }} }}
+    filter_chains:
+    - filters:
+      - name: hcm
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: open
+          http_filters:
+          - name: jwt
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication
+              providers: {{ all: {{ from_headers: [{{ name: x-token }}], local_jwks: {{ inline_string: '{{"keys":[{{"kty":"oct","k":"c2VjcmV0"}}]}}' }} }} }}
+              rules: [{{ match: {{ prefix: /guarded }}, requires: {{ provider_name: all }} }}]
+          - {{ name: envoy.filters.http.router, typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }} }}
+          route_config: {{ virtual_hosts: [{{ name: all, domains: ["*"], routes: [{{ match: {{ prefix: / }}, route: {{ cluster: server }} }}] }}] }}
+"#
+    );
+    let path = directory.path().join("bootstrap.yaml");
+    std::fs::write(&path, text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meltemi"));
+    command.args(["proxy", "--concurrency", "1", "-l", "trace", "-c"]);
+    let mut process = Process::start(command.arg(path)).unwrap();
+    let admin = SocketAddr::from(([127, 0, 0, 1], admin));
+    process.wait_for_http(PATIENCE, admin, "/ready").unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], listener));
+    for (path, status) in [("/", 200), ("/guarded", 401)] {
+        let request = Request::get(&format!("{path}?key={SECRET}"))
+            .header("authorization", &format!("Bearer {SECRET}"))
+            .header("x-token", &format!("a.{SECRET}.c"))
+            .header("cookie", &format!("session={SECRET}"));
+        let http1 = Client::new(address).send(&request).await.unwrap();
+        let http2 = Http2Client::connect(address).await.unwrap();
+        let http2 = http2.send(&request).await.unwrap();
+        assert_eq!((http1.status, http2.status), (status, status));
+    }
+    let output = process.output();
+    assert!(output.contains("TRACE"), "nothing is traced: {output}");
+    let told: Vec<_> = output.lines().filter(|it| it.contains(SECRET)).collect();
+    assert!(told.is_empty(), "{told:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

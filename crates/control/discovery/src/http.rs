@@ -1,7 +1,8 @@
 //! State and figures over HTTP: `/ready`, `/version`, `/metrics`, `/debug`.
 //!
 //! In: requests. Out: text and JSON. What `/debug` shows is for this machine, and for callers whose
-//! token the authority believes.
+//! token the authority believes and names a workload of the root namespace: it is about everybody's
+//! workloads.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,8 +13,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use meltemi_ca::{Authenticator, Credentials};
+use meltemi_ca::{AuthError, Authenticator, Credentials};
 use meltemi_lifecycle::{Clock, DrainSignal};
+use meltemi_spiffe::SpiffeId;
 use meltemi_xds_server::ProxyRegistry;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -97,9 +99,57 @@ async fn guard(
             token,
             identities: &[],
         };
-        if let Err(error) = observed.authenticator.authenticate(&credentials).await {
-            return (StatusCode::UNAUTHORIZED, format!("{error}\n")).into_response();
+        let caller = observed.authenticator.authenticate(&credentials).await;
+        let state = observed.state();
+        let root = &state.snapshot.mesh().root_namespace;
+        if let Err((status, text)) = may_look(caller, root.as_str()) {
+            return (status, text).into_response();
         }
     }
     next.run(request).await
+}
+
+/// Whether a caller from elsewhere may see what is about everybody.
+fn may_look(caller: Result<SpiffeId, AuthError>, root: &str) -> Result<(), (StatusCode, String)> {
+    let id = caller.map_err(|error| (StatusCode::UNAUTHORIZED, format!("{error}\n")))?;
+    match id.namespace_and_account() {
+        Some((namespace, _)) if namespace == root => Ok(()),
+        _ => {
+            let text = format!("{id} is not of the namespace {root}\n");
+            Err((StatusCode::FORBIDDEN, text))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn only_the_root_namespace_looks_from_elsewhere() {
+        for (caller, status) in [
+            (Err(AuthError::Missing), Some(StatusCode::UNAUTHORIZED)),
+            (Err(AuthError::Expired(1)), Some(StatusCode::UNAUTHORIZED)),
+            (
+                Ok("spiffe://cluster.local/ns/shop/sa/web"),
+                Some(StatusCode::FORBIDDEN),
+            ),
+            (
+                Ok("spiffe://cluster.local/ns/istio-system-2/sa/web"),
+                Some(StatusCode::FORBIDDEN),
+            ),
+            (
+                Ok("spiffe://cluster.local/istio-system"),
+                Some(StatusCode::FORBIDDEN),
+            ),
+            (Ok("spiffe://cluster.local/ns/istio-system/sa/ops"), None),
+        ] {
+            let said = format!("{caller:?}");
+            let caller = caller.map(|it: &str| it.parse().unwrap());
+            let refused = may_look(caller, "istio-system").err();
+            assert_eq!(refused.map(|it| it.0), status, "{said}");
+        }
+    }
 }

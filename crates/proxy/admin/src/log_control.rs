@@ -6,6 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 
+/// Libraries that at their finest level write what goes over the wire, tokens and cookies among it.
+const TELLTALES: [&str; 6] = ["h2", "hyper", "hyper_util", "rustls", "tokio_util", "tonic"];
+
 /// A level as Envoy names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {
@@ -165,8 +168,10 @@ impl Levels {
 
     fn targets(&self) -> Targets {
         let loggers = LOGGERS.iter().zip(&self.loggers);
+        let tactful = TELLTALES.map(|it| (it, self.default.filter().min(LevelFilter::DEBUG)));
         Targets::new()
             .with_default(self.default.filter())
+            .with_targets(tactful)
             .with_targets(loggers.map(|((_, target), level)| (*target, level.filter())))
     }
 }
