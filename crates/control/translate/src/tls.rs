@@ -14,11 +14,12 @@ use meltemi_xds::pb::envoy::config::core::v3::{
 use meltemi_xds::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::{
     CertificateProviderPluginInstance, CertificateValidationContext, CommonTlsContext,
-    SdsSecretConfig, SubjectAltNameMatcher, TlsCertificate,
+    SdsSecretConfig, SubjectAltNameMatcher, TlsCertificate, TlsParameters,
     common_tls_context::{
         CertificateProviderInstance, CombinedCertificateValidationContext, ValidationContextType,
     },
     subject_alt_name_matcher::SanType,
+    tls_parameters::TlsProtocol,
 };
 use meltemi_xds::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 use prost::{Message, Name};
@@ -76,6 +77,15 @@ fn agent_secret(name: &str) -> SdsSecretConfig {
             config_source_specifier: Some(ConfigSourceSpecifier::ApiConfigSource(source)),
             ..Default::default()
         }),
+    }
+}
+
+/// The versions of TLS towards upstreams; without them, Envoy speaks 1.2 and no later one as a client.
+fn client_versions() -> TlsParameters {
+    TlsParameters {
+        tls_minimum_protocol_version: TlsProtocol::TlSv12.into(),
+        tls_maximum_protocol_version: TlsProtocol::TlSv13.into(),
+        ..Default::default()
     }
 }
 

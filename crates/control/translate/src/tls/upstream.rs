@@ -24,8 +24,8 @@ use meltemi_xds::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use prost_types::Struct;
 
 use super::{
-    SYSTEM_ROOTS, agent_secret, ca_name, certificate_files, credential_secret, file, grpc_mutual,
-    mutual, peer_name, plain_socket, tls_socket,
+    SYSTEM_ROOTS, agent_secret, ca_name, certificate_files, client_versions, credential_secret,
+    file, grpc_mutual, mutual, peer_name, plain_socket, tls_socket,
 };
 use crate::ProxyRole;
 use crate::node::IstioFilters;
@@ -122,6 +122,7 @@ fn foreign(
         return UpstreamTransport::default();
     }
     let mut common = CommonTlsContext {
+        tls_params: Some(client_versions()),
         alpn_protocols: peer.http2.then(|| "h2".to_owned()).into_iter().collect(),
         ..Default::default()
     };
@@ -277,7 +278,10 @@ fn mutual_socket(
         alpn.push("h2");
     }
     tls_socket(&UpstreamTlsContext {
-        common_tls_context: Some(mutual(names, &alpn)),
+        common_tls_context: Some(CommonTlsContext {
+            tls_params: Some(client_versions()),
+            ..mutual(names, &alpn)
+        }),
         sni: server_name,
         ..Default::default()
     })
