@@ -282,7 +282,7 @@ impl Mesh {
             Some((it, index, &it.rules[index]))
         })?;
         let (field, place) = match source {
-            KeySource::Inline(_) => return None,
+            KeySource::Inline(_) | KeySource::None => return None,
             KeySource::Uri(uri) => ("jwksUri", uri),
             KeySource::Discovery(document) => ("issuer", document),
         };

@@ -5,6 +5,7 @@
 
 use meltemi_api::authorization_policy::AuthorizationPolicySpec;
 use meltemi_api::peer_authentication::PeerAuthenticationSpec;
+use meltemi_api::request_authentication::RequestAuthenticationSpec;
 use meltemi_api::{Document, FieldPath, Problem, ProblemKind, ResourceLabel, Strictness};
 use serde::de::DeserializeOwned;
 
@@ -133,6 +134,20 @@ pub fn fallback(document: &Document, defaults: &Defaults) -> Option<(Config, &'s
             (
                 Config::PeerAuthentication(made),
                 "until it is right, mutual TLS is required of every caller of what it is for",
+            )
+        }
+        Kind::RequestAuthentication => {
+            let decoded = document.section("spec", Strictness::Lenient);
+            let mut spec: RequestAuthenticationSpec = decoded.value;
+            if !tells_for_whom(&decoded.set_aside) {
+                spec.selector = None;
+                spec.target_ref = None;
+                spec.target_refs = Vec::new();
+            }
+            let made = request_authentication::verify_nothing(meta(), spec, check);
+            (
+                Config::RequestAuthentication(made),
+                "until it is right, it refuses every token of its issuers",
             )
         }
         _ => return None,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::{Metadata, PolicyTarget};
 
-pub(crate) use convert::{SUPPORT, convert};
+pub(crate) use convert::{SUPPORT, convert, verify_nothing};
 
 /// A valid Istio RequestAuthentication.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct RequestAuthentication {
 /// Whose tokens are taken, and where they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JwtRule {
-    /// `issuer`.
+    /// `issuer`; empty only in a stand-in, for any.
     pub issuer: String,
     /// `audiences`: one of these; any if there are none.
     pub audiences: Vec<String>,
@@ -58,6 +58,8 @@ pub enum KeySource {
     Uri(String),
     /// Where the issuer's OpenID configuration says, whose address this is.
     Discovery(String),
+    /// Nowhere: no token is right. In the place of a rule that is wrong.
+    None,
 }
 
 /// A header that has a token.

@@ -147,7 +147,7 @@ impl Snapshot {
         let rules = self.request_authentications.iter().flat_map(|it| &it.rules);
         rules
             .map(|it| &it.keys)
-            .filter(|it| !matches!(it, KeySource::Inline(_)))
+            .filter(|it| !matches!(it, KeySource::Inline(_) | KeySource::None))
     }
 
     /// The keys of an issuer as they were fetched last; `None` if they never were.

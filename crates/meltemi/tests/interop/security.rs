@@ -172,6 +172,14 @@ async fn tokens(world: &World, chapter: &Chapter) {
         Some("enduser/user-wrong-issuer.jwt"),
     ];
     ask("GET", None, 200).await;
+    // What is wrong verifies nothing: who shows a token is not let in as if nobody had asked for one.
+    let written = chapter.text("enduser/jwt-token-request-authn.yaml");
+    world.apply("wrong-authn.yaml", &written.replace("jwks:", "jwkz:"));
+    ask("GET", user, 401).await;
+    ask("GET", admin, 401).await;
+    ask("GET", None, 200).await;
+    world.remove("wrong-authn.yaml");
+    ask("GET", user, 200).await;
     world.apply(
         "authn.yaml",
         &chapter.text("enduser/jwt-token-request-authn.yaml"),

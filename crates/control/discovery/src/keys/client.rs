@@ -13,6 +13,7 @@ use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+use meltemi_jwt::{Failure, KeySet};
 use meltemi_model::KeySource;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
@@ -60,9 +61,9 @@ pub(crate) enum FetchError {
     /// The answer leads to where the issuer has no business.
     #[error("the redirect to `{0}` leads to a private address; allow that, or write the address")]
     PrivateRedirect(String),
-    /// The answer is no key set.
-    #[error("the answer is not a JSON Web Key Set: an object with the list `keys`")]
-    NotKeys,
+    /// The answer is no key set, or has no key that can be used.
+    #[error("the answer is not a JSON Web Key Set, an object with a key in the list `keys`: {0}")]
+    NotKeys(Failure),
     /// The issuer's configuration does not say where the keys are.
     #[error("the OpenID configuration has no `jwks_uri`")]
     NoKeysUri,
@@ -113,6 +114,7 @@ impl KeyClient {
         let fetching = async {
             let address = match source {
                 KeySource::Inline(text) => return key_set(text),
+                KeySource::None => return Err(FetchError::Address(String::new())),
                 KeySource::Uri(uri) => uri.clone(),
                 KeySource::Discovery(document) => keys_uri(&self.get(document).await?)?,
             };
@@ -268,11 +270,11 @@ fn keys_uri(document: &str) -> Result<String, FetchError> {
     uri.map(str::to_owned).ok_or(FetchError::NoKeysUri)
 }
 
-/// The text, if it is a key set.
+/// The text, if it is a key set. One without a key that can be used is none: a proxy would refuse it, and
+/// with it all that comes along.
 fn key_set(text: &str) -> Result<Arc<str>, FetchError> {
-    let set: serde_json::Value = serde_json::from_str(text).map_err(|_| FetchError::NotKeys)?;
-    let is_list = set["keys"].is_array();
-    is_list.then(|| text.into()).ok_or(FetchError::NotKeys)
+    let parsed = KeySet::parse(text.as_bytes());
+    parsed.map(|_| text.into()).map_err(FetchError::NotKeys)
 }
 
 /// Whether only this machine or this network reaches an address.

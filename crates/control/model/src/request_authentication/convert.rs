@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use meltemi_api::{FieldPath, request_authentication as api};
+use meltemi_jwt::KeySet;
 
 use super::{JwtHeader, JwtRule, KeySource, RequestAuthentication};
 use crate::check::{Check, filled};
 use crate::support::{Row, supported};
-use crate::{Kind, Metadata, policy_target};
+use crate::{Kind, Labels, Metadata, PolicyTarget, policy_target};
 
 const KIND: Kind = Kind::RequestAuthentication;
 
@@ -44,6 +45,84 @@ pub(crate) fn convert(
         meta,
         target: policy_target::convert(selector, target_ref, target_refs, &at, check),
         rules,
+    }
+}
+
+/// What stands in the place of one that is wrong: for the same workloads as far as they can be told, and
+/// otherwise for all of the namespace, no token of the issuers that it names is right, and where a rule
+/// names none, no token at all that another rule does not take. What its claims were to become in headers
+/// is kept from clients in the same way.
+pub(crate) fn verify_nothing(
+    meta: Metadata,
+    spec: api::RequestAuthenticationSpec,
+    check: &mut Check<'_>,
+) -> RequestAuthentication {
+    let api::RequestAuthenticationSpec {
+        selector,
+        target_ref,
+        target_refs,
+        jwt_rules,
+    } = spec;
+    let at = FieldPath::root().field("spec");
+    let target = policy_target::convert(selector, target_ref, target_refs, &at, check);
+    let readable = match &target {
+        PolicyTarget::Workloads(_) => check.is_clean(),
+        PolicyTarget::Gateways(targets) => check.is_clean() && !targets.is_empty(),
+    };
+    let mut rules: Vec<_> = jwt_rules.into_iter().map(unverifiable_rule).collect();
+    if rules.is_empty() {
+        rules.push(unverifiable_rule(api::JwtRule::default()));
+    }
+    RequestAuthentication {
+        meta,
+        target: if readable {
+            target
+        } else {
+            PolicyTarget::Workloads(Labels::default())
+        },
+        rules,
+    }
+}
+
+/// A rule by which no token is right, with what of it is fit to be used.
+fn unverifiable_rule(written: api::JwtRule) -> JwtRule {
+    let api::JwtRule {
+        issuer,
+        audiences: _, // ignored: no token is right, whomever it is for
+        jwks_uri: _,  // ignored: no key is
+        jwks: _,      // ignored: likewise
+        from_headers,
+        from_params,
+        from_cookies,
+        output_payload_to_header,
+        forward_original_token: _, // ignored: no token gets so far
+        output_claim_to_headers,
+        timeout: _,                // ignored: nothing is fetched
+        space_delimited_claims: _, // ignored: no claim is read
+    } = written;
+    let is_header = |name: &str| name.parse::<http::HeaderName>().is_ok();
+    let filled_only = |list: Vec<String>| list.into_iter().filter(|it| !it.is_empty()).collect();
+    let headers = from_headers.into_iter().map(|it| JwtHeader {
+        name: it.name.unwrap_or_default(),
+        prefix: it.prefix.unwrap_or_default(),
+    });
+    let claims = output_claim_to_headers
+        .into_iter()
+        .map(|it| (it.header.unwrap_or_default(), it.claim.unwrap_or_default()));
+    JwtRule {
+        issuer: issuer.unwrap_or_default(),
+        audiences: Vec::new(),
+        keys: KeySource::None,
+        from_headers: headers.filter(|it| is_header(&it.name)).collect(),
+        from_params: filled_only(from_params),
+        from_cookies: filled_only(from_cookies),
+        payload_header: output_payload_to_header.filter(|it| is_header(it)),
+        forward_token: false,
+        claim_headers: claims
+            .filter(|(header, claim)| is_header(header) && !claim.is_empty())
+            .collect(),
+        timeout: FETCH_TIMEOUT,
+        space_delimited_claims: Vec::new(),
     }
 }
 
@@ -140,14 +219,10 @@ fn convert_keys(
             None
         }
         (Some(jwks), None) => {
-            let parsed = meltemi_api::parse(None, &jwks).ok();
-            let keys = parsed
-                .as_ref()
-                .and_then(|it| it.first()?.root().get("keys"));
-            let is_list = keys.is_some_and(|it| matches!(it.value, meltemi_api::Value::List(_)));
-            if !is_list {
-                let what = "is not a JSON Web Key Set: an object with the list `keys`";
-                check.invalid(&at.field("jwks"), what);
+            // A proxy that is given no key that it can use refuses all that comes with it.
+            if let Err(reason) = KeySet::parse(jwks.as_bytes()) {
+                let what = "is not a JSON Web Key Set, an object with a key in the list `keys`";
+                check.invalid(&at.field("jwks"), format!("{what}: {reason}"));
             }
             Some(KeySource::Inline(jwks))
         }

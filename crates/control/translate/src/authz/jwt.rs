@@ -2,7 +2,8 @@
 //!
 //! In: the RequestAuthentications of the workload and the keys that were fetched for them. Out: the
 //! filter that verifies tokens. A request without a token passes, one with a token that is wrong does
-//! not. Keys that could not be had are stood in for by one that no token fits.
+//! not. Keys that could not be had, or that a rule does not say, are stood in for by one that no token
+//! fits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -121,6 +122,7 @@ fn provider(scope: &Scope<'_>, rule: &JwtRule) -> JwtProvider {
         .collect();
     let known = match keys {
         KeySource::Inline(text) => text.clone(),
+        KeySource::None => unfit_keys(keys),
         KeySource::Uri(_) | KeySource::Discovery(_) => scope
             .keys(keys)
             .map_or_else(|| unfit_keys(keys), ToOwned::to_owned),
@@ -173,7 +175,7 @@ const LOST_MODULUS: &str = "pWmMgmx_j6vvIHbsjm857h4VknSR6dAAjQS4oLQk3BHyFc8SJ1vT
 fn unfit_keys(keys: &KeySource) -> String {
     let place = match keys {
         KeySource::Uri(place) | KeySource::Discovery(place) => place.as_str(),
-        KeySource::Inline(_) => "",
+        KeySource::Inline(_) | KeySource::None => "",
     };
     let name = format!(
         "Error-FailedToFetchJwksUri-{}",
