@@ -156,6 +156,15 @@ impl Platform {
         gateway::ports(&self.told)
     }
 
+    /// The variables that the mesh configuration gives to every proxy.
+    pub(crate) fn proxy_metadata(&self) -> BTreeMap<String, String> {
+        let mesh = self.written.values().find_map(|it| match it.as_ref() {
+            Config::MeshConfig(mesh) => Some(mesh.default_config.proxy_metadata.clone()),
+            _ => None,
+        });
+        mesh.unwrap_or_default()
+    }
+
     /// Takes back the address of a pod that has stopped.
     pub(crate) fn forget(&mut self, pod: &PodName) {
         self.ready.remove(pod);

@@ -70,6 +70,12 @@ pub(crate) struct AgentEnvironment {
     pub secret_grace_period_ratio: Option<String>,
     /// `SECRET_GRACE_PERIOD_RATIO_JITTER`: the same.
     pub secret_grace_period_ratio_jitter: Option<String>,
+    /// `ECC_SIGNATURE_ALGORITHM`: `ECDSA`, or nothing.
+    pub ecc_signature_algorithm: Option<String>,
+    /// `ECC_CURVE`: `P256` or `P384`.
+    pub ecc_curve: Option<String>,
+    /// `WORKLOAD_RSA_KEY_SIZE`: bits.
+    pub workload_rsa_key_size: Option<String>,
 }
 
 /// What the control plane is told by its environment, under the names of istiod.
@@ -89,6 +95,8 @@ pub(crate) struct DiscoveryEnvironment {
     pub token_audiences: Option<String>,
     /// `PILOT_MAX_REQUESTS_PER_SECOND`: a number.
     pub max_requests: Option<String>,
+    /// `JWT_RULE`: Istio's JWTRule, in JSON.
+    pub jwt_rule: Option<String>,
 }
 
 impl Environment {
@@ -120,6 +128,9 @@ impl AgentEnvironment {
             secret_ttl: variable("SECRET_TTL"),
             secret_grace_period_ratio: variable("SECRET_GRACE_PERIOD_RATIO"),
             secret_grace_period_ratio_jitter: variable("SECRET_GRACE_PERIOD_RATIO_JITTER"),
+            ecc_signature_algorithm: variable("ECC_SIGNATURE_ALGORITHM"),
+            ecc_curve: variable("ECC_CURVE"),
+            workload_rsa_key_size: variable("WORKLOAD_RSA_KEY_SIZE"),
         }
     }
 }
@@ -134,6 +145,7 @@ impl DiscoveryEnvironment {
             max_workload_cert_ttl: variable("MAX_WORKLOAD_CERT_TTL"),
             token_audiences: variable("TOKEN_AUDIENCES"),
             max_requests: variable("PILOT_MAX_REQUESTS_PER_SECOND"),
+            jwt_rule: variable("JWT_RULE"),
         }
     }
 }

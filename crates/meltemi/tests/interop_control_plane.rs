@@ -95,6 +95,90 @@ async fn envoy_and_our_proxy_answer_the_same_for_300_services() {
     generated::compare(95, &binary).await;
 }
 
+/// A gateway of ours, a stock Envoy and a sidecar of ours, each with another sort of key, speak mutual
+/// TLS with each other.
+#[tokio::test]
+async fn workloads_have_the_keys_that_istios_variables_choose() {
+    let Some(binary) = envoy_binary() else {
+        return no_envoy();
+    };
+    let mut world = World::start(96, &json!({}));
+    let catalog = CATALOGS[0];
+    world.tell(GATEWAY, &[("WORKLOAD_RSA_KEY_SIZE", "4096")]);
+    world.tell(WEBAPP, &[("WORKLOAD_RSA_KEY_SIZE", "2048")]);
+    world.tell(
+        catalog,
+        &[("ECC_SIGNATURE_ALGORITHM", "ECDSA"), ("ECC_CURVE", "P384")],
+    );
+    world.apply(
+        "strict.yaml",
+        "apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: { name: default, namespace: istio-system }
+spec: { mtls: { mode: STRICT } }
+",
+    );
+    world.application(
+        WEBAPP,
+        &[
+            ("NAME", "webapp"),
+            (
+                "UPSTREAM_ROUTES",
+                "/api/catalog=http://catalog.istioinaction/items",
+            ),
+        ],
+    );
+    world.application(catalog, &[("NAME", "catalog")]);
+    world.sidecar(catalog);
+    let envoy = world.envoy(&binary, WEBAPP, Form::Delta, Interception::None);
+    world.sidecar(GATEWAY);
+    let (gateway, request) = (
+        world.address(GATEWAY, 8080),
+        Request::get("/api/catalog").host("webapp.istioinaction.io"),
+    );
+    let answer = world
+        .until(gateway, &request, "through all of them", |it| {
+            it.status == 200
+        })
+        .await;
+    assert!(answer.text().contains("catalog"), "{}", answer.text());
+    for (admin, expected) in [
+        (world.address(GATEWAY, 15000), "RSA 4096"),
+        (envoy.admin, "RSA 2048"),
+        (world.address(catalog, 15000), "P-384"),
+    ] {
+        assert_eq!(workload_key(admin).await, expected);
+    }
+}
+
+/// Of which sort the key of a proxy's certificate is.
+async fn workload_key(admin: std::net::SocketAddr) -> &'static str {
+    use base64::Engine as _;
+    let standard = base64::engine::general_purpose::STANDARD;
+    let dump = admin::ask(admin, "/config_dump?resource=dynamic_active_secrets").await;
+    let dump: Value = serde_json::from_str(&dump).unwrap();
+    let secrets = dump["configs"].as_array().unwrap().iter();
+    let own = secrets
+        .map(|it| &it["secret"])
+        .find(|it| it["name"] == "default");
+    let chain = &own.unwrap()["tls_certificate"]["certificate_chain"]["inline_bytes"];
+    let pem = String::from_utf8(standard.decode(chain.as_str().unwrap()).unwrap()).unwrap();
+    let lines = pem.lines().skip(1).take_while(|it| !it.starts_with('-'));
+    let der = standard.decode(lines.collect::<String>()).unwrap();
+    let has = |part: &[u8]| der.windows(part.len()).any(|it| it == part);
+    // The beginning of the modulus, or the curve's name, as they stand in the public key.
+    for (part, sort) in [
+        (&[0x02, 0x82, 0x02, 0x01, 0x00][..], "RSA 4096"),
+        (&[0x02, 0x82, 0x01, 0x01, 0x00], "RSA 2048"),
+        (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22], "P-384"),
+    ] {
+        if has(part) {
+            return sort;
+        }
+    }
+    "P-256"
+}
+
 /// A shop with a front, without its proxies, and the book's policies for it.
 fn guarded_shop(network: u8) -> Option<(World, security::Chapter)> {
     let Some(chapter) = shared_data().map(|it| it.join("book/ch9")) else {

@@ -19,10 +19,11 @@ const LEFT_OUT: &str = "\
   for CDS, EDS, LDS, RDS and SDS; PCDS (of Istio's ProxyConfig, the trust bundle) on the aggregated one.
   gRPC libraries without a proxy are served in their form (`docs/grpc.md`).
   The proxy asks for virtual hosts on demand (VHDS); ECDS and NDS come later.
-- **Identity**: tokens that `up` issues, JWTs of issuers whose public keys are in a file
-  (`--token-issuer`), and client certificates. TokenReview comes with the Kubernetes API; certificates
-  for others (`ImpersonatedIdentity`) and other signers (`CertSigner`) are refused. Workload keys are
-  ECDSA P-256. Trust bundles of other trust domains come later.
+- **Identity**: tokens that `up` issues, JWTs of issuers whose public keys are in a file or at an address
+  (`--token-issuer`, `JWT_RULE`), and client certificates. TokenReview comes with the Kubernetes API;
+  certificates for others (`ImpersonatedIdentity`) and other signers (`CertSigner`) are refused.
+  Workload keys are ECDSA P-256 and P-384, or RSA of 2048, 3072 and 4096 bits. Trust bundles of other
+  trust domains come later.
 - **TLS**: 1.2 and 1.3, AEAD suites; no OCSP stapling, no encrypted private keys.
 - **Hot restart**: sockets go over, statistics do not; draining asks all connections at once.
 - **HTTP/3** is refused.

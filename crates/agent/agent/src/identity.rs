@@ -5,6 +5,7 @@
 //! `ROOTCA`, and for the connections to the control plane itself the roots that these must lead to. The
 //! key never leaves this process, but for the proxy's socket.
 
+mod key;
 mod request;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use tracing::{error, info, warn};
 use crate::chain::is_under;
 use crate::sds::Deliveries;
 
+pub use key::{WorkloadKey, WorkloadKeyError};
 use request::Certified;
 pub use request::{CertificateClient, IdentityError};
 pub(crate) use request::{channel, innermost};
@@ -153,7 +155,7 @@ impl Identity {
 
     /// Gets a certificate; how long to wait for the next. `unit`, from 0 to 1, spreads that.
     async fn renew(&self, held: &mut Held, unit: f64) -> Duration {
-        let id = self.client.id();
+        let id = &self.client.id;
         match self.client.obtain(self.renewal.lifetime).await {
             Ok(certified) => {
                 held.failures = 0;
@@ -187,7 +189,7 @@ impl Identity {
         {
             held.expired = true;
             error!(
-                identity = %self.client.id(),
+                identity = %self.client.id,
                 "the certificate expired {} s ago and could not be renewed: peers refuse it",
                 since.as_secs()
             );

@@ -16,7 +16,10 @@ mod sds;
 mod trust;
 
 pub use bootstrap::bootstrap;
-pub use identity::{CertificateClient, ControlPlaneRoots, Identity, IdentityError, Renewal};
+pub use identity::{
+    CertificateClient, ControlPlaneRoots, Identity, IdentityError, Renewal, WorkloadKey,
+    WorkloadKeyError,
+};
 pub use options::{Interception, Options, Role};
 pub use run::run;
 pub use sds::SdsServer;

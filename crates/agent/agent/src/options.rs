@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use meltemi_proxy::LogControl;
 
-use crate::Renewal;
+use crate::{Renewal, WorkloadKey};
 
 /// What the proxy is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,8 @@ pub struct Options {
     pub root_cert: PathBuf,
     /// When the workload's certificate is renewed.
     pub renewal: Renewal,
+    /// Of which sort the workload's key is.
+    pub key: WorkloadKey,
     /// A bearer token that proves who we are; read anew at each use.
     pub token: PathBuf,
     /// Where the administration endpoint listens.

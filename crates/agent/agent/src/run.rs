@@ -67,7 +67,13 @@ pub async fn run(options: Options, mut shutdown: DrainSignal) -> Result<()> {
     };
     tasks.spawn(trust.run(Random::from_entropy()));
     let identity = Identity {
-        client: CertificateClient::new(id, options.node_id(), options.token.clone(), connector),
+        client: CertificateClient {
+            id,
+            key: options.key,
+            holder: options.node_id(),
+            token: options.token.clone(),
+            connector,
+        },
         renewal: options.renewal,
         secrets: Arc::clone(&secrets),
         control_plane,

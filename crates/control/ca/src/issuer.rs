@@ -1,8 +1,9 @@
 //! JWTs of configured issuers, such as a Kubernetes cluster's own.
 //!
 //! In: a bearer token. Out: the service account that its `sub` names, once the issuer's key, the
-//! audience and the times are as they must be. Whose key is in a file is read again when the file
-//! changes.
+//! audience and the times are as they must be. Keys in a file are read again when the file changes;
+//! those at an address somebody else fetches and brings here, and until that a token is neither
+//! believed nor refused.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,8 +31,21 @@ pub struct IssuerOptions {
     pub issuer: String,
     /// `aud` must be one of these.
     pub audiences: Vec<String>,
-    /// Its public keys: a JSON Web Key Set, or public keys or certificates in PEM.
-    pub keys: PathBuf,
+    /// Where its public keys are.
+    pub keys: IssuerKeys,
+}
+
+/// Where an issuer's public keys are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IssuerKeys {
+    /// In a file: a JSON Web Key Set, or public keys or certificates in PEM.
+    File(PathBuf),
+    /// Here: a JSON Web Key Set.
+    Inline(String),
+    /// At this address: a JSON Web Key Set.
+    Uri(String),
+    /// Where the issuer's OpenID configuration says, whose address this is.
+    Discovery(String),
 }
 
 /// Why an issuer's tokens cannot be judged.
@@ -43,11 +57,11 @@ pub enum IssuerError {
     /// There is no file.
     #[error("{}: missing", .0.display())]
     Missing(PathBuf),
-    /// The file holds no keys.
-    #[error("{}: {reason}", path.display())]
+    /// There are no keys in it.
+    #[error("{place}: {reason}")]
     Keys {
-        /// The file.
-        path: PathBuf,
+        /// The file, or `jwks`.
+        place: String,
         /// What is wrong.
         reason: Failure,
     },
@@ -62,12 +76,13 @@ pub struct IssuerTokens {
 }
 
 struct Keys {
-    set: Arc<KeySet>,
+    /// None until somebody has brought them.
+    set: Option<Arc<KeySet>>,
     modified: Option<SystemTime>,
 }
 
 impl IssuerTokens {
-    /// Reads the issuer's keys.
+    /// Reads the issuer's keys, unless they are elsewhere.
     ///
     /// # Errors
     /// When there are none.
@@ -78,7 +93,7 @@ impl IssuerTokens {
     ) -> Result<Self, IssuerError> {
         let keys = Keys {
             modified: modified(&options),
-            set: Arc::new(read(&options)?),
+            set: read(&options)?.map(Arc::new),
         };
         Ok(Self {
             options,
@@ -88,14 +103,36 @@ impl IssuerTokens {
         })
     }
 
-    /// The keys, read anew if the file has changed; those of before hold on if it is no good.
-    fn keys(&self) -> Arc<KeySet> {
+    /// Whose tokens they are.
+    pub fn issuer(&self) -> &str {
+        &self.options.issuer
+    }
+
+    /// Where the keys are.
+    pub fn source(&self) -> &IssuerKeys {
+        &self.options.keys
+    }
+
+    /// Takes a JSON Web Key Set that was fetched.
+    ///
+    /// # Errors
+    /// When there is no key in it; those of before hold on.
+    pub fn bring(&self, key_set: &str) -> Result<(), Failure> {
+        let set = KeySet::parse(key_set.as_bytes())?;
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.set = Some(Arc::new(set));
+        Ok(())
+    }
+
+    /// The keys, read anew if the file has changed; those of before hold on if it is no good. None while
+    /// they have not been brought.
+    fn keys(&self) -> Option<Arc<KeySet>> {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         let now = modified(&self.options);
         if now != keys.modified {
             keys.modified = now;
             match read(&self.options) {
-                Ok(set) => keys.set = Arc::new(set),
+                Ok(set) => keys.set = set.map(Arc::new),
                 Err(error) => warn!("the keys of {} stay: {error}", self.options.issuer),
             }
         }
@@ -115,7 +152,10 @@ impl IssuerTokens {
         if is_shared(token.algorithm) {
             return Err(refused(Failure::UnknownAlgorithm));
         }
-        self.keys().verify(&token).map_err(refused)?;
+        let keys = self.keys().ok_or_else(|| {
+            AuthError::Unavailable(format!("the keys of {} are not here yet", token.issuer))
+        })?;
+        keys.verify(&token).map_err(refused)?;
         if token.expiry == 0 {
             return Err(AuthError::Token("it has no exp".to_owned()));
         }
@@ -161,20 +201,27 @@ fn is_shared(algorithm: Algorithm) -> bool {
 }
 
 fn modified(options: &IssuerOptions) -> Option<SystemTime> {
-    std::fs::metadata(&options.keys).ok()?.modified().ok()
+    match &options.keys {
+        IssuerKeys::File(path) => std::fs::metadata(path).ok()?.modified().ok(),
+        IssuerKeys::Inline(_) | IssuerKeys::Uri(_) | IssuerKeys::Discovery(_) => None,
+    }
 }
 
-fn read(options: &IssuerOptions) -> Result<KeySet, IssuerError> {
-    let path = &options.keys;
-    let text = file::read(path)?.ok_or_else(|| IssuerError::Missing(path.clone()))?;
-    let set = match text.trim_start().starts_with('{') {
-        true => KeySet::parse(text.as_bytes()),
-        false => KeySet::from_pem(&text),
+fn read(options: &IssuerOptions) -> Result<Option<KeySet>, IssuerError> {
+    let (place, set) = match &options.keys {
+        IssuerKeys::File(path) => {
+            let text = file::read(path)?.ok_or_else(|| IssuerError::Missing(path.clone()))?;
+            let set = match text.trim_start().starts_with('{') {
+                true => KeySet::parse(text.as_bytes()),
+                false => KeySet::from_pem(&text),
+            };
+            (path.display().to_string(), set)
+        }
+        IssuerKeys::Inline(text) => ("jwks".to_owned(), KeySet::parse(text.as_bytes())),
+        IssuerKeys::Uri(_) | IssuerKeys::Discovery(_) => return Ok(None),
     };
-    set.map_err(|reason| IssuerError::Keys {
-        path: path.clone(),
-        reason,
-    })
+    set.map(Some)
+        .map_err(|reason| IssuerError::Keys { place, reason })
 }
 
 #[cfg(test)]

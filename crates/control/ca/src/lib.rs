@@ -32,7 +32,7 @@ pub use authority::{
     CertificateAuthority, Issued, KeyedCertificate, RootInfo, SignError, Validity,
 };
 pub use chain::ChainError;
-pub use issuer::{AUDIENCE, IssuerError, IssuerOptions, IssuerTokens};
+pub use issuer::{AUDIENCE, IssuerError, IssuerKeys, IssuerOptions, IssuerTokens};
 pub use kubernetes::{KubernetesTokens, TokenReview, TokenReviewer};
 pub use limits::Limits;
 pub use metrics::CaMetrics;

@@ -28,7 +28,7 @@ use crate::admission::ByIdentity;
 use crate::grpc::accept::{Tls, connections};
 use crate::grpc::certificate::ServerCertificate;
 use crate::http::Observed;
-use crate::keys::{KeyClient, KeyFetcher};
+use crate::keys::{IssuerFetcher, KeyClient, KeyFetcher};
 use crate::mesh::{Mesh, MeshOptions, Views};
 use crate::metrics::MeshMetrics;
 use crate::trust::{Trust, TrustKeeper};
@@ -82,6 +82,8 @@ struct Authority {
     signers: Arc<Authorities>,
     key: TokenKey,
     authenticator: Arc<dyn Authenticator>,
+    /// Whose tokens are believed.
+    issuers: Vec<Arc<IssuerTokens>>,
 }
 
 impl Authority {
@@ -196,6 +198,12 @@ impl ControlPlane {
             ready: None,
         };
         keeper.publish();
+        let issuers = IssuerFetcher {
+            issuers: authority.issuers.clone(),
+            client: key_client.clone(),
+            random: Random::from_entropy(),
+        };
+        quietly(&mut tasks, issuers.run(drain.clone()));
         let keys = KeyFetcher {
             states: states.clone(),
             changes: resources.0.clone(),
@@ -436,18 +444,22 @@ fn open_authority(options: &Options, domain: &TrustDomain) -> Result<Authority, 
         Arc::new(ClientCertificates::new(domain.clone())),
         Arc::new(FileTokens::new(key.clone(), domain.clone(), options.clock)),
     ];
+    let mut issuers = Vec::new();
     for issuer in &options.issuers {
         let tokens = IssuerTokens::new(issuer.clone(), domain.clone(), options.clock);
         let tokens = tokens.map_err(|error| DiscoveryError::Issuer {
             issuer: issuer.issuer.clone(),
             error,
         })?;
-        ways.push(Arc::new(tokens));
+        let tokens = Arc::new(tokens);
+        issuers.push(tokens.clone());
+        ways.push(tokens);
     }
     Ok(Authority {
         signers: Arc::new(signers),
         key,
         authenticator: Arc::new(Authenticators::new(ways)),
+        issuers,
     })
 }
 

@@ -5,6 +5,7 @@
 //! after a failure; until then those of before hold on.
 
 mod client;
+mod issuers;
 mod schedule;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::layers::Change;
 use schedule::Schedule;
 
 pub(crate) use client::KeyClient;
+pub(crate) use issuers::IssuerFetcher;
 
 /// Fetches keys for as long as somebody names them.
 pub(crate) struct KeyFetcher {
@@ -71,7 +73,7 @@ fn wanted(state: &MeshState) -> BTreeMap<KeySource, Duration> {
     let mut wanted = BTreeMap::new();
     let policies = state.snapshot.request_authentications().iter();
     for rule in policies.flat_map(|it| &it.rules) {
-        if !matches!(rule.keys, KeySource::Inline(_)) {
+        if !matches!(rule.keys, KeySource::Inline(_) | KeySource::None) {
             let timeout = wanted.entry(rule.keys.clone()).or_default();
             *timeout = rule.timeout.max(*timeout);
         }

@@ -29,7 +29,7 @@ mod view;
 pub use control_plane::{Addresses, ControlPlane, run};
 pub use error::DiscoveryError;
 pub use layers::Resources;
-pub use meltemi_ca::{AUDIENCE, IssuerOptions, Validity};
+pub use meltemi_ca::{AUDIENCE, IssuerKeys, IssuerOptions, Validity};
 pub use meltemi_translate::judge;
 pub use mesh::MeshState;
 pub use options::Options;

@@ -22,6 +22,8 @@ pub(crate) struct PlanContext<'a> {
     pub inherited: &'a BTreeMap<String, String>,
     /// What the proxies need.
     pub proxy: &'a ProxySettings,
+    /// `proxyMetadata` of the mesh configuration: variables of every proxy.
+    pub proxy_metadata: &'a BTreeMap<String, String>,
     /// Config maps and secrets.
     pub values: &'a dyn Values,
 }
@@ -113,6 +115,7 @@ fn proxy(pod: &Pod, role: &str, context: &PlanContext<'_>) -> ProcessPlan {
     let workload = &pod.workload;
     let labels = serde_json::to_string(workload.meta.labels.as_map());
     let mut env = context.inherited.clone();
+    env.extend(context.proxy_metadata.clone());
     env.extend(
         [
             ("POD_NAME", name),

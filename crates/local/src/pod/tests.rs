@@ -57,6 +57,10 @@ spec:
         settings,
         inherited: &inherited,
         proxy: &proxy_settings,
+        proxy_metadata: &BTreeMap::from([
+            ("ECC_CURVE".to_owned(), "P384".to_owned()),
+            ("POD_NAME".to_owned(), "other".to_owned()),
+        ]),
         values: &Nothing,
     };
     let pod = Pod {
@@ -96,6 +100,15 @@ fn an_image_is_stood_in_for() {
         assert_eq!(app.env[name], value, "{name}");
     }
     assert_eq!(plan.listens, ["127.77.129.1:8080".parse().unwrap()]);
+}
+
+#[test]
+fn a_proxy_is_told_what_the_mesh_says_and_who_it_is() {
+    let containers = "[{name: web, image: acme/web}]";
+    let (plan, _) = planned(containers, ProxyKind::Sidecar, &Settings::default());
+    let env = &plan.processes[0].env;
+    assert_eq!(env["ECC_CURVE"], "P384");
+    assert_eq!(env["POD_NAME"], "web-1", "who it is goes before");
 }
 
 #[test]

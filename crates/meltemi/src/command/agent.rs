@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
-use meltemi_agent::{Interception, Options, Renewal};
+use meltemi_agent::{Interception, Options, Renewal, WorkloadKey};
 use meltemi_proxy::LogLevel;
 use serde::Deserialize;
 
@@ -23,8 +23,10 @@ Environment, as Istio's agent has it: POD_NAME, POD_NAMESPACE, INSTANCE_IP, SERV
 ISTIO_META_WORKLOAD_NAME, ISTIO_METAJSON_LABELS, ISTIO_META_CLUSTER_ID,
 ISTIO_META_INTERCEPTION_MODE, TRUST_DOMAIN, PROXY_CONFIG (discoveryAddress, concurrency,
 terminationDrainDuration, proxyAdminPort), SECRET_TTL, SECRET_GRACE_PERIOD_RATIO,
-SECRET_GRACE_PERIOD_RATIO_JITTER; and MELTEMI_APP_ADDRESS, where the application listens if
-that is not the interception mode's usual address. Flags go before it.
+SECRET_GRACE_PERIOD_RATIO_JITTER, and for the workload's key ECC_SIGNATURE_ALGORITHM (ECDSA) with
+ECC_CURVE (P256 or P384) or WORKLOAD_RSA_KEY_SIZE (2048, 3072 or 4096; without all of them ECDSA
+P-256); and MELTEMI_APP_ADDRESS, where the application listens if that is not the interception
+mode's usual address. Flags go before it.
 
 Examples:
   POD_NAME=web-1 POD_NAMESPACE=shop INSTANCE_IP=10.0.0.7 SERVICE_ACCOUNT=web \\
@@ -145,7 +147,15 @@ fn options(
         secret_ttl,
         secret_grace_period_ratio,
         secret_grace_period_ratio_jitter,
+        ecc_signature_algorithm,
+        ecc_curve,
+        workload_rsa_key_size,
     } = environment;
+    let key = WorkloadKey::chosen(
+        ecc_signature_algorithm.as_deref(),
+        ecc_curve.as_deref(),
+        workload_rsa_key_size.as_deref(),
+    )?;
     let renewal = renewal(
         secret_ttl.as_deref(),
         secret_grace_period_ratio.as_deref(),
@@ -190,6 +200,7 @@ fn options(
             .unwrap_or_else(|| "istiod.istio-system.svc:15012".to_owned()),
         root_cert,
         renewal,
+        key,
         token,
         admin: admin.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, admin_port).into()),
         concurrency: concurrency

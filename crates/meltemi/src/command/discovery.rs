@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use meltemi_discovery::{AUDIENCE, IssuerOptions, Options, Validity};
+use meltemi_discovery::{AUDIENCE, IssuerKeys, IssuerOptions, Options, Validity};
 use meltemi_proxy::LogLevel;
+use serde::Deserialize;
 
 use crate::env::DiscoveryEnvironment;
 use crate::{logging, runtime};
@@ -16,7 +17,8 @@ use crate::{logging, runtime};
 #[command(after_help = "\
 Environment, as istiod has it: PILOT_DEBOUNCE_AFTER, PILOT_DEBOUNCE_MAX, PILOT_PUSH_THROTTLE,
 DEFAULT_WORKLOAD_CERT_TTL, MAX_WORKLOAD_CERT_TTL, TOKEN_AUDIENCES (istio-ca),
-PILOT_MAX_REQUESTS_PER_SECOND (no limit unless it is given).
+PILOT_MAX_REQUESTS_PER_SECOND (no limit unless it is given), JWT_RULE (an issuer whose tokens are
+believed, as JSON: issuer, audiences, and jwksUri, jwks, or neither for OpenID discovery).
 
 Examples:
   meltemi discovery --config-dir manifests --ca-dir ca
@@ -40,10 +42,11 @@ pub(crate) struct Arguments {
     /// files change
     #[arg(long, value_name = "DIR")]
     plugged_ca: Option<PathBuf>,
-    /// Believe the tokens of this issuer, by the public keys in FILE (a JSON Web Key Set, or PEM);
+    /// Believe the tokens of this issuer, by the public keys in a file (a JSON Web Key Set, or PEM) or at
+    /// an address (a JSON Web Key Set over https:// or http://, fetched again every twenty minutes);
     /// may be given several times
-    #[arg(long, value_name = "ISSUER=FILE", value_parser = token_issuer)]
-    token_issuer: Vec<(String, PathBuf)>,
+    #[arg(long, value_name = "ISSUER=FILE|URL", value_parser = token_issuer)]
+    token_issuer: Vec<(String, IssuerKeys)>,
     /// Where /ready, /metrics and /debug are
     #[arg(long, alias = "httpAddr", value_name = "ADDRESS", default_value = ":8080", value_parser = listen_address)]
     http_addr: SocketAddr,
@@ -159,6 +162,7 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
         max_workload_cert_ttl,
         token_audiences,
         max_requests,
+        jwt_rule,
     } = environment;
     let mut options = Options::new(ca_dir);
     options.config = config;
@@ -178,6 +182,10 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
             keys,
         });
     options.issuers = issuers.collect();
+    if let Some(text) = jwt_rule {
+        let rule = jwt_rule_issuer(&text, &audiences).context("JWT_RULE")?;
+        options.issuers.push(rule);
+    }
     options.http = http_addr;
     options.monitoring = monitoring_addr;
     options.secure_xds = secure_grpc_addr;
@@ -243,14 +251,70 @@ fn validity(default: Option<&str>, maximum: Option<&str>) -> Result<Validity> {
     Ok(validity)
 }
 
-/// An issuer and its keys; an issuer may be an address with `=` in it.
-fn token_issuer(text: &str) -> Result<(String, PathBuf), String> {
-    match text.rsplit_once('=') {
+/// An issuer and its keys; an issuer may be an address with `=` in it, and so may the keys' address.
+fn token_issuer(text: &str) -> Result<(String, IssuerKeys), String> {
+    let address = ["=https://", "=http://"]
+        .iter()
+        .filter_map(|it| text.rfind(it))
+        .max();
+    let split = address.or_else(|| text.rfind('='));
+    let split = split.map(|at| (&text[..at], &text[at + 1..]));
+    match split {
         Some((issuer, keys)) if !issuer.is_empty() && !keys.is_empty() => {
-            Ok((issuer.to_owned(), keys.into()))
+            let keys = match address {
+                Some(_) => IssuerKeys::Uri(keys.to_owned()),
+                None => IssuerKeys::File(keys.into()),
+            };
+            Ok((issuer.to_owned(), keys))
         }
-        _ => Err(format!("{text:?} is not of the form ISSUER=FILE")),
+        _ => Err(format!(
+            "{text:?} is not of the form ISSUER=FILE or ISSUER=URL"
+        )),
     }
+}
+
+/// Istio's JWTRule, as far as istiod goes by it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct JwtRule {
+    issuer: String,
+    #[serde(default)]
+    audiences: Vec<String>,
+    #[serde(alias = "jwks_uri")]
+    jwks_uri: Option<String>,
+    jwks: Option<String>,
+}
+
+/// The issuer of `JWT_RULE`.
+fn jwt_rule_issuer(text: &str, audiences: &[String]) -> Result<IssuerOptions> {
+    let rule: JwtRule = serde_json::from_str(text)?;
+    let JwtRule {
+        issuer,
+        audiences: own,
+        jwks_uri,
+        jwks,
+    } = rule;
+    if issuer.is_empty() {
+        bail!("issuer: whose tokens are to be believed?");
+    }
+    let keys = match (jwks_uri, jwks) {
+        (Some(_), Some(_)) => bail!("jwks: jwksUri says the same; give one of them"),
+        (Some(uri), None) => IssuerKeys::Uri(uri),
+        (None, Some(text)) => IssuerKeys::Inline(text),
+        (None, None) => {
+            let base = issuer.trim_end_matches('/');
+            IssuerKeys::Discovery(format!("{base}/.well-known/openid-configuration"))
+        }
+    };
+    Ok(IssuerOptions {
+        issuer,
+        audiences: if own.is_empty() {
+            audiences.to_vec()
+        } else {
+            own
+        },
+        keys,
+    })
 }
 
 /// An address to listen on; `:PORT` is every address.
@@ -270,7 +334,9 @@ mod tests {
 
     use std::time::Duration;
 
-    use super::{duration, listen_address};
+    use meltemi_discovery::IssuerKeys;
+
+    use super::{duration, jwt_rule_issuer, listen_address, token_issuer};
 
     #[test]
     fn durations_are_read_as_go_writes_them() {
@@ -289,6 +355,43 @@ mod tests {
         }
         for text in ["", "10", "s", "10x", "-1s"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_of_an_issuer_are_in_a_file_or_at_an_address() {
+        let file = |it: &str| IssuerKeys::File(it.into());
+        let uri = |it: &str| IssuerKeys::Uri(it.to_owned());
+        for (text, issuer, keys) in [
+            ("me=keys.json", "me", file("keys.json")),
+            ("https://a?b=c=keys", "https://a?b=c", file("keys")),
+            (
+                "https://a=https://b/k?x=y",
+                "https://a",
+                uri("https://b/k?x=y"),
+            ),
+            ("me=http://b/k", "me", uri("http://b/k")),
+        ] {
+            assert_eq!(token_issuer(text).unwrap(), (issuer.to_owned(), keys));
+        }
+        for text in ["me", "=keys", "me="] {
+            assert!(token_issuer(text).is_err(), "{text}");
+        }
+        let rule = |text: &str| jwt_rule_issuer(text, &["istio-ca".to_owned()]);
+        let found = rule(r#"{"issuer":"https://a/","audiences":["b"]}"#).unwrap();
+        let configuration = "https://a/.well-known/openid-configuration".to_owned();
+        assert_eq!(found.keys, IssuerKeys::Discovery(configuration));
+        assert_eq!(found.audiences, ["b"]);
+        let found = rule(r#"{"issuer":"a","jwks_uri":"https://a/k"}"#).unwrap();
+        assert_eq!(found.keys, uri("https://a/k"));
+        assert_eq!(found.audiences, ["istio-ca"]);
+        for text in [
+            "{}",
+            r#"{"issuer":""}"#,
+            r#"{"issuer":"a","jwksuri":"b"}"#,
+            r#"{"issuer":"a","jwksUri":"b","jwks":"c"}"#,
+        ] {
+            assert!(rule(text).is_err(), "{text}");
         }
     }
 

@@ -5,6 +5,7 @@
 //! are `127.N.0.1` for the control plane, `127.N.1.P` for pods, `127.N.2.P` for the applications in
 //! them. Called by `interop_control_plane`.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -98,6 +99,8 @@ pub struct World {
     directory: tempfile::TempDir,
     discovery: Process,
     processes: Vec<Process>,
+    /// What agents are told beside what they are, by the pod's name.
+    told: BTreeMap<&'static str, Vec<(&'static str, &'static str)>>,
 }
 
 /// A stock Envoy that stands in a pod, with the agent that gives it its identity.
@@ -162,7 +165,13 @@ impl World {
             directory,
             discovery,
             processes: Vec::new(),
+            told: BTreeMap::new(),
         }
+    }
+
+    /// Gives the agent of a pod this environment when it starts.
+    pub fn tell(&mut self, pod: Pod, environment: &[(&'static str, &'static str)]) {
+        self.told.insert(pod.name, environment.to_vec());
     }
 
     /// Runs the sample workload of a pod.
@@ -332,6 +341,7 @@ impl World {
             ("ISTIO_METAJSON_LABELS", Value::Object(labels).to_string()),
             ("ISTIO_META_INTERCEPTION_MODE", "NONE".to_owned()),
         ]);
+        command.envs(self.told.get(pod.name).into_iter().flatten().copied());
         if pod.port.is_some() {
             let address = self.application_address(pod).ip();
             command.env("MELTEMI_APP_ADDRESS", address.to_string());

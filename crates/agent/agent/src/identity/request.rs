@@ -13,10 +13,12 @@ use meltemi_spiffe::{CertificateNames, SpiffeId, SvidError};
 use meltemi_xds::pb::istio::v1::auth::IstioCertificateRequest;
 use meltemi_xds::pb::istio::v1::auth::istio_certificate_service_client::IstioCertificateServiceClient;
 use meltemi_xds_client::Connector;
-use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
+use rcgen::{CertificateParams, KeyPair, SanType};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use tonic::transport::{Channel, Endpoint};
+
+use super::WorkloadKey;
 
 /// How long the control plane may take to answer.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -30,6 +32,9 @@ pub enum IdentityError {
     /// The key or the request could not be made.
     #[error("cannot make a key and a signing request: {0}")]
     Request(#[from] rcgen::Error),
+    /// Making the key ended early.
+    #[error("no key was made: {0}")]
+    Stopped(String),
     /// The token cannot be read.
     #[error("cannot read the token {path}: {source}")]
     Token {
@@ -54,11 +59,16 @@ pub enum IdentityError {
 
 /// Gets certificates from the control plane.
 pub struct CertificateClient {
-    id: SpiffeId,
+    /// Whose certificates they are.
+    pub id: SpiffeId,
+    /// Of which sort the keys are.
+    pub key: WorkloadKey,
     /// Which process asks.
-    holder: String,
-    token: PathBuf,
-    connector: Connector,
+    pub holder: String,
+    /// The file with the token, which is read at each use.
+    pub token: PathBuf,
+    /// The way to the control plane.
+    pub connector: Connector,
 }
 
 /// A certified key.
@@ -70,23 +80,11 @@ pub(crate) struct Certified {
 }
 
 impl CertificateClient {
-    /// For this identity, in this process, by the token in a file that is read at each use.
-    pub fn new(id: SpiffeId, holder: String, token: PathBuf, connector: Connector) -> Self {
-        Self {
-            id,
-            holder,
-            token,
-            connector,
-        }
-    }
-
-    /// Whose certificates they are.
-    pub fn id(&self) -> &SpiffeId {
-        &self.id
-    }
-
     pub(crate) async fn obtain(&self, lifetime: Duration) -> Result<Certified, IdentityError> {
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let sort = self.key;
+        // RSA takes its time, and requests of the proxy's do not wait for it.
+        let made = tokio::task::spawn_blocking(move || sort.make()).await;
+        let key = made.map_err(|error| IdentityError::Stopped(error.to_string()))??;
         let csr = signing_request(&self.id, &key)?;
         let chain = self.sign(csr, lifetime).await?;
         self.check(chain, &key)

@@ -32,7 +32,7 @@ async fn a_token_is_believed_if_everything_about_it_is_right() {
     let options = IssuerOptions {
         issuer: ISSUER.to_owned(),
         audiences: vec![AUDIENCE.to_owned()],
-        keys,
+        keys: IssuerKeys::File(keys),
     };
     let clock = Clock::starting_at(SystemTime::UNIX_EPOCH + Duration::from_secs(NOW));
     let tokens = IssuerTokens::new(options, "cluster.local".parse().unwrap(), clock).unwrap();
@@ -159,7 +159,7 @@ async fn keys_are_followed_and_kept_when_they_are_no_good() {
     let options = IssuerOptions {
         issuer: ISSUER.to_owned(),
         audiences: vec![AUDIENCE.to_owned()],
-        keys,
+        keys: IssuerKeys::File(keys),
     };
     let clock = Clock::starting_at(SystemTime::UNIX_EPOCH + Duration::from_secs(NOW));
     let open = || IssuerTokens::new(options.clone(), "cluster.local".parse().unwrap(), clock);
@@ -170,10 +170,44 @@ async fn keys_are_followed_and_kept_when_they_are_no_good() {
     );
     write(&key.public_key_pem());
     let tokens = open().unwrap();
-    assert_eq!(tokens.keys().len(), 1);
+    assert_eq!(tokens.keys().unwrap().len(), 1);
     write("");
-    assert_eq!(tokens.keys().len(), 1, "those of before");
+    assert_eq!(tokens.keys().unwrap().len(), 1, "those of before");
     let other = rcgen::KeyPair::generate().unwrap();
     write(&[key.public_key_pem(), other.public_key_pem()].concat());
-    assert_eq!(tokens.keys().len(), 2);
+    assert_eq!(tokens.keys().unwrap().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_from_elsewhere_are_waited_for_and_kept() {
+    let signer = TokenSigner::new();
+    let options = IssuerOptions {
+        issuer: ISSUER.to_owned(),
+        audiences: vec![AUDIENCE.to_owned()],
+        keys: IssuerKeys::Uri("https://issuer.example/keys".to_owned()),
+    };
+    let clock = Clock::starting_at(SystemTime::UNIX_EPOCH + Duration::from_secs(NOW));
+    let tokens = IssuerTokens::new(options, "cluster.local".parse().unwrap(), clock).unwrap();
+    let token = signer.token(&json!({ "alg": "RS256" }), &claims(|_| {}));
+    let error = tokens.check(&token).unwrap_err();
+    assert!(matches!(error, AuthError::Unavailable(_)), "{error}");
+    // Another issuer's tokens are no concern of these keys.
+    let other = claims(|it| it["iss"] = json!("https://other"));
+    let other = signer.token(&json!({ "alg": "RS256" }), &other);
+    assert_eq!(tokens.check(&other).unwrap_err(), AuthError::Unknown);
+    tokens.bring(&signer.key_set().to_string()).unwrap();
+    tokens.check(&token).unwrap();
+    for no_keys in [
+        "",
+        "{}",
+        r#"{"keys":[]}"#,
+        r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#,
+    ] {
+        let brought = tokens.bring(no_keys);
+        // A secret is a key, but no token is believed for it.
+        assert_eq!(brought.is_err(), !no_keys.contains("oct"), "{no_keys}");
+        if brought.is_err() {
+            tokens.check(&token).unwrap();
+        }
+    }
 }
