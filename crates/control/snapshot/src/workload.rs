@@ -13,7 +13,7 @@ use rpds::RedBlackTreeMapSync;
 #[derive(Debug, Clone, Default)]
 pub struct WorkloadIndex {
     by_resource: RedBlackTreeMapSync<ResourceId, Vec<Arc<Workload>>>,
-    by_name: RedBlackTreeMapSync<NamespaceName, ByName>,
+    by_name: RedBlackTreeMapSync<NamespaceName, Arc<ByName>>,
     by_address: RedBlackTreeMapSync<IpAddr, Claims>,
 }
 
@@ -30,6 +30,12 @@ impl WorkloadIndex {
         claims.last().map(|(_, workload)| workload)
     }
 
+    /// Whether a namespace's workloads are certainly those of another index; may say no where they are.
+    pub fn shares_namespace(&self, other: &Self, namespace: &NamespaceName) -> bool {
+        let here = (self.by_name.get(namespace), other.by_name.get(namespace));
+        matches!(here, (Some(here), Some(there)) if Arc::ptr_eq(here, there))
+    }
+
     /// The workload that has this address.
     pub fn by_address(&self, address: IpAddr) -> Option<&Arc<Workload>> {
         let claims = self.by_address.get(&address)?;
@@ -39,13 +45,13 @@ impl WorkloadIndex {
     /// The workloads of a namespace, by name.
     pub fn in_namespace(&self, namespace: &NamespaceName) -> impl Iterator<Item = &Arc<Workload>> {
         let here = self.by_name.get(namespace);
-        let claims = here.into_iter().flat_map(ByName::values);
+        let claims = here.into_iter().flat_map(|it| it.values());
         claims.filter_map(|it| it.last().map(|(_, workload)| workload))
     }
 
     /// Every workload, by namespace and name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Workload>> {
-        let claims = self.by_name.values().flat_map(ByName::values);
+        let claims = self.by_name.values().flat_map(|it| it.values());
         claims.filter_map(|it| it.last().map(|(_, workload)| workload))
     }
 
@@ -91,12 +97,13 @@ impl WorkloadIndex {
     /// Changes something about a name.
     fn in_names(&mut self, meta: &Metadata, change: impl FnOnce(&mut ByName, Arc<str>)) {
         let namespace = &meta.namespace;
-        let mut here = self.by_name.get(namespace).cloned().unwrap_or_default();
+        let here = self.by_name.get(namespace);
+        let mut here = here.map_or_else(ByName::default, |it| ByName::clone(it));
         change(&mut here, meta.name.clone());
         if here.is_empty() {
             self.by_name.remove_mut(namespace);
         } else {
-            self.by_name.insert_mut(namespace.clone(), here);
+            self.by_name.insert_mut(namespace.clone(), Arc::new(here));
         }
     }
 }

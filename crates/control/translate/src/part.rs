@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use meltemi_model::{Hostname, PatchContext};
+use meltemi_model::{Hostname, PatchContext, Workload};
 use meltemi_snapshot::Snapshot;
 use meltemi_xds::pb::envoy::config::cluster::v3::Cluster;
 use meltemi_xds::pb::envoy::config::listener::v3::Listener;
@@ -76,6 +76,29 @@ impl<'a> Translator<'a> {
         Self {
             scope: Scope::new(snapshot, node),
         }
+    }
+
+    /// The same where the proxy's workload in this snapshot is known already.
+    pub fn of_workload(
+        snapshot: &'a Snapshot,
+        node: &'a ProxyNode,
+        workload: Option<&'a Arc<Workload>>,
+    ) -> Self {
+        Self {
+            scope: Scope::of_workload(snapshot, node, workload),
+        }
+    }
+
+    /// For the same proxy at a later moment.
+    pub fn later(&self, snapshot: &'a Snapshot) -> Self {
+        Self {
+            scope: self.scope.later(snapshot),
+        }
+    }
+
+    /// The proxy's workload, if there is one.
+    pub fn workload(&self) -> Option<&'a Arc<Workload>> {
+        self.scope.workload()
     }
 
     /// Makes a part.

@@ -103,7 +103,15 @@ fn labels_of<'a>(node: &'a ProxyNode, workload: Option<&'a Arc<Workload>>) -> &'
 impl<'a> Scope<'a> {
     /// The scope of `node`.
     pub fn new(snapshot: &'a Snapshot, node: &'a ProxyNode) -> Self {
-        let workload = workload_of(snapshot, node);
+        Self::of_workload(snapshot, node, workload_of(snapshot, node))
+    }
+
+    /// The same where the workload is known already.
+    pub fn of_workload(
+        snapshot: &'a Snapshot,
+        node: &'a ProxyNode,
+        workload: Option<&'a Arc<Workload>>,
+    ) -> Self {
         let labels = labels_of(node, workload);
         let sidecar = match node.role {
             ProxyRole::Sidecar => snapshot.sidecar(&node.namespace, labels),
@@ -120,6 +128,25 @@ impl<'a> Scope<'a> {
             guards: OnceCell::new(),
             reads: RefCell::default(),
         }
+    }
+
+    /// The scope of the same proxy at a later moment.
+    pub fn later(&self, snapshot: &'a Snapshot) -> Self {
+        let node = self.node;
+        let (before, after) = (self.snapshot.workloads(), snapshot.workloads());
+        // Thousands of proxies are looked at again at each change, which concerns few of them.
+        let known = self.workload.filter(|it| {
+            it.meta.name.as_ref() == node.workload
+                && it.meta.namespace == node.namespace
+                && after.shares_namespace(before, &node.namespace)
+        });
+        let workload = known.or_else(|| workload_of(snapshot, node));
+        Self::of_workload(snapshot, node, workload)
+    }
+
+    /// The proxy's workload. Noted always.
+    pub fn workload(&self) -> Option<&'a Arc<Workload>> {
+        self.workload
     }
 
     /// What was read since this was last asked. Who the proxy's workload is and which Sidecar it has

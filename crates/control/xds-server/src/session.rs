@@ -279,6 +279,9 @@ impl Session {
     /// Clusters whose endpoints have been sent wait for nothing any more, even if the proxy then does
     /// without them.
     fn note_endpoints(&mut self) {
+        if !self.awaits_endpoints() {
+            return;
+        }
         let Some(mut clusters) = self.watches.remove(&Kind::Cluster) else {
             return;
         };

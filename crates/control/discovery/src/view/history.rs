@@ -5,7 +5,7 @@
 //! `/debug/push_status`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use meltemi_model::{Hostname, NamespaceName};
 use meltemi_snapshot::Delta;
@@ -25,6 +25,7 @@ pub(crate) struct History(Mutex<VecDeque<Push>>);
 
 struct Push {
     version: u64,
+    endpoints: Arc<BTreeSet<Place>>,
     work: Work,
 }
 
@@ -53,6 +54,7 @@ impl History {
         }
         pushes.push_back(Push {
             version,
+            endpoints: Arc::new(delta.endpoints.clone()),
             work: Work {
                 cause: delta.clone(),
                 ..Work::default()
@@ -62,19 +64,24 @@ impl History {
 
     /// The services whose endpoints changed after the push `before`, up to `after`; `None` if that is
     /// not known any more.
-    pub fn endpoints(&self, before: u64, after: u64) -> Option<BTreeSet<Place>> {
+    pub fn endpoints(&self, before: u64, after: u64) -> Option<Arc<BTreeSet<Place>>> {
         let pushes = lock(&self.0);
         let known = pushes.front().is_some_and(|it| it.version <= before + 1);
         known.then(|| {
             let here = |it: &&Push| before < it.version && it.version <= after;
-            let here = pushes.iter().filter(here);
-            here.flat_map(|it| it.work.cause.endpoints.iter().cloned())
-                .collect()
+            let mut here = pushes.iter().filter(here);
+            // Nearly always there is one.
+            let first = here.next().map(|it| it.endpoints.clone());
+            let mut all = first.unwrap_or_default();
+            for push in here {
+                Arc::make_mut(&mut all).extend(push.endpoints.iter().cloned());
+            }
+            all
         })
     }
 
     /// Something was done for a push.
-    pub fn add(&self, version: u64, made: usize, changed: &[(Kind, std::sync::Arc<str>)]) {
+    pub fn add(&self, version: u64, made: usize, changed: &[(Kind, Arc<str>)]) {
         let mut pushes = lock(&self.0);
         let Some(push) = pushes.iter_mut().rev().find(|it| it.version == version) else {
             return;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
-use meltemi_model::Hostname;
+use meltemi_model::{Hostname, Workload};
 use meltemi_snapshot::Snapshot;
 use meltemi_translate::{Part, ProxyNode, Translator};
 use meltemi_xds_server::Kind;
@@ -30,6 +30,8 @@ pub(super) struct Slot {
 /// What is kept at one moment.
 pub(super) struct State {
     snapshot: Arc<Snapshot>,
+    /// The node's workload in it.
+    workload: Option<Arc<Workload>>,
     inner: Mutex<Inner>,
     /// What changed when, the latest last.
     log: Arc<VecDeque<Arc<Changes>>>,
@@ -67,7 +69,7 @@ impl Slot {
         let state = match current.as_ref() {
             Some(known) if known.version() >= snapshot.version() => return known.clone(),
             Some(known) => known.advance(&self.node, snapshot, kept),
-            None => State::new(snapshot.clone()),
+            None => State::new(snapshot.clone(), &self.node),
         };
         let state = Arc::new(state);
         *current = Some(state.clone());
@@ -76,9 +78,10 @@ impl Slot {
 }
 
 impl State {
-    fn new(snapshot: Arc<Snapshot>) -> Self {
+    fn new(snapshot: Arc<Snapshot>, node: &ProxyNode) -> Self {
         Self {
             since: snapshot.version(),
+            workload: Translator::new(&snapshot, node).workload().cloned(),
             snapshot,
             inner: Mutex::new(Inner {
                 parts: Arc::default(),
@@ -91,13 +94,13 @@ impl State {
 
     fn advance(&self, node: &ProxyNode, snapshot: &Arc<Snapshot>, kept: &Kept) -> Self {
         let endpoints = kept.history.endpoints(self.version(), snapshot.version());
-        let before = Translator::new(&self.snapshot, node);
-        let after = Translator::new(snapshot, node);
+        let before = self.translator(node);
+        let after = before.later(snapshot);
         let mut inner = lock(&self.inner);
         inner.superseded = true;
         let next = inner
             .parts
-            .advance(&before, &after, endpoints.as_ref(), &kept.bodies);
+            .advance(&before, &after, endpoints.as_deref(), &kept.bodies);
         let (parts, step) = match next {
             Some((parts, step)) => (Arc::new(parts), step),
             None => (inner.parts.clone(), Step::default()),
@@ -121,6 +124,7 @@ impl State {
             }
         }
         Self {
+            workload: after.workload().cloned(),
             snapshot: snapshot.clone(),
             inner: Mutex::new(Inner {
                 parts,
@@ -130,6 +134,10 @@ impl State {
             log,
             since,
         }
+    }
+
+    fn translator<'a>(&'a self, node: &'a ProxyNode) -> Translator<'a> {
+        Translator::of_workload(&self.snapshot, node, self.workload.as_ref())
     }
 
     /// The snapshot's version.
@@ -152,8 +160,7 @@ impl State {
                 return known.clone();
             }
             late = true;
-            let translator =
-                translator.get_or_insert_with(|| Translator::new(&self.snapshot, node));
+            let translator = translator.get_or_insert_with(|| self.translator(node));
             Arc::make_mut(&mut inner.parts).make(part, translator, &kept.bodies)
         });
         let all = all.collect();
@@ -167,7 +174,7 @@ impl State {
         if let Some(known) = inner.parts.known_hosts() {
             return known.to_vec();
         }
-        let translator = Translator::new(&self.snapshot, node);
+        let translator = self.translator(node);
         let hosts = Arc::make_mut(&mut inner.parts).hosts(&translator);
         inner.late |= inner.superseded;
         hosts.0.clone()
