@@ -151,6 +151,7 @@ suites! {
     timeout,
     tls,
     tls_upstream,
+    upstream_proxy_protocol,
     client_certificates,
 }
 

@@ -24,7 +24,7 @@ use crate::fields::fields;
 use crate::metadata::{fields_of, metadata};
 use crate::path::At;
 use crate::scalar::{duration, enumeration, non_empty, positive};
-use crate::tls::{self, UPSTREAM};
+use crate::tls::{UpstreamSocket, upstream_socket};
 
 pub(crate) use discovery::{DISCOVERY, DNS_RESOLVERS, dns_resolver};
 pub(crate) use load_balancing::LOAD_BALANCING;
@@ -64,7 +64,7 @@ pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Clus
             typed_dns_resolver_config: "the system's servers",
             upstream_bind_config: "one source address",
             common_lb_config: "without override_host_status",
-            transport_socket: "plaintext and TLS",
+            transport_socket: "plaintext, TLS and the PROXY protocol",
             filters: "istio.metadata_exchange, without effect",
             load_balancing_policy: "the policies that lb_policy has, and wrr_locality",
         }
@@ -145,11 +145,8 @@ pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Clus
         at,
     );
     at.field("filters").each(filters, filter);
-    let tls = tls::socket(
-        transport_socket.as_ref(),
-        UPSTREAM,
-        &at.field("transport_socket"),
-    );
+    let UpstreamSocket { tls, header } =
+        upstream_socket(transport_socket.as_ref(), &at.field("transport_socket"));
     let transport_socket_matches = at
         .field("transport_socket_matches")
         .each(transport_socket_matches, socket_match);
@@ -199,6 +196,7 @@ pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Clus
         close_connections_on_health_failure: *close_connections_on_host_health_failure,
         connect_timeout,
         tls,
+        proxy_header: header,
         transport_socket_matches,
         http: upstream.http,
         circuit_breakers,
@@ -232,16 +230,15 @@ fn socket_match(
 ) -> Option<TransportSocketMatch> {
     fields!(at, message, cluster_v3::cluster::TransportSocketMatch {
         honoured { name, r#match }
-        partly { transport_socket: "plaintext and TLS" }
+        partly { transport_socket: "plaintext, TLS and the PROXY protocol" }
     });
+    let UpstreamSocket { tls, header } =
+        upstream_socket(transport_socket.as_ref(), &at.field("transport_socket"));
     Some(TransportSocketMatch {
         name: non_empty(name, &at.field("name")).to_owned(),
         matches: r#match.as_ref().map(fields_of).unwrap_or_default(),
-        tls: tls::socket(
-            transport_socket.as_ref(),
-            UPSTREAM,
-            &at.field("transport_socket"),
-        ),
+        tls,
+        proxy_header: header,
     })
 }
 

@@ -20,6 +20,9 @@ use crate::metadata::metadata;
 use crate::path::At;
 use crate::scalar::{enumeration, non_empty, port};
 
+/// Metadata that adds to the PROXY protocol header of connections to an endpoint.
+const PROXY_ENTRIES: &str = "envoy.transport_sockets.proxy_protocol";
+
 /// Whether an endpoint's address may be a name that is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Names {
@@ -143,6 +146,13 @@ fn endpoint(message: &LbEndpoint, names: Names, at: &At<'_>) -> Option<Endpoint>
     if *load_balancing_weight == Some(0) {
         at.field("load_balancing_weight")
             .problem("must be at least 1");
+    }
+    if let Some(metadata) = metadata
+        && metadata.typed_filter_metadata.contains_key(PROXY_ENTRIES)
+    {
+        at.field("metadata")
+            .field("typed_filter_metadata")
+            .refuse("PROXY protocol entries by endpoint");
     }
     let health = match enumeration(*health_status, &at.field("health_status"))? {
         core_v3::HealthStatus::Unknown | core_v3::HealthStatus::Healthy => HealthStatus::Healthy,

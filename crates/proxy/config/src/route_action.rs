@@ -7,7 +7,8 @@ use std::time::Duration;
 use http::StatusCode;
 use meltemi_ir::{
     ClusterName, DirectResponse, HeaderMutation, HostRewrite, LocalReplyBody, PathRewrite,
-    Priority, Redirect, RedirectPath, RouteTarget, SubsetKeys, WeightedBy, WeightedCluster,
+    Priority, ProxyHeader, Redirect, RedirectPath, RouteTarget, SubsetKeys, WeightedBy,
+    WeightedCluster,
 };
 use meltemi_xds::pb::envoy::config::core::v3::RoutingPriority;
 use meltemi_xds::pb::envoy::config::route::v3 as route_v3;
@@ -32,6 +33,7 @@ use crate::matcher::substitution;
 use crate::metadata::metadata;
 use crate::path::At;
 use crate::per_filter::per_filter;
+use crate::proxy_protocol::proxy_header;
 use crate::retry::{hedge, retry_policy};
 use crate::route_balance::{hash_policy, mirror};
 use crate::route_redirect::internal_redirect;
@@ -91,6 +93,8 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
     );
     let (clusters, weighted_by) = clusters.unzip();
     let upgrades = at.field("upgrade_configs").each(upgrade_configs, upgrade);
+    let ends = upgrades.iter().filter(|(_, allowed, _)| *allowed);
+    let ends = ends.filter_map(|(_, _, ends)| ends.as_ref()).next();
     let mut target = RouteTarget {
         cluster_not_found: not_found_status(
             *cluster_not_found_response_code,
@@ -112,7 +116,8 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
         cors: cors
             .as_ref()
             .and_then(|message| old_cors_policy(message, &at.field("cors"))),
-        terminates_connect: upgrades.iter().any(|(_, allowed, ends)| *allowed && *ends),
+        terminates_connect: ends.is_some(),
+        connect_header: ends.cloned().flatten().map(Box::new),
         upgrades: upgrades
             .into_iter()
             .map(|(name, allowed, _)| (name, allowed))
@@ -424,8 +429,8 @@ fn older_grpc_timeout(
     Some(most)
 }
 
-/// The protocol, whether it is allowed, and whether it ends here.
-type Upgrade = (String, bool, bool);
+/// The protocol, whether it is allowed, and whether it ends here, with the upstream's header.
+type Upgrade = (String, bool, Option<Option<ProxyHeader>>);
 
 fn upgrade(message: &UpgradeConfig, at: &At<'_>) -> Option<Upgrade> {
     fields!(at, message, UpgradeConfig {
@@ -440,17 +445,20 @@ fn upgrade(message: &UpgradeConfig, at: &At<'_>) -> Option<Upgrade> {
         at.field("connect_config").problem("is for CONNECT alone");
     }
     let allowed = enabled.unwrap_or(true);
-    Some((upgrade_type.to_ascii_lowercase(), allowed, ends.is_some()))
+    Some((upgrade_type.to_ascii_lowercase(), allowed, ends))
 }
 
-fn connect(message: &ConnectConfig, at: &At<'_>) {
+fn connect(message: &ConnectConfig, at: &At<'_>) -> Option<ProxyHeader> {
     fields!(at, message, ConnectConfig {
+        honoured { proxy_protocol_config }
         partly { allow_post: "false" }
-        refused { proxy_protocol_config: "the upstream is sent what the client sends" }
     });
     if *allow_post {
         at.field("allow_post").refuse("");
     }
+    proxy_protocol_config
+        .as_ref()
+        .map(|message| proxy_header(message, &at.field("proxy_protocol_config")))
 }
 
 /// Answers with a redirection.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use meltemi_ir::{IstioStats, TcpCluster, TcpProxy};
+use meltemi_ir::{IstioStats, ProxyEntryMerge, TcpCluster, TcpProxy};
 use meltemi_xds::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_v3;
+use meltemi_xds::pb::envoy::extensions::filters::network::tcp_proxy::v3::ProxyProtocolTlvMergePolicy as Merge;
 use meltemi_xds::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::weighted_cluster::ClusterWeight;
 use meltemi_xds::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::{
     ClusterSpecifier, TcpAccessLogOptions, WeightedCluster,
@@ -15,8 +16,9 @@ use meltemi_xds::pb::envoy::r#type::v3::hash_policy::{PolicySpecifier, SourceIp}
 use crate::access_log::access_log;
 use crate::fields::fields;
 use crate::path::At;
+use crate::proxy_protocol::entry;
 use crate::route_action::criteria;
-use crate::scalar::{limit, non_empty, within};
+use crate::scalar::{enumeration, limit, non_empty, within};
 
 /// The least time between two lines of one connection.
 const LEAST_LOG_INTERVAL: Duration = Duration::from_millis(1);
@@ -32,6 +34,7 @@ pub(crate) fn tcp_proxy(
             stat_prefix, idle_timeout, access_log, max_connect_attempts,
             max_downstream_connection_duration, access_log_flush_interval,
             flush_access_log_on_connected, access_log_options,
+            proxy_protocol_tlvs, proxy_protocol_tlv_merge_policy,
         }
         partly {
             metadata_match: "of envoy.lb, which is what there are subsets by",
@@ -48,11 +51,9 @@ pub(crate) fn tcp_proxy(
         }
         unsupported {
             on_demand, backoff_options, tunneling_config,
-            max_downstream_connection_duration_jitter_percentage, proxy_protocol_tlvs,
-            max_early_data_bytes,
+            max_downstream_connection_duration_jitter_percentage, max_early_data_bytes,
         }
         ignored {
-            proxy_protocol_tlv_merge_policy: "the TLVs are refused",
             check_drain_close: "a connection lives until its listener has drained",
         }
     });
@@ -117,6 +118,17 @@ pub(crate) fn tcp_proxy(
             .each(hash_policy, source_ip)
             .into_iter()
             .any(|is_source| is_source),
+        proxy_entries: at
+            .field("proxy_protocol_tlvs")
+            .each(proxy_protocol_tlvs, entry),
+        proxy_entry_merge: match enumeration(
+            *proxy_protocol_tlv_merge_policy,
+            &at.field("proxy_protocol_tlv_merge_policy"),
+        ) {
+            Some(Merge::OverwriteByTypeIfExistsOrAdd) => ProxyEntryMerge::Overwrite,
+            Some(Merge::AppendIfExistsOrAdd) => ProxyEntryMerge::Append,
+            Some(Merge::AddIfAbsent) | None => ProxyEntryMerge::AddIfAbsent,
+        },
         istio_stats,
     })
 }

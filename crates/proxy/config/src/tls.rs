@@ -1,11 +1,12 @@
 //! TLS contexts, and the transport sockets that hold them.
 
 use meltemi_ir::{
-    DownstreamTls, SecretRef, SessionTickets, TicketKeySource, TlsCertificate, TlsVersion,
-    UpstreamTls, ValidationContext,
+    DownstreamTls, ProxyHeader, SecretRef, SessionTickets, TicketKeySource, TlsCertificate,
+    TlsVersion, UpstreamTls, ValidationContext,
 };
 use meltemi_xds::pb::envoy::config::core::v3::TransportSocket;
 use meltemi_xds::pb::envoy::config::core::v3::transport_socket::ConfigType;
+use meltemi_xds::pb::envoy::extensions::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport;
 use meltemi_xds::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::{
     CombinedCertificateValidationContext, ValidationContextType,
@@ -22,6 +23,7 @@ use prost_types::Any;
 use crate::extension::{Extension, Known, empty_message, unpack};
 use crate::fields::fields;
 use crate::path::At;
+use crate::proxy_protocol::proxy_header;
 use crate::scalar::{duration, enumeration, non_empty};
 use crate::secret::{by_name, certificate, ticket_keys, validation};
 
@@ -47,7 +49,7 @@ pub(crate) static DOWNSTREAM: &[Known<Socket<DownstreamTls>>] = &[
 ];
 
 /// The transport sockets of clusters.
-pub(crate) static UPSTREAM: &[Known<Socket<UpstreamTls>>] = &[
+pub(crate) static UPSTREAM: &[Known<Socket<UpstreamSocket>>] = &[
     Known {
         name: RAW_BUFFER,
         type_name: RAW_BUFFER_TYPE,
@@ -56,9 +58,57 @@ pub(crate) static UPSTREAM: &[Known<Socket<UpstreamTls>>] = &[
     Known {
         name: TLS,
         type_name: "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-        convert: |config, at| upstream(&unpack(config, at)?, at).map(Some),
+        convert: |config, at| {
+            let tls = upstream(&unpack(config, at)?, at);
+            Some(Some(UpstreamSocket { tls, header: None }))
+        },
+    },
+    Known {
+        name: "envoy.transport_sockets.upstream_proxy_protocol",
+        type_name: "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport",
+        convert: |config, at| proxied(&unpack(config, at)?, at).map(Some),
     },
 ];
+
+/// How connections to upstreams begin.
+#[derive(Default)]
+pub(crate) struct UpstreamSocket {
+    pub(crate) tls: Option<UpstreamTls>,
+    /// Before it.
+    pub(crate) header: Option<ProxyHeader>,
+}
+
+/// The transport socket of a cluster.
+pub(crate) fn upstream_socket(message: Option<&TransportSocket>, at: &At<'_>) -> UpstreamSocket {
+    socket(message, UPSTREAM, at).unwrap_or_default()
+}
+
+fn proxied(message: &ProxyProtocolUpstreamTransport, at: &At<'_>) -> Option<UpstreamSocket> {
+    fields!(at, message, ProxyProtocolUpstreamTransport {
+        honoured { config }
+        partly { transport_socket: "plaintext and TLS" }
+        ignored {
+            allow_unspecified_address: "Envoy does not look at it either",
+            tlv_as_pool_key: "no two clients share a connection",
+        }
+    });
+    let at_socket = &at.field("transport_socket");
+    if transport_socket.is_none() {
+        at_socket.problem("is required");
+    }
+    let inner = upstream_socket(transport_socket.as_ref(), at_socket);
+    if inner.header.is_some() {
+        at_socket.refuse("one header in another");
+    }
+    let header = config
+        .as_ref()
+        .map(|message| proxy_header(message, &at.field("config")))
+        .unwrap_or_default();
+    Some(UpstreamSocket {
+        tls: inner.tls,
+        header: Some(header),
+    })
+}
 
 empty_message!(raw_buffer, RawBuffer);
 
@@ -71,7 +121,7 @@ pub(crate) fn socket<T>(
     let message = message?;
     fields!(at, message, TransportSocket {
         honoured { name }
-        oneof { config_type { typed_config: Partly "plaintext and TLS" } }
+        oneof { config_type { typed_config: Partly "plaintext, TLS and the PROXY protocol" } }
     });
     let config = config_type
         .as_ref()

@@ -176,6 +176,7 @@ impl Call {
             priority: ir::Priority::Default,
             alpn: None,
             called: called.as_ref(),
+            proxied: None,
         };
         for _ in 0..STALE {
             let lease = cluster.http(host, options).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{
     HealthCheck, Http1Options, Http2Options, LbPolicy, LbSettings, LoadAssignment, Metadata,
-    OutlierDetection, SubsetLb, UpstreamTls, Value,
+    OutlierDetection, ProxyHeader, SubsetLb, UpstreamTls, Value,
 };
 
 /// A group of endpoints that serve the same thing.
@@ -36,6 +36,8 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     /// TLS to every endpoint that no match below covers.
     pub tls: Option<UpstreamTls>,
+    /// The PROXY protocol header before it.
+    pub proxy_header: Option<ProxyHeader>,
     /// TLS by the endpoint's metadata; the first that matches is taken.
     pub transport_socket_matches: Vec<TransportSocketMatch>,
     /// How HTTP is spoken.
@@ -76,6 +78,7 @@ impl Cluster {
             close_connections_on_health_failure: false,
             connect_timeout: Duration::from_secs(5),
             tls: None,
+            proxy_header: None,
             transport_socket_matches: Vec::new(),
             http: UpstreamHttp::default(),
             circuit_breakers: CircuitBreakers::default(),
@@ -154,6 +157,8 @@ pub struct TransportSocketMatch {
     pub matches: BTreeMap<String, Value>,
     /// TLS, or none for plaintext.
     pub tls: Option<UpstreamTls>,
+    /// The PROXY protocol header before it.
+    pub proxy_header: Option<ProxyHeader>,
 }
 
 /// How HTTP is spoken to a cluster.

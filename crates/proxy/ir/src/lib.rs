@@ -20,6 +20,7 @@ mod listener;
 mod matcher;
 mod metadata;
 mod outlier;
+mod proxy_protocol;
 mod rbac;
 mod retry;
 mod route;
@@ -64,8 +65,8 @@ pub use lb::{
 };
 pub use listener::{
     ConnectionAuthz, ConnectionFilter, ConnectionLimit, ConnectionRateLimit, FilterChain,
-    FilterChainMatch, Listener, ListenerFilter, NetworkGate, PortMatch, Prefix, ProxyEntryRule,
-    ProxyProtocol, SourceType, TcpCluster, TcpProxy, TrafficDirection,
+    FilterChainMatch, Listener, ListenerFilter, NetworkGate, PortMatch, Prefix, SourceType,
+    TcpCluster, TcpProxy, TrafficDirection,
 };
 pub use matcher::{
     HeaderMatch, HeaderMatchKind, MatchedHeader, MetadataMatch, PathMatch, QueryMatch,
@@ -73,6 +74,9 @@ pub use matcher::{
 };
 pub use metadata::{Metadata, Value};
 pub use outlier::{Consecutive, FailurePercentage, OutlierDetection, SuccessRate};
+pub use proxy_protocol::{
+    PassedEntries, ProxyEntry, ProxyEntryMerge, ProxyEntryRule, ProxyHeader, ProxyProtocol,
+};
 pub use rbac::{
     ClientAddress, HttpRbac, NetworkRbac, Rbac, RbacAction, RbacMetadata, RbacPolicy, RbacRule,
     UriTemplate,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{
     AccessLog, DownstreamTls, GrpcTarget, HttpConnectionManager, Metadata, MetadataMatch,
-    NetworkRbac, TcpKeepalive,
+    NetworkRbac, ProxyEntry, ProxyProtocol, TcpKeepalive,
 };
 
 /// A listener.
@@ -68,32 +68,6 @@ pub enum ListenerFilter {
     TlsInspector,
     /// Tells HTTP from anything else by the first bytes.
     HttpInspector,
-}
-
-/// `envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ProxyProtocol {
-    /// A connection may do without a header.
-    pub optional: bool,
-    /// Which entries of a header become metadata.
-    pub rules: Vec<ProxyEntryRule>,
-    /// Version 1 is refused.
-    pub refuse_v1: bool,
-    /// Version 2 is refused.
-    pub refuse_v2: bool,
-    /// The prefix of its statistics, perhaps empty.
-    pub stat_prefix: String,
-}
-
-/// An entry of a PROXY protocol header that becomes metadata.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProxyEntryRule {
-    /// The entry's type.
-    pub kind: u8,
-    /// The namespace of the metadata.
-    pub namespace: String,
-    /// The key.
-    pub key: String,
 }
 
 /// A condition on a destination port (`ListenerFilterChainMatchPredicate`).
@@ -322,6 +296,10 @@ pub struct TcpProxy {
     pub log_interval: Option<Duration>,
     /// Clusters that balance by hash are given that of the client's address.
     pub hash_source_ip: bool,
+    /// Entries for upstreams that are sent a PROXY protocol header.
+    pub proxy_entries: Vec<ProxyEntry>,
+    /// What becomes of the client's own where there are such.
+    pub proxy_entry_merge: crate::ProxyEntryMerge,
     /// `istio.stats` stands before it, so that TCP metrics are reported.
     pub istio_stats: Option<crate::IstioStats>,
 }

@@ -8,8 +8,8 @@ use http::StatusCode;
 
 use crate::{
     DiscoveryService, HeaderEdit, HeaderMatch, HeaderMutation, LocalReplyBody, Metadata,
-    MetadataMatch, PathMatch, Priority, QueryMatch, RateLimitRule, RegexMatch, RetryPolicy,
-    RouteFilter, StringMatch, Value,
+    MetadataMatch, PathMatch, Priority, ProxyHeader, QueryMatch, RateLimitRule, RegexMatch,
+    RetryPolicy, RouteFilter, StringMatch, Value,
 };
 
 /// A route table.
@@ -183,6 +183,8 @@ pub struct RouteTarget {
     pub retry: Option<Arc<RetryPolicy>>,
     /// `CONNECT` ends here: what follows goes on over a TCP connection (`connect_config`).
     pub terminates_connect: bool,
+    /// The PROXY protocol header that such a connection begins with.
+    pub connect_header: Option<Box<ProxyHeader>>,
     /// A try that takes too long goes on beside the next one; none takes the virtual host's.
     pub hedge_on_per_try_timeout: Option<bool>,
     /// How the authority is rewritten.

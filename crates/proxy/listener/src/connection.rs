@@ -171,6 +171,7 @@ async fn dispatch(
         sniffed,
         addresses,
         metadata,
+        proxy_entries,
         ..
     }) = looked
     else {
@@ -207,6 +208,7 @@ async fn dispatch(
         metadata,
         direction: runtime.config.direction,
         requested_server_name: server_name,
+        proxy_entries,
         tls: None,
     };
     let Some(chain) = chain else {

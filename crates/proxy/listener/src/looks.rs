@@ -29,6 +29,8 @@ pub(crate) struct Looked {
     pub addresses: Option<(SocketAddr, SocketAddr)>,
     /// What the rules of the PROXY protocol filter kept.
     pub metadata: Metadata,
+    /// The entries of its header that are kept for upstreams; none where there was no header.
+    pub proxy_entries: Option<Vec<(u8, Vec<u8>)>>,
     /// Which inspectors looked.
     inspectors: Inspectors,
 }
@@ -110,6 +112,9 @@ async fn run(
         let header = proxy_header(settings, stats.shard(worker), stream, looked).await?;
         if let Some(header) = header {
             looked.addresses = header.addresses;
+            let kept = header.entries.iter();
+            let kept = kept.filter(|(kind, _)| settings.kept.has(*kind));
+            looked.proxy_entries = Some(kept.cloned().collect());
             looked.metadata = metadata(settings, header.entries);
             port = looked.addresses.map_or(port, |(_, local)| local.port());
         }

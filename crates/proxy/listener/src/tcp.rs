@@ -4,6 +4,7 @@ use std::cell::{Cell, OnceCell};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use meltemi_http::WorkerContext;
@@ -13,7 +14,7 @@ use meltemi_telemetry::{
     AccessLogger, ConnectionInfo, ResponseFlags, StreamRecord, TcpDelta, UpstreamRecord,
 };
 use meltemi_upstream::{
-    ConnectFailure, LbContext, UpstreamStream, WorkerCluster, WorkerHost, xx_hash,
+    ConnectFailure, LbContext, Proxied, UpstreamStream, WorkerCluster, WorkerHost, xx_hash,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -326,6 +327,11 @@ async fn connect(tcp: &TcpRuntime, context: &TcpContext<'_>, attempts: &mut u32)
         xx_hash(ip.as_bytes(), 0)
     });
     let mut last = None;
+    let mut proxied = Proxied::of(&context.info);
+    if !tcp.config.proxy_entries.is_empty() {
+        let had_header = context.info.proxy_entries.is_some();
+        proxied.entries = merge(&tcp.config, had_header, &proxied.entries);
+    }
     for _ in 0..tcp.config.max_connect_attempts.max(1) {
         let lb = LbContext {
             original_destination: Some(context.info.local),
@@ -342,7 +348,7 @@ async fn connect(tcp: &TcpRuntime, context: &TcpContext<'_>, attempts: &mut u32)
                 String::new(),
             );
         };
-        let connected = cluster.tcp(&host).await;
+        let connected = cluster.tcp(&host, &proxied).await;
         if !matches!(connected, Err(ConnectFailure::Overflow(_))) {
             *attempts += 1;
             cluster.stats().upstream_rq_pending_total.inc();
@@ -378,6 +384,26 @@ async fn connect(tcp: &TcpRuntime, context: &TcpContext<'_>, attempts: &mut u32)
         | ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED.with_retries_last();
     let reason = failure.transport_failure_reason().to_owned();
     failed(Some(cluster), Some(host), flags, reason)
+}
+
+/// The entries of the client and those of the configuration.
+fn merge(
+    config: &ir::TcpProxy,
+    had_header: bool,
+    own: &Arc<[ir::ProxyEntry]>,
+) -> Arc<[ir::ProxyEntry]> {
+    use ir::ProxyEntryMerge::{AddIfAbsent, Append, Overwrite};
+    let given = &config.proxy_entries;
+    let stays = |entry: &&ir::ProxyEntry| !given.iter().any(|(kind, _)| *kind == entry.0);
+    match config.proxy_entry_merge {
+        AddIfAbsent if had_header => Arc::clone(own),
+        AddIfAbsent | Overwrite => given
+            .iter()
+            .chain(own.iter().filter(stays))
+            .cloned()
+            .collect(),
+        Append => own.iter().chain(given).cloned().collect(),
+    }
 }
 
 fn failed(

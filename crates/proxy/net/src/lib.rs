@@ -17,7 +17,9 @@ pub use handover::{Handover, MOST_SOCKETS, listen_for_successor};
 pub use inspect::{ClientHello, HttpVersion, Inspection, inspect_http, inspect_tls};
 pub use outstanding::outstanding;
 pub use prefixed::Prefixed;
-pub use proxy_protocol::{MalformedHeader, ProxyHeader, ProxyVersion, inspect_proxy};
+pub use proxy_protocol::{
+    MalformedHeader, ProxyHeader, ProxyVersion, inspect_proxy, proxy_block, proxy_line,
+};
 pub use relay::{Beneath, RelayEnd, RelayOutcome, relay};
 pub use socket::{
     BindOptions, Keepalive, bind, bind_more, original_destination, reset_when_dropped,

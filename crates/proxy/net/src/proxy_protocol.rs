@@ -1,11 +1,15 @@
 //! The PROXY protocol's header at the beginning of a connection, versions 1 and 2. Pure; the
-//! listener reads.
+//! listener reads, and whoever connects to upstreams writes.
 //!
 //! In: the bytes so far. Out: whether there is a header, whom it names, and how long it is.
+
+mod write;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::Inspection;
+
+pub use write::{proxy_block, proxy_line};
 
 /// What version 2 begins with.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";

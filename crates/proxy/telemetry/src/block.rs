@@ -11,7 +11,7 @@ mod tcp;
 
 pub use cluster::{
     BreakerStats, CircuitBreakerStats, ClusterStats, HealthCheckStats, MaglevStats, OutlierStats,
-    RetryStats, RingHashStats, SslStats, TrafficStats,
+    RetryStats, RingHashStats, SslStats, TrafficStats, UpstreamProxyProtocolStats,
 };
 pub use filter::{
     ClusterExtAuthzStats, CompressorStats, CorsStats, DecompressorStats, ExtAuthzStats, FaultStats,

@@ -22,6 +22,8 @@ pub struct ConnectionInfo {
     pub requested_server_name: Option<String>,
     /// What listener filters noted of it.
     pub metadata: Metadata,
+    /// The entries that are kept of the PROXY protocol header that it began with, where it did.
+    pub proxy_entries: Option<Vec<(u8, Vec<u8>)>>,
     /// TLS, where this side terminates it.
     pub tls: Option<TlsInfo>,
 }

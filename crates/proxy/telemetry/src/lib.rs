@@ -29,7 +29,7 @@ pub use block::{
     ListenerStats, LocalRateLimitStats, MaglevStats, NetworkExtAuthzStats, NetworkRateLimitStats,
     OutlierStats, ProxyProtocolStats, ProxyVersionStats, RbacPolicyStats, RbacShadowStats,
     RbacStats, RetryStats, RingHashStats, ServerStats, SslStats, StatBlock, TcpStats,
-    TlsInspectorStats, TrafficStats,
+    TlsInspectorStats, TrafficStats, UpstreamProxyProtocolStats,
 };
 pub use connection::{ConnectionInfo, TlsInfo};
 pub use grpc::GrpcStatus;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, Guard};
 use meltemi_ir::{
     Address, Cluster as Config, Discovery, HealthStatus, LbPolicy, Locality, Metadata, Priority,
-    TransportSocketMatch, Value,
+    ProxyHeader, TransportSocketMatch, UpstreamTls, Value,
 };
 use meltemi_lifecycle::WorkerId;
 use meltemi_telemetry::{ClusterStats, Sharded};
@@ -22,9 +22,10 @@ use crate::breaker::Breakers;
 pub use snapshot::{ClusterSnapshot, HostSnapshot};
 
 use crate::health_check::Checker;
-use crate::host::{HostAttributes, NewHost, SetSettings, Transport, sum};
+use crate::host::{HostAttributes, NewHost, SetSettings, sum};
 use crate::lb::subset::Subsets;
 use crate::outlier::Detector;
+use crate::transport::Transport;
 use crate::{ClusterError, HealthFlags, Host, HostEntry, HostHealth, HostSet};
 
 const SOCKET_MATCH: &str = "envoy.transport_socket_match";
@@ -57,26 +58,28 @@ impl Cluster {
         stats: Arc<Sharded<ClusterStats>>,
         secrets: &Arc<SecretStore>,
     ) -> Result<Self, ClusterError> {
-        let transport = |tls: &Option<meltemi_ir::UpstreamTls>, path: &dyn Fn() -> String| match tls
-        {
-            None => Ok(Transport::Plaintext),
-            Some(tls) => match ClientContext::new(tls, secrets.clone()) {
-                Ok(context) => Ok(Transport::Tls(context)),
-                Err(source) => Err(ClusterError::Tls {
+        let transport =
+            |tls: &Option<UpstreamTls>, header: &Option<ProxyHeader>, path: &dyn Fn() -> String| {
+                let context = tls
+                    .as_ref()
+                    .map(|tls| ClientContext::new(tls, secrets.clone()));
+                let tls = context.transpose().map_err(|source| ClusterError::Tls {
                     path: path(),
                     source,
-                }),
-            },
-        };
+                })?;
+                let header = header.clone().map(Arc::new);
+                Ok::<_, ClusterError>(Transport { tls, header })
+            };
         let mut transport_matches = Vec::with_capacity(config.transport_socket_matches.len());
         for (index, entry) in config.transport_socket_matches.iter().enumerate() {
             let TransportSocketMatch {
                 name: _, // ignored: a label for people
                 matches,
                 tls,
+                proxy_header,
             } = entry;
             let path = || format!("transport_socket_matches[{index}].transport_socket");
-            transport_matches.push((matches.clone(), transport(tls, &path)?));
+            transport_matches.push((matches.clone(), transport(tls, proxy_header, &path)?));
         }
         let matched = config.transport_socket_matches.iter();
         if config.tls.is_some() || matched.into_iter().any(|entry| entry.tls.is_some()) {
@@ -84,7 +87,9 @@ impl Cluster {
             stats.main().ssl.get().handshake.add(0);
         }
         Ok(Self {
-            transport: transport(&config.tls, &|| "transport_socket".to_owned())?,
+            transport: transport(&config.tls, &config.proxy_header, &|| {
+                "transport_socket".to_owned()
+            })?,
             transport_matches,
             breakers: Breakers::new(&config.circuit_breakers),
             detector: config.outlier_detection.map(|settings| {
@@ -320,9 +325,9 @@ impl Cluster {
             .iter()
             .map(|(_, transport)| transport);
         let mut all = std::iter::once(&self.transport).chain(matched);
-        all.any(|transport| match transport {
-            Transport::Plaintext => false,
-            Transport::Tls(context) => context.is_waiting(),
+        all.any(|transport| {
+            let tls = transport.tls.as_ref();
+            tls.is_some_and(|context| context.is_waiting())
         })
     }
 

@@ -9,12 +9,22 @@ use meltemi_ir::{Address, TcpKeepalive};
 use meltemi_lifecycle::WorkerId;
 use meltemi_tls::{Alpn, FailureKind, HandshakeFailure, Wishes};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::Instant;
 
-use crate::host::Transport;
 use crate::stream::{ConnectionDetails, CountedConnection, Io, Raw, tls_info};
+use crate::transport::{self, Proxied, Transport};
 use crate::{Cluster, ConnectFailure, Host, UpstreamStream};
+
+/// What a connection is wished to be.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Asked<'a> {
+    /// Of TLS.
+    pub(crate) wishes: Wishes<'a>,
+    /// What it stands for.
+    pub(crate) proxied: Option<&'a Proxied>,
+}
 
 /// Connects to the host within the cluster's `connect_timeout`, TLS included. `count` is what
 /// the attempt, and the connection, counts as.
@@ -23,7 +33,7 @@ pub(crate) async fn connect(
     host: &Arc<Host>,
     worker: WorkerId,
     count: CountedConnection,
-    wishes: Wishes<'_>,
+    asked: Asked<'_>,
 ) -> Result<UpstreamStream, ConnectFailure> {
     let started = Instant::now();
     let stats = cluster.stats(worker);
@@ -33,7 +43,7 @@ pub(crate) async fn connect(
         socket: host.socket_address(),
         transport: host.transport(),
     };
-    let dial = dial(cluster, target, worker, wishes);
+    let dial = dial(cluster, target, worker, asked);
     let result = match tokio::time::timeout(limit, dial).await {
         Ok(result) => result,
         Err(_) => {
@@ -89,7 +99,11 @@ pub(crate) async fn for_health_check(
         host: host.hostname(),
         ..Wishes::of_alpn(Alpn::Otherwise(alpn))
     };
-    let dialled = dial(cluster, target, WorkerId::MAIN, wishes).await;
+    let asked = Asked {
+        wishes,
+        proxied: None,
+    };
+    let dialled = dial(cluster, target, WorkerId::MAIN, asked).await;
     dialled.ok().map(|(io, _)| io)
 }
 
@@ -106,9 +120,9 @@ async fn dial(
     cluster: &Cluster,
     target: Target<'_>,
     worker: WorkerId,
-    wishes: Wishes<'_>,
+    asked: Asked<'_>,
 ) -> Result<(Io, ConnectionDetails), ConnectFailure> {
-    let (raw, mut details) = match target.address {
+    let (mut raw, mut details) = match target.address {
         Address::Pipe(path) => {
             let stream = UnixStream::connect(path)
                 .await
@@ -122,12 +136,22 @@ async fn dial(
             dial_tcp(cluster, address, worker).await?
         }
     };
-    let context = match target.transport {
-        Transport::Plaintext => return Ok((Io::Raw(raw), details)),
-        Transport::Tls(context) => context,
+    let stats = cluster.stats(worker);
+    if let Some(settings) = &target.transport.header {
+        let own = details.local.zip(details.remote);
+        let (header, left_out) = transport::header(settings, asked.proxied, own);
+        if left_out {
+            stats.proxy_protocol.get().v2_tlvs_exceed_max_length.inc();
+        }
+        let written = raw.write_all(&header).await;
+        written.map_err(|error| transport("delayed connect error", &error))?;
+        stats.upstream_cx_tx_bytes_total.add(header.len() as u64);
+    }
+    let Some(context) = &target.transport.tls else {
+        return Ok((Io::Raw(raw), details));
     };
-    let ssl = cluster.stats(worker).ssl.get();
-    match context.connect(raw, wishes).await {
+    let ssl = stats.ssl.get();
+    match context.connect(raw, asked.wishes).await {
         Ok((stream, session)) => {
             ssl.handshake.inc();
             if session.resumed {

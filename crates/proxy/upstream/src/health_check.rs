@@ -17,7 +17,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 
 use self::session::Session;
-use crate::host::Transport;
+use crate::transport::Transport;
 use crate::{Cluster, HealthFlags, Host};
 
 /// A cluster's health check.
@@ -216,7 +216,7 @@ fn host_name<'a>(cluster: &'a Cluster, host: &'a Host, configured: &'a str) -> &
 
 /// Whether connections are TLS.
 fn is_tls(transport: &Transport) -> bool {
-    matches!(transport, Transport::Tls(_))
+    transport.tls.is_some()
 }
 
 /// Something at random below a limit in milliseconds.

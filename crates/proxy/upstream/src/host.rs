@@ -8,10 +8,10 @@ use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use meltemi_ir::{Address, EndpointHealthCheck, HealthStatus, Locality, Metadata, SlowStart};
 use meltemi_lifecycle::WorkerId;
 use meltemi_telemetry::{Counter, Gauge, Sharded};
-use meltemi_tls::ClientContext;
 use tokio::time::Instant;
 
 use crate::outlier::{Monitor, Outcome};
+use crate::transport::Transport;
 
 mod flags;
 mod set;
@@ -56,13 +56,6 @@ pub struct HostAttributes {
     pub eds_health: HealthStatus,
     /// 0 is preferred.
     pub priority: u32,
-}
-
-/// How connections to a host are secured; decided once for each host.
-#[derive(Clone)]
-pub(crate) enum Transport {
-    Plaintext,
-    Tls(Arc<ClientContext>),
 }
 
 /// What is counted of a host, by worker.
@@ -280,7 +273,13 @@ impl Host {
 
     /// Whether connections to it are TLS.
     pub fn is_tls(&self) -> bool {
-        matches!(self.transport, Transport::Tls(_))
+        self.transport.tls.is_some()
+    }
+
+    /// Whether connections to it begin with whom they stand for, so that each stands for one.
+    #[inline]
+    pub fn is_told_clients(&self) -> bool {
+        self.transport.header.is_some()
     }
 
     /// What one worker counted.
@@ -330,25 +329,6 @@ impl Host {
         self.attributes.store(Arc::new(new.attributes.clone()));
         self.attributes_version.fetch_add(1, Ordering::Release);
         true
-    }
-}
-
-impl Transport {
-    fn is(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Plaintext, Self::Plaintext) => true,
-            (Self::Tls(left), Self::Tls(right)) => Arc::ptr_eq(left, right),
-            _ => false,
-        }
-    }
-}
-
-impl std::fmt::Debug for Transport {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Plaintext => "Plaintext",
-            Self::Tls(_) => "Tls",
-        })
     }
 }
 

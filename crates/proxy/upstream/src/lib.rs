@@ -27,6 +27,7 @@ mod manager;
 mod outlier;
 mod pool;
 mod stream;
+mod transport;
 mod upgrade;
 mod worker;
 
@@ -41,6 +42,7 @@ pub use manager::{ClusterError, ClusterManager, UpstreamContext};
 pub use outlier::Outcome;
 pub use pool::{Called, HttpLease, HttpOptions, HttpVersion};
 pub use stream::{ConnectionDetails, UpstreamStream, tls_info};
+pub use transport::Proxied;
 pub use upgrade::{UpgradedStream, upgrade};
 pub use worker::{LbContext, Pools, RetryGuard, WorkerCluster, WorkerHost};
 

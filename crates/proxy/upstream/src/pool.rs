@@ -31,9 +31,10 @@ use lease::{ActiveRequest, Connection};
 use http1::Http1Connection;
 use http2::Http2Connection;
 
+use crate::connect::Asked;
 use crate::host::sum;
 use crate::stream::CountedConnection;
-use crate::{Breaker, ConnectFailure, WorkerCluster, WorkerHost, connect};
+use crate::{Breaker, ConnectFailure, Proxied, WorkerCluster, WorkerHost, connect};
 
 /// A connection that was idle for less is taken without a look: no upstream closes it so soon.
 const STALE_AFTER: Duration = Duration::from_millis(3);
@@ -42,7 +43,7 @@ const STALE_AFTER: Duration = Duration::from_millis(3);
 #[derive(Default)]
 pub(crate) struct HostPools {
     slots: [OnceCell<Rc<HttpPool>>; 6],
-    /// Those whose requests bring an ALPN or a server name of their own; seldom more than a few.
+    /// Those whose requests bring an ALPN, a server name or a client of their own.
     overriding: RefCell<Vec<Rc<HttpPool>>>,
     draining: Cell<bool>,
 }
@@ -206,6 +207,7 @@ pub(crate) struct HttpPool {
     priority: Priority,
     alpn: Option<AlpnProtocols>,
     called: Option<Called>,
+    proxied: Option<Proxied>,
     draining: Cell<bool>,
     /// The last used is the last.
     idle: RefCell<Vec<Http1Connection>>,
@@ -239,6 +241,7 @@ impl HttpPool {
             priority: key.priority,
             alpn: key.alpn.cloned(),
             called: key.called.cloned(),
+            proxied: key.proxied.cloned(),
             draining: Cell::new(draining),
             idle: RefCell::default(),
             shared: RefCell::default(),
@@ -254,6 +257,7 @@ impl HttpPool {
             && self.priority == key.priority
             && self.alpn.as_ref() == key.alpn
             && self.called.as_ref() == key.called
+            && self.proxied.as_ref() == key.proxied
     }
 
     /// Whether nothing is in it, on its way into it or waiting for it.
@@ -501,7 +505,11 @@ async fn open(
         server_name: called.and_then(|called| called.server_name.as_deref()),
         subject: called.and_then(|called| called.subject.as_deref()),
     };
-    let result = connect::connect(&cluster, &host, cluster.worker(), count, wishes).await;
+    let asked = Asked {
+        wishes,
+        proxied: pool.proxied.as_ref(),
+    };
+    let result = connect::connect(&cluster, &host, cluster.worker(), count, asked).await;
     let stream = match result {
         Ok(stream) => stream,
         Err(failure) => {

@@ -22,12 +22,13 @@ use meltemi_tls::Wishes;
 use tokio::time::Instant;
 
 use self::balancing::Balancing;
+use crate::connect::Asked;
 use crate::outlier::Outcome;
 use crate::pool::{HostPools, PoolKey};
 use crate::stream::CountedConnection;
 use crate::{
     Breaker, Cluster, ClusterManager, ConnectFailure, Host, HostStats, HttpLease, HttpOptions,
-    UpstreamStream, connect,
+    Proxied, UpstreamStream, connect,
 };
 
 /// Idle connections are looked over this often, or twice in the shortest idle timeout.
@@ -248,7 +249,7 @@ impl WorkerCluster {
         options: HttpOptions<'_>,
     ) -> Result<HttpLease, ConnectFailure> {
         let protocol = self.shared.config().http.protocol;
-        let key = PoolKey::new(protocol, host.is_tls(), options);
+        let key = PoolKey::new(protocol, host, options);
         if let Some(ready) = host.pools.take(self, host, key) {
             return ready;
         }
@@ -256,14 +257,15 @@ impl WorkerCluster {
         Box::pin(HostPools::wait(self, host, key)).await
     }
 
-    /// A connection of its own, for TCP proxying. It counts as a request in flight of the
-    /// host until dropped.
+    /// A connection of its own for the connection that is proxied. It counts as a request in
+    /// flight of the host until dropped.
     ///
     /// # Errors
     /// When a circuit breaker is open or no connection could be made.
     pub async fn tcp(
         self: &Rc<Self>,
         host: &Rc<WorkerHost>,
+        proxied: &Proxied,
     ) -> Result<UpstreamStream, ConnectFailure> {
         let priority = Priority::Default;
         let breakers = self.shared.breakers().of(priority);
@@ -277,7 +279,11 @@ impl WorkerCluster {
             host: host.hostname(),
             ..Wishes::default()
         };
-        let connected = connect::connect(shared, host, self.worker, count, wishes).await;
+        let asked = Asked {
+            wishes,
+            proxied: Some(proxied),
+        };
+        let connected = connect::connect(shared, host, self.worker, count, asked).await;
         host.report(
             match &connected {
                 Ok(_) => Outcome::ConnectedFinally,

@@ -407,6 +407,7 @@ fn weights_share_requests_out() {
         grpc_timeout_max: None,
         retry: None,
         terminates_connect: false,
+        connect_header: None,
         hedge_on_per_try_timeout: None,
         host_rewrite: ir::HostRewrite::None,
         append_x_forwarded_host: false,

@@ -6,9 +6,10 @@ use std::rc::Rc;
 use http::{Request, Response, StatusCode};
 use meltemi_telemetry::ResponseFlags;
 use meltemi_upstream::{
-    Called, ConnectFailure, HttpLease, HttpOptions, HttpVersion, Outcome, ResetReason,
+    Called, ConnectFailure, HttpLease, HttpOptions, HttpVersion, Outcome, Proxied, ResetReason,
     ResponseBody, SendFailure, UpstreamBody, WorkerHost,
 };
+use tokio::io::AsyncWriteExt as _;
 
 use super::Forwarding;
 use super::reply::{Author, LocalReply};
@@ -104,11 +105,15 @@ impl Forwarding {
         let head = self.head.as_ref();
         let called =
             head.and_then(|head| Called::of(from, head.authority.as_bytes(), &head.headers));
+        let proxied = host
+            .is_told_clients()
+            .then(|| Proxied::of(&self.stream.connection.info));
         let options = HttpOptions {
             downstream,
             priority,
             alpn: alpn.as_deref(),
             called: called.as_ref(),
+            proxied: proxied.as_ref(),
         };
         let lease = self.cluster.http(host, options).await;
         let lease = lease.map_err(Failure::Connect)?;
@@ -125,8 +130,14 @@ impl Forwarding {
         &mut self,
         host: &Rc<WorkerHost>,
     ) -> Result<Response<ResponseBody>, Failure> {
-        let connected = self.cluster.tcp(host).await;
-        let upstream = connected.map_err(Failure::Connect)?;
+        let proxied = Proxied::of(&self.stream.connection.info);
+        let connected = self.cluster.tcp(host, &proxied).await;
+        let mut upstream = connected.map_err(Failure::Connect)?;
+        if let Some(settings) = &self.target().0.connect_header {
+            let header = proxied.header(settings);
+            // what fails here fails again with the first of the client's bytes
+            let _ = upstream.write_all(&header).await;
+        }
         let details = upstream.details().clone();
         self.stream.facts.borrow_mut().upstream_connection = Some(details);
         Ok(Response::new(ResponseBody::raw(upstream)))

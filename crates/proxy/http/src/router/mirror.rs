@@ -146,6 +146,7 @@ async fn send(
         priority: ir::Priority::Default,
         alpn: alpn.as_deref(),
         called: called.as_ref(),
+        proxied: None,
     };
     let Ok(lease) = cluster.http(&host, options).await else {
         host.record_response(false);

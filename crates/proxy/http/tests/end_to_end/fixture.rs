@@ -202,6 +202,7 @@ async fn accept(
                     direction: ir::TrafficDirection::Outbound,
                     requested_server_name: None,
                     metadata: meltemi_ir::Metadata::default(),
+                    proxy_entries: None,
                     tls: None,
                 }),
                 drain: drain.borrow().signal(),

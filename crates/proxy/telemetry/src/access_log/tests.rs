@@ -50,6 +50,7 @@ impl Stream {
                 direction: TrafficDirection::Inbound,
                 requested_server_name: Some("x.example".to_owned()),
                 metadata: Metadata::default(),
+                proxy_entries: None,
                 tls: Some(TlsInfo {
                     version: "TLSv1.3",
                     peer_uri_sans: vec!["spiffe://a".to_owned(), "spiffe://b".to_owned()],

@@ -119,6 +119,9 @@ stat_block! {
         Lazy<SslStats> {
             ssl,
         }
+        Lazy<UpstreamProxyProtocolStats> {
+            proxy_protocol = "upstream.proxyprotocol",
+        }
         Lazy<RetryStats> {
             retry,
         }
@@ -271,6 +274,15 @@ stat_block! {
             remaining_pending,
             remaining_retries,
             remaining_rq,
+        }
+    }
+}
+
+stat_block! {
+    /// `cluster.<name>.upstream.proxyprotocol.*`.
+    UpstreamProxyProtocolStats {
+        Counter {
+            v2_tlvs_exceed_max_length,
         }
     }
 }

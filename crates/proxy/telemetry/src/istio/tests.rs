@@ -33,6 +33,7 @@ fn connection(direction: TrafficDirection, tls: Option<TlsInfo>) -> ConnectionIn
         direction,
         requested_server_name: None,
         metadata: Metadata::default(),
+        proxy_entries: None,
         tls,
     }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue};
 use meltemi_ir::{AlpnOverride, AlpnProtocols, FromRequest, Priority, UpstreamProtocol};
 
+use crate::{Host, Proxied};
+
 /// The HTTP version of a downstream request, which a cluster may follow, or of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HttpVersion {
@@ -26,6 +28,8 @@ pub struct HttpOptions<'a> {
     pub alpn: Option<&'a AlpnOverride>,
     /// Who is called, where the request decides that.
     pub called: Option<&'a Called>,
+    /// The connection that the request came on, where the host is told (`Host::is_told_clients`).
+    pub proxied: Option<&'a Proxied>,
 }
 
 /// What a request's host makes of the connection that it goes out on.
@@ -87,6 +91,8 @@ pub(crate) struct PoolKey<'a> {
     pub(super) alpn: Option<&'a AlpnProtocols>,
     /// Called in place of what the cluster's TLS settings say.
     pub(super) called: Option<&'a Called>,
+    /// Told to the host; no other's requests go over the connection.
+    pub(super) proxied: Option<&'a Proxied>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,13 +115,15 @@ impl PoolKind {
 }
 
 impl<'a> PoolKey<'a> {
-    pub(crate) fn new(protocol: UpstreamProtocol, is_tls: bool, options: HttpOptions<'a>) -> Self {
+    pub(crate) fn new(protocol: UpstreamProtocol, host: &Host, options: HttpOptions<'a>) -> Self {
         let HttpOptions {
             downstream,
             priority,
             alpn,
             called,
+            proxied,
         } = options;
+        let is_tls = host.is_tls();
         let kind = match (protocol, downstream) {
             (UpstreamProtocol::Http1, _) => PoolKind::Http1,
             (UpstreamProtocol::Http2, _) => PoolKind::Http2,
@@ -134,12 +142,13 @@ impl<'a> PoolKey<'a> {
             priority,
             alpn,
             called: called.filter(|_| is_tls),
+            proxied: proxied.filter(|_| host.is_told_clients()),
         }
     }
 
     /// Whether it is one of the few kinds that every host may have.
     pub(super) fn is_usual(self) -> bool {
-        self.alpn.is_none() && self.called.is_none()
+        self.alpn.is_none() && self.called.is_none() && self.proxied.is_none()
     }
 
     pub(super) fn index(self) -> usize {

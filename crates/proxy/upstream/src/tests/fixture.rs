@@ -163,6 +163,7 @@ pub(crate) fn of(priority: Priority) -> HttpOptions<'static> {
         priority,
         alpn: None,
         called: None,
+        proxied: None,
     }
 }
 

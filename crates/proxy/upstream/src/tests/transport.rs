@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meltemi_ir::{
-    Address, AlpnOverride, CertificateSource, Discovery, DownstreamTls, Metadata, Priority,
-    SanMatch, SecretRef, StringMatch, TlsCertificate, TransportSocketMatch, UpstreamProtocol,
-    UpstreamTls, ValidationContext, Value,
+    Address, AlpnOverride, CertificateSource, Discovery, DownstreamTls, Metadata, PassedEntries,
+    Priority, ProxyHeader, SanMatch, SecretRef, StringMatch, TlsCertificate, TransportSocketMatch,
+    UpstreamProtocol, UpstreamTls, ValidationContext, Value,
 };
 use meltemi_tls::{SecretStore, ServerContext};
 use rcgen::{
@@ -18,7 +18,7 @@ use super::fixture::{
     Fixture, NAME, assignment, config, endpoint, get, listen, of, on_worker, read_request, server,
     text, to, until,
 };
-use crate::{Breaker, ConnectFailure, HttpOptions, HttpVersion};
+use crate::{Breaker, ConnectFailure, HttpOptions, HttpVersion, Proxied};
 
 const ID: &str = "spiffe://cluster.local/ns/default/sa/web";
 
@@ -230,11 +230,13 @@ fn metadata_decides_between_tls_and_plaintext() {
                 name: "tlsMode-istio".to_owned(),
                 matches: tls_mode("istio"),
                 tls: Some(upstream_tls(ID)),
+                proxy_header: None,
             },
             TransportSocketMatch {
                 name: "tlsMode-disabled".to_owned(),
                 matches: BTreeMap::new(),
                 tls: None,
+                proxy_header: None,
             },
         ];
         let fixture = Fixture::with(settings);
@@ -302,10 +304,10 @@ fn a_tcp_connection_counts_while_it_lives() {
         settings.circuit_breakers.default.max_connections = 1;
         let fixture = Fixture::with(settings);
         let (cluster, host) = (fixture.cluster(), fixture.host());
-        let mut stream = cluster.tcp(&host).await.unwrap();
+        let mut stream = cluster.tcp(&host, &proxied()).await.unwrap();
         let (mut far, _) = listener.accept().await.unwrap();
         assert_eq!(host.active_requests(), 1);
-        let overflow = cluster.tcp(&host).await.unwrap_err();
+        let overflow = cluster.tcp(&host, &proxied()).await.unwrap_err();
         assert_eq!(overflow, ConnectFailure::Overflow(Breaker::Connections));
         stream.write_all(b"ping").await.unwrap();
         let mut heard = [0; 4];
@@ -338,4 +340,46 @@ fn connecting_has_a_limit() {
         until(|| cluster.stats().upstream_cx_active.get() == 0).await;
         drop(listener);
     });
+}
+
+/// A connection that is proxied.
+fn proxied() -> Proxied {
+    Proxied {
+        source: ([192, 0, 2, 1], 1000).into(),
+        destination: ([192, 0, 2, 2], 80).into(),
+        entries: Arc::from([(7, b"seven".to_vec()), (8, b"eight".to_vec())]),
+    }
+}
+
+#[test]
+fn upstreams_are_told_whom_a_connection_stands_for() {
+    let mut header = ProxyHeader::default();
+    let tell = |header: &ProxyHeader, proxied| {
+        let own = (([10, 0, 0, 1], 1).into(), ([10, 0, 0, 2], 2).into());
+        crate::transport::header(header, proxied, Some(own))
+    };
+    let client = proxied();
+    let (line, _) = tell(&header, Some(&client));
+    assert_eq!(line, b"PROXY TCP4 192.0.2.1 192.0.2.2 1000 80\r\n");
+    let (line, _) = tell(&header, None);
+    assert_eq!(line, b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n");
+
+    header.is_v2 = true;
+    header.added = vec![(8, b"other".to_vec())];
+    header.passed = PassedEntries::All;
+    let entries = |bytes: &[u8]| match meltemi_net::inspect_proxy(bytes) {
+        Ok(meltemi_net::Inspection::Is(header)) => header.entries,
+        other => panic!("{other:?}"),
+    };
+    let (block, left_out) = tell(&header, Some(&client));
+    assert!(!left_out);
+    let expected = [(8, b"other".to_vec()), (7, b"seven".to_vec())];
+    assert_eq!(entries(&block), expected);
+    header.passed = PassedEntries::Of(vec![8]);
+    assert_eq!(entries(&tell(&header, Some(&client)).0), expected[..1]);
+    header.added = vec![(8, vec![0; 60_000]), (9, vec![0; 60_000])];
+    let (block, left_out) = tell(&header, Some(&client));
+    assert!(left_out);
+    assert_eq!(entries(&block), []);
+    assert_eq!(tell(&header, None).0.len(), 16);
 }
