@@ -147,10 +147,12 @@ suites! {
     route_headers,
     routing,
     simple,
+    sockets,
     tcp,
     timeout,
     tls,
     tls_upstream,
+    tunneling,
     upstream_proxy_protocol,
     client_certificates,
 }

@@ -64,7 +64,8 @@ static_resources:
             .args(["--restart-epoch", &epoch.to_string()])
             .args(["--base-id", &std::process::id().to_string()])
             .args(["--socket-path", &format!("@meltemi_test_{}", self.listener)])
-            .args(["--drain-time-s", "10", "--parent-shutdown-time-s", "20"]);
+            .args(["--drain-strategy", "immediate", "--drain-time-s", "10"])
+            .args(["--parent-shutdown-time-s", "20"]);
         Process::start(&mut command).unwrap()
     }
 

@@ -5,8 +5,11 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// The Envoy to test against: `$ENVOY_BIN` when set, otherwise `envoy` on the path.
 ///
@@ -60,7 +63,8 @@ pub fn skip(reason: &str) {
     let _ = writeln!(std::io::stderr(), "\nSKIPPED: {test}: {reason}\n");
 }
 
-/// A TCP port on 127.0.0.1 that was free a moment ago, and that no client is given as its own.
+/// A TCP port on 127.0.0.1 that was free a moment ago, that no client is given as its own, and that
+/// no other test process gets as long as this one lives.
 ///
 /// For programs that must be told their port; whatever can bind port 0 itself should do so.
 ///
@@ -71,16 +75,30 @@ pub fn free_port() -> u16 {
     // below those that the system gives to clients, which come and go at any time
     const PORTS: std::ops::Range<u32> = 10_000..30_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
+    static RESERVED: Mutex<Vec<UnixDatagram>> = Mutex::new(Vec::new());
     let process = std::process::id().wrapping_mul(7919);
     for _ in PORTS {
         let next = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(process);
         let port = PORTS.start + next % (PORTS.end - PORTS.start);
         let port = u16::try_from(port).expect("ports are below 30000");
+        let Some(reservation) = reserve(port) else {
+            continue;
+        };
         if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+            reserved.push(reservation);
             return port;
         }
     }
     panic!("no port is free");
+}
+
+/// Takes a port among test processes, by a name that the system gives to one at a time; none where
+/// another has it.
+fn reserve(port: u16) -> Option<UnixDatagram> {
+    let name = format!("meltemi-testkit-port-{port}");
+    let address = SocketAddr::from_abstract_name(name).ok()?;
+    UnixDatagram::bind_addr(&address).ok()
 }
 
 /// The directory `shared/data` beside the repository, when this checkout has one.

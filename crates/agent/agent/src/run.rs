@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use meltemi_lifecycle::{Clock, DrainSignal, Random};
-use meltemi_proxy::Bootstrap;
+use meltemi_proxy::{Bootstrap, DrainPlan};
 use meltemi_spiffe::SpiffeId;
 use meltemi_tls::SecretStore;
 use meltemi_xds_client::{Connector, StreamMetadata};
@@ -95,7 +95,10 @@ pub async fn run(options: Options, mut shutdown: DrainSignal) -> Result<()> {
         });
         let proxy = meltemi_proxy::Options {
             concurrency: options.concurrency,
-            drain_time: options.drain_time,
+            drain: DrainPlan {
+                time: options.drain_time,
+                gradual: false,
+            },
             secrets,
             ads_metadata: Some(metadata),
             logs: Arc::clone(&options.logs),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use meltemi_config::bootstrap_message;
-use meltemi_proxy::{Bootstrap, HotRestart, LogLevel, Options};
+use meltemi_proxy::{Bootstrap, DrainPlan, HotRestart, LogLevel, Options};
 use meltemi_tls::SecretStore;
 use meltemi_xds::pb::envoy::config::bootstrap::v3::Bootstrap as Message;
 use prost::Message as _;
@@ -62,9 +62,10 @@ pub(crate) struct Arguments {
     /// `node.cluster`, where the bootstrap has none
     #[arg(long, value_name = "NAME")]
     service_cluster: Option<String>,
-    /// How connections are drained: immediate asks all of them at once
-    #[arg(long, value_name = "STRATEGY", default_value = "immediate", value_parser = ["immediate"])]
-    drain_strategy: String,
+    /// How connections are drained: one after the other over the drain time, or all at once, as
+    /// they always are at shutdown
+    #[arg(long, value_enum, value_name = "STRATEGY", default_value_t = DrainStrategy::Gradual)]
+    drain_strategy: DrainStrategy,
     /// The how-manieth process in a row this is: from 1, it takes the place of the one before
     #[arg(long, value_name = "N")]
     restart_epoch: Option<u32>,
@@ -83,6 +84,13 @@ pub(crate) struct Arguments {
     /// Neither take another process's place nor be replaced
     #[arg(long)]
     disable_hot_restart: bool,
+}
+
+/// How connections are drained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DrainStrategy {
+    Gradual,
+    Immediate,
 }
 
 /// What to do with the bootstrap.
@@ -107,8 +115,7 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> Result<()> {
         // ignored: the bootstrap was completed with both
         service_node: _,
         service_cluster: _,
-        // ignored: there is one
-        drain_strategy: _,
+        drain_strategy,
         restart_epoch,
         base_id,
         socket_path,
@@ -144,7 +151,10 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> Result<()> {
     }
     let options = Options {
         concurrency: concurrency.unwrap_or_else(cores).max(1),
-        drain_time: Duration::from_secs(drain_time_s),
+        drain: DrainPlan {
+            time: Duration::from_secs(drain_time_s),
+            gradual: drain_strategy == DrainStrategy::Gradual,
+        },
         secrets: SecretStore::new(),
         ads_metadata: None,
         logs,

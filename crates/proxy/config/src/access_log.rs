@@ -3,8 +3,9 @@
 pub(crate) mod filter;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use meltemi_ir::{AccessLog, LogFormat, LogSink, Value};
+use meltemi_ir::{AccessLog, LogFormat, LogMoments, LogSink, Value};
 use meltemi_xds::pb::envoy::config::accesslog::v3 as accesslog_v3;
 use meltemi_xds::pb::envoy::config::accesslog::v3::access_log::ConfigType;
 use meltemi_xds::pb::envoy::config::core::v3::substitution_format_string::Format;
@@ -14,6 +15,7 @@ use meltemi_xds::pb::envoy::extensions::access_loggers::file::v3::file_access_lo
 use meltemi_xds::pb::envoy::extensions::access_loggers::stream::v3::{
     StderrAccessLog, StdoutAccessLog, stderr_access_log, stdout_access_log,
 };
+use meltemi_xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::HcmAccessLogOptions;
 use meltemi_xds::pb::envoy::extensions::formatter::metadata::v3::Metadata;
 use meltemi_xds::pb::envoy::extensions::formatter::req_without_query::v3::ReqWithoutQuery;
 use prost_types::Any;
@@ -24,7 +26,37 @@ use crate::extension::{Extension, Known, empty_message, unpack};
 use crate::fields::fields;
 use crate::metadata::fields_of;
 use crate::path::At;
-use crate::scalar::non_empty;
+use crate::scalar::{limit, non_empty};
+
+/// The least time between two lines of one connection or request.
+const LEAST_INTERVAL: Duration = Duration::from_millis(1);
+
+/// How often something that lasts is logged.
+pub(crate) fn log_interval(value: Option<&prost_types::Duration>, at: &At<'_>) -> Option<Duration> {
+    let interval = limit(value, None, at)?;
+    if interval < LEAST_INTERVAL {
+        at.problem("must be at least 1ms");
+    }
+    Some(interval)
+}
+
+/// When requests are logged, besides their end.
+pub(crate) fn log_moments(message: &HcmAccessLogOptions, at: &At<'_>) -> LogMoments {
+    fields!(at, message, HcmAccessLogOptions {
+        honoured {
+            access_log_flush_interval, flush_access_log_on_new_request,
+            flush_log_on_tunnel_successfully_established,
+        }
+    });
+    LogMoments {
+        on_request: *flush_access_log_on_new_request,
+        every: log_interval(
+            access_log_flush_interval.as_ref(),
+            &at.field("access_log_flush_interval"),
+        ),
+        on_tunnel: *flush_log_on_tunnel_successfully_established,
+    }
+}
 
 /// The access loggers.
 pub(crate) static LOGGERS: &[Known<Logger>] = &[
@@ -152,24 +184,34 @@ fn formatter(message: &TypedExtensionConfig, at: &At<'_>) -> Option<()> {
 /// A format.
 pub(crate) fn log_format(message: &SubstitutionFormatString, at: &At<'_>) -> Option<LogFormat> {
     fields!(at, message, SubstitutionFormatString {
+        honoured { omit_empty_values }
         partly { formatters: "those listed below, whose operators are there without them too" }
         oneof { format {
             text_format: Honoured "",
             json_format: Honoured "",
             text_format_source: Honoured "",
         } }
-        unsupported { omit_empty_values }
         ignored {
             content_type: "it is for answers, not for logs; there it is honoured",
             json_format_options: "members come in order of their names",
         }
     });
     at.field("formatters").each(formatters, formatter);
+    let text = |text| match omit_empty_values {
+        false => LogFormat::Text(text),
+        true => LogFormat::SparseText(text),
+    };
     Some(match format {
-        Some(Format::TextFormat(text)) => LogFormat::Text(text.clone()),
-        Some(Format::JsonFormat(fields)) => LogFormat::Json(Value::Struct(fields_of(fields))),
+        Some(Format::TextFormat(format)) => text(format.clone()),
+        Some(Format::JsonFormat(fields)) => {
+            let value = Value::Struct(fields_of(fields));
+            match omit_empty_values {
+                false => LogFormat::Json(value),
+                true => LogFormat::SparseJson(value),
+            }
+        }
         Some(Format::TextFormatSource(source)) => {
-            LogFormat::Text(data_source::text(source, &at.field("text_format_source"))?)
+            text(data_source::text(source, &at.field("text_format_source"))?)
         }
         None => {
             at.problem("needs a text_format or json_format");

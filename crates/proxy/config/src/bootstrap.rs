@@ -164,7 +164,6 @@ fn convert(message: &bootstrap_v3::Bootstrap, at: &At<'_>) -> Option<Bootstrap> 
     let _ = (stats_flush, stats_eviction);
     settings::check(
         &settings::Fields {
-            cluster_manager: cluster_manager.as_ref(),
             layered_runtime: layered_runtime.as_ref(),
             overload_manager: overload_manager.as_ref(),
             header_prefix,
@@ -208,6 +207,9 @@ fn convert(message: &bootstrap_v3::Bootstrap, at: &At<'_>) -> Option<Bootstrap> 
         ads: dynamic.ads,
         lds: dynamic.lds,
         cds: dynamic.cds,
+        upstream_bind: cluster_manager
+            .as_ref()
+            .and_then(|message| settings::cluster_manager(message, &at.field("cluster_manager"))),
         stats: settings::stats(stats_config.as_ref(), &at.field("stats_config")),
     })
 }

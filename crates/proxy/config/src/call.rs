@@ -81,7 +81,7 @@ pub(crate) fn call_retry(message: &core_v3::RetryPolicy, at: &At<'_>) -> CallRet
     }
 }
 
-fn back_off(
+pub(crate) fn back_off(
     message: &core_v3::BackoffStrategy,
     at: &At<'_>,
 ) -> (Option<Duration>, Option<Duration>) {

@@ -10,20 +10,23 @@ mod upstream_http;
 
 use std::time::Duration;
 
-use meltemi_ir::{Cluster, Discovery, TransportSocketMatch};
+use meltemi_ir::{Cluster, Discovery, HappyEyeballs, TransportSocketMatch};
 use meltemi_xds::pb::envoy::config::cluster::v3 as cluster_v3;
 use meltemi_xds::pb::envoy::config::cluster::v3::cluster::PreconnectPolicy;
+use meltemi_xds::pb::envoy::config::cluster::v3::upstream_connection_options::{
+    FirstAddressFamilyVersion, HappyEyeballsConfig,
+};
 use meltemi_xds::pb::envoy::config::cluster::v3::{Filter, UpstreamConnectionOptions};
-use meltemi_xds::pb::envoy::config::core::v3::BindConfig;
 use meltemi_xds::pb::envoy::tcp::metadataexchange::config::MetadataExchange;
 use prost_types::Any;
 
-use crate::address::{source, tcp_keepalive};
+use crate::address::tcp_keepalive;
 use crate::extension::{Extension, Known, unpack};
 use crate::fields::fields;
 use crate::metadata::{fields_of, metadata};
 use crate::path::At;
-use crate::scalar::{duration, enumeration, non_empty, positive};
+use crate::scalar::{duration, enumeration, non_empty, positive, within};
+use crate::socket::bind;
 use crate::tls::{UpstreamSocket, upstream_socket};
 
 pub(crate) use discovery::{DISCOVERY, DNS_RESOLVERS, dns_resolver};
@@ -62,7 +65,7 @@ pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Clus
             preconnect_policy: "per_upstream_preconnect_ratio",
             typed_extension_protocol_options: "HttpProtocolOptions",
             typed_dns_resolver_config: "the system's servers",
-            upstream_bind_config: "one source address",
+            upstream_bind_config: "without local_address_selector",
             common_lb_config: "without override_host_status",
             transport_socket: "plaintext, TLS and the PROXY protocol",
             filters: "istio.metadata_exchange, without effect",
@@ -150,12 +153,13 @@ pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Clus
     let transport_socket_matches = at
         .field("transport_socket_matches")
         .each(transport_socket_matches, socket_match);
-    let tcp_keepalive = upstream_connection_options
+    let connection = upstream_connection_options
         .as_ref()
-        .and_then(|message| connection_options(message, &at.field("upstream_connection_options")));
-    let bind_address = upstream_bind_config
+        .map(|message| connection_options(message, &at.field("upstream_connection_options")))
+        .unwrap_or_default();
+    let bind = upstream_bind_config
         .as_ref()
-        .and_then(|message| bind(message, &at.field("upstream_bind_config")));
+        .map(|message| bind(message, &at.field("upstream_bind_config")));
     let circuit_breakers = circuit_breakers
         .as_ref()
         .map(|message| circuit_breakers::circuit_breakers(message, &at.field("circuit_breakers")))
@@ -205,8 +209,9 @@ pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Clus
         max_requests_per_connection: upstream.max_requests_per_connection,
         max_connection_duration: upstream.max_connection_duration,
         preconnect_ratio: preconnect_ratio.unwrap_or(1.0),
-        tcp_keepalive,
-        bind_address,
+        tcp_keepalive: connection.tcp_keepalive,
+        bind,
+        happy_eyeballs: connection.happy_eyeballs,
         metadata: self::metadata(metadata.as_ref(), &at.field("metadata")),
     })
 }
@@ -242,18 +247,56 @@ fn socket_match(
     })
 }
 
-fn connection_options(
-    message: &UpstreamConnectionOptions,
-    at: &At<'_>,
-) -> Option<meltemi_ir::TcpKeepalive> {
+/// How connections are made and kept.
+#[derive(Default)]
+struct ConnectionOptions {
+    tcp_keepalive: Option<meltemi_ir::TcpKeepalive>,
+    happy_eyeballs: HappyEyeballs,
+}
+
+fn connection_options(message: &UpstreamConnectionOptions, at: &At<'_>) -> ConnectionOptions {
     fields!(at, message, UpstreamConnectionOptions {
-        honoured { tcp_keepalive }
+        honoured { tcp_keepalive, happy_eyeballs_config }
         unsupported { set_local_interface_name_on_upstream_connections }
-        ignored { happy_eyeballs_config: "endpoints with several addresses are refused" }
     });
-    tcp_keepalive
-        .as_ref()
-        .map(|message| self::tcp_keepalive(message, &at.field("tcp_keepalive")))
+    ConnectionOptions {
+        tcp_keepalive: tcp_keepalive
+            .as_ref()
+            .map(|message| self::tcp_keepalive(message, &at.field("tcp_keepalive"))),
+        happy_eyeballs: happy_eyeballs_config
+            .as_ref()
+            .map(|message| happy_eyeballs(message, &at.field("happy_eyeballs_config")))
+            .unwrap_or_default(),
+    }
+}
+
+fn happy_eyeballs(message: &HappyEyeballsConfig, at: &At<'_>) -> HappyEyeballs {
+    fields!(at, message, HappyEyeballsConfig {
+        honoured { first_address_family_count }
+        partly { first_address_family_version: "DEFAULT, V4 and V6" }
+    });
+    let first = enumeration(
+        *first_address_family_version,
+        &at.field("first_address_family_version"),
+    );
+    HappyEyeballs {
+        first_v4: match first {
+            Some(FirstAddressFamilyVersion::V4) => Some(true),
+            Some(FirstAddressFamilyVersion::V6) => Some(false),
+            Some(FirstAddressFamilyVersion::Default) | None => None,
+            Some(FirstAddressFamilyVersion::Pipe | FirstAddressFamilyVersion::Internal) => {
+                at.field("first_address_family_version")
+                    .refuse("only V4 and V6 are");
+                None
+            }
+        },
+        first_count: within(
+            *first_address_family_count,
+            1,
+            1..=u32::MAX,
+            &at.field("first_address_family_count"),
+        ),
+    }
 }
 
 /// How many connections are opened ahead of demand.
@@ -272,22 +315,6 @@ fn preconnect(message: &PreconnectPolicy, at: &At<'_>) -> f64 {
             .problem("must be from 1 to 3");
     }
     ratio
-}
-
-fn bind(message: &BindConfig, at: &At<'_>) -> Option<std::net::SocketAddr> {
-    fields!(at, message, BindConfig {
-        honoured { source_address }
-        partly { freebind: "false" }
-        refused {
-            extra_source_addresses: "one source address is taken",
-            additional_source_addresses: "one source address is taken",
-        }
-        unsupported { socket_options, local_address_selector, validate_network_namespaces }
-    });
-    if *freebind == Some(true) {
-        at.field("freebind").refuse("");
-    }
-    source(source_address.as_ref()?, &at.field("source_address"))
 }
 
 fn filter(message: &Filter, at: &At<'_>) -> Option<()> {

@@ -1,5 +1,7 @@
 //! The endpoints of clusters.
 
+use std::net::SocketAddr;
+
 use meltemi_ir::{
     Address, Endpoint, EndpointHealthCheck, HealthStatus, LoadAssignment, Locality,
     LocalityEndpoints,
@@ -7,14 +9,16 @@ use meltemi_ir::{
 use meltemi_xds::pb::envoy::config::core::v3 as core_v3;
 use meltemi_xds::pb::envoy::config::endpoint::v3 as endpoint_v3;
 use meltemi_xds::pb::envoy::config::endpoint::v3::cluster_load_assignment::Policy;
-use meltemi_xds::pb::envoy::config::endpoint::v3::endpoint::HealthCheckConfig;
+use meltemi_xds::pb::envoy::config::endpoint::v3::endpoint::{
+    AdditionalAddress, HealthCheckConfig,
+};
 use meltemi_xds::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use meltemi_xds::pb::envoy::config::endpoint::v3::locality_lb_endpoints::LbConfig;
 use meltemi_xds::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints,
 };
 
-use crate::address::address;
+use crate::address::{address, socket};
 use crate::fields::fields;
 use crate::metadata::metadata;
 use crate::path::At;
@@ -162,7 +166,7 @@ fn endpoint(message: &LbEndpoint, names: Names, at: &At<'_>) -> Option<Endpoint>
         }
         core_v3::HealthStatus::Draining => HealthStatus::Draining,
     };
-    let (address, hostname, health_check) = match host_identifier {
+    let (address, additional_addresses, hostname, health_check) = match host_identifier {
         Some(HostIdentifier::Endpoint(message)) => host(message, names, &at.field("endpoint"))?,
         Some(HostIdentifier::EndpointName(_)) => {
             at.field("endpoint_name")
@@ -176,6 +180,7 @@ fn endpoint(message: &LbEndpoint, names: Names, at: &At<'_>) -> Option<Endpoint>
     };
     Some(Endpoint {
         address,
+        additional_addresses,
         hostname,
         weight: load_balancing_weight.unwrap_or(1),
         health,
@@ -212,12 +217,21 @@ fn health_check(message: &HealthCheckConfig, at: &At<'_>) -> Option<EndpointHeal
 }
 
 /// Where an endpoint is, what it is called, and where its health is asked for.
-type Reached = (Address, String, Option<Box<EndpointHealthCheck>>);
+type Reached = (
+    Address,
+    Vec<SocketAddr>,
+    String,
+    Option<Box<EndpointHealthCheck>>,
+);
+
+fn additional(message: &AdditionalAddress, at: &At<'_>) -> Option<SocketAddr> {
+    fields!(at, message, AdditionalAddress { honoured { address } });
+    socket(address.as_ref(), &at.field("address"))
+}
 
 fn host(message: &endpoint_v3::Endpoint, names: Names, at: &At<'_>) -> Option<Reached> {
     fields!(at, message, endpoint_v3::Endpoint {
-        honoured { address, hostname, health_check_config }
-        refused { additional_addresses: "one endpoint has one address" }
+        honoured { address, hostname, health_check_config, additional_addresses }
         ignored {
             observability_name: "endpoints are called by their addresses",
         }
@@ -238,5 +252,10 @@ fn host(message: &endpoint_v3::Endpoint, names: Names, at: &At<'_>) -> Option<Re
         .and_then(|message| health_check(message, &at.field("health_check_config")))
         .filter(|config| *config != EndpointHealthCheck::default())
         .map(Box::new);
-    Some((address, hostname.clone(), health_check))
+    let at_more = &at.field("additional_addresses");
+    if !additional_addresses.is_empty() && !matches!(address, Address::Socket(_)) {
+        at_more.refuse("beside an address that is none of IP");
+    }
+    let more = at_more.each(additional_addresses, additional);
+    Some((address, more, hostname.clone(), health_check))
 }

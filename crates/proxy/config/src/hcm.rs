@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use meltemi_ir::{
-    Codec, EscapedSlashes, ForwardClientCert, HttpConnectionManager, PathNormalization, Prefix,
+    Codec, EscapedSlashes, ForwardClientCert, HttpConnectionManager, LogMoments, PathNormalization, Prefix,
     RouteSource, ServerHeader, SetCurrentClientCert, StripPort,
 };
 use meltemi_xds::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm_v3;
@@ -17,7 +17,7 @@ use meltemi_xds::pb::envoy::extensions::filters::network::http_connection_manage
 use meltemi_xds::pb::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
 use prost_types::Any;
 
-use crate::access_log::access_log;
+use crate::access_log::{access_log, log_interval, log_moments};
 use crate::address::prefix;
 use crate::config_source::ads_only;
 use crate::extension::{Extension, Known, unpack};
@@ -52,6 +52,7 @@ pub(crate) fn connection_manager(
             http2_protocol_options, server_name, server_header_transformation,
             max_request_headers_kb, stream_idle_timeout, request_timeout,
             request_headers_timeout, drain_timeout, delayed_close_timeout, access_log,
+            access_log_flush_interval, flush_access_log_on_new_request, access_log_options,
             use_remote_address, xff_num_trusted_hops, internal_address_config, skip_xff_append,
             via, generate_request_id, preserve_external_request_id,
             always_set_request_id_in_response, forward_client_cert_details,
@@ -80,8 +81,7 @@ pub(crate) fn connection_manager(
         }
         unsupported {
             http1_safe_max_connection_duration, stream_flush_timeout,
-            drain_timeout_jitter, access_log_flush_interval, flush_access_log_on_new_request,
-            access_log_options, forward_client_cert_matcher, represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
+            drain_timeout_jitter, forward_client_cert_matcher, represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
             proxy_status_config, typed_header_validation_config,
             forward_proto_config,
         }
@@ -123,12 +123,28 @@ pub(crate) fn connection_manager(
         at.field("original_ip_detection_extensions")
             .problem("cannot be set together with use_remote_address or xff_num_trusted_hops");
     }
+    let mut moments = LogMoments {
+        on_request: *flush_access_log_on_new_request,
+        every: log_interval(
+            access_log_flush_interval.as_ref(),
+            &at.field("access_log_flush_interval"),
+        ),
+        on_tunnel: false,
+    };
+    if let Some(message) = access_log_options {
+        let at = &at.field("access_log_options");
+        if moments != LogMoments::default() {
+            at.problem("excludes access_log_flush_interval and flush_access_log_on_new_request");
+        }
+        moments = log_moments(message, at);
+    }
     Some(HttpConnectionManager {
         append_x_forwarded_port: *append_x_forwarded_port,
         stat_prefix: non_empty(stat_prefix, &at.field("stat_prefix")).to_owned(),
         codec: codec(*codec_type, &at.field("codec_type")),
         filters: self::http_filters(http_filters, &at.field("http_filters")),
         access_log: at.field("access_log").each(access_log, self::access_log),
+        log_moments: moments,
         server_name: server_name_value(server_name, &at.field("server_name")),
         server_header: server_header(
             *server_header_transformation,

@@ -187,7 +187,9 @@ fn mapper(message: &hcm_v3::ResponseMapper, at: &At<'_>) -> Option<LocalReplyMap
 fn reply_format(message: &SubstitutionFormatString, at: &At<'_>) -> Option<ReplyFormat> {
     let format = log_format(message, at)?;
     let content_type = match (message.content_type.as_str(), &format) {
-        ("", LogFormat::Json(_)) => HeaderValue::from_static("application/json"),
+        ("", LogFormat::Json(_) | LogFormat::SparseJson(_)) => {
+            HeaderValue::from_static("application/json")
+        }
         ("", _) => HeaderValue::from_static("text/plain"),
         (text, _) => header_value(text, &at.field("content_type"))?,
     };

@@ -59,6 +59,7 @@ mod route_match;
 mod route_redirect;
 mod scalar;
 mod secret;
+mod socket;
 pub mod support;
 mod tcp_proxy;
 mod tls;

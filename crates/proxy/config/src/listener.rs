@@ -32,6 +32,7 @@ use crate::metadata::metadata;
 use crate::path::At;
 use crate::proxy_protocol::proxy_protocol;
 use crate::scalar::{enumeration, limit, non_empty};
+use crate::socket::option;
 
 /// The listener filters.
 pub(crate) static LISTENER_FILTERS: &[Known<Convert>] = &[
@@ -85,7 +86,7 @@ const BACKLOG: u32 = 128;
 pub(crate) fn listener(message: &listener_v3::Listener, at: &At<'_>) -> Option<Listener> {
     fields!(at, message, listener_v3::Listener {
         honoured {
-            name, address, stat_prefix, filter_chains, use_original_dst,
+            name, address, socket_options, stat_prefix, filter_chains, use_original_dst,
             default_filter_chain, per_connection_buffer_limit_bytes, metadata, deprecated_v1,
             listener_filters, listener_filters_timeout, continue_on_listener_filters_timeout,
             transparent, traffic_direction, access_log, tcp_backlog_size, bind_to_port, freebind,
@@ -97,7 +98,7 @@ pub(crate) fn listener(message: &listener_v3::Listener, at: &At<'_>) -> Option<L
             filter_chain_matcher: "use filter_chain_match",
         }
         unsupported {
-            fcds_config, per_connection_buffer_high_watermark_timeout, socket_options,
+            fcds_config, per_connection_buffer_high_watermark_timeout,
             udp_listener_config, api_listener, enable_mptcp,
         }
         ignored {
@@ -169,6 +170,7 @@ pub(crate) fn listener(message: &listener_v3::Listener, at: &At<'_>) -> Option<L
         tcp_backlog: tcp_backlog_size.unwrap_or(BACKLOG),
         tcp_keepalive: keepalive,
         freebind: freebind.unwrap_or(false),
+        socket_options: at.field("socket_options").each(socket_options, option),
         stat_prefix: Some(stat_prefix.clone()).filter(|prefix| !prefix.is_empty()),
         address: address?,
     })

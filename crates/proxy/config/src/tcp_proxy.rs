@@ -3,25 +3,30 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use meltemi_ir::{IstioStats, ProxyEntryMerge, TcpCluster, TcpProxy};
+use http::uri::PathAndQuery;
+use meltemi_ir::{
+    ConnectBackoff, IstioStats, ProxyEntryMerge, TcpCluster, TcpProxy, Tunneling,
+};
+use meltemi_xds::pb::envoy::config::core::v3::BackoffStrategy;
 use meltemi_xds::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_v3;
-use meltemi_xds::pb::envoy::extensions::filters::network::tcp_proxy::v3::ProxyProtocolTlvMergePolicy as Merge;
+use meltemi_xds::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
+    ProxyProtocolTlvMergePolicy as Merge, UpstreamConnectMode,
+};
 use meltemi_xds::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::weighted_cluster::ClusterWeight;
 use meltemi_xds::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::{
-    ClusterSpecifier, TcpAccessLogOptions, WeightedCluster,
+    ClusterSpecifier, TcpAccessLogOptions, TunnelingConfig, WeightedCluster,
 };
 use meltemi_xds::pb::envoy::r#type::v3::HashPolicy;
 use meltemi_xds::pb::envoy::r#type::v3::hash_policy::{PolicySpecifier, SourceIp};
 
-use crate::access_log::access_log;
+use crate::access_log::{access_log, log_interval};
+use crate::call::back_off;
 use crate::fields::fields;
+use crate::header::{Changes, Side};
 use crate::path::At;
 use crate::proxy_protocol::entry;
 use crate::route_action::criteria;
-use crate::scalar::{enumeration, limit, non_empty, within};
-
-/// The least time between two lines of one connection.
-const LEAST_LOG_INTERVAL: Duration = Duration::from_millis(1);
+use crate::scalar::{enumeration, limit, non_empty, percent, within};
 
 /// The filter, with the metrics filter that stands before it.
 pub(crate) fn tcp_proxy(
@@ -34,12 +39,14 @@ pub(crate) fn tcp_proxy(
             stat_prefix, idle_timeout, access_log, max_connect_attempts,
             max_downstream_connection_duration, access_log_flush_interval,
             flush_access_log_on_connected, access_log_options,
-            proxy_protocol_tlvs, proxy_protocol_tlv_merge_policy,
+            proxy_protocol_tlvs, proxy_protocol_tlv_merge_policy, backoff_options,
+            max_downstream_connection_duration_jitter_percentage, upstream_connect_mode,
         }
         partly {
             metadata_match: "of envoy.lb, which is what there are subsets by",
             hash_policy: "source_ip",
-            upstream_connect_mode: "IMMEDIATE",
+            max_early_data_bytes: "at most 4096 bytes are read ahead of a connection",
+            tunneling_config: "without trailers and request identifiers",
         }
         oneof { cluster_specifier {
             cluster: Honoured "",
@@ -50,17 +57,19 @@ pub(crate) fn tcp_proxy(
             upstream_idle_timeout: "use idle_timeout",
         }
         unsupported {
-            on_demand, backoff_options, tunneling_config,
-            max_downstream_connection_duration_jitter_percentage, max_early_data_bytes,
+            on_demand,
         }
         ignored {
             check_drain_close: "a connection lives until its listener has drained",
         }
     });
     let wanted = criteria(metadata_match.as_ref(), at);
-    if *upstream_connect_mode != 0 {
-        at.field("upstream_connect_mode")
-            .refuse("only IMMEDIATE is");
+    let mode = enumeration(*upstream_connect_mode, &at.field("upstream_connect_mode"));
+    if !matches!(mode, None | Some(UpstreamConnectMode::Immediate))
+        && max_early_data_bytes.is_none()
+    {
+        at.field("max_early_data_bytes")
+            .problem("is required where upstream_connect_mode is not IMMEDIATE");
     }
     let mut clusters = match cluster_specifier {
         Some(ClusterSpecifier::Cluster(name)) => vec![TcpCluster {
@@ -83,7 +92,7 @@ pub(crate) fn tcp_proxy(
         }
     }
     let hour = Duration::from_secs(3600);
-    let mut log_on_connected = *flush_access_log_on_connected;
+    let (mut log_on_start, mut log_on_connected) = (false, *flush_access_log_on_connected);
     let mut every = log_interval(
         access_log_flush_interval.as_ref(),
         &at.field("access_log_flush_interval"),
@@ -93,7 +102,7 @@ pub(crate) fn tcp_proxy(
         if log_on_connected || every.is_some() {
             at.problem("excludes access_log_flush_interval and flush_access_log_on_connected");
         }
-        (log_on_connected, every) = log_options(message, at);
+        (log_on_start, log_on_connected, every) = log_options(message, at);
     }
     Some(TcpProxy {
         stat_prefix: non_empty(stat_prefix, &at.field("stat_prefix")).to_owned(),
@@ -111,8 +120,23 @@ pub(crate) fn tcp_proxy(
             &at.field("max_connect_attempts"),
         ),
         access_log: at.field("access_log").each(access_log, self::access_log),
+        log_on_start,
         log_on_connected,
         log_interval: every,
+        tunneling: tunneling_config
+            .as_ref()
+            .map(|message| tunneling(message, &at.field("tunneling_config"))),
+        connect_backoff: backoff_options
+            .as_ref()
+            .and_then(|message| connect_backoff(message, &at.field("backoff_options"))),
+        duration_jitter: max_downstream_connection_duration_jitter_percentage
+            .as_ref()
+            .and_then(|message| {
+                let name = "max_downstream_connection_duration_jitter_percentage";
+                percent(message, &at.field(name))
+            })
+            .unwrap_or_default(),
+        awaits_data: mode == Some(UpstreamConnectMode::OnDownstreamData),
         hash_source_ip: at
             .field("hash_policy")
             .each(hash_policy, source_ip)
@@ -154,24 +178,58 @@ fn source_ip(message: &HashPolicy, at: &At<'_>) -> Option<bool> {
     }
 }
 
-fn log_options(message: &TcpAccessLogOptions, at: &At<'_>) -> (bool, Option<Duration>) {
+/// How connections are carried over HTTP.
+fn tunneling(message: &TunnelingConfig, at: &At<'_>) -> Tunneling {
+    fields!(at, message, TunnelingConfig {
+        honoured { hostname, use_post, post_path, headers_to_add, propagate_response_headers }
+        unsupported {
+            propagate_response_trailers, request_id_extension, request_id_header,
+            request_id_metadata_key, formatters,
+        }
+    });
+    let at_path = &at.field("post_path");
+    if !use_post && !post_path.is_empty() {
+        at_path.problem("is for use_post alone");
+    }
+    let path = match post_path.as_str() {
+        "" => "/",
+        path => path,
+    };
+    let path = PathAndQuery::try_from(path)
+        .inspect_err(|error| at_path.problem(error))
+        .unwrap_or_else(|_| PathAndQuery::from_static("/"));
+    let additions = Changes {
+        of: Side::Request,
+        add: headers_to_add,
+        remove: &[],
+    };
+    Tunneling {
+        hostname: non_empty(hostname, &at.field("hostname")).to_owned(),
+        post: use_post.then_some(path),
+        headers_to_add: additions.additions(&at.field("headers_to_add")),
+        propagate_response_headers: *propagate_response_headers,
+    }
+}
+
+fn connect_backoff(message: &BackoffStrategy, at: &At<'_>) -> Option<ConnectBackoff> {
+    let (base, max) = back_off(message, at);
+    let base = base?;
+    let max = max.unwrap_or(base * 10);
+    Some(ConnectBackoff { base, max })
+}
+
+fn log_options(message: &TcpAccessLogOptions, at: &At<'_>) -> (bool, bool, Option<Duration>) {
     fields!(at, message, TcpAccessLogOptions {
-        honoured { access_log_flush_interval, flush_access_log_on_connected }
-        unsupported { flush_access_log_on_start }
+        honoured {
+            access_log_flush_interval, flush_access_log_on_connected, flush_access_log_on_start,
+        }
     });
     let interval = log_interval(
         access_log_flush_interval.as_ref(),
         &at.field("access_log_flush_interval"),
     );
-    (*flush_access_log_on_connected, interval)
-}
-
-fn log_interval(value: Option<&prost_types::Duration>, at: &At<'_>) -> Option<Duration> {
-    let interval = limit(value, None, at)?;
-    if interval < LEAST_LOG_INTERVAL {
-        at.problem("must be at least 1ms");
-    }
-    Some(interval)
+    let on_start = *flush_access_log_on_start;
+    (on_start, *flush_access_log_on_connected, interval)
 }
 
 fn weighted(message: &WeightedCluster, at: &At<'_>) -> Vec<TcpCluster> {

@@ -27,6 +27,7 @@ use crate::head::RequestHead;
 use crate::headers::forwarded::{self, Surroundings};
 use crate::headers::scan::Seen;
 use crate::headers::{names, parse_number};
+use crate::progress;
 use crate::request_body::{GatherError, RequestSource};
 use crate::route::{Action, RequestView, Route, RouteIndex, RouteMatch, location};
 use crate::router::hash::{self, Hashed};
@@ -288,6 +289,7 @@ fn begin(
     };
     let mut deadlines = Deadlines::default();
     let matched = find_route(&stream, &head, &mut deadlines);
+    progress::begun(&stream, &head);
     let mut pass = Pass {
         body: RequestSource::new(body, &stream),
         end,

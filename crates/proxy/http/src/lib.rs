@@ -17,12 +17,14 @@ mod local_reply;
 mod manager;
 mod mutation;
 mod path;
+mod progress;
 mod request_body;
 mod route;
 mod router;
 mod server;
 mod stream;
 mod timer;
+mod tunnel;
 mod upgrade;
 mod worker;
 
@@ -38,4 +40,5 @@ pub use route::{
     WantedHosts,
 };
 pub use server::serve;
+pub use tunnel::{Tunnel, TunnelFailure, TunnelStream, Tunneling};
 pub use worker::{Identity, WorkerContext, WorkerParts};

@@ -47,11 +47,7 @@ pub enum LocalReplyError {
 impl Format {
     fn new(config: &ir::ReplyFormat) -> Result<Self, FormatError> {
         Ok(Self {
-            formatter: match &config.format {
-                ir::LogFormat::Default => Formatter::default_line(),
-                ir::LogFormat::Text(text) => Formatter::parse(text)?,
-                ir::LogFormat::Json(value) => Formatter::parse_json(value)?,
-            },
+            formatter: Formatter::compile(&config.format)?,
             content_type: config.content_type.clone(),
         })
     }

@@ -137,6 +137,11 @@ impl Mutation {
             .collect()
     }
 
+    /// Makes the changes to a message whose pseudo headers stay as they are.
+    pub fn write(&self, headers: &mut HeaderMap, record: &StreamRecord<'_>) {
+        self.apply(headers, &mut NoPseudo, self.values(record));
+    }
+
     /// Makes the changes. `values` come from [`Self::values`]; they may be empty where
     /// [`Self::needs_record`] is false.
     pub(crate) fn apply(

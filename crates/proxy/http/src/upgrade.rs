@@ -16,6 +16,7 @@ use crate::connection::Connection;
 use crate::deadline::{Deadlines, Expired};
 use crate::head::RequestHead;
 use crate::headers::names;
+use crate::progress;
 use crate::stream::{Stream, StreamEnd};
 
 /// What the client offers to change to.
@@ -145,6 +146,7 @@ impl Tunnel {
         stats.downstream_cx_upgrades_total.inc();
         stats.downstream_cx_upgrades_active.inc();
         if let Ok(upstream) = meltemi_upstream::upgrade(upstream).await {
+            progress::tunnelled(&stream);
             deadlines.route = None;
             deadlines.request = None;
             stream.touch();

@@ -33,8 +33,12 @@ pub enum LogFormat {
     Default,
     /// A text format with command operators such as `%RESPONSE_CODE%`.
     Text(String),
+    /// The same, in which what is not there leaves nothing (`omit_empty_values`).
+    SparseText(String),
     /// A JSON object whose leaves are formats.
     Json(Value),
+    /// The same, without members that are not there (`omit_empty_values`).
+    SparseJson(Value),
 }
 
 /// Which requests and connections are logged.
@@ -108,6 +112,14 @@ pub enum LogType {
     TcpUpstreamConnected,
     /// A TCP connection in progress.
     TcpPeriodic,
+    /// A TCP connection that begins.
+    TcpConnectionStart,
+    /// A request that begins.
+    DownstreamStart,
+    /// A request in progress.
+    DownstreamPeriodic,
+    /// A request that became a tunnel.
+    DownstreamTunnelSuccessfullyEstablished,
     /// Something that this proxy does not log.
     Other,
 }

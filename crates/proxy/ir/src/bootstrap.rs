@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::{Cluster, Listener, Locality, SecretConfig, Value};
+use crate::{BindConfig, Cluster, Listener, Locality, SecretConfig, Value};
 
 /// What the proxy starts with.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct Bootstrap {
     pub cds: bool,
     /// How statistics are tagged.
     pub stats: StatsConfig,
+    /// Where connections of clusters come from that do not say so themselves.
+    pub upstream_bind: Option<BindConfig>,
 }
 
 /// Who this proxy says it is (`envoy.config.core.v3.Node`).

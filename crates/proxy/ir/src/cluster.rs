@@ -1,12 +1,11 @@
 //! Clusters (`envoy.config.cluster.v3.Cluster`).
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::{
-    HealthCheck, Http1Options, Http2Options, LbPolicy, LbSettings, LoadAssignment, Metadata,
-    OutlierDetection, ProxyHeader, SubsetLb, UpstreamTls, Value,
+    BindConfig, HealthCheck, Http1Options, Http2Options, LbPolicy, LbSettings, LoadAssignment,
+    Metadata, OutlierDetection, ProxyHeader, SubsetLb, UpstreamTls, Value,
 };
 
 /// A group of endpoints that serve the same thing.
@@ -56,8 +55,10 @@ pub struct Cluster {
     pub preconnect_ratio: f64,
     /// TCP keepalive of upstream connections.
     pub tcp_keepalive: Option<TcpKeepalive>,
-    /// The local address that connections are made from.
-    pub bind_address: Option<SocketAddr>,
+    /// Where connections come from; the proxy's own settings where there is nothing.
+    pub bind: Option<BindConfig>,
+    /// How the addresses of a host that has several are tried.
+    pub happy_eyeballs: HappyEyeballs,
     /// Free-form, such as `istio.services`.
     pub metadata: Metadata,
 }
@@ -88,8 +89,28 @@ impl Cluster {
             max_connection_duration: None,
             preconnect_ratio: 1.0,
             tcp_keepalive: None,
-            bind_address: None,
+            bind: None,
+            happy_eyeballs: HappyEyeballs::default(),
             metadata: Metadata::default(),
+        }
+    }
+}
+
+/// In which order the addresses of a host that has several are tried
+/// (`HappyEyeballsConfig`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HappyEyeballs {
+    /// The family that comes first: IPv4 (true), IPv6 (false), or that of the first address.
+    pub first_v4: Option<bool>,
+    /// How many of that family come before one of the other.
+    pub first_count: u32,
+}
+
+impl Default for HappyEyeballs {
+    fn default() -> Self {
+        Self {
+            first_v4: None,
+            first_count: 1,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Endpoints (`envoy.config.endpoint.v3`).
 
+use std::net::SocketAddr;
+
 use crate::{Address, Metadata};
 
 /// Where a proxy or endpoint is.
@@ -45,6 +47,8 @@ pub struct LocalityEndpoints {
 pub struct Endpoint {
     /// Where it is reached.
     pub address: Address,
+    /// Where else, should that fail or take long.
+    pub additional_addresses: Vec<SocketAddr>,
     /// Its host name, for `auto_host_rewrite`.
     pub hostname: String,
     /// Its weight, 1 unless set.
@@ -75,6 +79,7 @@ impl Endpoint {
     pub fn new(address: Address) -> Self {
         Self {
             address,
+            additional_addresses: Vec::new(),
             hostname: String::new(),
             weight: 1,
             health: HealthStatus::Healthy,

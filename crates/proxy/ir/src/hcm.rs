@@ -23,6 +23,8 @@ pub struct HttpConnectionManager {
     pub filters: Vec<HttpFilter>,
     /// Where requests are logged.
     pub access_log: Vec<AccessLog>,
+    /// When requests are logged, besides their end.
+    pub log_moments: LogMoments,
     /// The `server` header's value, `envoy` unless set.
     pub server_name: HeaderValue,
     /// What happens to the upstream's `server` header.
@@ -327,4 +329,15 @@ pub struct Http2Keepalive {
     pub interval: Duration,
     /// For the answer.
     pub timeout: Duration,
+}
+
+/// When requests are logged, besides their end (`HcmAccessLogOptions`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogMoments {
+    /// When they have come.
+    pub on_request: bool,
+    /// After each such time.
+    pub every: Option<Duration>,
+    /// When they have become tunnels.
+    pub on_tunnel: bool,
 }

@@ -25,6 +25,7 @@ mod rbac;
 mod retry;
 mod route;
 mod secret;
+mod socket;
 mod tls;
 
 pub use access_log::{AccessLog, AccessLogFilter, Comparison, LogFormat, LogSink, LogType};
@@ -32,8 +33,8 @@ pub use address::Address;
 pub use bootstrap::{Admin, Ads, Bootstrap, Node, StatsConfig};
 pub use call::{CallRetry, GrpcTarget, HttpUri};
 pub use cluster::{
-    CircuitBreakers, Cluster, Discovery, DnsFamily, FromRequest, Priority, RetryBudget,
-    TcpKeepalive, Thresholds, TransportSocketMatch, UpstreamHttp, UpstreamProtocol,
+    CircuitBreakers, Cluster, Discovery, DnsFamily, FromRequest, HappyEyeballs, Priority,
+    RetryBudget, TcpKeepalive, Thresholds, TransportSocketMatch, UpstreamHttp, UpstreamProtocol,
 };
 pub use endpoint::{
     Endpoint, EndpointHealthCheck, HealthStatus, LoadAssignment, Locality, LocalityEndpoints,
@@ -51,9 +52,9 @@ pub use filter::{
 };
 pub use hcm::{
     Codec, EscapedSlashes, ForwardClientCert, Http1Options, Http2Keepalive, Http2Options,
-    HttpConnectionManager, LocalReplyConfig, LocalReplyMapper, OriginalIp, PathNormalization,
-    ReplyFormat, RouteSource, SchemeOverride, ServerHeader, SetCurrentClientCert, StripPort,
-    Underscores,
+    HttpConnectionManager, LocalReplyConfig, LocalReplyMapper, LogMoments, OriginalIp,
+    PathNormalization, ReplyFormat, RouteSource, SchemeOverride, ServerHeader,
+    SetCurrentClientCert, StripPort, Underscores,
 };
 pub use header::{
     AppendAction, HeaderAppend, HeaderEdit, HeaderMutation, HeaderTarget, LocalReplyBody,
@@ -64,9 +65,9 @@ pub use lb::{
     SlowStart, SubsetFallback, SubsetKeys, SubsetLb, SubsetSelector,
 };
 pub use listener::{
-    ConnectionAuthz, ConnectionFilter, ConnectionLimit, ConnectionRateLimit, FilterChain,
-    FilterChainMatch, Listener, ListenerFilter, NetworkGate, PortMatch, Prefix, SourceType,
-    TcpCluster, TcpProxy, TrafficDirection,
+    ConnectBackoff, ConnectionAuthz, ConnectionFilter, ConnectionLimit, ConnectionRateLimit,
+    FilterChain, FilterChainMatch, Listener, ListenerFilter, NetworkGate, PortMatch, Prefix,
+    SourceType, TcpCluster, TcpProxy, TrafficDirection, Tunneling,
 };
 pub use matcher::{
     HeaderMatch, HeaderMatchKind, MatchedHeader, MetadataMatch, PathMatch, QueryMatch,
@@ -92,4 +93,5 @@ pub use secret::{
     CertificateSource, DiscoveryService, Secret, SecretConfig, SecretRef, TicketKeys,
     TlsCertificate, ValidationContext,
 };
+pub use socket::{BindConfig, SocketOption, SocketState, SocketValue};
 pub use tls::{DownstreamTls, SanMatch, SessionTickets, TicketKeySource, TlsVersion, UpstreamTls};

@@ -53,6 +53,8 @@ pub struct Listener {
     pub tcp_keepalive: Option<TcpKeepalive>,
     /// The address need not be of this machine yet (`IP_FREEBIND`).
     pub freebind: bool,
+    /// Further options of its sockets.
+    pub socket_options: Vec<crate::SocketOption>,
     /// The name in statistics, where it is not the address.
     pub stat_prefix: Option<String>,
 }
@@ -290,6 +292,8 @@ pub struct TcpProxy {
     pub max_connect_attempts: u32,
     /// Where connections are logged.
     pub access_log: Vec<AccessLog>,
+    /// They are logged when they begin, too.
+    pub log_on_start: bool,
     /// They are logged once connected, too.
     pub log_on_connected: bool,
     /// They are logged again after each such time.
@@ -300,8 +304,38 @@ pub struct TcpProxy {
     pub proxy_entries: Vec<ProxyEntry>,
     /// What becomes of the client's own where there are such.
     pub proxy_entry_merge: crate::ProxyEntryMerge,
+    /// Connections are carried over HTTP.
+    pub tunneling: Option<Tunneling>,
+    /// How long to wait before another try to connect.
+    pub connect_backoff: Option<ConnectBackoff>,
+    /// By how much of itself the longest duration is exceeded at most, by chance, in percent.
+    pub duration_jitter: f64,
+    /// The first bytes of the client are waited for before the upstream is connected to.
+    pub awaits_data: bool,
     /// `istio.stats` stands before it, so that TCP metrics are reported.
     pub istio_stats: Option<crate::IstioStats>,
+}
+
+/// How a TCP connection is carried over HTTP (`TunnelingConfig`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tunneling {
+    /// The host that is asked for; may hold command operators.
+    pub hostname: String,
+    /// The path of a `POST` in the place of `CONNECT`.
+    pub post: Option<http::uri::PathAndQuery>,
+    /// Headers of the request.
+    pub headers_to_add: crate::HeaderMutation,
+    /// The answer's head becomes filter state.
+    pub propagate_response_headers: bool,
+}
+
+/// How long to wait before another try: exponential, with full jitter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectBackoff {
+    /// The bound of the first wait.
+    pub base: Duration,
+    /// The bound of every wait.
+    pub max: Duration,
 }
 
 /// A cluster among several.

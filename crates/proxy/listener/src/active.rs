@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use meltemi_ir as ir;
@@ -131,10 +132,10 @@ impl ActiveListener {
         self.accepting.store(false, Ordering::Relaxed);
     }
 
-    /// Asks every connection to close in peace.
-    pub(crate) fn start_draining(&self) {
+    /// Asks every connection to close in peace, not all at once but over this time.
+    pub(crate) fn start_draining(&self, over: Duration) {
         for chain in self.runtime.load().all_chains() {
-            chain.drain.start();
+            chain.drain.start_over(over);
         }
     }
 

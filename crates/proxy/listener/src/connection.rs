@@ -111,13 +111,23 @@ pub(crate) trait Socket {
     fn plain(&self) -> Option<&TcpStream>;
 }
 
-impl Socket for Prefixed<TcpStream> {
+impl Socket for TcpStream {
     fn socket(&self) -> &TcpStream {
-        self.get_ref()
+        self
     }
 
     fn plain(&self) -> Option<&TcpStream> {
-        (!self.has_prefix()).then(|| self.get_ref())
+        Some(self)
+    }
+}
+
+impl<S: Socket> Socket for Prefixed<S> {
+    fn socket(&self) -> &TcpStream {
+        self.get_ref().socket()
+    }
+
+    fn plain(&self) -> Option<&TcpStream> {
+        (!self.has_prefix()).then(|| self.get_ref().plain())?
     }
 }
 
@@ -298,13 +308,7 @@ where
     match outcome {
         Ok((stream, session)) => {
             let ssl = stats.ssl.get();
-            ssl.handshake.inc();
-            if session.resumed {
-                ssl.session_reused.inc();
-            }
-            if session.peer.is_none() {
-                ssl.no_certificate.inc();
-            }
+            ssl.count(&meltemi_upstream::agreed(&session));
             Some((stream, session))
         }
         Err(error) => {
@@ -419,6 +423,9 @@ async fn run<IO>(
                 listener_loggers: &runtime.loggers,
             };
             match refused {
+                None if tcp.config.awaits_data => {
+                    tcp::serve_late(stream, tcp, &context).await;
+                }
                 None => tcp::serve(stream, tcp, &context).await,
                 Some(refused) => {
                     tcp::refuse(tcp, &context, refused);

@@ -20,6 +20,6 @@ mod tcp;
 
 pub use accept::{Accept, serve_worker};
 pub use active::{ActiveListener, ListenerStatus};
-pub use manager::{ListenerError, ListenerManager};
+pub use manager::{DrainPlan, ListenerError, ListenerManager};
 pub use matcher::{ConnectionView, choose_chain};
 pub use runtime::ListenerShared;

@@ -11,12 +11,33 @@ use arc_swap::ArcSwap;
 use meltemi_ir as ir;
 use meltemi_net::{BindOptions, Keepalive, MOST_SOCKETS, bind, bind_more};
 use meltemi_telemetry::StatsRegistry;
+use meltemi_upstream::socket_option;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{info, warn};
 
 use crate::active::BoundAddress;
 use crate::runtime::{Built, ListenerRuntime};
 use crate::{Accept, ActiveListener, ListenerShared};
+
+/// How connections are drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainPlan {
+    /// How long they have to end.
+    pub time: Duration,
+    /// They are asked to one after the other, over that time, and not all at once.
+    pub gradual: bool,
+}
+
+impl DrainPlan {
+    /// Over which time they are asked.
+    fn over(self) -> Duration {
+        if self.gradual {
+            self.time
+        } else {
+            Duration::ZERO
+        }
+    }
+}
 
 /// Why a listener is not served.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +51,18 @@ pub enum ListenerError {
         problem: String,
     },
     /// Its address cannot be bound.
+    #[error(
+        "socket_options[{index}]: level {level} and name {name} are no option that the proxy knows, or its value is of another kind"
+    )]
+    SocketOption {
+        /// Which option.
+        index: usize,
+        /// Its level.
+        level: i64,
+        /// Its name.
+        name: i64,
+    },
+    /// An address cannot be bound.
     #[error("address: cannot bind '{address}': {source}")]
     Bind {
         /// The address.
@@ -48,7 +81,7 @@ pub struct ListenerManager {
     workers: Vec<UnboundedSender<Accept>>,
     state: Mutex<State>,
     by_address: Arc<ArcSwap<AddressMap>>,
-    drain_time: Duration,
+    drain: DrainPlan,
     /// Sockets of the process before, by the addresses that no listener has claimed yet.
     inherited: Mutex<HashMap<SocketAddr, Vec<TcpListener>>>,
     /// Nothing goes into service yet.
@@ -71,11 +104,11 @@ struct Warming {
 
 impl ListenerManager {
     /// No listeners yet. `workers` takes sockets, one channel a worker; connections of a
-    /// removed listener have `drain_time` to end.
+    /// removed listener have the time of `drain` to end.
     pub fn new(
         shared: ListenerShared,
         workers: Vec<UnboundedSender<Accept>>,
-        drain_time: Duration,
+        drain: DrainPlan,
     ) -> Arc<Self> {
         let by_address = Arc::new(ArcSwap::from_pointee(AddressMap::new()));
         Arc::new(Self {
@@ -83,7 +116,7 @@ impl ListenerManager {
             workers,
             state: Mutex::default(),
             by_address,
-            drain_time,
+            drain,
             inherited: Mutex::default(),
             held: AtomicBool::new(false),
         })
@@ -243,7 +276,7 @@ impl ListenerManager {
                     let before = active.runtime();
                     let after = warming.built.swap();
                     active.replace(Arc::clone(&after));
-                    before.drain_chains_missing_in(&after);
+                    before.drain_chains_missing_in(&after, self.drain.over());
                     self.shared
                         .http
                         .stats
@@ -291,7 +324,20 @@ impl ListenerManager {
         if !config.bind_to_port {
             return Ok(Vec::new());
         }
+        let known = config
+            .socket_options
+            .iter()
+            .enumerate()
+            .map(|(index, one)| {
+                socket_option(one).ok_or(ListenerError::SocketOption {
+                    index,
+                    level: one.level,
+                    name: one.name,
+                })
+            });
+        let further: Vec<_> = known.collect::<Result<_, _>>()?;
         let options = BindOptions {
+            options: &further,
             backlog: config.tcp_backlog,
             transparent: config.transparent,
             freebind: config.freebind,
@@ -364,7 +410,7 @@ impl ListenerManager {
     fn retire(&self, state: &mut State, old: Arc<ActiveListener>) {
         info!(listener = old.name(), "draining");
         old.stop_accepting();
-        old.start_draining();
+        old.start_draining(self.drain.over());
         state.draining.push(old);
     }
 
@@ -381,7 +427,7 @@ impl ListenerManager {
             .listener_manager()
             .total_listeners_draining
             .add(draining.len() as u64);
-        tokio::time::sleep(self.drain_time).await;
+        tokio::time::sleep(self.drain.time).await;
         for listener in &draining {
             listener.end_connections();
         }
@@ -397,7 +443,14 @@ impl ListenerManager {
     /// peace.
     pub fn drain(&self, inbound_only: bool) {
         for listener in self.chosen(inbound_only) {
-            listener.start_draining();
+            listener.start_draining(self.drain.over());
+        }
+    }
+
+    /// Asks every connection to close in peace, now.
+    pub fn drain_at_once(&self) {
+        for listener in self.chosen(false) {
+            listener.start_draining(Duration::ZERO);
         }
     }
 
@@ -538,5 +591,6 @@ fn has_same_sockets(left: &ir::Listener, right: &ir::Listener) -> bool {
         && left.transparent == right.transparent
         && left.freebind == right.freebind
         && left.tcp_keepalive == right.tcp_keepalive
+        && left.socket_options == right.socket_options
         && left.stat_prefix == right.stat_prefix
 }

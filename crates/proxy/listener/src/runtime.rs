@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use meltemi_http::{ConnectionManager, HttpShared};
+use meltemi_http::{ConnectionManager, HttpShared, Tunneling};
 use meltemi_ir as ir;
 use meltemi_lifecycle::Drain;
 use meltemi_telemetry::{
@@ -89,6 +90,8 @@ pub(crate) struct TcpRuntime {
     pub config: Arc<ir::TcpProxy>,
     pub loggers: Vec<AccessLogger>,
     pub stats: Arc<Sharded<TcpStats>>,
+    /// How connections are carried over HTTP, where they are.
+    pub tunneling: Option<Tunneling>,
 }
 
 impl ListenerRuntime {
@@ -149,14 +152,14 @@ impl ListenerRuntime {
         self.chains.iter().chain(&self.default_chain)
     }
 
-    /// Asks the connections of chains that `after` no longer has to close in peace.
-    pub fn drain_chains_missing_in(&self, after: &Self) {
+    /// Asks the connections of chains that `after` no longer has to close in peace, over this time.
+    pub fn drain_chains_missing_in(&self, after: &Self, over: Duration) {
         for chain in self.all_chains() {
             if !after
                 .all_chains()
                 .any(|kept| Arc::ptr_eq(&kept.drain, &chain.drain))
             {
-                chain.drain.start();
+                chain.drain.start_over(over);
             }
         }
     }
@@ -247,6 +250,12 @@ impl ChainRuntime {
             (ir::ConnectionFilter::Tcp(tcp), _) => ChainFilter::Tcp(Arc::new(TcpRuntime {
                 loggers: loggers(&tcp.access_log, shared)?,
                 stats: shared.http.stats.tcp(&tcp.stat_prefix),
+                tunneling: tcp
+                    .tunneling
+                    .as_ref()
+                    .map(Tunneling::new)
+                    .transpose()
+                    .map_err(|error| format!("tcp_proxy.tunneling_config.{error}"))?,
                 config: Arc::clone(tcp),
             })),
             (ir::ConnectionFilter::DirectResponse(bytes), _) => {

@@ -1,29 +1,32 @@
 //! TCP proxying: a connection is relayed to a host of a cluster.
 
+mod connect;
+
 use std::cell::{Cell, OnceCell};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use meltemi_http::WorkerContext;
 use meltemi_ir as ir;
-use meltemi_net::{Beneath, RelayEnd, RelayOutcome, relay, reset_when_dropped};
+use meltemi_net::{Beneath, Prefixed, RelayEnd, RelayOutcome, relay, reset_when_dropped};
 use meltemi_telemetry::{
     AccessLogger, ConnectionInfo, ResponseFlags, StreamRecord, TcpDelta, UpstreamRecord,
 };
-use meltemi_upstream::{
-    ConnectFailure, LbContext, Proxied, UpstreamStream, WorkerCluster, WorkerHost, xx_hash,
-};
-use tokio::io::{AsyncRead, AsyncWrite};
+use meltemi_upstream::{WorkerCluster, WorkerHost};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::Instant;
 
+use self::connect::{Target, Upstream, choose_cluster, connect};
 use crate::authorization::{self, Refused};
 use crate::connection::Socket;
 use crate::gate::Gate;
 use crate::held::Held;
 use crate::runtime::TcpRuntime;
+
+/// How much is read of a client before its upstream is connected to.
+const FIRST: usize = 4096;
 
 /// What a relayed connection knows of itself.
 pub(crate) struct TcpContext<'a> {
@@ -36,21 +39,6 @@ pub(crate) struct TcpContext<'a> {
     pub gates: &'a [Gate],
     /// The listener's own log, in which a connection is written at its end.
     pub listener_loggers: &'a [AccessLogger],
-}
-
-/// Where a connection went, or why it went nowhere.
-enum Target {
-    Reached {
-        cluster: Rc<WorkerCluster>,
-        host: Rc<WorkerHost>,
-        stream: UpstreamStream,
-    },
-    Failed {
-        cluster: Option<Rc<WorkerCluster>>,
-        host: Option<Rc<WorkerHost>>,
-        flags: ResponseFlags,
-        reason: String,
-    },
 }
 
 /// Relays a connection to its end.
@@ -66,8 +54,13 @@ where
     let mut record = StreamRecord::new(&context.info, wall);
     record.filter_chain = Some(context.chain).filter(|name| !name.is_empty());
     record.dynamic_metadata = Some(&context.info.metadata).filter(|it| !it.is_empty());
+    if tcp.config.log_on_start {
+        record.log_type = Some("TcpConnectionStart");
+        log(tcp, context, &record);
+        record.log_type = None;
+    }
     let mut attempts = 0;
-    let target = connect(tcp, context, &mut attempts).await;
+    let target = connect(tcp, context, &record, &mut attempts).await;
     record.attempts = attempts;
     match target {
         Target::Failed {
@@ -75,7 +68,9 @@ where
             host,
             flags,
             reason,
+            kept,
         } => {
+            record.filter_state = kept.as_ref();
             if cluster.is_none() {
                 stats.downstream_cx_no_route.inc();
             }
@@ -99,8 +94,11 @@ where
             cluster,
             host,
             mut stream,
+            details,
+            kept,
         } => {
-            let local_address = stream.local_address();
+            let local_address = details.local;
+            record.filter_state = kept.as_ref();
             let host_metadata = host.metadata();
             // the host of a name is recorded by the address that the name stands for
             let reached = host.socket_address().map(ir::Address::Socket);
@@ -173,6 +171,35 @@ where
     }
 }
 
+/// Relays a connection to its end once something has come from its client.
+pub(crate) async fn serve_late<IO>(mut downstream: IO, tcp: &TcpRuntime, context: &TcpContext<'_>)
+where
+    IO: Socket + AsyncRead + AsyncWrite + Unpin,
+{
+    let mut first = vec![0; FIRST];
+    let read = downstream.read(&mut first);
+    let read = match tcp.config.idle_timeout {
+        None => read.await,
+        Some(limit) => tokio::time::timeout(limit, read)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+    };
+    let stats = tcp.stats.shard(context.worker.worker);
+    let Ok(count) = read else {
+        stats.downstream_cx_total.inc();
+        let record = StreamRecord::new(&context.info, context.worker.clock.since_epoch());
+        let delta = TcpDelta {
+            opened: true,
+            closed: true,
+            ..TcpDelta::default()
+        };
+        return report(tcp, context, &record, delta);
+    };
+    stats.early_data_received_count_total.inc();
+    first.truncate(count);
+    Box::pin(serve(Prefixed::new(first, downstream), tcp, context)).await;
+}
+
 /// Writes down a connection that policies do not let in; it reaches no upstream.
 pub(crate) fn refuse(tcp: &TcpRuntime, context: &TcpContext<'_>, refused: &Refused) {
     tcp.stats
@@ -203,7 +230,7 @@ pub(crate) fn refuse(tcp: &TcpRuntime, context: &TcpContext<'_>, refused: &Refus
 /// Relays, and writes the log of the time in between.
 async fn pump<IO>(
     downstream: &mut IO,
-    upstream: &mut UpstreamStream,
+    upstream: &mut Upstream,
     tcp: &TcpRuntime,
     (context, start): (&TcpContext<'_>, Instant),
     record: &mut StreamRecord<'_>,
@@ -214,13 +241,14 @@ where
     let stats = tcp.stats.shard(context.worker.worker);
     let moved = Cell::new((0, 0));
     let longest = tcp.config.max_downstream_connection_duration;
+    let longest = longest.map(|limit| limit + jitter(limit, tcp, context));
     let deadline = longest.map(|limit| start + limit);
     let idle = tcp.config.idle_timeout;
     let streams = (downstream, upstream);
     let beneath = Beneath {
         downstream: IO::plain,
-        upstream: UpstreamStream::plain,
-        passed: UpstreamStream::passed,
+        upstream: Upstream::plain,
+        passed: Upstream::passed,
     };
     let relaying = relay(streams, beneath, idle, deadline, |received, sent| {
         let (before_received, before_sent) = moved.get();
@@ -246,6 +274,15 @@ where
                 log(tcp, context, record);
             }
         }
+    }
+}
+
+/// By how much a connection may exceed its longest duration.
+fn jitter(limit: Duration, tcp: &TcpRuntime, context: &TcpContext<'_>) -> Duration {
+    let most = limit.mul_f64(tcp.config.duration_jitter / 100.0);
+    match u64::try_from(most.as_millis()) {
+        Ok(0) | Err(_) => Duration::ZERO,
+        Ok(most) => Duration::from_millis(context.worker.random.below(most)),
     }
 }
 
@@ -307,137 +344,4 @@ fn log(tcp: &TcpRuntime, context: &TcpContext<'_>, record: &StreamRecord<'_>) {
     for logger in &tcp.loggers {
         AccessLogger::log(logger, &context.worker.logs, record);
     }
-}
-
-/// Chooses a cluster and a host and connects, as often as the configuration allows.
-async fn connect(tcp: &TcpRuntime, context: &TcpContext<'_>, attempts: &mut u32) -> Target {
-    let chosen = match &context.cluster {
-        Some(name) => Some((name.as_str(), None)),
-        None => choose_cluster(&tcp.config.clusters, context)
-            .map(|cluster| (&*cluster.name, Some(&cluster.metadata_match))),
-    };
-    let Some((name, metadata_match)) = chosen else {
-        return failed(None, None, ResponseFlags::NO_ROUTE_FOUND, String::new());
-    };
-    let Some(cluster) = context.worker.pools.cluster(name) else {
-        return failed(None, None, ResponseFlags::NO_CLUSTER_FOUND, String::new());
-    };
-    let hash = tcp.config.hash_source_ip.then(|| {
-        let ip = context.info.remote.ip().to_string();
-        xx_hash(ip.as_bytes(), 0)
-    });
-    let mut last = None;
-    let mut proxied = Proxied::of(&context.info);
-    if !tcp.config.proxy_entries.is_empty() {
-        let had_header = context.info.proxy_entries.is_some();
-        proxied.entries = merge(&tcp.config, had_header, &proxied.entries);
-    }
-    for _ in 0..tcp.config.max_connect_attempts.max(1) {
-        let lb = LbContext {
-            original_destination: Some(context.info.local),
-            metadata_match,
-            hash,
-            ..LbContext::default()
-        };
-        let Some(host) = cluster.choose(&lb) else {
-            cluster.stats().upstream_cx_none_healthy.inc();
-            return failed(
-                Some(cluster),
-                None,
-                ResponseFlags::NO_HEALTHY_UPSTREAM,
-                String::new(),
-            );
-        };
-        let connected = cluster.tcp(&host, &proxied).await;
-        if !matches!(connected, Err(ConnectFailure::Overflow(_))) {
-            *attempts += 1;
-            cluster.stats().upstream_rq_pending_total.inc();
-        }
-        match connected {
-            Ok(stream) => {
-                return Target::Reached {
-                    cluster,
-                    host,
-                    stream,
-                };
-            }
-            Err(ConnectFailure::Overflow(_)) => {
-                let flags = ResponseFlags::UPSTREAM_OVERFLOW;
-                return failed(Some(cluster), None, flags, String::new());
-            }
-            Err(failure) => {
-                cluster.stats().upstream_rq_pending_failure_eject.inc();
-                last = Some((host, failure));
-            }
-        }
-    }
-    cluster.stats().upstream_cx_connect_attempts_exceeded.inc();
-    let Some((host, failure)) = last else {
-        return failed(
-            Some(cluster),
-            None,
-            ResponseFlags::NO_HEALTHY_UPSTREAM,
-            String::new(),
-        );
-    };
-    let flags = ResponseFlags::UPSTREAM_CONNECTION_FAILURE
-        | ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED.with_retries_last();
-    let reason = failure.transport_failure_reason().to_owned();
-    failed(Some(cluster), Some(host), flags, reason)
-}
-
-/// The entries of the client and those of the configuration.
-fn merge(
-    config: &ir::TcpProxy,
-    had_header: bool,
-    own: &Arc<[ir::ProxyEntry]>,
-) -> Arc<[ir::ProxyEntry]> {
-    use ir::ProxyEntryMerge::{AddIfAbsent, Append, Overwrite};
-    let given = &config.proxy_entries;
-    let stays = |entry: &&ir::ProxyEntry| !given.iter().any(|(kind, _)| *kind == entry.0);
-    match config.proxy_entry_merge {
-        AddIfAbsent if had_header => Arc::clone(own),
-        AddIfAbsent | Overwrite => given
-            .iter()
-            .chain(own.iter().filter(stays))
-            .cloned()
-            .collect(),
-        Append => own.iter().chain(given).cloned().collect(),
-    }
-}
-
-fn failed(
-    cluster: Option<Rc<WorkerCluster>>,
-    host: Option<Rc<WorkerHost>>,
-    flags: ResponseFlags,
-    reason: String,
-) -> Target {
-    Target::Failed {
-        cluster,
-        host,
-        flags,
-        reason,
-    }
-}
-
-fn choose_cluster<'a>(
-    clusters: &'a [ir::TcpCluster],
-    context: &TcpContext<'_>,
-) -> Option<&'a ir::TcpCluster> {
-    if let [only] = clusters {
-        return Some(only);
-    }
-    let total: u64 = clusters
-        .iter()
-        .map(|cluster| u64::from(cluster.weight))
-        .sum();
-    let mut ticket = context.worker.random.below(total);
-    for cluster in clusters {
-        let weight = u64::from(cluster.weight);
-        if ticket < weight {
-            return Some(cluster);
-        }
-        ticket -= weight;
-    }
-    None
 }

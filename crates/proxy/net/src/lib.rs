@@ -6,6 +6,7 @@
 mod gather;
 mod handover;
 mod inspect;
+mod options;
 mod outstanding;
 mod prefixed;
 mod proxy_protocol;
@@ -15,6 +16,7 @@ mod socket;
 pub use gather::{Gathered, Turn, gather};
 pub use handover::{Handover, MOST_SOCKETS, listen_for_successor};
 pub use inspect::{ClientHello, HttpVersion, Inspection, inspect_http, inspect_tls};
+pub use options::{Family, SocketOption, SocketState, SocketValue, set_options};
 pub use outstanding::outstanding;
 pub use prefixed::Prefixed;
 pub use proxy_protocol::{

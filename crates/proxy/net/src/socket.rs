@@ -7,9 +7,11 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 
+use crate::options::{Family, SocketOption, SocketState, set_options};
+
 /// How a listening socket is made.
 #[derive(Clone, Copy, Debug)]
-pub struct BindOptions {
+pub struct BindOptions<'a> {
     /// The kernel's accept queue.
     pub backlog: u32,
     /// `IP_TRANSPARENT`, which needs `CAP_NET_ADMIN`.
@@ -18,6 +20,8 @@ pub struct BindOptions {
     pub freebind: bool,
     /// Keepalive, which connections take over from the socket that they arrive at.
     pub keepalive: Option<Keepalive>,
+    /// Further options.
+    pub options: &'a [SocketOption],
 }
 
 /// TCP keepalive; what is not set is as the system has it.
@@ -42,7 +46,7 @@ pub struct Keepalive {
 pub fn bind(
     address: SocketAddr,
     workers: usize,
-    options: BindOptions,
+    options: BindOptions<'_>,
 ) -> io::Result<Vec<TcpListener>> {
     let probe = socket(address, options)?;
     probe.bind(&address.into())?;
@@ -58,14 +62,17 @@ pub fn bind(
 pub fn bind_more(
     mut address: SocketAddr,
     count: usize,
-    options: BindOptions,
+    options: BindOptions<'_>,
 ) -> io::Result<Vec<TcpListener>> {
+    let family = family_of(address);
     let mut listeners = Vec::with_capacity(count);
     for _ in 0..count {
         let socket = socket(address, options)?;
         socket.set_reuse_port(true)?;
         socket.bind(&address.into())?;
+        set_options(options.options, SocketState::Bound, family, &socket)?;
         socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+        set_options(options.options, SocketState::Listening, family, &socket)?;
         socket.set_nonblocking(true)?;
         let listener = TcpListener::from(socket);
         address = listener.local_addr()?;
@@ -74,7 +81,15 @@ pub fn bind_more(
     Ok(listeners)
 }
 
-fn socket(address: SocketAddr, options: BindOptions) -> io::Result<Socket> {
+/// The version of IP of an address.
+pub(crate) fn family_of(address: SocketAddr) -> Family {
+    match address {
+        SocketAddr::V4(_) => Family::V4,
+        SocketAddr::V6(_) => Family::V6,
+    }
+}
+
+fn socket(address: SocketAddr, options: BindOptions<'_>) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -100,6 +115,12 @@ fn socket(address: SocketAddr, options: BindOptions) -> io::Result<Socket> {
     if let Some(keepalive) = options.keepalive {
         set_keepalive(&socket, keepalive)?;
     }
+    set_options(
+        options.options,
+        SocketState::Prebind,
+        family_of(address),
+        &socket,
+    )?;
     Ok(socket)
 }
 
@@ -149,11 +170,12 @@ mod tests {
 
     use super::*;
 
-    const OPTIONS: BindOptions = BindOptions {
+    const OPTIONS: BindOptions<'static> = BindOptions {
         backlog: 16,
         transparent: false,
         freebind: false,
         keepalive: None,
+        options: &[],
     };
 
     #[test]

@@ -10,7 +10,7 @@ use meltemi_admin::{AdminState, ConfigStore, LogControl, ServerInfo, ServerPhase
 use meltemi_http::{HttpShared, Identity, RouteTables};
 use meltemi_ir as ir;
 use meltemi_lifecycle::{Clock, Drain, DrainSignal, RandomSource, WorkerId};
-use meltemi_listener::{ListenerManager, ListenerShared};
+use meltemi_listener::{DrainPlan, ListenerManager, ListenerShared};
 use meltemi_telemetry::{LogFiles, PeerInfo, StatsRegistry};
 use meltemi_tls::SecretStore;
 use meltemi_upstream::{ClusterManager, UpstreamContext};
@@ -44,8 +44,9 @@ const ADMIN_LIMIT: Duration = Duration::from_secs(10);
 pub struct Options {
     /// Worker threads, at least one.
     pub concurrency: usize,
-    /// How long connections have to end, at shutdown and when a listener is removed.
-    pub drain_time: Duration,
+    /// How connections end at shutdown, when a listener is removed and when this process is
+    /// replaced. At shutdown they are asked to at once.
+    pub drain: DrainPlan,
     /// Secrets, perhaps with some that the agent keeps there.
     pub secrets: Arc<SecretStore>,
     /// Sent with each stream to the management server, after what the bootstrap says.
@@ -99,6 +100,7 @@ impl Proxy {
             workers: concurrency,
             random: Arc::clone(&random),
             clock,
+            bind: bootstrap.config.upstream_bind.take(),
         });
         let routes = Arc::new(RouteTables::new());
         let http = HttpShared {
@@ -112,7 +114,7 @@ impl Proxy {
             http,
             secrets: Arc::clone(&secrets),
         };
-        let listeners = ListenerManager::new(shared, senders, options.drain_time);
+        let listeners = ListenerManager::new(shared, senders, options.drain);
         let predecessor = match &options.hot_restart {
             Some(config) => Predecessor::find(config)?,
             None => None,
@@ -253,10 +255,15 @@ impl Proxy {
         self.status.set_phase(ServerPhase::Initializing);
         let listeners = std::mem::take(&mut self.bootstrap.config.listeners);
         let control = (&mut requests, &mut admin);
-        let limit = tokio::select! {
-            limit = self.until_the_end(&options, listeners, became, &quit, control) => limit?,
-            () = shutdown.draining() => options.drain_time,
+        let (limit, at_once) = tokio::select! {
+            limit = self.until_the_end(&options, listeners, became, &quit, control) => {
+                (limit?, false)
+            }
+            () = shutdown.draining() => (options.drain.time, true),
         };
+        if at_once {
+            self.applier.listeners.drain_at_once();
+        }
         self.status.set_phase(ServerPhase::Draining);
         if let Some(discovery) = discovery {
             discovery.abort();
@@ -319,7 +326,7 @@ impl Proxy {
                         info!("the next process serves");
                         self.applier.listeners.stop_accepting(false);
                         let _ = done.send(());
-                        return Ok(options.drain_time);
+                        return Ok(options.drain.time);
                     }
                     Request::Terminate(done) => {
                         let _ = done.send(());
@@ -403,7 +410,7 @@ impl Proxy {
             control: Arc::new(Control::new(
                 Arc::clone(&self.applier.listeners),
                 quit,
-                options.drain_time,
+                options.drain.time,
             )),
             logs: Arc::clone(&options.logs),
             status: Arc::clone(&self.status),
@@ -412,7 +419,7 @@ impl Proxy {
                 node: node(&self.bootstrap),
                 concurrency: u32::try_from(self.threads.len()).unwrap_or(u32::MAX),
                 config_path: options.config_path.clone(),
-                drain_seconds: options.drain_time.as_secs(),
+                drain_seconds: options.drain.time.as_secs(),
                 hot_restart: options.hot_restart.as_ref().map(|_| hot_restart::VERSION),
                 started: Some(self.clock.now()),
             },

@@ -21,3 +21,4 @@ pub use bootstrap::Bootstrap;
 pub use dial::dial;
 pub use hot_restart::HotRestart;
 pub use meltemi_admin::{LogControl, LogLevel};
+pub use meltemi_listener::DrainPlan;

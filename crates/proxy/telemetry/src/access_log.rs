@@ -17,7 +17,7 @@ pub use sink::{LogBuffers, LogFiles};
 
 use std::sync::Arc;
 
-use meltemi_ir::{AccessLog, LogFormat};
+use meltemi_ir::AccessLog;
 
 use crate::StreamRecord;
 use sink::LogFile;
@@ -61,11 +61,7 @@ impl AccessLogger {
             format,
             filter,
         } = config;
-        let formatter = match format {
-            LogFormat::Default => Formatter::default_line(),
-            LogFormat::Text(text) => Formatter::parse(text)?,
-            LogFormat::Json(value) => Formatter::parse_json(value)?,
-        };
+        let formatter = Formatter::compile(format)?;
         let filter = LogFilter::new(filter.as_ref())?;
         let mut fields = filter.fields();
         fields.merge(formatter.fields());

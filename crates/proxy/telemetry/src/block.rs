@@ -10,8 +10,8 @@ mod server;
 mod tcp;
 
 pub use cluster::{
-    BreakerStats, CircuitBreakerStats, ClusterStats, HealthCheckStats, MaglevStats, OutlierStats,
-    RetryStats, RingHashStats, SslStats, TrafficStats, UpstreamProxyProtocolStats,
+    Agreed, BreakerStats, CircuitBreakerStats, ClusterStats, HealthCheckStats, MaglevStats,
+    OutlierStats, RetryStats, RingHashStats, SslStats, TrafficStats, UpstreamProxyProtocolStats,
 };
 pub use filter::{
     ClusterExtAuthzStats, CompressorStats, CorsStats, DecompressorStats, ExtAuthzStats, FaultStats,

@@ -22,14 +22,14 @@ pub use access_log::{
     RecordFields,
 };
 pub use block::{
-    BreakerStats, CircuitBreakerStats, ClusterExtAuthzStats, ClusterManagerStats, ClusterStats,
-    CompressorStats, ConnectionLimitStats, ControlPlaneStats, CorsStats, DecompressorStats,
-    DiscoveryStats, ExtAuthzStats, FaultStats, GrpcCodes, GrpcMethodStats, HealthCheckStats,
-    HttpInspectorStats, HttpStats, JwtAuthnStats, ListenerHttpStats, ListenerManagerStats,
-    ListenerStats, LocalRateLimitStats, MaglevStats, NetworkExtAuthzStats, NetworkRateLimitStats,
-    OutlierStats, ProxyProtocolStats, ProxyVersionStats, RbacPolicyStats, RbacShadowStats,
-    RbacStats, RetryStats, RingHashStats, ServerStats, SslStats, StatBlock, TcpStats,
-    TlsInspectorStats, TrafficStats, UpstreamProxyProtocolStats,
+    Agreed, BreakerStats, CircuitBreakerStats, ClusterExtAuthzStats, ClusterManagerStats,
+    ClusterStats, CompressorStats, ConnectionLimitStats, ControlPlaneStats, CorsStats,
+    DecompressorStats, DiscoveryStats, ExtAuthzStats, FaultStats, GrpcCodes, GrpcMethodStats,
+    HealthCheckStats, HttpInspectorStats, HttpStats, JwtAuthnStats, ListenerHttpStats,
+    ListenerManagerStats, ListenerStats, LocalRateLimitStats, MaglevStats, NetworkExtAuthzStats,
+    NetworkRateLimitStats, OutlierStats, ProxyProtocolStats, ProxyVersionStats, RbacPolicyStats,
+    RbacShadowStats, RbacStats, RetryStats, RingHashStats, ServerStats, SslStats, StatBlock,
+    TcpStats, TlsInspectorStats, TrafficStats, UpstreamProxyProtocolStats,
 };
 pub use connection::{ConnectionInfo, TlsInfo};
 pub use grpc::GrpcStatus;
@@ -40,5 +40,6 @@ pub use registry::{HistogramBuckets, StatKind, StatsQuery, StatsRegistry};
 pub use response_flags::ResponseFlags;
 pub use sharded::Sharded;
 pub use stat::{
-    Counter, Gauge, Histogram, HistogramSnapshot, Lazy, LazyGauge, ResponseCodes, StatRef, Text,
+    Counter, Gauge, Histogram, HistogramSnapshot, Lazy, LazyGauge, NamedCounters, ResponseCodes,
+    StatRef, Text,
 };

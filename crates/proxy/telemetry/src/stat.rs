@@ -2,6 +2,7 @@
 
 mod codes;
 mod histogram;
+mod named;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,6 +10,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 pub use codes::ResponseCodes;
 pub use histogram::{Histogram, HistogramSnapshot};
+pub use named::NamedCounters;
 
 use crate::StatBlock;
 
@@ -51,6 +53,8 @@ pub enum StatRef<'a> {
     Text(&'a Text),
     /// Responses by status code; the statistic's name is the beginning of theirs.
     Codes(&'a ResponseCodes),
+    /// Counters by name; the statistic's name and a dot begin theirs.
+    Named(&'a NamedCounters),
     /// Statistics whose names begin with this one and a dot.
     Block(&'a dyn StatBlock),
     /// Such a block that nobody has used yet.
@@ -212,6 +216,12 @@ impl<'a> From<&'a Text> for StatRef<'a> {
 impl<'a> From<&'a ResponseCodes> for StatRef<'a> {
     fn from(codes: &'a ResponseCodes) -> Self {
         Self::Codes(codes)
+    }
+}
+
+impl<'a> From<&'a NamedCounters> for StatRef<'a> {
+    fn from(counters: &'a NamedCounters) -> Self {
+        Self::Named(counters)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use meltemi_ir::TlsVersion;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::{CipherSuite, SignatureScheme, SupportedProtocolVersion};
+use rustls::{CipherSuite, NamedGroup, SignatureScheme, SupportedProtocolVersion};
 
 use crate::TlsError;
 
@@ -158,6 +158,24 @@ pub(crate) fn schemes(names: &[String]) -> Result<Vec<SignatureScheme>, TlsError
             .ok_or_else(|| TlsError::SignatureAlgorithm(name.clone()))
     };
     names.iter().map(scheme).collect()
+}
+
+/// The registry's name of a signature algorithm.
+pub(crate) fn scheme_name(scheme: SignatureScheme) -> &'static str {
+    let known = SCHEMES.iter().find(|(_, _, known)| *known == scheme);
+    known.map_or("", |(registry, _, _)| registry)
+}
+
+/// The name that BoringSSL has for a group.
+pub(crate) fn group_name(group: NamedGroup) -> &'static str {
+    match group {
+        NamedGroup::X25519 => "X25519",
+        NamedGroup::secp256r1 => "P-256",
+        NamedGroup::secp384r1 => "P-384",
+        NamedGroup::secp521r1 => "P-521",
+        NamedGroup::X25519MLKEM768 => "X25519MLKEM768",
+        _ => "",
+    }
 }
 
 /// OpenSSL's name of a suite.

@@ -186,7 +186,7 @@ impl ClientContext {
                 let chain = state.peer_certificates().unwrap_or_default();
                 rules.fulfilled(Side::Server, chain)
             });
-        let session = SessionInfo::read(state, verified, built.local.clone());
+        let session = SessionInfo::read(state, verified, Some(rules.signed()), built.local.clone());
         Ok((stream, session))
     }
 

@@ -15,6 +15,7 @@ mod material;
 mod san;
 mod server;
 mod session;
+mod signed;
 mod store;
 mod tickets;
 mod verifier;

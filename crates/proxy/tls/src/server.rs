@@ -138,7 +138,8 @@ impl ServerContext {
             // What was taken untrusted may have been trustworthy all the same.
             rules.verify() && (!rules.accept_untrusted || rules.fulfilled(Side::Client, chain))
         });
-        let session = SessionInfo::read(state, verified, local);
+        let signed = built.rules.as_ref().map(|rules| rules.signed());
+        let session = SessionInfo::read(state, verified, signed, local);
         Ok((stream, session))
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rustls::{CommonState, HandshakeKind, ProtocolVersion};
 
+use crate::signed::Signed;
 use crate::{CertificateInfo, cipher};
 
 /// What a finished handshake agreed on.
@@ -13,6 +14,10 @@ pub struct SessionInfo {
     pub version: &'static str,
     /// OpenSSL's name, such as `TLS_AES_256_GCM_SHA384`.
     pub cipher: String,
+    /// The key exchange's group by its usual name, such as `X25519`.
+    pub curve: &'static str,
+    /// What the peer signed with, such as `ecdsa_secp256r1_sha256`.
+    pub signature: &'static str,
     /// The application protocol agreed on.
     pub alpn: Option<String>,
     /// It was resumed from an earlier session.
@@ -31,6 +36,7 @@ impl SessionInfo {
     pub(crate) fn read(
         state: &CommonState,
         verifies: bool,
+        signed: Option<&Signed>,
         local: Option<Arc<CertificateInfo>>,
     ) -> Self {
         let chain = state.peer_certificates().unwrap_or_default();
@@ -43,6 +49,15 @@ impl SessionInfo {
             cipher: state
                 .negotiated_cipher_suite()
                 .map(|suite| cipher::openssl_name(suite.suite()))
+                .unwrap_or_default(),
+            curve: state
+                .negotiated_key_exchange_group()
+                .map(|group| cipher::group_name(group.name()))
+                .unwrap_or_default(),
+            signature: signed
+                .zip(chain.first())
+                .and_then(|(signed, leaf)| signed.with(leaf))
+                .map(cipher::scheme_name)
                 .unwrap_or_default(),
             alpn: state
                 .alpn_protocol()

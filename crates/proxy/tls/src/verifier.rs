@@ -24,6 +24,7 @@ use webpki::{
 
 use crate::anchors::{self, Anchors};
 use crate::failure::{FailureKind, Refused, chain_error};
+use crate::signed::Signed;
 use crate::{CertificateInfo, SecretStore, TlsError, san};
 
 /// What a peer's certificate must fulfil.
@@ -43,6 +44,7 @@ pub(crate) struct Rules {
     algorithms: WebPkiSupportedAlgorithms,
     /// Those that a peer may sign with.
     schemes: Vec<SignatureScheme>,
+    signed: Arc<Signed>,
 }
 
 /// The names that a server must bear, whatever the SAN matchers say.
@@ -122,7 +124,13 @@ impl Rules {
             spki_hashes: spki_hashes.clone(),
             algorithms,
             schemes: supported,
+            signed: Arc::default(),
         })
+    }
+
+    /// What peers signed with.
+    pub(crate) fn signed(&self) -> &Signed {
+        &self.signed
     }
 
     /// Whether a certificate that fulfils them is one of a known peer.
@@ -324,6 +332,7 @@ impl Rules {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         self.check_scheme(signature)?;
+        self.signed.remember(certificate, signature.scheme);
         verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
@@ -334,6 +343,7 @@ impl Rules {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         self.check_scheme(signature)?;
+        self.signed.remember(certificate, signature.scheme);
         verify_tls13_signature(message, certificate, signature, &self.algorithms)
     }
 

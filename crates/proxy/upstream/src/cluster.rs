@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use meltemi_ir::{
-    Address, Cluster as Config, Discovery, HealthStatus, LbPolicy, Locality, Metadata, Priority,
-    ProxyHeader, TransportSocketMatch, UpstreamTls, Value,
+    Address, BindConfig, Cluster as Config, Discovery, HealthStatus, LbPolicy, Locality, Metadata,
+    Priority, ProxyHeader, TransportSocketMatch, UpstreamTls, Value,
 };
 use meltemi_lifecycle::WorkerId;
 use meltemi_telemetry::{ClusterStats, Sharded};
@@ -21,6 +21,7 @@ use meltemi_tls::{ClientContext, SecretStore};
 use crate::breaker::Breakers;
 pub use snapshot::{ClusterSnapshot, HostSnapshot};
 
+use crate::binding::Binding;
 use crate::health_check::Checker;
 use crate::host::{HostAttributes, NewHost, SetSettings, sum};
 use crate::lb::subset::Subsets;
@@ -38,6 +39,7 @@ pub struct Cluster {
     stats: Arc<Sharded<ClusterStats>>,
     transport: Transport,
     transport_matches: Vec<(BTreeMap<String, Value>, Transport)>,
+    binding: Binding,
     hosts: ArcSwap<HostSet>,
     /// Hosts made on demand, for original destinations.
     by_destination: Mutex<HashMap<SocketAddr, Arc<Host>>>,
@@ -57,7 +59,9 @@ impl Cluster {
         workers: usize,
         stats: Arc<Sharded<ClusterStats>>,
         secrets: &Arc<SecretStore>,
+        bind: Option<&BindConfig>,
     ) -> Result<Self, ClusterError> {
+        let binding = Binding::new(config.bind.as_ref(), bind).map_err(ClusterError::Bind)?;
         let transport =
             |tls: &Option<UpstreamTls>, header: &Option<ProxyHeader>, path: &dyn Fn() -> String| {
                 let context = tls
@@ -91,6 +95,7 @@ impl Cluster {
                 "transport_socket".to_owned()
             })?,
             transport_matches,
+            binding,
             breakers: Breakers::new(&config.circuit_breakers),
             detector: config.outlier_detection.map(|settings| {
                 // It is there from the beginning, as in Envoy.
@@ -168,6 +173,11 @@ impl Cluster {
             circuit_breakers: self.config.circuit_breakers.clone(),
             hosts,
         }
+    }
+
+    /// Where its connections come from.
+    pub(crate) fn binding(&self) -> &Binding {
+        &self.binding
     }
 
     pub(crate) fn breakers(&self) -> &Breakers {
@@ -480,6 +490,7 @@ impl Cluster {
                 locality: Locality::default(),
                 locality_weight: None,
                 resolved: None,
+                additional_addresses: Vec::new(),
                 health_check: None,
                 attributes: HostAttributes {
                     metadata: Arc::default(),

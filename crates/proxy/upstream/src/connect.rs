@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use meltemi_ir::{Address, TcpKeepalive};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use meltemi_ir::{Address, HappyEyeballs, TcpKeepalive};
 use meltemi_lifecycle::WorkerId;
 use meltemi_tls::{Alpn, FailureKind, HandshakeFailure, Wishes};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -13,7 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::Instant;
 
-use crate::stream::{ConnectionDetails, CountedConnection, Io, Raw, tls_info};
+use crate::stream::{ConnectionDetails, CountedConnection, Io, Raw, agreed, tls_info};
 use crate::transport::{self, Proxied, Transport};
 use crate::{Cluster, ConnectFailure, Host, UpstreamStream};
 
@@ -41,6 +43,7 @@ pub(crate) async fn connect(
     let target = Target {
         address: host.address(),
         socket: host.socket_address(),
+        others: host.additional_addresses(),
         transport: host.transport(),
     };
     let dial = dial(cluster, target, worker, asked);
@@ -93,6 +96,7 @@ pub(crate) async fn for_health_check(
     let target = Target {
         address: elsewhere.unwrap_or(host.address()),
         socket,
+        others: &[],
         transport,
     };
     let wishes = Wishes {
@@ -113,6 +117,8 @@ struct Target<'a> {
     address: &'a Address,
     /// Where that is at the moment, if on a network.
     socket: Option<SocketAddr>,
+    /// Where else, should that fail or take long.
+    others: &'a [SocketAddr],
     transport: &'a Transport,
 }
 
@@ -133,7 +139,7 @@ async fn dial(
             let Some(address) = target.socket else {
                 return Err(ConnectFailure::Transport(Arc::from("no address")));
             };
-            dial_tcp(cluster, address, worker).await?
+            dial_any(cluster, address, target.others, worker).await?
         }
     };
     let stats = cluster.stats(worker);
@@ -153,13 +159,7 @@ async fn dial(
     let ssl = stats.ssl.get();
     match context.connect(raw, asked.wishes).await {
         Ok((stream, session)) => {
-            ssl.handshake.inc();
-            if session.resumed {
-                ssl.session_reused.inc();
-            }
-            if session.peer.is_none() {
-                ssl.no_certificate.inc();
-            }
+            ssl.count(&agreed(&session));
             details.tls = Some(Arc::new(tls_info(session)));
             Ok((Io::Tls(Box::new(stream)), details))
         }
@@ -178,21 +178,77 @@ async fn dial(
     }
 }
 
+/// How long an address is waited for before the next one is tried beside it.
+const NEXT: Duration = Duration::from_millis(300);
+
+/// Connects to whichever of a host's addresses answers first (RFC 8305).
+async fn dial_any(
+    cluster: &Cluster,
+    first: SocketAddr,
+    others: &[SocketAddr],
+    worker: WorkerId,
+) -> Result<(Raw, ConnectionDetails), ConnectFailure> {
+    if others.is_empty() {
+        return dial_tcp(cluster, first, worker).await;
+    }
+    let mut left = in_order(cluster.config().happy_eyeballs, first, others).into_iter();
+    let mut trying = FuturesUnordered::new();
+    let mut failure = None;
+    loop {
+        if let Some(address) = left.next() {
+            trying.push(dial_tcp(cluster, address, worker));
+        }
+        let next = async {
+            match left.len() {
+                0 => std::future::pending().await,
+                _ => tokio::time::sleep(NEXT).await,
+            }
+        };
+        tokio::select! {
+            biased;
+            tried = trying.next() => match tried {
+                Some(Ok(connected)) => return Ok(connected),
+                Some(Err(error)) => failure = Some(error),
+                None => {
+                    let none = || ConnectFailure::Transport(Arc::from("no address"));
+                    return Err(failure.unwrap_or_else(none));
+                }
+            },
+            () = next => {}
+        }
+    }
+}
+
+/// The addresses in the order in which they are tried: the families take turns.
+fn in_order(settings: HappyEyeballs, first: SocketAddr, others: &[SocketAddr]) -> Vec<SocketAddr> {
+    let HappyEyeballs {
+        first_v4,
+        first_count,
+    } = settings;
+    let first_v4 = first_v4.unwrap_or(first.is_ipv4());
+    let all = std::iter::once(&first).chain(others).copied();
+    let (preferred, rest): (Vec<_>, Vec<_>) = all.partition(|it| it.is_ipv4() == first_v4);
+    let (mut preferred, mut rest) = (preferred.into_iter(), rest.into_iter());
+    let mut ordered = Vec::with_capacity(others.len() + 1);
+    while preferred.len() + rest.len() > 0 {
+        ordered.extend(preferred.by_ref().take(first_count as usize));
+        ordered.extend(rest.next());
+    }
+    ordered
+}
+
 async fn dial_tcp(
     cluster: &Cluster,
     address: SocketAddr,
     worker: WorkerId,
 ) -> Result<(Raw, ConnectionDetails), ConnectFailure> {
     let config = cluster.config();
-    let socket = match open(address, config.bind_address) {
-        Ok(socket) => socket,
-        Err(error) => {
-            if config.bind_address.is_some() {
-                cluster.stats(worker).bind_errors.inc();
-            }
-            return Err(transport("immediate connect error", &error));
-        }
-    };
+    let socket = open(address).map_err(|error| transport("immediate connect error", &error))?;
+    if let Err(reason) = cluster.binding().prepare(&socket, address) {
+        cluster.stats(worker).bind_errors.inc();
+        return Err(ConnectFailure::Local(Arc::from(reason)));
+    }
+    let socket = TcpSocket::from_std_stream(socket.into());
     let stream = socket.connect(address).await.map_err(|error| {
         // What the system finds out at once it finds out before a packet leaves.
         let when = match error.kind() {
@@ -217,17 +273,14 @@ async fn dial_tcp(
     Ok((Raw::Tcp(stream), details))
 }
 
-fn open(address: SocketAddr, bind: Option<SocketAddr>) -> io::Result<TcpSocket> {
+fn open(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
     socket.set_nonblocking(true)?;
-    if let Some(bind) = bind.filter(|bind| bind.is_ipv4() == address.is_ipv4()) {
-        socket.bind(&bind.into())?;
-    }
-    Ok(TcpSocket::from_std_stream(socket.into()))
+    Ok(socket)
 }
 
 fn set_keepalive(stream: &TcpStream, keepalive: TcpKeepalive) {

@@ -42,6 +42,7 @@ pub(crate) fn hosts(
         for endpoint in endpoints {
             let Endpoint {
                 address,
+                additional_addresses,
                 hostname,
                 weight,
                 health,
@@ -54,6 +55,7 @@ pub(crate) fn hosts(
                 locality: locality.clone(),
                 locality_weight: *locality_weight,
                 resolved,
+                additional_addresses: additional_addresses.clone(),
                 health_check: health_check.clone(),
                 attributes: HostAttributes {
                     metadata: Arc::new(metadata.clone()),

@@ -30,6 +30,9 @@ pub enum ConnectFailure {
     /// The connection was not made within `connect_timeout`: flag `UF`.
     #[error("connection timeout")]
     Timeout,
+    /// The connection was not even tried, such as for want of a source address: flag `UF`.
+    #[error("{0}")]
+    Local(Arc<str>),
     /// The connection was refused or failed: flag `UF`.
     #[error("{0}")]
     Transport(Arc<str>),
@@ -44,7 +47,7 @@ impl ConnectFailure {
     pub fn transport_failure_reason(&self) -> &str {
         match self {
             Self::Overflow(_) | Self::Timeout => "",
-            Self::Transport(reason) | Self::Tls(reason) => reason,
+            Self::Local(reason) | Self::Transport(reason) | Self::Tls(reason) => reason,
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct Host {
     attributes: ArcSwap<HostAttributes>,
     attributes_version: AtomicU64,
     health_check: Option<Box<EndpointHealthCheck>>,
+    /// Where it is reached besides, should that fail or take long.
+    additional_addresses: Vec<SocketAddr>,
     /// Where a logical name points to at the moment.
     resolved: ArcSwapOption<SocketAddr>,
     /// What outlier detection and health checks say.
@@ -100,6 +102,7 @@ pub(crate) struct NewHost {
     pub(crate) locality: Locality,
     pub(crate) locality_weight: Option<u32>,
     pub(crate) resolved: Option<SocketAddr>,
+    pub(crate) additional_addresses: Vec<SocketAddr>,
     pub(crate) health_check: Option<Box<EndpointHealthCheck>>,
     pub(crate) attributes: HostAttributes,
 }
@@ -117,6 +120,7 @@ impl Host {
             locality,
             locality_weight: _, // ignored: the host set's, which may change
             resolved,
+            additional_addresses,
             health_check,
             attributes,
         } = new;
@@ -129,6 +133,7 @@ impl Host {
             attributes: ArcSwap::from_pointee(attributes),
             attributes_version: AtomicU64::new(1),
             resolved: ArcSwapOption::from_pointee(resolved),
+            additional_addresses,
             health_check,
             flags: AtomicU32::new(0),
             healthy_since: ArcSwapOption::from_pointee(Instant::now()),
@@ -154,6 +159,11 @@ impl Host {
             Address::Name { .. } => self.resolved.load().as_deref().copied(),
             Address::Pipe(_) => None,
         }
+    }
+
+    /// Where it is reached besides.
+    pub(crate) fn additional_addresses(&self) -> &[SocketAddr] {
+        &self.additional_addresses
     }
 
     /// Its host name, for `auto_host_rewrite`; empty where unknown.
@@ -313,6 +323,7 @@ impl Host {
             && self.hostname == new.hostname
             && self.locality == new.locality
             && self.health_check == new.health_check
+            && self.additional_addresses == new.additional_addresses
             && self.transport.is(transport)
     }
 

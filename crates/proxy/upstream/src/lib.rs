@@ -13,6 +13,7 @@
 //!
 //! Nothing on that path takes a lock; what workers share are atomics and swapped `Arc`s.
 
+mod binding;
 mod body;
 mod breaker;
 mod cluster;
@@ -31,6 +32,7 @@ mod transport;
 mod upgrade;
 mod worker;
 
+pub use binding::socket_option;
 pub use body::{BodyError, ResponseBody, UpstreamBody};
 pub use cluster::{Cluster, ClusterSnapshot, HostSnapshot};
 pub use failure::{Breaker, ConnectFailure, ResetReason, SendFailure};
@@ -41,7 +43,7 @@ pub use lb::hash::xx_hash;
 pub use manager::{ClusterError, ClusterManager, UpstreamContext};
 pub use outlier::Outcome;
 pub use pool::{Called, HttpLease, HttpOptions, HttpVersion};
-pub use stream::{ConnectionDetails, UpstreamStream, tls_info};
+pub use stream::{ConnectionDetails, UpstreamStream, agreed, tls_info};
 pub use transport::Proxied;
 pub use upgrade::{UpgradedStream, upgrade};
 pub use worker::{LbContext, Pools, RetryGuard, WorkerCluster, WorkerHost};

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use meltemi_ir::{Cluster as Config, Discovery, LoadAssignment};
+use meltemi_ir::{BindConfig, Cluster as Config, Discovery, LoadAssignment};
 use meltemi_lifecycle::{Clock, Random, RandomSource, WorkerId};
 use meltemi_telemetry::StatsRegistry;
 use meltemi_tls::SecretStore;
@@ -41,6 +41,8 @@ pub struct UpstreamContext {
     pub random: Arc<RandomSource>,
     /// The time.
     pub clock: Clock,
+    /// Where connections of clusters come from that do not say so themselves.
+    pub bind: Option<BindConfig>,
 }
 
 /// Why a cluster's configuration is not served.
@@ -54,6 +56,9 @@ pub enum ClusterError {
         /// Why.
         source: meltemi_tls::TlsError,
     },
+    /// Its connections cannot be made as it says.
+    #[error("{0}")]
+    Bind(String),
 }
 
 /// All clusters. Shared by all threads; looking one up takes no lock.
@@ -148,6 +153,7 @@ impl ClusterManager {
             self.context.workers,
             stats,
             &self.context.secrets,
+            self.context.bind.as_ref(),
         )?);
         let manager = self.context.stats.cluster_manager();
         if self.active.load().get(&name).is_some() || state.warming.contains_key(&name) {

@@ -509,6 +509,11 @@ async fn open(
         wishes,
         proxied: pool.proxied.as_ref(),
     };
+    match pool.kind {
+        PoolKind::Http1 => cluster.stats().upstream_cx_http1_total.inc(),
+        PoolKind::Http2 => cluster.stats().upstream_cx_http2_total.inc(),
+        PoolKind::Alpn => {}
+    }
     let result = connect::connect(&cluster, &host, cluster.worker(), count, asked).await;
     let stream = match result {
         Ok(stream) => stream,
@@ -531,7 +536,9 @@ async fn open(
         pool.connecting.set(pool.connecting.get() - 1);
         match opened {
             Ok(connection) => {
-                cluster.stats().upstream_cx_http2_total.inc();
+                if pool.kind == PoolKind::Alpn {
+                    cluster.stats().upstream_cx_http2_total.inc();
+                }
                 pool.shared.borrow_mut().push(connection);
                 pool.put_http2();
             }
@@ -544,7 +551,9 @@ async fn open(
     pool.connecting.set(pool.connecting.get() - 1);
     match opened {
         Ok(connection) => {
-            cluster.stats().upstream_cx_http1_total.inc();
+            if pool.kind == PoolKind::Alpn {
+                cluster.stats().upstream_cx_http1_total.inc();
+            }
             pool.put_http1(connection);
             pool.open_as_needed();
         }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use meltemi_ir::Priority;
 use meltemi_lifecycle::WorkerId;
 use meltemi_net::outstanding;
-use meltemi_telemetry::TlsInfo;
+use meltemi_telemetry::{Agreed, TlsInfo};
 use meltemi_tls::SessionInfo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -68,6 +68,18 @@ pub fn tls_info(session: SessionInfo) -> TlsInfo {
         local_uri_sans: local.uri_sans,
         local_dns_sans: local.dns_sans,
         local_subject: local.subject,
+    }
+}
+
+/// What a handshake agreed on, as statistics count it.
+pub fn agreed(session: &SessionInfo) -> Agreed<'_> {
+    Agreed {
+        version: session.version,
+        cipher: &session.cipher,
+        curve: session.curve,
+        signature: session.signature,
+        resumed: session.resumed,
+        certified: session.peer.is_some(),
     }
 }
 

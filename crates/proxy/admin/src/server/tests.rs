@@ -82,6 +82,7 @@ fn fixture() -> Fixture {
         workers: 1,
         random: Arc::new(RandomSource::seeded(1)),
         clock,
+        bind: None,
     });
     clusters.apply(static_cluster(), false).unwrap();
     let server = Arc::new(Server::default());

@@ -140,6 +140,12 @@ fn log_type(message: &accesslog_v3::LogTypeFilter, at: &At<'_>) -> Option<Access
                 AccessLogType::TcpConnectionEnd => LogType::TcpConnectionEnd,
                 AccessLogType::TcpUpstreamConnected => LogType::TcpUpstreamConnected,
                 AccessLogType::TcpPeriodic => LogType::TcpPeriodic,
+                AccessLogType::TcpConnectionStart => LogType::TcpConnectionStart,
+                AccessLogType::DownstreamStart => LogType::DownstreamStart,
+                AccessLogType::DownstreamPeriodic => LogType::DownstreamPeriodic,
+                AccessLogType::DownstreamTunnelSuccessfullyEstablished => {
+                    LogType::DownstreamTunnelSuccessfullyEstablished
+                }
                 _ => LogType::Other,
             })
         }),

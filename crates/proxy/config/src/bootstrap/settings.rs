@@ -1,6 +1,6 @@
 //! The settings of the whole process, most of which are accepted without effect.
 
-use meltemi_ir::StatsConfig;
+use meltemi_ir::{BindConfig, StatsConfig};
 use meltemi_xds::pb::envoy::config::bootstrap::v3 as bootstrap_v3;
 use meltemi_xds::pb::envoy::config::bootstrap::v3::runtime_layer::{AdminLayer, LayerSpecifier};
 use meltemi_xds::pb::envoy::config::bootstrap::v3::{
@@ -19,6 +19,7 @@ use crate::fields::fields;
 use crate::http_options::typed_extension;
 use crate::path::At;
 use crate::scalar::non_empty;
+use crate::socket::bind;
 
 /// Checks the configuration of an extension that is accepted without effect.
 pub(crate) type Check = fn(Option<&Any>, &At<'_>) -> Option<()>;
@@ -51,7 +52,6 @@ const SOCKET_INTERFACE: &str = "envoy.extensions.network.socket_interface.defaul
 
 /// The fields of a bootstrap that are checked here.
 pub(super) struct Fields<'a> {
-    pub(super) cluster_manager: Option<&'a bootstrap_v3::ClusterManager>,
     pub(super) layered_runtime: Option<&'a LayeredRuntime>,
     pub(super) overload_manager: Option<&'a OverloadManager>,
     pub(super) header_prefix: &'a str,
@@ -63,9 +63,6 @@ pub(super) struct Fields<'a> {
 
 /// Refuses what would have an effect; `at` is the bootstrap.
 pub(super) fn check(fields: &Fields<'_>, at: &At<'_>) {
-    if let Some(message) = fields.cluster_manager {
-        cluster_manager(message, &at.field("cluster_manager"));
-    }
     if let Some(message) = fields.layered_runtime {
         runtime(message, &at.field("layered_runtime"));
     }
@@ -113,18 +110,23 @@ fn internal_listener(message: &InternalListener, at: &At<'_>) -> Option<()> {
     Some(())
 }
 
-fn cluster_manager(message: &bootstrap_v3::ClusterManager, at: &At<'_>) {
+/// Where connections of clusters come from that do not say so themselves.
+pub(super) fn cluster_manager(
+    message: &bootstrap_v3::ClusterManager,
+    at: &At<'_>,
+) -> Option<BindConfig> {
     fields!(at, message, bootstrap_v3::ClusterManager {
-        refused {
-            upstream_bind_config: "set it on the cluster",
-            load_stats_config: "load reports",
-        }
+        partly { upstream_bind_config: "without local_address_selector" }
+        refused { load_stats_config: "load reports" }
         ignored {
             local_cluster_name: "it is for zone-aware routing, which there is not",
             outlier_detection: "outlier detection is refused",
             enable_deferred_cluster_creation: "it only spares memory",
         }
     });
+    upstream_bind_config
+        .as_ref()
+        .map(|message| bind(message, &at.field("upstream_bind_config")))
 }
 
 fn runtime(message: &LayeredRuntime, at: &At<'_>) {

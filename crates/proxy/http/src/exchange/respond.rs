@@ -41,6 +41,7 @@ pub(super) fn answer(
         stream.connection.client_ends.set(false);
     } else if reply.status == StatusCode::BAD_REQUEST {
         stream.connection.client_ends.set(true);
+        reply.close = true;
     }
     stream.explain(std::mem::take(&mut reply.details));
     if let Some(replies) = &stream.settings.manager.local_reply {

@@ -70,11 +70,7 @@ impl StateWriter {
     /// When a value is no valid format.
     pub(crate) fn new(config: &ir::SetFilterState) -> Result<Self, MutationError> {
         let value = |(index, value): (usize, &ir::FilterStateValue)| {
-            let formatter = match &value.format {
-                ir::LogFormat::Default => Ok(Formatter::default_line()),
-                ir::LogFormat::Text(text) => Formatter::parse(text),
-                ir::LogFormat::Json(json) => Formatter::parse_json(json),
-            };
+            let formatter = Formatter::compile(&value.format);
             let formatter = formatter.map_err(|source| MutationError::Format { index, source })?;
             Ok((value.key.clone(), formatter, value.skip_if_empty))
         };

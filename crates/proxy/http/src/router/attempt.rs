@@ -190,6 +190,7 @@ pub(super) fn failure_reply(failure: &Failure, retried: bool) -> Box<LocalReply>
         Failure::Connect(connect) => {
             let reason = match connect {
                 ConnectFailure::Timeout => "connection timeout",
+                ConnectFailure::Local(_) => "local connection failure",
                 ConnectFailure::Overflow(_)
                 | ConnectFailure::Transport(_)
                 | ConnectFailure::Tls(_) => "remote connection failure",

@@ -24,7 +24,7 @@ impl Drop for Watch {
 
 /// What the watcher found.
 enum Found {
-    Drain,
+    Drain(Duration),
     Time,
     Change,
 }
@@ -40,6 +40,9 @@ pub(super) fn start(connection: &Rc<Connection>, drain: DrainSignal) -> Watch {
 
 async fn watch(connection: Weak<Connection>, mut drain: DrainSignal) {
     let mut told = false;
+    // over which time connections drain, and when in it this one does
+    let mut over: Option<Duration> = None;
+    let mut turn: Option<Instant> = None;
     // until when a connection that drains is served
     let mut last: Option<Instant> = None;
     loop {
@@ -51,17 +54,26 @@ async fn watch(connection: Weak<Connection>, mut drain: DrainSignal) {
             last = Some(Instant::now() + timeout);
         }
         let limits = next(&strong);
-        let wake = limits.into_iter().chain(last).min();
+        let wake = limits.into_iter().chain(last).chain(turn).min();
         let change = strong.clone();
         drop(strong);
         let found = tokio::select! {
-            () = drain.draining(), if !told => Found::Drain,
+            over = drain.draining_over(over), if !told => Found::Drain(over),
             () = at(wake) => Found::Time,
             () = change.watch.notified() => Found::Change,
         };
         let now = Instant::now();
+        let found = match found {
+            Found::Drain(time) => {
+                over = Some(time);
+                turn = Some(now + share(&change, time));
+                Found::Time
+            }
+            other => other,
+        };
         match found {
-            Found::Drain => {
+            _ if turn.is_some_and(|turn| turn <= now) => {
+                turn = None;
                 told = true;
                 if change.ending() == Ending::Open {
                     change.with_manager(|_, stats| stats.downstream_cx_drain_close.inc());
@@ -85,8 +97,17 @@ async fn watch(connection: Weak<Connection>, mut drain: DrainSignal) {
                     }
                 }
             }
-            Found::Change => {}
+            Found::Change | Found::Drain(_) => {}
         }
+    }
+}
+
+/// How much of the time over which connections drain passes before this one does: each has its turn
+/// by chance.
+fn share(connection: &Connection, over: Duration) -> Duration {
+    match u64::try_from(over.as_millis()) {
+        Ok(0) | Err(_) => Duration::ZERO,
+        Ok(most) => Duration::from_millis(connection.worker.random.below(most)),
     }
 }
 

@@ -61,6 +61,7 @@ impl Proxy {
             workers: 1,
             random: Arc::new(RandomSource::seeded(1)),
             clock: Clock::system(),
+            bind: None,
         });
         let peer = Arc::new(PeerInfo {
             workload: "tester".to_owned(),
@@ -226,6 +227,7 @@ pub(crate) fn hcm(routes: Vec<ir::Route>) -> ir::HttpConnectionManager {
             },
             disabled: false,
         }],
+        log_moments: ir::LogMoments::default(),
         access_log: Vec::new(),
         server_name: HeaderValue::from_static("envoy"),
         server_header: ir::ServerHeader::Overwrite,
@@ -337,6 +339,7 @@ pub(crate) fn to(prefix: &str, name: &str, change: impl FnOnce(&mut ir::RouteTar
         grpc_timeout_max: None,
         retry: None,
         terminates_connect: false,
+        connect_header: None,
         hedge_on_per_try_timeout: None,
         host_rewrite: ir::HostRewrite::None,
         append_x_forwarded_host: false,

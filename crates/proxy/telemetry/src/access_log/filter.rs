@@ -140,6 +140,12 @@ fn passes(filter: &AccessLogFilter, record: &StreamRecord<'_>) -> bool {
             let own = match record.log_type {
                 Some("TcpUpstreamConnected") => LogType::TcpUpstreamConnected,
                 Some("TcpPeriodic") => LogType::TcpPeriodic,
+                Some("TcpConnectionStart") => LogType::TcpConnectionStart,
+                Some("DownstreamStart") => LogType::DownstreamStart,
+                Some("DownstreamPeriodic") => LogType::DownstreamPeriodic,
+                Some("DownstreamTunnelSuccessfullyEstablished") => {
+                    LogType::DownstreamTunnelSuccessfullyEstablished
+                }
                 Some(_) => LogType::Other,
                 None if record.protocol.is_some() => LogType::DownstreamEnd,
                 None => LogType::TcpConnectionEnd,

@@ -1,8 +1,11 @@
 //! Formats with command operators, compiled once: log lines, JSON log lines and header values.
 
-use http::HeaderName;
-use meltemi_ir::Value;
+mod sparse;
 
+use http::HeaderName;
+use meltemi_ir::{LogFormat, Value};
+
+use self::sparse::Sparse;
 use super::operator::{Found, Operator, OperatorError};
 use crate::StreamRecord;
 
@@ -63,6 +66,8 @@ enum Segment {
     JsonValue(Operator, Option<usize>),
     /// A JSON string.
     JsonString(Vec<Segment>),
+    /// An object without what is not there.
+    Sparse(Sparse),
 }
 
 /// Envoy's default format.
@@ -98,6 +103,24 @@ impl Formatter {
         json(value, &mut segments)?;
         literal(&mut segments, "\n");
         Ok(Self::new(segments, "-"))
+    }
+
+    /// Compiles a format as it is configured.
+    ///
+    /// # Errors
+    /// When an operator is unknown or malformed.
+    pub fn compile(format: &LogFormat) -> Result<Self, FormatError> {
+        Ok(match format {
+            LogFormat::Default => Self::default_line(),
+            LogFormat::Text(text) => Self::parse(text)?,
+            LogFormat::SparseText(text) => Self::parse_header(text)?,
+            LogFormat::Json(value) => Self::parse_json(value)?,
+            LogFormat::SparseJson(value) => {
+                let mut segments = vec![Segment::Sparse(Sparse::parse(value)?)];
+                literal(&mut segments, "\n");
+                Self::new(segments, "")
+            }
+        })
     }
 
     /// Envoy's default format.
@@ -151,6 +174,7 @@ fn note_fields(segments: &[Segment], fields: &mut RecordFields) {
                 fields.merge(&operator.fields());
             }
             Segment::JsonString(inner) => note_fields(inner, fields),
+            Segment::Sparse(object) => object.note_fields(fields),
         }
     }
 }
@@ -273,6 +297,11 @@ fn write(segments: &[Segment], missing: &str, record: &StreamRecord<'_>, out: &m
             Segment::JsonString(inner) => {
                 write(inner, missing, record, out);
                 quote(out, start);
+            }
+            Segment::Sparse(object) => {
+                if !object.write(record, out) {
+                    out.extend_from_slice(b"{}");
+                }
             }
         }
     }

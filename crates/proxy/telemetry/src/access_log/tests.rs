@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
-use meltemi_ir::{AccessLogFilter, Address, LogSink, Metadata, TrafficDirection, Value};
+use meltemi_ir::{AccessLogFilter, Address, LogFormat, LogSink, Metadata, TrafficDirection, Value};
 
 use super::time::{Civil, TimeFormat};
 use super::*;
@@ -420,4 +420,38 @@ fn filters() {
         wrong.unwrap_err().to_string(),
         "filter.response_flag_filter.flags: unknown response flag \"QQ\""
     );
+}
+
+#[test]
+fn what_is_not_there_is_left_out_of_sparse_formats() {
+    let stream = Stream::new();
+    let field = |text: &str| Value::String(text.to_owned());
+    let of = |members: &[(&str, Value)]| {
+        let members = members.iter().cloned();
+        Value::Struct(
+            members
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        )
+    };
+    let format = of(&[
+        ("empty", of(&[("inner", field("%REQ(NONE)%"))])),
+        ("list", Value::List(vec![field("%REQ(NONE)%")])),
+        ("mixed", field("a%REQ(NONE)%b")),
+        ("missing", field("%REQ(NONE)%")),
+        ("null", Value::Null),
+        ("number", Value::Number(3.0)),
+    ]);
+    let written = |format: &LogFormat| {
+        let formatter = Formatter::compile(format).unwrap();
+        let mut out = Vec::new();
+        formatter.format(&stream.record(), &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    let json = written(&LogFormat::SparseJson(format));
+    assert_eq!(json, "{\"list\":[],\"mixed\":\"ab\",\"number\":3}\n");
+    let nothing = of(&[("missing", field("%REQ(NONE)%"))]);
+    assert_eq!(written(&LogFormat::SparseJson(nothing)), "{}\n");
+    let text = LogFormat::SparseText("[%REQ(NONE)%]".to_owned());
+    assert_eq!(written(&text), "[]");
 }

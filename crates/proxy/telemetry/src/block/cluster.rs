@@ -1,7 +1,7 @@
 //! `cluster.<name>.*`.
 
 use super::stat_block;
-use crate::{Counter, Gauge, Histogram, Lazy, LazyGauge, ResponseCodes};
+use crate::{Counter, Gauge, Histogram, Lazy, LazyGauge, NamedCounters, ResponseCodes};
 
 stat_block! {
     /// `cluster.<name>.*`: what happens between this proxy and a cluster.
@@ -300,7 +300,55 @@ stat_block! {
             no_certificate,
             session_reused,
         }
+        NamedCounters {
+            ciphers,
+            curves,
+            sigalgs,
+            versions,
+        }
     }
+}
+
+impl SslStats {
+    /// Counts a handshake that is finished.
+    pub fn count(&self, agreed: &Agreed<'_>) {
+        let Agreed {
+            version,
+            cipher,
+            curve,
+            signature,
+            resumed,
+            certified,
+        } = agreed;
+        self.handshake.inc();
+        if *resumed {
+            self.session_reused.inc();
+        }
+        if !certified {
+            self.no_certificate.inc();
+        }
+        self.versions.inc(version);
+        self.ciphers.inc(cipher);
+        self.curves.inc(curve);
+        self.sigalgs.inc(signature);
+    }
+}
+
+/// What a handshake agreed on, by the names that are counted; empty where there is nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Agreed<'a> {
+    /// Such as `TLSv1.3`.
+    pub version: &'a str,
+    /// The suite.
+    pub cipher: &'a str,
+    /// The group of the key exchange.
+    pub curve: &'a str,
+    /// What the peer signed with.
+    pub signature: &'a str,
+    /// It was resumed from an earlier session.
+    pub resumed: bool,
+    /// The peer presented a certificate.
+    pub certified: bool,
 }
 
 impl ClusterStats {

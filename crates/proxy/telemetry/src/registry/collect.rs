@@ -269,6 +269,13 @@ fn read(shard: &dyn StatBlock) -> Vec<(String, Value)> {
                     });
                     return;
                 }
+                StatRef::Named(counters) => {
+                    let prefix = name();
+                    counters.visit(|name, count| {
+                        stats.push((format!("{prefix}.{name}"), Value::Counter(count.get())));
+                    });
+                    return;
+                }
                 StatRef::Block(inner) => {
                     into(&format!("{}.", name()), inner, stats);
                     return;
@@ -288,6 +295,7 @@ pub(super) fn reset(block: &dyn StatBlock) {
     block.visit(&mut |_, stat| match stat {
         StatRef::Counter(counter) => counter.reset(),
         StatRef::Codes(codes) => codes.reset(),
+        StatRef::Named(counters) => counters.visit(|_, counter| counter.reset()),
         StatRef::Block(inner) => reset(inner),
         StatRef::Gauge(_) | StatRef::Histogram(_) | StatRef::Text(_) | StatRef::Nothing => {}
     });

@@ -36,6 +36,8 @@ pub(crate) struct Http1Connection {
     /// Requests it may still carry.
     left: u32,
     reused: bool,
+    /// It ends with the request that it carries.
+    last: bool,
     /// It waited for a request, its first perhaps.
     was_idle: bool,
     idle_since: Instant,
@@ -83,6 +85,7 @@ pub(super) async fn open(
             limit => limit,
         },
         reused: false,
+        last: false,
         was_idle: false,
         idle_since: Instant::now(),
         opened: Instant::now(),
@@ -101,6 +104,11 @@ impl Http1Connection {
     #[inline]
     pub(super) fn is_stale(&self) -> bool {
         self.was_idle && self.idle_since.elapsed() >= STALE_AFTER
+    }
+
+    /// The next request is the last.
+    pub(super) fn take_no_more(&mut self) {
+        self.last = true;
     }
 
     /// It waits for a request.
@@ -187,6 +195,9 @@ impl Drop for Http1Lease {
         let Some(mut connection) = self.connection.take() else {
             return;
         };
+        if connection.last {
+            return;
+        }
         let cluster = self.active.cluster();
         if connection.left == 0 {
             cluster.stats().upstream_cx_max_requests.inc();

@@ -99,6 +99,13 @@ impl HttpLease {
         }
     }
 
+    /// No other request follows this one on a connection of HTTP/1.
+    pub fn ends_connection(&mut self) {
+        if let Some(Connection::Http1(connection)) = &mut self.connection {
+            connection.take_no_more();
+        }
+    }
+
     /// Where the connection comes from; none on a Unix socket.
     pub fn local_address(&self) -> Option<SocketAddr> {
         self.details().local

@@ -45,6 +45,7 @@ fn manager_with_stats() -> (Arc<ClusterManager>, Arc<SecretStore>, Arc<StatsRegi
         workers: 2,
         random: Arc::new(RandomSource::seeded(1)),
         clock: Clock::system(),
+        bind: None,
     });
     (manager, secrets, stats)
 }

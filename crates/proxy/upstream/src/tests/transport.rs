@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meltemi_ir::{
-    Address, AlpnOverride, CertificateSource, Discovery, DownstreamTls, Metadata, PassedEntries,
-    Priority, ProxyHeader, SanMatch, SecretRef, StringMatch, TlsCertificate, TransportSocketMatch,
-    UpstreamProtocol, UpstreamTls, ValidationContext, Value,
+    Address, AlpnOverride, BindConfig, CertificateSource, Discovery, DownstreamTls, Metadata,
+    PassedEntries, Priority, ProxyHeader, SanMatch, SecretRef, StringMatch, TlsCertificate,
+    TransportSocketMatch, UpstreamProtocol, UpstreamTls, ValidationContext, Value,
 };
 use meltemi_tls::{SecretStore, ServerContext};
 use rcgen::{
@@ -284,7 +284,13 @@ fn unix_sockets_and_bind_addresses() {
         );
 
         let mut settings = to(&[server().await]);
-        settings.bind_address = Some("127.0.0.9:0".parse().unwrap());
+        settings.bind = Some(BindConfig {
+            sources: vec![
+                ("[::1]:0".parse().unwrap(), None),
+                ("127.0.0.9:0".parse().unwrap(), None),
+            ],
+            ..BindConfig::default()
+        });
         settings.tcp_keepalive = Some(meltemi_ir::TcpKeepalive {
             probes: Some(3),
             time: Some(Duration::from_secs(10)),
