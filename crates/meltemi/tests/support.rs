@@ -25,7 +25,7 @@ const LEFT_OUT: &str = "\
   Workload keys are ECDSA P-256 and P-384, or RSA of 2048, 3072 and 4096 bits. Trust bundles of other
   trust domains come later.
 - **TLS**: 1.2 and 1.3, AEAD suites; no OCSP stapling, no encrypted private keys.
-- **Hot restart**: sockets go over, statistics do not; draining asks all connections at once.
+- **Hot restart**: sockets go over, statistics do not.
 - **HTTP/3** is refused.
 ";
 

@@ -196,6 +196,9 @@ async fn dial_any(
     let mut failure = None;
     loop {
         if let Some(address) = left.next() {
+            if left.len() < others.len() {
+                cluster.stats(worker).upstream_cx_total.inc();
+            }
             trying.push(dial_tcp(cluster, address, worker));
         }
         let next = async {

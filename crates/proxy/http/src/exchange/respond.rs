@@ -39,9 +39,10 @@ pub(super) fn answer(
     if reply.details.starts_with("http1.") {
         // what follows a message that is none is none either
         stream.connection.client_ends.set(false);
+    } else if reply.status == StatusCode::BAD_REQUEST && reply.details == "direct_response" {
+        reply.close = true;
     } else if reply.status == StatusCode::BAD_REQUEST {
         stream.connection.client_ends.set(true);
-        reply.close = true;
     }
     stream.explain(std::mem::take(&mut reply.details));
     if let Some(replies) = &stream.settings.manager.local_reply {
