@@ -162,6 +162,9 @@ fn convert(message: &bootstrap_v3::Bootstrap, at: &At<'_>) -> Option<Bootstrap> 
     });
     // ignored: there are no sinks, and statistics live as long as what they count.
     let _ = (stats_flush, stats_eviction);
+    let upstream_bind = cluster_manager
+        .as_ref()
+        .and_then(|message| settings::cluster_manager(message, &at.field("cluster_manager")));
     settings::check(
         &settings::Fields {
             layered_runtime: layered_runtime.as_ref(),
@@ -207,9 +210,7 @@ fn convert(message: &bootstrap_v3::Bootstrap, at: &At<'_>) -> Option<Bootstrap> 
         ads: dynamic.ads,
         lds: dynamic.lds,
         cds: dynamic.cds,
-        upstream_bind: cluster_manager
-            .as_ref()
-            .and_then(|message| settings::cluster_manager(message, &at.field("cluster_manager"))),
+        upstream_bind,
         stats: settings::stats(stats_config.as_ref(), &at.field("stats_config")),
     })
 }

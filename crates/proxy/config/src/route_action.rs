@@ -93,8 +93,7 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
     );
     let (clusters, weighted_by) = clusters.unzip();
     let upgrades = at.field("upgrade_configs").each(upgrade_configs, upgrade);
-    let ends = upgrades.iter().filter(|(_, allowed, _)| *allowed);
-    let ends = ends.filter_map(|(_, _, ends)| ends.as_ref()).next();
+    let ends = connect_end(&upgrades);
     let mut target = RouteTarget {
         cluster_not_found: not_found_status(
             *cluster_not_found_response_code,
@@ -431,6 +430,12 @@ fn older_grpc_timeout(
 
 /// The protocol, whether it is allowed, and whether it ends here, with the upstream's header.
 type Upgrade = (String, bool, Option<Option<ProxyHeader>>);
+
+/// Whether `CONNECT` ends here, with the upstream's header.
+fn connect_end(upgrades: &[Upgrade]) -> Option<&Option<ProxyHeader>> {
+    let mut allowed = upgrades.iter().filter(|(_, allowed, _)| *allowed);
+    allowed.find_map(|(_, _, ends)| ends.as_ref())
+}
 
 fn upgrade(message: &UpgradeConfig, at: &At<'_>) -> Option<Upgrade> {
     fields!(at, message, UpgradeConfig {

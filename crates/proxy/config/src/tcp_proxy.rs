@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use meltemi_ir::{
-    ConnectBackoff, IstioStats, ProxyEntryMerge, TcpCluster, TcpProxy, Tunneling,
+    ConnectBackoff, IstioStats, ProxyEntryMerge, SubsetKeys, TcpCluster, TcpProxy, Tunneling,
 };
 use meltemi_xds::pb::envoy::config::core::v3::BackoffStrategy;
 use meltemi_xds::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_v3;
@@ -48,17 +48,12 @@ pub(crate) fn tcp_proxy(
             max_early_data_bytes: "at most 4096 bytes are read ahead of a connection",
             tunneling_config: "without trailers and request identifiers",
         }
-        oneof { cluster_specifier {
-            cluster: Honoured "",
-            weighted_clusters: Honoured "",
-        } }
+        oneof { cluster_specifier { cluster: Honoured "", weighted_clusters: Honoured "" } }
         refused {
             downstream_idle_timeout: "use idle_timeout",
             upstream_idle_timeout: "use idle_timeout",
         }
-        unsupported {
-            on_demand,
-        }
+        unsupported { on_demand }
         ignored {
             check_drain_close: "a connection lives until its listener has drained",
         }
@@ -71,27 +66,13 @@ pub(crate) fn tcp_proxy(
         at.field("max_early_data_bytes")
             .problem("is required where upstream_connect_mode is not IMMEDIATE");
     }
-    let mut clusters = match cluster_specifier {
-        Some(ClusterSpecifier::Cluster(name)) => vec![TcpCluster {
-            name: non_empty(name, &at.field("cluster")).into(),
-            weight: 1,
-            metadata_match: BTreeMap::new(),
-        }],
-        Some(ClusterSpecifier::WeightedClusters(message)) => {
-            weighted(message, &at.field("weighted_clusters"))
-        }
-        None => {
-            at.problem("needs a cluster or weighted_clusters");
-            return None;
-        }
-    };
-    for cluster in &mut clusters {
-        for (key, value) in &wanted {
-            let own = cluster.metadata_match.entry(key.clone());
-            own.or_insert_with(|| value.clone());
-        }
-    }
+    let clusters = clusters(cluster_specifier.as_ref(), &wanted, at)?;
     let hour = Duration::from_secs(3600);
+    let jitter = max_downstream_connection_duration_jitter_percentage.as_ref();
+    let jitter = jitter.and_then(|message| {
+        let name = "max_downstream_connection_duration_jitter_percentage";
+        percent(message, &at.field(name))
+    });
     let (mut log_on_start, mut log_on_connected) = (false, *flush_access_log_on_connected);
     let mut every = log_interval(
         access_log_flush_interval.as_ref(),
@@ -129,13 +110,7 @@ pub(crate) fn tcp_proxy(
         connect_backoff: backoff_options
             .as_ref()
             .and_then(|message| connect_backoff(message, &at.field("backoff_options"))),
-        duration_jitter: max_downstream_connection_duration_jitter_percentage
-            .as_ref()
-            .and_then(|message| {
-                let name = "max_downstream_connection_duration_jitter_percentage";
-                percent(message, &at.field(name))
-            })
-            .unwrap_or_default(),
+        duration_jitter: jitter.unwrap_or_default(),
         awaits_data: mode == Some(UpstreamConnectMode::OnDownstreamData),
         hash_source_ip: at
             .field("hash_policy")
@@ -145,16 +120,49 @@ pub(crate) fn tcp_proxy(
         proxy_entries: at
             .field("proxy_protocol_tlvs")
             .each(proxy_protocol_tlvs, entry),
-        proxy_entry_merge: match enumeration(
+        proxy_entry_merge: merge(
             *proxy_protocol_tlv_merge_policy,
             &at.field("proxy_protocol_tlv_merge_policy"),
-        ) {
-            Some(Merge::OverwriteByTypeIfExistsOrAdd) => ProxyEntryMerge::Overwrite,
-            Some(Merge::AppendIfExistsOrAdd) => ProxyEntryMerge::Append,
-            Some(Merge::AddIfAbsent) | None => ProxyEntryMerge::AddIfAbsent,
-        },
+        ),
         istio_stats,
     })
+}
+
+/// The clusters, with what their hosts must be.
+fn clusters(
+    specifier: Option<&ClusterSpecifier>,
+    wanted: &SubsetKeys,
+    at: &At<'_>,
+) -> Option<Vec<TcpCluster>> {
+    let mut clusters = match specifier {
+        Some(ClusterSpecifier::Cluster(name)) => vec![TcpCluster {
+            name: non_empty(name, &at.field("cluster")).into(),
+            weight: 1,
+            metadata_match: BTreeMap::new(),
+        }],
+        Some(ClusterSpecifier::WeightedClusters(message)) => {
+            weighted(message, &at.field("weighted_clusters"))
+        }
+        None => {
+            at.problem("needs a cluster or weighted_clusters");
+            return None;
+        }
+    };
+    for cluster in &mut clusters {
+        for (key, value) in wanted {
+            let own = cluster.metadata_match.entry(key.clone());
+            own.or_insert_with(|| value.clone());
+        }
+    }
+    Some(clusters)
+}
+
+fn merge(policy: i32, at: &At<'_>) -> ProxyEntryMerge {
+    match enumeration(policy, at) {
+        Some(Merge::OverwriteByTypeIfExistsOrAdd) => ProxyEntryMerge::Overwrite,
+        Some(Merge::AppendIfExistsOrAdd) => ProxyEntryMerge::Append,
+        Some(Merge::AddIfAbsent) | None => ProxyEntryMerge::AddIfAbsent,
+    }
 }
 
 /// What a connection's hash is made of: its client's address.

@@ -423,10 +423,7 @@ async fn run<IO>(
                 listener_loggers: &runtime.loggers,
             };
             match refused {
-                None if tcp.config.awaits_data => {
-                    tcp::serve_late(stream, tcp, &context).await;
-                }
-                None => tcp::serve(stream, tcp, &context).await,
+                None => tcp::begin(stream, tcp, &context).await,
                 Some(refused) => {
                     tcp::refuse(tcp, &context, refused);
                     authorization::close(&mut stream).await;

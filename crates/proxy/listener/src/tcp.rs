@@ -18,7 +18,7 @@ use meltemi_upstream::{WorkerCluster, WorkerHost};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::Instant;
 
-use self::connect::{Target, Upstream, choose_cluster, connect};
+use self::connect::{Failed, Target, Upstream, choose_cluster, connect};
 use crate::authorization::{self, Refused};
 use crate::connection::Socket;
 use crate::gate::Gate;
@@ -41,8 +41,20 @@ pub(crate) struct TcpContext<'a> {
     pub listener_loggers: &'a [AccessLogger],
 }
 
+/// Serves a connection to its end.
+pub(crate) async fn begin<IO>(downstream: IO, tcp: &TcpRuntime, context: &TcpContext<'_>)
+where
+    IO: Socket + AsyncRead + AsyncWrite + Unpin,
+{
+    if tcp.config.awaits_data {
+        serve_late(downstream, tcp, context).await;
+    } else {
+        serve(downstream, tcp, context).await;
+    }
+}
+
 /// Relays a connection to its end.
-pub(crate) async fn serve<IO>(mut downstream: IO, tcp: &TcpRuntime, context: &TcpContext<'_>)
+async fn serve<IO>(mut downstream: IO, tcp: &TcpRuntime, context: &TcpContext<'_>)
 where
     IO: Socket + AsyncRead + AsyncWrite + Unpin,
 {
@@ -63,32 +75,12 @@ where
     let target = connect(tcp, context, &record, &mut attempts).await;
     record.attempts = attempts;
     match target {
-        Target::Failed {
-            cluster,
-            host,
-            flags,
-            reason,
-            kept,
-        } => {
-            record.filter_state = kept.as_ref();
-            if cluster.is_none() {
+        Target::Failed(failed) => {
+            if failed.cluster.is_none() {
                 stats.downstream_cx_no_route.inc();
             }
-            record.flags = flags;
             record.duration = Some(start.elapsed());
-            let mut upstream = upstream_record(cluster.as_ref(), host.as_ref());
-            upstream.transport_failure = Some(reason.as_str()).filter(|reason| !reason.is_empty());
-            record.upstream = Some(upstream);
-            report(
-                tcp,
-                context,
-                &record,
-                TcpDelta {
-                    opened: true,
-                    closed: true,
-                    ..TcpDelta::default()
-                },
-            );
+            log_failed(tcp, context, record, &failed);
         }
         Target::Reached {
             cluster,
@@ -171,8 +163,28 @@ where
     }
 }
 
+/// Writes down a connection that went nowhere.
+fn log_failed<'a>(
+    tcp: &TcpRuntime,
+    context: &'a TcpContext<'_>,
+    mut record: StreamRecord<'a>,
+    failed: &'a Failed,
+) {
+    record.filter_state = failed.kept.as_ref();
+    record.flags = failed.flags;
+    let mut upstream = upstream_record(failed.cluster.as_ref(), failed.host.as_ref());
+    upstream.transport_failure = Some(&*failed.reason).filter(|reason| !reason.is_empty());
+    record.upstream = Some(upstream);
+    let delta = TcpDelta {
+        opened: true,
+        closed: true,
+        ..TcpDelta::default()
+    };
+    report(tcp, context, &record, delta);
+}
+
 /// Relays a connection to its end once something has come from its client.
-pub(crate) async fn serve_late<IO>(mut downstream: IO, tcp: &TcpRuntime, context: &TcpContext<'_>)
+async fn serve_late<IO>(mut downstream: IO, tcp: &TcpRuntime, context: &TcpContext<'_>)
 where
     IO: Socket + AsyncRead + AsyncWrite + Unpin,
 {

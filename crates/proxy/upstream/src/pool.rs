@@ -1,8 +1,8 @@
 //! Connection pools of one worker to one host.
 //!
-//! A request takes an idle HTTP/1 connection (the last used first) or a place on an HTTP/2
-//! one; where there is none it waits, and as many connections are opened as those waiting
-//! need. Whichever connection is free first serves whoever waits longest.
+//! A request takes an idle HTTP/1 connection (the last used first) or a place on an HTTP/2 one; where
+//! there is none it waits, and as many connections are opened as those waiting need. Whichever
+//! connection is free first serves whoever waits longest.
 
 mod http1;
 mod http2;
@@ -268,8 +268,7 @@ impl HttpPool {
             && self.waiting.borrow().is_empty()
     }
 
-    /// A connection that can take a request now. One that lay idle is taken only after a look
-    /// at it.
+    /// A connection that can take a request now; one that lay idle only after a look at it.
     #[inline]
     fn take(self: &Rc<Self>, look: Look) -> Option<Connection> {
         if self.kind != PoolKind::Http2 {
@@ -512,7 +511,7 @@ async fn open(
     match pool.kind {
         PoolKind::Http1 => cluster.stats().upstream_cx_http1_total.inc(),
         PoolKind::Http2 => cluster.stats().upstream_cx_http2_total.inc(),
-        PoolKind::Alpn => {}
+        PoolKind::Alpn => {} // once it is known
     }
     let result = connect::connect(&cluster, &host, cluster.worker(), count, asked).await;
     let stream = match result {

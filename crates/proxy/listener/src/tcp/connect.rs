@@ -34,13 +34,16 @@ pub(super) enum Target {
         details: Arc<ConnectionDetails>,
         kept: Kept,
     },
-    Failed {
-        cluster: Option<Rc<WorkerCluster>>,
-        host: Option<Rc<WorkerHost>>,
-        flags: ResponseFlags,
-        reason: String,
-        kept: Kept,
-    },
+    Failed(Failed),
+}
+
+/// Why a connection went nowhere.
+pub(super) struct Failed {
+    pub cluster: Option<Rc<WorkerCluster>>,
+    pub host: Option<Rc<WorkerHost>>,
+    pub flags: ResponseFlags,
+    pub reason: String,
+    pub kept: Kept,
 }
 
 /// What a connection's bytes go over.
@@ -185,14 +188,14 @@ pub(super) async fn connect(
     let Some((host, failure)) = last else {
         return failed(Some(cluster), None, ResponseFlags::NO_HEALTHY_UPSTREAM);
     };
-    Target::Failed {
+    Target::Failed(Failed {
         cluster: Some(cluster),
         host: Some(host),
         flags: ResponseFlags::UPSTREAM_CONNECTION_FAILURE
             | ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED.with_retries_last(),
         reason: failure.reason,
         kept: failure.kept,
-    }
+    })
 }
 
 /// What a tunnel's answer leaves as filter state.
@@ -302,13 +305,13 @@ fn failed(
     host: Option<Rc<WorkerHost>>,
     flags: ResponseFlags,
 ) -> Target {
-    Target::Failed {
+    Target::Failed(Failed {
         cluster,
         host,
         flags,
         reason: String::new(),
         kept: None,
-    }
+    })
 }
 
 pub(super) fn choose_cluster<'a>(
