@@ -115,23 +115,8 @@ where
                 log(tcp, context, &record);
             }
             let beginning = (context, start);
-            let (outcome, refused) = if authorization::is_asked(context.gates) {
-                let answer = Box::pin(async {
-                    let mut info = (*context.info).clone();
-                    let refused = authorization::ask(context.gates, &context.worker, &mut info);
-                    let refused = refused.await;
-                    // ignored: it is asked once
-                    let _ = answered.set(info.metadata);
-                    refused
-                });
-                let mut held = Held::new(&mut downstream, answer);
-                let outcome = pump(&mut held, &mut stream, tcp, beginning, &mut record).await;
-                (outcome, held.refused())
-            } else {
-                let streams = (&mut downstream, &mut stream);
-                let outcome = pump(streams.0, streams.1, tcp, beginning, &mut record).await;
-                (outcome, None)
-            };
+            let streams = (&mut downstream, &mut stream);
+            let (outcome, refused) = ask(streams, tcp, beginning, &mut record, &answered).await;
             if let Some(metadata) = answered.get() {
                 record.dynamic_metadata = Some(metadata).filter(|it| !it.is_empty());
             }
@@ -161,6 +146,35 @@ where
             }
         }
     }
+}
+
+/// Relays, and asks about the connection first where somebody is to be asked: the metadata of the
+/// answer go to `answered`.
+async fn ask<IO>(
+    (downstream, upstream): (&mut IO, &mut Upstream),
+    tcp: &TcpRuntime,
+    beginning: (&TcpContext<'_>, Instant),
+    record: &mut StreamRecord<'_>,
+    answered: &OnceCell<ir::Metadata>,
+) -> (RelayOutcome, Option<Refused>)
+where
+    IO: Socket + AsyncRead + AsyncWrite + Unpin,
+{
+    let (context, _) = beginning;
+    if !authorization::is_asked(context.gates) {
+        let outcome = pump(downstream, upstream, tcp, beginning, record).await;
+        return (outcome, None);
+    }
+    let answer = Box::pin(async {
+        let mut info = (*context.info).clone();
+        let refused = authorization::ask(context.gates, &context.worker, &mut info).await;
+        // ignored: it is asked once
+        let _ = answered.set(info.metadata);
+        refused
+    });
+    let mut held = Held::new(downstream, answer);
+    let outcome = pump(&mut held, upstream, tcp, beginning, record).await;
+    (outcome, held.refused())
 }
 
 /// Writes down a connection that went nowhere.
