@@ -340,6 +340,42 @@ async fn first_bytes<IO: AsyncRead + Unpin>(stream: &mut IO) -> Vec<u8> {
     first
 }
 
+/// Asks policies, and whoever is to be asked, whether a connection is let in: why not, if so, and the
+/// bytes that were read for it. None where the client goes without a word.
+async fn admit<IO>(
+    acceptor: &Acceptor,
+    chain: &ChainRuntime,
+    stream: &mut IO,
+    info: &mut ConnectionInfo,
+) -> Option<(Option<Refused>, Vec<u8>)>
+where
+    IO: Socket + AsyncRead + AsyncWrite + Unpin,
+{
+    let mut refused = authorization::judge(&chain.gates, acceptor.worker.worker, info);
+    let mut first = Vec::new();
+    let is_tcp = matches!(chain.filter, ChainFilter::Tcp(_));
+    if refused.is_none() && !is_tcp && authorization::is_asked(&chain.gates) {
+        // A direct response waits for no client.
+        if !matches!(chain.filter, ChainFilter::DirectResponse(_)) {
+            let mut drain = chain.drain.signal();
+            first = tokio::select! {
+                first = first_bytes(stream) => first,
+                () = drain.draining() => Vec::new(),
+            };
+            if first.is_empty() {
+                return None;
+            }
+        }
+        refused = authorization::ask(&chain.gates, &acceptor.worker, info).await;
+    }
+    if let Some(Refused { delay, .. }) = &refused
+        && !delay.is_zero()
+    {
+        tokio::time::sleep(*delay).await;
+    }
+    Some((refused, first))
+}
+
 async fn run<IO>(
     acceptor: &Acceptor,
     runtime: &ListenerRuntime,
@@ -352,29 +388,10 @@ async fn run<IO>(
     let drain = chain.drain.signal();
     let (wall, start) = (acceptor.worker.clock.since_epoch(), Instant::now());
     let mut info = info;
-    let mut refused = authorization::judge(&chain.gates, acceptor.worker.worker, &mut info);
-    let mut first = Vec::new();
-    let is_tcp = matches!(chain.filter, ChainFilter::Tcp(_));
-    if refused.is_none() && !is_tcp && authorization::is_asked(&chain.gates) {
-        // A direct response waits for no client.
-        if !matches!(chain.filter, ChainFilter::DirectResponse(_)) {
-            let mut drain = chain.drain.signal();
-            first = tokio::select! {
-                first = first_bytes(&mut stream) => first,
-                () = drain.draining() => Vec::new(),
-            };
-            if first.is_empty() {
-                let ended = Ended::default();
-                return log_end(acceptor, runtime, chain, &info, (wall, start), ended);
-            }
-        }
-        refused = authorization::ask(&chain.gates, &acceptor.worker, &mut info).await;
-    }
-    if let Some(Refused { delay, .. }) = &refused
-        && !delay.is_zero()
-    {
-        tokio::time::sleep(*delay).await;
-    }
+    let Some((refused, first)) = admit(acceptor, chain, &mut stream, &mut info).await else {
+        let ended = Ended::default();
+        return log_end(acceptor, runtime, chain, &info, (wall, start), ended);
+    };
     match (&chain.filter, &refused) {
         (
             ChainFilter::Http(_) | ChainFilter::DirectResponse(_) | ChainFilter::Echo,
