@@ -126,6 +126,7 @@ macro_rules! suites {
 suites! {
     access_log,
     admin,
+    balancing,
     chains,
     connect,
     edge,
