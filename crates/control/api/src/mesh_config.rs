@@ -75,7 +75,7 @@ pub struct MeshConfig {
     /// `extensionProviders`.
     pub extension_providers: Vec<ExtensionProvider>,
     /// `discoverySelectors`.
-    pub discovery_selectors: Unread,
+    pub discovery_selectors: Vec<NamespaceSelector>,
     /// `localityLbSetting`.
     pub locality_lb_setting: Option<LocalityLbSetting>,
     /// `pathNormalization`.
@@ -102,23 +102,45 @@ pub struct MeshConfig {
     #[serde(rename = "meshMTLS")]
     pub mesh_mtls: Option<MeshTls>,
     /// `tlsDefaults`.
-    pub tls_defaults: Unread,
+    pub tls_defaults: Option<MeshTls>,
     /// `hboneIdleTimeout`.
     pub hbone_idle_timeout: Unread,
     /// `verifyCertificateAtClient`.
     pub verify_certificate_at_client: Unread,
 }
 
-/// TLSConfig of `meshMTLS`.
+/// LabelSelector of `discoverySelectors`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NamespaceSelector {
+    /// `matchLabels`.
+    pub match_labels: BTreeMap<String, String>,
+    /// `matchExpressions`.
+    pub match_expressions: Vec<LabelRequirement>,
+}
+
+/// LabelSelectorRequirement.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LabelRequirement {
+    /// `key`.
+    pub key: String,
+    /// `operator`.
+    pub operator: String,
+    /// `values`.
+    pub values: Vec<String>,
+}
+
+/// TLSConfig of `meshMTLS` and `tlsDefaults`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MeshTls {
     /// `minProtocolVersion`.
     pub min_protocol_version: Option<String>,
     /// `ecdhCurves`.
-    pub ecdh_curves: Unread,
+    pub ecdh_curves: Vec<String>,
     /// `cipherSuites`.
-    pub cipher_suites: Unread,
+    pub cipher_suites: Vec<String>,
 }
 
 /// DefaultProviders.
@@ -190,7 +212,7 @@ pub struct ProxyConfig {
     /// `extraStatTags`.
     pub extra_stat_tags: Unread,
     /// `gatewayTopology`.
-    pub gateway_topology: Unread,
+    pub gateway_topology: Option<GatewayTopology>,
     /// `interceptionMode`.
     pub interception_mode: Unread,
     /// `envoyAccessLogService`.
@@ -202,7 +224,7 @@ pub struct ProxyConfig {
     /// `proxyBootstrapTemplatePath`.
     pub proxy_bootstrap_template_path: Unread,
     /// `proxyHeaders`.
-    pub proxy_headers: Unread,
+    pub proxy_headers: Option<ProxyHeaders>,
     /// `privateKeyProvider`.
     pub private_key_provider: Unread,
     /// `readinessProbe`.
@@ -219,4 +241,76 @@ pub struct ProxyConfig {
     pub image: Unread,
     /// `meshId`.
     pub mesh_id: Unread,
+}
+
+/// Topology, as `gatewayTopology`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GatewayTopology {
+    /// `numTrustedProxies`.
+    pub num_trusted_proxies: Option<i64>,
+    /// `forwardClientCertDetails`.
+    pub forward_client_cert_details: Option<String>,
+    /// `proxyProtocol`.
+    pub proxy_protocol: Unread,
+}
+
+/// ProxyHeaders.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProxyHeaders {
+    /// `forwardedClientCert`.
+    pub forwarded_client_cert: Option<String>,
+    /// `setCurrentClientCertDetails`.
+    pub set_current_client_cert_details: Option<ClientCertDetails>,
+    /// `requestId`.
+    pub request_id: Option<ProxyHeader>,
+    /// `server`.
+    pub server: Option<ServerHeader>,
+    /// `attemptCount`.
+    pub attempt_count: Option<ProxyHeader>,
+    /// `envoyDebugHeaders`.
+    pub envoy_debug_headers: Option<ProxyHeader>,
+    /// `metadataExchangeHeaders`.
+    pub metadata_exchange_headers: Unread,
+    /// `preserveHttp1HeaderCase`.
+    pub preserve_http1_header_case: Unread,
+    /// `xForwardedHost`.
+    pub x_forwarded_host: Unread,
+    /// `xForwardedPort`.
+    pub x_forwarded_port: Unread,
+}
+
+/// SetCurrentClientCertDetails.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClientCertDetails {
+    /// `subject`.
+    pub subject: Option<bool>,
+    /// `cert`.
+    pub cert: Option<bool>,
+    /// `chain`.
+    pub chain: Option<bool>,
+    /// `dns`.
+    pub dns: Option<bool>,
+    /// `uri`.
+    pub uri: Option<bool>,
+}
+
+/// A header that can be turned off.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProxyHeader {
+    /// `disabled`.
+    pub disabled: Option<bool>,
+}
+
+/// `server`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServerHeader {
+    /// `disabled`.
+    pub disabled: Option<bool>,
+    /// `value`.
+    pub value: Option<String>,
 }

@@ -74,6 +74,13 @@ impl Layers {
         winner
     }
 
+    /// Every definition that counts.
+    pub fn counting(&self) -> Vec<(ResourceId, Arc<Config>)> {
+        let last = self.by_id.iter();
+        last.filter_map(|(id, it)| Some((id.clone(), it.values().next_back()?.clone())))
+            .collect()
+    }
+
     /// The ids that have a definition in this layer.
     pub fn ids(&self, layer: Layer) -> BTreeSet<ResourceId> {
         self.by_id

@@ -23,6 +23,7 @@ mod options;
 mod overlay;
 mod problem;
 mod process;
+mod selection;
 mod trust;
 mod view;
 

@@ -25,6 +25,7 @@ use crate::Overlay;
 use crate::layers::{Change, Layer, Layers};
 use crate::metrics::MeshMetrics;
 use crate::problem::Problems;
+use crate::selection::Selection;
 use crate::view::{Kept, MeshView};
 
 /// The state of the mesh as last published.
@@ -58,6 +59,7 @@ pub(crate) struct MeshOptions {
 pub(crate) struct Mesh {
     options: MeshOptions,
     layers: Layers,
+    selection: Selection,
     store: Store,
     configs: RedBlackTreeMapSync<ResourceId, Arc<Config>>,
     problems: Problems,
@@ -106,6 +108,7 @@ impl Mesh {
             problems: Problems::new(options.metrics.clone()),
             options,
             layers: Layers::default(),
+            selection: Selection::default(),
             store: Store::default(),
             configs: RedBlackTreeMapSync::default(),
             kept,
@@ -201,7 +204,28 @@ impl Mesh {
         } else {
             counts
         };
-        match counts {
+        let others = self.selection.follow(id, counts.as_ref());
+        self.put(id, counts);
+        if others {
+            self.select_again();
+        }
+        self.options.debounce.changed(Instant::now());
+    }
+
+    /// Other namespaces are of the mesh than before.
+    fn select_again(&mut self) {
+        for (id, config) in self.layers.counting() {
+            let is_there = self.configs.contains_key(&id);
+            if id.kind != Kind::MeshConfig && self.selection.includes(&id) != is_there {
+                self.put(&id, Some(config));
+            }
+        }
+    }
+
+    /// Puts a resource to the store, or takes it away if there is none or it is not of the mesh.
+    fn put(&mut self, id: &ResourceId, config: Option<Arc<Config>>) {
+        let config = config.filter(|_| self.selection.includes(id));
+        match config {
             Some(config) => {
                 let config = Arc::unwrap_or_clone(config);
                 let config = match &self.options.overlay {
@@ -221,7 +245,6 @@ impl Mesh {
                 }
             }
         }
-        self.options.debounce.changed(Instant::now());
     }
 
     /// The mesh configuration with the authority's trust domain; `None` if it asks for another, which

@@ -3,6 +3,8 @@
 //! In: [`Document`]s. Out: [`Config`] values, or every [`Problem`] of the resource. Called by
 //! `source` and by the tools; the rules of each kind stand beside its type.
 
+use std::sync::Arc;
+
 use meltemi_api::authorization_policy::AuthorizationPolicySpec;
 use meltemi_api::peer_authentication::PeerAuthenticationSpec;
 use meltemi_api::request_authentication::RequestAuthenticationSpec;
@@ -60,7 +62,8 @@ pub fn convert(document: &Document, defaults: &Defaults) -> Result<Config, Vec<P
 }
 
 /// The same, with what can be taken in spite of its problems: a mesh configuration whose only problems
-/// are options that are not supported yet, and that nobody relies on for safety, holds without them.
+/// are options that are not supported yet, and that nobody relies on for safety, holds without them,
+/// and a workload without what is wrong with the settings of its proxy.
 pub fn convert_in_part(document: &Document, defaults: &Defaults) -> (Option<Config>, Vec<Problem>) {
     let (kind, label) = match recognize(document, defaults) {
         Ok(recognized) => recognized,
@@ -77,7 +80,7 @@ pub fn convert_in_part(document: &Document, defaults: &Defaults) -> (Option<Conf
     let config = source.config(kind, meta);
     let (config, nested) = match config {
         Ok(config) => (Some(config), Vec::new()),
-        Err(Nested { problems, rest }) => (rest.map(Config::MeshConfig), problems),
+        Err(Nested { problems, rest }) => (rest.map(|it| *it), problems),
     };
     let faults = source.into_faults();
     let config = config.filter(|_| faults.is_empty());
@@ -286,7 +289,7 @@ fn namespace_of(document: &Document, kind: Kind, defaults: &Defaults) -> Namespa
 struct Nested {
     problems: Vec<Problem>,
     /// What can be taken in spite of them.
-    rest: Option<Box<crate::MeshConfig>>,
+    rest: Option<Box<Config>>,
 }
 
 /// A document on its way into a resource.
@@ -315,13 +318,15 @@ impl Source<'_> {
             }
             Kind::Deployment => {
                 let spec = self.section("spec", Lenient);
-                Config::Deployment(workload::convert_deployment(meta, spec, &mut self.check))
+                let made = workload::convert_deployment(meta, spec, &mut self.check);
+                let at = FieldPath::root().field("spec").field("template");
+                return self.with_proxy_config(&at, Config::Deployment(made));
             }
             Kind::Pod => {
                 let spec = self.section("spec", Lenient);
                 let status = self.section("status", Lenient);
                 let pod = workload::convert_pod(meta, spec, status, &mut self.check);
-                Config::Pod(Box::new(pod))
+                return self.with_proxy_config(&FieldPath::root(), Config::Pod(Box::new(pod)));
             }
             Kind::ConfigMap => {
                 let written = self.whole();
@@ -392,6 +397,64 @@ impl Source<'_> {
         Ok(config)
     }
 
+    /// Workloads with what their annotation `proxy.istio.io/config` says, which is YAML of its own. They
+    /// hold without what is wrong there.
+    fn with_proxy_config(&self, at: &FieldPath, mut config: Config) -> Result<Config, Nested> {
+        let annotations = at.field("metadata").field("annotations");
+        let at = annotations.key(workload::PROXY_CONFIG);
+        let document = match self.document.nested(&at, "ProxyConfig") {
+            None => return Ok(config),
+            Some(Ok(document)) => document,
+            Some(Err(problem)) => {
+                return Err(Nested {
+                    problems: vec![*problem],
+                    rest: Some(Box::new(config)),
+                });
+            }
+        };
+        let mut inner = Source {
+            document: &document,
+            check: Check::new(self.check.namespace, self.check.defaults),
+            faults: Vec::new(),
+            set_aside: Vec::new(),
+        };
+        let decoded = document.whole(Strictness::Strict);
+        inner.note(decoded.faults, decoded.set_aside);
+        let root = FieldPath::root();
+        let patch = mesh_config::convert_proxy_config(decoded.value, &root, &mut inner.check);
+        if patch.proxy_headers.is_some() {
+            let what = "`proxyHeaders` of one workload";
+            inner.check.unsupported(&root.field("proxyHeaders"), what);
+        }
+        let patch = Arc::new(patch);
+        match &mut config {
+            Config::Pod(pod) => pod.proxy_config = Some(patch),
+            Config::Deployment(it) => {
+                let workloads = it.workloads.iter_mut();
+                workloads.for_each(|it| it.proxy_config = Some(patch.clone()));
+            }
+            _ => {}
+        }
+        let problems: Vec<_> = inner
+            .into_faults()
+            .into_iter()
+            .map(|it| {
+                let problem = document.problem(it.kind, None, it.path.clone(), it.message);
+                Problem {
+                    path: Some(it.path.below(&at)),
+                    ..problem
+                }
+            })
+            .collect();
+        if problems.is_empty() {
+            return Ok(config);
+        }
+        Err(Nested {
+            problems,
+            rest: Some(Box::new(config)),
+        })
+    }
+
     /// The mesh configuration is YAML of its own under the key `mesh`.
     fn mesh_config(&mut self, meta: Metadata) -> Result<Config, Nested> {
         let at = FieldPath::root().field("data").key("mesh");
@@ -427,7 +490,7 @@ impl Source<'_> {
         let harmless = faults.iter().all(|it| {
             it.kind == ProblemKind::Unsupported && mesh_config::can_be_left_out(&it.path)
         });
-        let rest = harmless.then(|| Box::new(config));
+        let rest = harmless.then(|| Box::new(Config::MeshConfig(Box::new(config))));
         let problems = faults.into_iter().map(|it| {
             let problem = document.problem(it.kind, None, it.path.clone(), it.message);
             Problem {

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use crate::{Hostname, Labels, Metadata, NamespaceName};
 
 pub(crate) use convert::{SUPPORT, convert};
-pub(crate) use convert_tls::convert_tls;
+pub(crate) use convert_tls::{convert_tls, convert_versions};
 
 /// A valid Istio Gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -80,8 +80,10 @@ pub use hostname::Hostname;
 pub use judge::Judge;
 pub use labels::Labels;
 pub use mesh_config::{
-    AccessLog, AccessLogFormat, DefaultExports, IngressDefaults, MeshConfig, OutboundTrafficPolicy,
-    PathNormalization, ProxyConfig,
+    AccessLog, AccessLogFormat, ClientCertificateDetails, DefaultExports,
+    ForwardedClientCertificate, GatewayTopology, IngressDefaults, LabelOperator, LabelRequirement,
+    MeshConfig, NamespaceSelector, OutboundTrafficPolicy, PathNormalization, ProxyConfig,
+    ProxyConfigPatch, ProxyHeaders, TlsDefaults,
 };
 pub use metadata::{Metadata, Timestamp};
 pub use name::{HeaderName, NamespaceName, SubsetName};

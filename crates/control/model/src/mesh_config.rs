@@ -4,7 +4,10 @@
 //! [`MeshConfig`]; [`MeshConfig::default`] is what holds where none is written.
 
 mod convert;
+mod convert_proxy;
 mod needed;
+mod proxy_config;
+mod selector;
 mod support;
 
 use std::collections::BTreeMap;
@@ -18,7 +21,13 @@ use crate::{
 };
 
 pub(crate) use convert::convert;
+pub(crate) use convert_proxy::convert as convert_proxy_config;
 pub(crate) use needed::can_be_left_out;
+pub use proxy_config::{
+    ClientCertificateDetails, ForwardedClientCertificate, GatewayTopology, ProxyConfig,
+    ProxyConfigPatch, ProxyHeaders,
+};
+pub use selector::{LabelOperator, LabelRequirement, NamespaceSelector};
 pub(crate) use support::SUPPORT;
 
 /// Settings for the whole mesh.
@@ -69,6 +78,12 @@ pub struct MeshConfig {
     pub default_config: ProxyConfig,
     /// `meshMTLS.minProtocolVersion`, 1.2: of the connections of workloads with one another.
     pub mtls_min_version: TlsVersion,
+    /// `meshMTLS.cipherSuites`: of those connections in TLS 1.2; empty for the mesh's own choice.
+    pub mtls_cipher_suites: Vec<String>,
+    /// `tlsDefaults`: of all other TLS, where a resource does not say it itself.
+    pub tls_defaults: TlsDefaults,
+    /// `discoverySelectors`: which namespaces are of the mesh; all if there are none.
+    pub discovery_selectors: Vec<NamespaceSelector>,
     /// `defaultProviders.accessLogging`: the logs of workloads of which no Telemetry says anything.
     pub default_logs: Vec<String>,
     /// `extensionProviders`, in the order written.
@@ -81,6 +96,17 @@ pub struct MeshConfig {
     pub inbound_stat_name: Option<String>,
     /// `outboundClusterStatName`, with its variables.
     pub outbound_stat_name: Option<String>,
+}
+
+/// TLS that is not the mesh's own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsDefaults {
+    /// `minProtocolVersion`.
+    pub min_version: Option<TlsVersion>,
+    /// `cipherSuites`.
+    pub cipher_suites: Vec<String>,
+    /// `ecdhCurves`.
+    pub ecdh_curves: Vec<String>,
 }
 
 /// Who sees resources that do not say it themselves.
@@ -149,25 +175,6 @@ pub struct IngressDefaults {
     pub selector: String,
 }
 
-/// `defaultConfig`: what a proxy starts with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProxyConfig {
-    /// `discoveryAddress`.
-    pub discovery_address: String,
-    /// `concurrency`: worker threads; `None` leaves it to the proxy.
-    pub concurrency: Option<u32>,
-    /// `drainDuration`, 45 s.
-    pub drain_duration: Duration,
-    /// `terminationDrainDuration`, 5 s.
-    pub termination_drain_duration: Duration,
-    /// `proxyAdminPort`, 15000.
-    pub proxy_admin_port: u16,
-    /// `statusPort`, 15020.
-    pub status_port: u16,
-    /// `proxyMetadata`: environment of the proxy.
-    pub proxy_metadata: BTreeMap<String, String>,
-}
-
 impl Default for MeshConfig {
     fn default() -> Self {
         Self {
@@ -196,6 +203,9 @@ impl Default for MeshConfig {
             ingress: IngressDefaults::default(),
             default_config: ProxyConfig::default(),
             mtls_min_version: TlsVersion::V1_2,
+            mtls_cipher_suites: Vec::new(),
+            tls_defaults: TlsDefaults::default(),
+            discovery_selectors: Vec::new(),
             default_logs: Vec::new(),
             extension_providers: Vec::new(),
             path_normalization: PathNormalization::default(),
@@ -221,20 +231,6 @@ impl Default for IngressDefaults {
             class: "istio".to_owned(),
             service: "istio-ingressgateway".to_owned(),
             selector: "ingressgateway".to_owned(),
-        }
-    }
-}
-
-impl Default for ProxyConfig {
-    fn default() -> Self {
-        Self {
-            discovery_address: "istiod.istio-system.svc:15012".to_owned(),
-            concurrency: None,
-            drain_duration: Duration::from_secs(45),
-            termination_drain_duration: Duration::from_secs(5),
-            proxy_admin_port: 15000,
-            status_port: 15020,
-            proxy_metadata: BTreeMap::new(),
         }
     }
 }

@@ -170,6 +170,7 @@ impl EntryEndpoint {
             node: None,
             network: self.network.clone(),
             ready: true,
+            proxy_config: None,
             entry: Some(Arc::new(self.clone())),
             meta,
         }

@@ -68,6 +68,8 @@ const KUBERNETES: &[Row] = &[
     harmless(Kind::Deployment, "spec.*").note("other fields are accepted and not read"),
     supported(Kind::Pod, "spec").note("serviceAccountName, nodeName, hostNetwork, containers"),
     supported(Kind::Pod, "status").note("podIP(s), conditions"),
+    supported(Kind::Pod, "metadata.annotations")
+        .note("proxy.istio.io/config (gatewayTopology, concurrency, terminationDrainDuration), inject.istio.io/templates, sidecar.istio.io/inject"),
     harmless(Kind::Pod, "spec.*").note("other fields are accepted and not read"),
     supported(Kind::ServiceAccount, "metadata"),
     supported(Kind::ConfigMap, "data"),

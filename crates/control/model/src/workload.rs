@@ -8,9 +8,9 @@ mod convert;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::{EntryEndpoint, Injection, Metadata};
+use crate::{EntryEndpoint, Injection, Metadata, ProxyConfigPatch};
 
-pub(crate) use convert::{convert_deployment, convert_pod};
+pub(crate) use convert::{PROXY_CONFIG, convert_deployment, convert_pod};
 
 /// A Kubernetes Deployment, expanded to one workload for each replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +55,8 @@ pub struct Workload {
     pub network: Option<String>,
     /// Whether it may receive requests: condition `Ready` where a status is written, else true.
     pub ready: bool,
+    /// The annotation `proxy.istio.io/config`: what is written of its proxy's settings.
+    pub proxy_config: Option<Arc<ProxyConfigPatch>>,
     /// What sets it apart if it is an endpoint of a ServiceEntry, or a WorkloadEntry.
     pub entry: Option<Arc<EntryEndpoint>>,
 }

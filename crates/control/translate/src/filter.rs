@@ -16,7 +16,9 @@ use prost::{Message, Name};
 
 pub(crate) use access_log::listener_log;
 pub(crate) use http::{HttpFilters, Routes, connection_manager, http_filter};
-pub(crate) use inspector::{http_inspector, original_destination, original_source, tls_inspector};
+pub(crate) use inspector::{
+    http_inspector, original_destination, original_source, proxy_protocol, tls_inspector,
+};
 pub(crate) use tcp::{TcpProxyOptions, tcp_proxy};
 
 use crate::ProxyNode;

@@ -20,9 +20,9 @@ use std::sync::Arc;
 
 use meltemi_model::{
     AuthorizationPolicy, DestinationRule, EntryResolution, EnvoyFilter, Gateway, GatewayRef,
-    Hostname, KeySource, Labels, MeshConfig, NamespaceName, OutboundTrafficPolicy, PolicyWorkload,
-    RequestAuthentication, Secret, Service, ServicePort, Sidecar, Telemetry, VirtualService,
-    Workload,
+    GatewayTopology, Hostname, KeySource, Labels, MeshConfig, NamespaceName, OutboundTrafficPolicy,
+    PolicyWorkload, ProxyHeaders, RequestAuthentication, Secret, Service, ServicePort, Sidecar,
+    Telemetry, VirtualService, Workload,
 };
 use meltemi_snapshot::{
     InboundMtls, Served, ServiceAccountName, ServiceEndpoints, ServiceTarget, Snapshot,
@@ -177,6 +177,21 @@ impl<'a> Scope<'a> {
     pub fn mesh(&self) -> &'a MeshConfig {
         self.note(Read::Mesh);
         self.snapshot.mesh()
+    }
+
+    /// What stands before the gateway: what its workload says, else what the mesh says.
+    pub fn gateway_topology(&self) -> GatewayTopology {
+        let own = self.own_topology(); // noted always
+        own.unwrap_or_else(|| self.mesh().default_config.gateway_topology)
+    }
+
+    fn own_topology(&self) -> Option<GatewayTopology> {
+        self.workload?.proxy_config.as_ref()?.gateway_topology
+    }
+
+    /// The headers that proxies add.
+    pub fn proxy_headers(&self) -> &'a ProxyHeaders {
+        &self.mesh().default_config.proxy_headers
     }
 
     /// The Sidecar of the proxy's workload.

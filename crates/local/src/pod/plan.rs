@@ -139,6 +139,15 @@ fn proxy(pod: &Pod, role: &str, context: &PlanContext<'_>) -> ProcessPlan {
         env.insert("MELTEMI_APP_ADDRESS".to_owned(), address.to_string());
     }
     let settings = context.proxy;
+    // What the workload's annotation says goes before what holds for all.
+    let own = workload.proxy_config.as_deref();
+    let threads = own.and_then(|it| it.concurrency).map(|it| match it {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        some => usize::try_from(some).unwrap_or(usize::MAX),
+    });
+    let concurrency = threads.unwrap_or(settings.concurrency);
+    let drain = own.and_then(|it| it.termination_drain_duration);
+    let drain_seconds = drain.map_or(settings.drain_seconds, |it| it.as_secs());
     let token = settings.token(&namespace, &workload.service_account);
     let args = [
         "agent".to_owned(),
@@ -147,8 +156,8 @@ fn proxy(pod: &Pod, role: &str, context: &PlanContext<'_>) -> ProcessPlan {
         format!("--root-cert={}", settings.root_cert.display()),
         format!("--token={}", token.display()),
         format!("--admin={}", SocketAddr::new(pod.ip(), ADMIN_PORT)),
-        format!("--concurrency={}", settings.concurrency),
-        format!("--drain-time-s={}", settings.drain_seconds),
+        format!("--concurrency={concurrency}"),
+        format!("--drain-time-s={drain_seconds}"),
         format!("--log-level={}", settings.log_level),
     ];
     ProcessPlan {

@@ -29,7 +29,11 @@ fn planned(containers: &str, proxy: ProxyKind, settings: &Settings) -> (PodPlan,
         "
 apiVersion: v1
 kind: Pod
-metadata: {{name: web-1, namespace: shop, labels: {{app: web, version: v1}}}}
+metadata:
+  name: web-1
+  namespace: shop
+  labels: {{app: web, version: v1}}
+  annotations: {{proxy.istio.io/config: '{{concurrency: 3, terminationDrainDuration: 7s}}'}}
 spec:
   serviceAccountName: clerk
   containers: {containers}
@@ -259,5 +263,18 @@ fn everywhere_becomes_the_own_address() {
     ];
     for (text, expected) in cases {
         assert_eq!(listen_addresses(text, ip), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_proxy_is_started_as_the_annotation_of_its_pod_says() {
+    let (plan, _) = planned(
+        "[{name: web, image: acme/web}]",
+        ProxyKind::Sidecar,
+        &Settings::default(),
+    );
+    let args = &plan.processes[0].args;
+    for wanted in ["--concurrency=3", "--drain-time-s=7"] {
+        assert!(args.iter().any(|it| it == wanted), "{wanted}: {args:?}");
     }
 }

@@ -256,3 +256,33 @@ async fn the_drain_ends_everything() {
     control.finished().await.unwrap();
     drain.finished().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn namespaces_come_and_go_with_the_selectors_and_their_labels() {
+    let mesh = |selectors: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: istio, namespace: istio-system }}\n\
+             data:\n  mesh: |\n    discoverySelectors: {selectors}\n"
+        )
+    };
+    let plane = Plane::start(&[("services.yaml", SERVICES)]).await;
+    let mut client = Delta::open(
+        plaintext(&plane).await,
+        sidecar("web", "other", "web"),
+        None,
+    )
+    .await;
+    client.subscribe(Kind::Cluster, &[]).await;
+    client.take(Kind::Cluster).await;
+    assert!(client.names(Kind::Cluster).contains(&CATALOG));
+
+    plane.write("mesh.yaml", &mesh("[{ matchLabels: { mesh: ours } }]"));
+    while client.names(Kind::Cluster).contains(&CATALOG) {
+        client.take(Kind::Cluster).await;
+    }
+    let labelled = SERVICES.replace("istio-injection: enabled", "mesh: ours");
+    plane.write("services.yaml", &labelled);
+    while !client.names(Kind::Cluster).contains(&CATALOG) {
+        client.take(Kind::Cluster).await;
+    }
+}

@@ -90,7 +90,7 @@ pub(crate) fn convert_tls(
         ("OPTIONAL_MUTUAL", Mode::OptionalMutual),
     ];
     let mode = check.choice(&at.field("mode"), &mode, &modes)?;
-    let versions = versions(
+    let versions = convert_versions(
         (min_protocol_version, max_protocol_version, cipher_suites),
         at,
         check,
@@ -227,7 +227,8 @@ fn sources(
 
 type WrittenVersions = (Option<String>, Option<String>, Vec<String>);
 
-fn versions(
+/// Checks versions of TLS and suites.
+pub(crate) fn convert_versions(
     (min, max, cipher_suites): WrittenVersions,
     at: &FieldPath,
     check: &mut Check<'_>,

@@ -14,13 +14,14 @@ use serde::de::IgnoredAny;
 
 use super::{
     AccessLog, AccessLogFormat, DefaultExports, IngressDefaults, MeshConfig, OutboundTrafficPolicy,
-    PathNormalization, ProxyConfig,
+    PathNormalization, ProxyConfig, TlsDefaults, convert_proxy, selector,
 };
 use crate::check::{Check, filled, is_dns_label, parse_duration};
 use crate::destination_rule::{convert_keepalive, convert_locality_setting, convert_upgrade};
+use crate::gateway::convert_versions;
 use crate::virtual_service::convert_retry;
 use crate::{
-    H2UpgradePolicy, LocalitySetting, Metadata, NamespaceName, TlsVersion, export_to,
+    H2UpgradePolicy, LocalitySetting, Metadata, NamespaceName, TlsVersion, TlsVersions, export_to,
     extension_provider,
 };
 
@@ -78,6 +79,7 @@ pub(crate) fn convert(
         .map(|it| convert_locality_setting(it, &at_locality, check));
     let at_keepalive = at.field("tcpKeepalive");
     let at_providers = at.field("extensionProviders");
+    let mtls = mesh_mtls(it.mesh_mtls, &at, check);
     let ingress = IngressDefaults::default();
     MeshConfig {
         meta,
@@ -111,8 +113,20 @@ pub(crate) fn convert(
             service: filled(service).unwrap_or(ingress.service),
             selector: filled(selector).unwrap_or(ingress.selector),
         },
-        default_config: convert_proxy(it.proxy, &at.field("defaultConfig"), check),
-        mtls_min_version: mtls_min_version(it.mesh_mtls, &at, check),
+        default_config: ProxyConfig::default().with(convert_proxy::convert(
+            it.proxy.unwrap_or_default(),
+            &at.field("defaultConfig"),
+            check,
+        )),
+
+        mtls_min_version: mtls.min.unwrap_or(TlsVersion::V1_2),
+        mtls_cipher_suites: mtls.cipher_suites,
+        tls_defaults: tls_defaults(it.tls_defaults, &at, check),
+        discovery_selectors: selector::convert(
+            it.discovery_selectors,
+            &at.field("discoverySelectors"),
+            check,
+        ),
         default_logs: default_logs(it.default_providers, &at, check),
         extension_providers: extension_provider::convert(it.providers, &at_providers, check),
         path_normalization: normalization(it.normalization, &at, check),
@@ -253,27 +267,57 @@ fn json_format(text: &str, at: &FieldPath, check: &mut Check<'_>) -> BTreeMap<St
     fields.unwrap_or_default()
 }
 
-fn mtls_min_version(
-    written: Option<api::MeshTls>,
-    at: &FieldPath,
-    check: &mut Check<'_>,
-) -> TlsVersion {
+/// `meshMTLS`.
+fn mesh_mtls(written: Option<api::MeshTls>, at: &FieldPath, check: &mut Check<'_>) -> TlsVersions {
     let api::MeshTls {
         min_protocol_version,
         ecdh_curves,
         cipher_suites,
     } = written.unwrap_or_default();
     let at = at.field("meshMTLS");
-    check.unread(&at, "ecdhCurves", ecdh_curves);
-    check.unread(&at, "cipherSuites", cipher_suites);
-    let choices = [
-        ("TLS_AUTO", TlsVersion::V1_2),
-        ("TLSV1_2", TlsVersion::V1_2),
-        ("TLSV1_3", TlsVersion::V1_3),
-    ];
-    filled(min_protocol_version)
-        .and_then(|text| check.choice(&at.field("minProtocolVersion"), &text, &choices))
-        .unwrap_or(TlsVersion::V1_2)
+    if !ecdh_curves.is_empty() {
+        let what = "the mesh's own TLS takes no curves; write them in tlsDefaults";
+        check.invalid(&at.field("ecdhCurves"), what);
+    }
+    convert_versions((min_protocol_version, None, cipher_suites), &at, check)
+}
+
+/// Curves that Envoy's library knows.
+const CURVES: [&str; 6] = [
+    "P-256",
+    "P-384",
+    "P-521",
+    "X25519",
+    "X25519Kyber768Draft00",
+    "X25519MLKEM768",
+];
+
+fn tls_defaults(
+    written: Option<api::MeshTls>,
+    at: &FieldPath,
+    check: &mut Check<'_>,
+) -> TlsDefaults {
+    let api::MeshTls {
+        min_protocol_version,
+        ecdh_curves,
+        cipher_suites,
+    } = written.unwrap_or_default();
+    let at = at.field("tlsDefaults");
+    for (index, curve) in ecdh_curves.iter().enumerate() {
+        let at = at.field("ecdhCurves").index(index);
+        if !CURVES.contains(&curve.as_str()) {
+            let known = CURVES.join(", ");
+            check.invalid(&at, format!("unknown curve `{curve}`; known: {known}"));
+        } else if ecdh_curves[..index].contains(curve) {
+            check.invalid(&at, format!("`{curve}` is there twice"));
+        }
+    }
+    let versions = convert_versions((min_protocol_version, None, cipher_suites), &at, check);
+    TlsDefaults {
+        min_version: versions.min,
+        cipher_suites: versions.cipher_suites,
+        ecdh_curves,
+    }
 }
 
 /// The names of the providers of access logs; metrics are Prometheus' anyway.
@@ -316,6 +360,8 @@ struct Honoured {
     retry: Option<HttpRetry>,
     proxy: Option<api::ProxyConfig>,
     mesh_mtls: Option<api::MeshTls>,
+    tls_defaults: Option<api::MeshTls>,
+    discovery_selectors: Vec<api::NamespaceSelector>,
     default_providers: Option<api::DefaultProviders>,
     providers: Vec<ExtensionProvider>,
     normalization: Option<api::ProxyPathNormalization>,
@@ -384,13 +430,11 @@ fn split(written: api::MeshConfig, at: &FieldPath, check: &mut Check<'_>) -> Hon
     for (name, field) in [
         ("enableTracing", tracing),
         ("enableEnvoyAccessLogService", log_service),
-        ("discoverySelectors", discovery_selectors),
         ("serviceScopeConfigs", service_scope_configs),
         ("configSources", config_sources),
         ("ca", ca),
         ("caCertificates", ca_certificates),
         ("certificates", certificates),
-        ("tlsDefaults", tls_defaults),
         ("hboneIdleTimeout", hbone_idle_timeout),
     ] {
         check.unread(at, name, field);
@@ -414,106 +458,12 @@ fn split(written: api::MeshConfig, at: &FieldPath, check: &mut Check<'_>) -> Hon
         retry: default_http_retry_policy,
         proxy: default_config,
         mesh_mtls,
+        tls_defaults,
+        discovery_selectors,
         default_providers,
         providers: extension_providers,
         normalization: path_normalization,
         exports: (services, routes, rules),
         stat_names: (inbound_cluster_stat_name, outbound_cluster_stat_name),
-    }
-}
-
-fn convert_proxy(
-    written: Option<api::ProxyConfig>,
-    at: &FieldPath,
-    check: &mut Check<'_>,
-) -> ProxyConfig {
-    let default = ProxyConfig::default();
-    let Some(written) = written else {
-        return default;
-    };
-    let api::ProxyConfig {
-        discovery_address,
-        concurrency,
-        drain_duration,
-        // ignored: there is no hot restart.
-        parent_shutdown_duration: _parent_shutdown_duration,
-        termination_drain_duration,
-        proxy_admin_port,
-        status_port,
-        proxy_metadata,
-        // ignored: the proxy is this program.
-        binary_path: _binary_path,
-        // ignored: the proxy is this program.
-        config_path: _config_path,
-        // ignored: it comes from the workload's labels.
-        service_cluster: _service_cluster,
-        // ignored: Istio has deprecated it.
-        control_plane_auth_policy: _control_plane_auth_policy,
-        // ignored: it always does.
-        hold_application_until_proxy_starts: _hold_application_until_proxy_starts,
-        tracing,
-        zipkin_address,
-        tracing_service_name,
-        proxy_stats_matcher,
-        extra_stat_tags,
-        gateway_topology,
-        interception_mode,
-        envoy_access_log_service,
-        envoy_metrics_service,
-        custom_config_file,
-        proxy_bootstrap_template_path,
-        proxy_headers,
-        private_key_provider,
-        readiness_probe,
-        runtime_values,
-        // ignored: there is no limit.
-        stat_name_length: _stat_name_length,
-        statsd_udp_address,
-        ca_certificates_pem,
-        // ignored: the proxy is this program.
-        image: _image,
-        // ignored: there is one mesh.
-        mesh_id: _mesh_id,
-    } = written;
-    for (name, field) in [
-        ("tracing", tracing),
-        ("zipkinAddress", zipkin_address),
-        ("tracingServiceName", tracing_service_name),
-        ("proxyStatsMatcher", proxy_stats_matcher),
-        ("extraStatTags", extra_stat_tags),
-        ("gatewayTopology", gateway_topology),
-        ("interceptionMode", interception_mode),
-        ("envoyAccessLogService", envoy_access_log_service),
-        ("envoyMetricsService", envoy_metrics_service),
-        ("customConfigFile", custom_config_file),
-        ("proxyBootstrapTemplatePath", proxy_bootstrap_template_path),
-        ("proxyHeaders", proxy_headers),
-        ("privateKeyProvider", private_key_provider),
-        ("readinessProbe", readiness_probe),
-        ("runtimeValues", runtime_values),
-        ("statsdUdpAddress", statsd_udp_address),
-        ("caCertificatesPem", ca_certificates_pem),
-    ] {
-        check.unread(at, name, field);
-    }
-    let at_termination = at.field("terminationDrainDuration");
-    let drain = check.duration(&at.field("drainDuration"), drain_duration.as_deref());
-    let termination = check.duration(&at_termination, termination_drain_duration.as_deref());
-    let mut port = |name: &str, number: Option<i64>, default: u16| {
-        number
-            .and_then(|number| check.port(&at.field(name), number))
-            .unwrap_or(default)
-    };
-    ProxyConfig {
-        discovery_address: filled(discovery_address).unwrap_or(default.discovery_address),
-        proxy_admin_port: port("proxyAdminPort", proxy_admin_port, default.proxy_admin_port),
-        status_port: port("statusPort", status_port, default.status_port),
-        // 0 asks for as many workers as there are cores, which is what the proxy does by itself.
-        concurrency: check
-            .count(&at.field("concurrency"), concurrency)
-            .filter(|it| *it != 0),
-        drain_duration: drain.unwrap_or(default.drain_duration),
-        termination_drain_duration: termination.unwrap_or(default.termination_drain_duration),
-        proxy_metadata,
     }
 }

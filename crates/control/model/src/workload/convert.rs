@@ -17,6 +17,8 @@ use crate::{Injection, Metadata};
 const PROXY_CONTAINER: &str = "istio-proxy";
 const INJECT: &str = "sidecar.istio.io/inject";
 const TEMPLATES: &str = "inject.istio.io/templates";
+/// The annotation with the settings of a workload's proxy.
+pub(crate) const PROXY_CONFIG: &str = "proxy.istio.io/config";
 
 /// Checks a Pod.
 pub(crate) fn convert_pod(
@@ -149,6 +151,7 @@ fn convert_template(
             .get("topology.istio.io/network")
             .map(str::to_owned),
         ready: true,
+        proxy_config: None,
         entry: None,
         meta,
     }

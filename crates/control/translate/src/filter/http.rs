@@ -3,7 +3,10 @@
 //! In: where the manager stands and where its routes come from. Out: the network filter, with
 //! Istio's settings.
 
-use meltemi_model::PathNormalization;
+use meltemi_model::{
+    ClientCertificateDetails, ForwardedClientCertificate, GatewayTopology, PathNormalization,
+    ProxyHeaders,
+};
 use meltemi_xds::pb::envoy::config::core::v3::{Http1ProtocolOptions, Http2ProtocolOptions};
 use meltemi_xds::pb::envoy::config::listener::v3::Filter;
 use meltemi_xds::pb::envoy::config::route::v3::RouteConfiguration;
@@ -18,7 +21,7 @@ use meltemi_xds::pb::envoy::extensions::filters::network::http_connection_manage
     HttpConnectionManager, HttpFilter, Rds,
     http_connection_manager::{
         CodecType, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier,
-        SetCurrentClientCertDetails, UpgradeConfig,
+        ServerHeaderTransformation, SetCurrentClientCertDetails, UpgradeConfig,
     },
     http_filter::ConfigType,
 };
@@ -71,12 +74,19 @@ pub(crate) fn connection_manager(scope: &Scope<'_>, options: HttpFilters) -> Fil
     let http_filters = filters(scope, &options);
     let inbound = class == Class::Inbound;
     let normalization = scope.mesh().path_normalization;
+    let headers = scope.proxy_headers();
+    let topology = match class {
+        Class::Gateway => scope.gateway_topology(),
+        Class::Inbound | Class::Outbound => GatewayTopology::default(),
+    };
     let mut manager = HttpConnectionManager {
         codec_type: CodecType::Auto.into(),
         stat_prefix: options.stat_prefix,
         http_filters,
         access_log: request_log(scope, class),
         use_remote_address: Some(class == Class::Gateway),
+        xff_num_trusted_hops: topology.trusted_proxies,
+        generate_request_id: headers.no_request_id.then_some(false),
         stream_idle_timeout: Some(zero()),
         normalize_path: Some(normalization != PathNormalization::None),
         merge_slashes: matches!(
@@ -97,11 +107,17 @@ pub(crate) fn connection_manager(scope: &Scope<'_>, options: HttpFilters) -> Fil
             ..Default::default()
         }],
         // Istio leaves Envoy's own name on the client's side.
-        server_name: if class == Class::Outbound {
-            String::new()
-        } else {
-            "istio-envoy".to_owned()
+        server_name: match &headers.server {
+            Some(name) => name.clone(),
+            None if class == Class::Outbound => String::new(),
+            None => "istio-envoy".to_owned(),
         },
+        server_header_transformation: if headers.no_server {
+            ServerHeaderTransformation::PassThrough
+        } else {
+            ServerHeaderTransformation::Overwrite
+        }
+        .into(),
         http_protocol_options: http1(scope, class, options.explicit_proxy),
         http2_protocol_options: (inbound && options.http2).then(Http2ProtocolOptions::default),
         route_specifier: Some(match options.routes {
@@ -113,7 +129,7 @@ pub(crate) fn connection_manager(scope: &Scope<'_>, options: HttpFilters) -> Fil
         }),
         ..Default::default()
     };
-    let (forward, current) = client_certificate(class);
+    let (forward, current) = client_certificate(class, topology, headers);
     manager.forward_client_cert_details = forward.into();
     manager.set_current_client_cert_details = current;
     network_filter("envoy.filters.network.http_connection_manager", &manager)
@@ -122,27 +138,53 @@ pub(crate) fn connection_manager(scope: &Scope<'_>, options: HttpFilters) -> Fil
 /// What happens to `x-forwarded-client-cert`.
 fn client_certificate(
     class: Class,
+    topology: GatewayTopology,
+    headers: &ProxyHeaders,
 ) -> (
     ForwardClientCertDetails,
     Option<SetCurrentClientCertDetails>,
 ) {
-    let details = SetCurrentClientCertDetails {
-        subject: Some(true),
-        uri: true,
-        dns: true,
-        ..Default::default()
+    let written = match class {
+        Class::Inbound => headers.client_certificate,
+        Class::Outbound => return (ForwardClientCertDetails::Sanitize, None),
+        Class::Gateway => topology.client_certificate,
     };
-    match class {
-        Class::Inbound => (ForwardClientCertDetails::AppendForward, Some(details)),
-        Class::Outbound => (ForwardClientCertDetails::Sanitize, None),
-        Class::Gateway => {
-            let details = SetCurrentClientCertDetails {
-                cert: true,
-                ..details
-            };
-            (ForwardClientCertDetails::SanitizeSet, Some(details))
+    let forward = match written {
+        None if class == Class::Gateway => ForwardClientCertDetails::SanitizeSet,
+        None => ForwardClientCertDetails::AppendForward,
+        Some(ForwardedClientCertificate::Sanitize) => ForwardClientCertDetails::Sanitize,
+        Some(ForwardedClientCertificate::ForwardOnly) => ForwardClientCertDetails::ForwardOnly,
+        Some(ForwardedClientCertificate::AppendForward) => ForwardClientCertDetails::AppendForward,
+        Some(ForwardedClientCertificate::SanitizeSet) => ForwardClientCertDetails::SanitizeSet,
+        Some(ForwardedClientCertificate::AlwaysForwardOnly) => {
+            ForwardClientCertDetails::AlwaysForwardOnly
         }
-    }
+    };
+    let said = headers.client_certificate_details;
+    let details = match said.filter(|_| class == Class::Inbound) {
+        None => SetCurrentClientCertDetails {
+            subject: Some(true),
+            cert: class == Class::Gateway,
+            uri: true,
+            dns: true,
+            ..Default::default()
+        },
+        Some(ClientCertificateDetails {
+            subject,
+            certificate,
+            chain,
+            dns,
+            uri,
+        }) => SetCurrentClientCertDetails {
+            subject: Some(subject),
+            cert: certificate,
+            chain,
+            dns,
+            uri,
+            ..Default::default()
+        },
+    };
+    (forward, Some(details))
 }
 
 fn http1(scope: &Scope<'_>, class: Class, explicit_proxy: bool) -> Option<Http1ProtocolOptions> {
@@ -194,7 +236,11 @@ fn filters(scope: &Scope<'_>, options: &HttpFilters) -> Vec<HttpFilter> {
         let name = "envoy.filters.http.dynamic_forward_proxy";
         filters.push(http_filter(name, &dynamic_dns::filter(scope)));
     }
-    filters.push(http_filter("envoy.filters.http.router", &Router::default()));
+    let router = Router {
+        suppress_envoy_headers: scope.proxy_headers().no_envoy_headers,
+        ..Default::default()
+    };
+    filters.push(http_filter("envoy.filters.http.router", &router));
     filters
 }
 

@@ -3,7 +3,8 @@
 use meltemi_xds::pb::envoy::config::listener::v3::{ListenerFilter, listener_filter::ConfigType};
 use meltemi_xds::pb::envoy::extensions::filters::listener::{
     http_inspector::v3::HttpInspector, original_dst::v3::OriginalDst,
-    original_src::v3::OriginalSrc, tls_inspector::v3::TlsInspector,
+    original_src::v3::OriginalSrc, proxy_protocol::v3::ProxyProtocol,
+    tls_inspector::v3::TlsInspector,
 };
 use prost::{Message, Name};
 
@@ -33,6 +34,14 @@ pub(crate) fn original_destination() -> ListenerFilter {
     filter(
         "envoy.filters.listener.original_dst",
         &OriginalDst::default(),
+    )
+}
+
+/// Reads who the client is from what a proxy before writes first.
+pub(crate) fn proxy_protocol() -> ListenerFilter {
+    filter(
+        "envoy.filters.listener.proxy_protocol",
+        &ProxyProtocol::default(),
     )
 }
 

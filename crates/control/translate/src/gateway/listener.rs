@@ -11,7 +11,9 @@ use meltemi_xds::pb::envoy::config::listener::v3::{FilterChain, FilterChainMatch
 
 use super::l4;
 use super::merge::{self, MergedPort, MergedServer};
-use crate::filter::{Class, HttpFilters, Routes, connection_manager, tls_inspector};
+use crate::filter::{
+    Class, HttpFilters, Routes, connection_manager, proxy_protocol, tls_inspector,
+};
 use crate::name::{self, stat_prefix};
 use crate::proto::{address, zero};
 use crate::scope::Scope;
@@ -44,10 +46,12 @@ fn listener(scope: &Scope<'_>, port: &MergedPort<'_>) -> Listener {
             (None, _) => filter_chains.extend(l4::chains(scope, merged, &mut taken)),
         }
     }
+    let topology = scope.gateway_topology();
+    let announced = topology.proxy_protocol.then(proxy_protocol).into_iter();
     Listener {
         address: Some(address(&ip, port.number)),
         traffic_direction: TrafficDirection::Outbound.into(),
-        listener_filters: port.tls.then(tls_inspector).into_iter().collect(),
+        listener_filters: announced.chain(port.tls.then(tls_inspector)).collect(),
         listener_filters_timeout: Some(zero()),
         filter_chains,
         name,

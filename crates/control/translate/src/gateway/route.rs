@@ -54,7 +54,7 @@ pub(crate) fn build(scope: &Scope<'_>, name: &str) -> RouteConfiguration {
         };
         return table(name, vec![black_hole]);
     }
-    table(name, collapse(hosts))
+    table(name, collapse(scope, hosts))
 }
 
 fn add_server(scope: &Scope<'_>, merged: &MergedServer<'_>, hosts: &mut BTreeMap<Hostname, Host>) {
@@ -122,7 +122,7 @@ pub(super) fn shared_hosts(merged: &MergedServer<'_>, service: &VirtualService) 
 }
 
 /// Virtual hosts, those with the same routes as one.
-fn collapse(hosts: BTreeMap<Hostname, Host>) -> Vec<VirtualHost> {
+fn collapse(scope: &Scope<'_>, hosts: BTreeMap<Hostname, Host>) -> Vec<VirtualHost> {
     let mut made: Vec<(VirtualHost, Vec<_>)> = Vec::new();
     for (name, host) in hosts {
         let Host {
@@ -148,7 +148,7 @@ fn collapse(hosts: BTreeMap<Hostname, Host>) -> Vec<VirtualHost> {
             domains: vec![name.as_str().to_owned()],
             routes: catch_alls_last(routes),
             require_tls: tls.into(),
-            include_request_attempt_count: true,
+            include_request_attempt_count: !scope.proxy_headers().no_attempt_count,
             ..Default::default()
         };
         made.push((virtual_host, sources));

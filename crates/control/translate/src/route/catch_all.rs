@@ -51,7 +51,7 @@ pub(crate) fn virtual_host(scope: &Scope<'_>) -> VirtualHost {
             action: Some(action),
             ..Default::default()
         }],
-        include_request_attempt_count: true,
+        include_request_attempt_count: !scope.proxy_headers().no_attempt_count,
         ..Default::default()
     }
 }

@@ -208,7 +208,7 @@ impl<'s, 'a> Tables<'s, 'a> {
                         name: host_port(host.as_str(), port),
                         domains: domain::of_host(host.as_str(), addressed.suffix(port)),
                         routes,
-                        include_request_attempt_count: true,
+                        include_request_attempt_count: !self.scope.proxy_headers().no_attempt_count,
                         ..Default::default()
                     });
                 }
@@ -229,7 +229,7 @@ impl<'s, 'a> Tables<'s, 'a> {
         VirtualHost {
             name: host_port(service.hostname.as_str(), port),
             routes,
-            include_request_attempt_count: true,
+            include_request_attempt_count: !self.scope.proxy_headers().no_attempt_count,
             ..Default::default()
         }
     }

@@ -120,7 +120,9 @@ impl Read {
         match self {
             Self::Own => {
                 let sidecar = |it: &Scope<'_>| it.sidecar.cloned();
-                old.labels == new.labels && same(&sidecar(old), &sidecar(new))
+                old.labels == new.labels
+                    && old.own_topology() == new.own_topology()
+                    && same(&sidecar(old), &sidecar(new))
             }
             Self::Mesh => {
                 std::ptr::eq(before.mesh(), after.mesh()) || before.mesh() == after.mesh()

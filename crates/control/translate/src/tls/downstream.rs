@@ -4,7 +4,8 @@
 //! chains.
 
 use meltemi_model::{
-    CaSource, CertificateSource, MeshConfig, ServerTls, TlsTermination, TlsVersion, TlsVersions,
+    CaSource, CertificateSource, MeshConfig, ServerTls, TlsDefaults, TlsTermination, TlsVersion,
+    TlsVersions,
 };
 use meltemi_xds::pb::envoy::config::core::v3::TransportSocket;
 use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::{
@@ -44,7 +45,10 @@ pub(crate) fn mesh(mesh: &MeshConfig, alpn: &[&str]) -> TransportSocket {
         tls_params: Some(TlsParameters {
             tls_minimum_protocol_version: version(Some(mesh.mtls_min_version)).into(),
             tls_maximum_protocol_version: TlsProtocol::TlSv13.into(),
-            cipher_suites: SIDECAR_CIPHERS.map(str::to_owned).to_vec(),
+            cipher_suites: match mesh.mtls_cipher_suites.as_slice() {
+                [] => SIDECAR_CIPHERS.map(str::to_owned).to_vec(),
+                written => written.to_vec(),
+            },
             ..Default::default()
         }),
         ..mutual(names, alpn)
@@ -62,18 +66,18 @@ pub(crate) fn gateway(mesh_config: &MeshConfig, tls: &ServerTls) -> Option<Trans
     match tls {
         ServerTls::Passthrough | ServerTls::AutoPassthrough => None,
         ServerTls::IstioMutual(_) => Some(mesh(mesh_config, &alpn)),
-        ServerTls::Simple(it) => Some(terminated(it, Client::Unknown, false)),
-        ServerTls::Mutual(it) => Some(terminated(it, Client::Required, false)),
-        ServerTls::OptionalMutual(it) => Some(terminated(it, Client::Verified, false)),
+        ServerTls::Simple(it) => Some(terminated(mesh_config, it, Client::Unknown, false)),
+        ServerTls::Mutual(it) => Some(terminated(mesh_config, it, Client::Required, false)),
+        ServerTls::OptionalMutual(it) => Some(terminated(mesh_config, it, Client::Verified, false)),
     }
 }
 
 /// The TLS that a sidecar opens with certificates of its own, which the agent reads from files.
 pub(crate) fn sidecar(mesh_config: &MeshConfig, tls: &ServerTls) -> TransportSocket {
     match tls {
-        ServerTls::Mutual(it) => terminated(it, Client::Required, true),
-        ServerTls::OptionalMutual(it) => terminated(it, Client::Verified, true),
-        ServerTls::Simple(it) => terminated(it, Client::Unknown, true),
+        ServerTls::Mutual(it) => terminated(mesh_config, it, Client::Required, true),
+        ServerTls::OptionalMutual(it) => terminated(mesh_config, it, Client::Verified, true),
+        ServerTls::Simple(it) => terminated(mesh_config, it, Client::Unknown, true),
         ServerTls::Passthrough | ServerTls::AutoPassthrough | ServerTls::IstioMutual(_) => {
             mesh(mesh_config, &["h2", "http/1.1"])
         }
@@ -91,7 +95,12 @@ enum Client {
     Required,
 }
 
-fn terminated(tls: &TlsTermination, client: Client, by_agent: bool) -> TransportSocket {
+fn terminated(
+    mesh_config: &MeshConfig,
+    tls: &TlsTermination,
+    client: Client,
+    by_agent: bool,
+) -> TransportSocket {
     let TlsTermination {
         certificates,
         ca,
@@ -103,7 +112,7 @@ fn terminated(tls: &TlsTermination, client: Client, by_agent: bool) -> Transport
     } = tls;
     let mut context = CommonTlsContext {
         alpn_protocols: vec!["h2".to_owned(), "http/1.1".to_owned()],
-        tls_params: parameters(versions),
+        tls_params: parameters(versions, &mesh_config.tls_defaults),
         ..Default::default()
     };
     for certificate in certificates {
@@ -178,19 +187,28 @@ fn roots(
     }
 }
 
-fn parameters(versions: &TlsVersions) -> Option<TlsParameters> {
+/// What is written, else what holds in the mesh for TLS that is not its own.
+pub(super) fn parameters(versions: &TlsVersions, defaults: &TlsDefaults) -> Option<TlsParameters> {
     let TlsVersions {
         min,
         max,
         cipher_suites,
     } = versions;
-    let written = min.is_some() || max.is_some() || !cipher_suites.is_empty();
-    written.then(|| TlsParameters {
-        tls_minimum_protocol_version: version(*min).into(),
+    // A lower maximum that is written goes before a higher minimum that is not.
+    let default = defaults
+        .min_version
+        .filter(|it| max.is_none_or(|max| *it <= max));
+    let made = TlsParameters {
+        tls_minimum_protocol_version: version(min.or(default)).into(),
         tls_maximum_protocol_version: version(*max).into(),
-        cipher_suites: cipher_suites.clone(),
+        cipher_suites: match cipher_suites.as_slice() {
+            [] => defaults.cipher_suites.clone(),
+            written => written.to_vec(),
+        },
+        ecdh_curves: defaults.ecdh_curves.clone(),
         ..Default::default()
-    })
+    };
+    (made != TlsParameters::default()).then_some(made)
 }
 
 fn version(version: Option<TlsVersion>) -> TlsProtocol {

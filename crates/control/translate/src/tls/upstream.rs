@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use meltemi_model::{CertificateFiles, ClientTls, ProxyProtocol, ServerVerification, Service};
+use meltemi_model::{
+    CertificateFiles, ClientTls, ProxyProtocol, ServerVerification, Service, TlsVersions,
+};
 use meltemi_spiffe::SpiffeId;
 use meltemi_xds::pb::envoy::config::cluster::v3::{Cluster, cluster::TransportSocketMatch};
 use meltemi_xds::pb::envoy::config::core::v3::{
@@ -23,6 +25,7 @@ use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::{
 use meltemi_xds::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use prost_types::Struct;
 
+use super::downstream::parameters;
 use super::{
     SYSTEM_ROOTS, agent_secret, ca_name, certificate_files, client_versions, credential_secret,
     file, grpc_mutual, mutual, peer_name, plain_socket, tls_socket,
@@ -124,6 +127,7 @@ fn foreign(
     let mut common = CommonTlsContext {
         tls_params: Some(client_versions()),
         alpn_protocols: peer.http2.then(|| "h2".to_owned()).into_iter().collect(),
+        tls_params: parameters(&TlsVersions::default(), &scope.mesh().tls_defaults),
         ..Default::default()
     };
     match (client, credential) {
