@@ -154,6 +154,19 @@ pub struct HttpSettings {
     pub use_client_protocol: bool,
     /// `maxConcurrentStreams`.
     pub max_concurrent_streams: Option<i64>,
+    /// `http2KeepAlive`.
+    #[serde(rename = "http2KeepAlive")]
+    pub http2_keep_alive: Option<Http2KeepAlive>,
+}
+
+/// `http2KeepAlive`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Http2KeepAlive {
+    /// `interval`.
+    pub interval: Option<String>,
+    /// `timeout`.
+    pub timeout: Option<String>,
 }
 
 /// ClientTLSSettings.

@@ -15,7 +15,7 @@ pub struct PeerAuthenticationSpec {
     /// `mtls`.
     pub mtls: Option<MutualTls>,
     /// `portLevelMtls`.
-    pub port_level_mtls: BTreeMap<String, MutualTls>,
+    pub port_level_mtls: Option<BTreeMap<String, MutualTls>>,
 }
 
 /// MutualTLS.

@@ -142,6 +142,17 @@ pub struct HttpPool {
     pub use_client_protocol: bool,
     /// `maxConcurrentStreams`.
     pub max_concurrent_streams: Option<u32>,
+    /// `http2KeepAlive`.
+    pub http2_keepalive: Option<Http2Keepalive>,
+}
+
+/// `http2KeepAlive`: whether the other end of an HTTP/2 connection still answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http2Keepalive {
+    /// `interval`: how often it is asked.
+    pub interval: Duration,
+    /// `timeout`: after how long without an answer the connection is given up.
+    pub timeout: Duration,
 }
 
 /// `h2UpgradePolicy`: whether upstream HTTP/1.1 becomes HTTP/2.

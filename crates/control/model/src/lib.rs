@@ -56,7 +56,7 @@ pub use authorization_policy::{
 };
 pub use destination_rule::{
     BalancerPolicy, CertificateFiles, ClientTls, ConnectionPool, ConsistentHash, DestinationRule,
-    Distribute, H2UpgradePolicy, HashAlgorithm, HashKey, HttpPool, LoadBalancer,
+    Distribute, H2UpgradePolicy, HashAlgorithm, HashKey, Http2Keepalive, HttpPool, LoadBalancer,
     LocalityPreference, LocalitySetting, OutlierDetection, PolicySettings, PortPolicy,
     PriorityLabel, ProxyProtocol, RetryBudget, ServerVerification, Subset, TcpKeepalive, TcpPool,
     TrafficPolicy, Tunnel, Warmup,

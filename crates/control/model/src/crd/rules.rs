@@ -179,6 +179,13 @@ pub(super) const SERVICE_ENTRY: &[Rule] = &[
             "write workloadSelector or endpoints, not both",
         ),
     ),
+    rule(
+        "",
+        Cel(
+            "!has(self.addresses) || !self.addresses.exists(it, it.contains('/')) || !has(self.resolution) || self.resolution in ['NONE', 'STATIC']",
+            "ranges of addresses go with resolution NONE or STATIC only",
+        ),
+    ),
     rule("hosts", Filled),
     rule("ports[]", Required(&["number", "name"])),
     rule("ports[].number", PORTS),
@@ -193,6 +200,13 @@ pub(super) const SERVICE_ENTRY: &[Rule] = &[
 
 pub(super) const WORKLOAD_ENTRY: &[Rule] = &[
     rule("address", Longest(256)),
+    rule(
+        "address",
+        Cel(
+            "!self.startsWith('unix://') || !self.endsWith('/')",
+            "a Unix socket is no directory",
+        ),
+    ),
     rule("ports[*]", PORTS),
     rule("serviceAccount", Longest(253)),
     rule(
@@ -225,7 +239,7 @@ pub(super) const SIDECAR: &[Rule] = &[
     rule("egress[].captureMode", OneOf(CAPTURE_MODES)),
     rule(
         "outboundTrafficPolicy.mode",
-        OneOf(&["REGISTRY_ONLY", "ALLOW_ANY"]),
+        OneOf(&["REGISTRY_ONLY", "ALLOW_ANY", "ALLOW_ANY_DYNAMIC_DNS"]),
     ),
 ];
 

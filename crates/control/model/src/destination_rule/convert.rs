@@ -8,8 +8,8 @@ use super::convert_outlier::{
 };
 use super::convert_tls::convert_tls;
 use super::{
-    ConnectionPool, DestinationRule, H2UpgradePolicy, HttpPool, PolicySettings, PortPolicy, Subset,
-    TcpKeepalive, TcpPool, TrafficPolicy,
+    ConnectionPool, DestinationRule, H2UpgradePolicy, Http2Keepalive, HttpPool, PolicySettings,
+    PortPolicy, Subset, TcpKeepalive, TcpPool, TrafficPolicy,
 };
 use crate::check::{Check, filled, is_dns_label};
 use crate::support::{Row, supported};
@@ -258,7 +258,11 @@ fn convert_http(written: api::HttpSettings, at: &FieldPath, check: &mut Check<'_
         h2_upgrade_policy,
         use_client_protocol,
         max_concurrent_streams,
+        http2_keep_alive,
     } = written;
+    let at_keepalive = at.field("http2KeepAlive");
+    let http2_keepalive =
+        http2_keep_alive.and_then(|it| convert_http2_keepalive(it, &at_keepalive, check));
     let at_policy = at.field("h2UpgradePolicy");
     let h2_upgrade_policy =
         filled(h2_upgrade_policy).and_then(|text| convert_upgrade(&text, &at_policy, check));
@@ -278,7 +282,27 @@ fn convert_http(written: api::HttpSettings, at: &FieldPath, check: &mut Check<'_
         idle_timeout: check.duration(&at.field("idleTimeout"), idle_timeout.as_deref()),
         h2_upgrade_policy: h2_upgrade_policy.unwrap_or_default(),
         use_client_protocol,
+        http2_keepalive,
     }
+}
+
+fn convert_http2_keepalive(
+    written: api::Http2KeepAlive,
+    at: &FieldPath,
+    check: &mut Check<'_>,
+) -> Option<Http2Keepalive> {
+    let api::Http2KeepAlive { interval, timeout } = written;
+    let mut needed = |name: &str, text: Option<String>| {
+        if text.is_none() {
+            check.invalid(&at.field(name), "write interval and timeout, both");
+        }
+        check.duration(&at.field(name), text.as_deref())
+    };
+    let (interval, timeout) = (needed("interval", interval), needed("timeout", timeout));
+    Some(Http2Keepalive {
+        interval: interval?,
+        timeout: timeout?,
+    })
 }
 
 /// Checks an HTTP/2 upgrade policy.

@@ -36,7 +36,6 @@ pub(crate) fn convert(
     let it = split(written, &at, check);
     let (root_namespace, trust_domain, aliases) = it.trust;
     let (connect_timeout, detection, dns_refresh) = it.timeouts;
-    let (class, service, selector) = it.ingress;
     let root_namespace = filled(root_namespace).map(|name| {
         if !is_dns_label(&name) {
             check.invalid(
@@ -76,11 +75,11 @@ pub(crate) fn convert(
     let at_locality = at.field("localityLbSetting");
     let locality = it
         .locality
-        .map(|it| convert_locality_setting(it, &at_locality, check));
+        .map(|it| convert_locality_setting(it, &at_locality, check))
+        .map(on_unless_off);
     let at_keepalive = at.field("tcpKeepalive");
     let at_providers = at.field("extensionProviders");
     let mtls = mesh_mtls(it.mesh_mtls, &at, check);
-    let ingress = IngressDefaults::default();
     MeshConfig {
         meta,
         root_namespace: root_namespace.unwrap_or(defaults.root_namespace),
@@ -103,16 +102,9 @@ pub(crate) fn convert(
             .filter(|policy| *policy != H2UpgradePolicy::Default)
             .unwrap_or(H2UpgradePolicy::DoNotUpgrade),
         default_http_retry_policy: retry.unwrap_or_default(),
-        locality: locality.map_or(defaults.locality, |it| LocalitySetting {
-            enabled: it.enabled.or(Some(true)),
-            ..it
-        }),
+        locality: locality.unwrap_or(defaults.locality),
         dns_refresh_rate: dns_refresh.unwrap_or(defaults.dns_refresh_rate),
-        ingress: IngressDefaults {
-            class: filled(class).unwrap_or(ingress.class),
-            service: filled(service).unwrap_or(ingress.service),
-            selector: filled(selector).unwrap_or(ingress.selector),
-        },
+        ingress: ingress(it.ingress),
         default_config: ProxyConfig::default().with(convert_proxy::convert(
             it.proxy.unwrap_or_default(),
             &at.field("defaultConfig"),
@@ -133,6 +125,22 @@ pub(crate) fn convert(
         default_export_to: exports(it.exports, &at, check),
         inbound_stat_name: filled(it.stat_names.0),
         outbound_stat_name: filled(it.stat_names.1),
+    }
+}
+
+fn on_unless_off(setting: LocalitySetting) -> LocalitySetting {
+    LocalitySetting {
+        enabled: setting.enabled.or(Some(true)),
+        ..setting
+    }
+}
+
+fn ingress((class, service, selector): (Text, Text, Text)) -> IngressDefaults {
+    let default = IngressDefaults::default();
+    IngressDefaults {
+        class: filled(class).unwrap_or(default.class),
+        service: filled(service).unwrap_or(default.service),
+        selector: filled(selector).unwrap_or(default.selector),
     }
 }
 

@@ -30,6 +30,10 @@ pub(crate) fn convert(
         .map(|WorkloadSelector { match_labels }| check.labels(&at_labels, match_labels))
         .filter(|it: &Labels| !it.is_empty());
     let at_ports = at.field("portLevelMtls");
+    if port_level_mtls.as_ref().is_some_and(BTreeMap::is_empty) {
+        check.invalid(&at_ports, "names no port; write one, or leave it out");
+    }
+    let port_level_mtls = port_level_mtls.unwrap_or_default();
     if selector.is_none() && !port_level_mtls.is_empty() {
         let what = "ports are those of certain workloads; write a selector";
         check.invalid(&at_ports, what);

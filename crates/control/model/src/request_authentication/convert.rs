@@ -175,7 +175,12 @@ fn convert_rule(written: api::JwtRule, at: &FieldPath, check: &mut Check<'_>) ->
         .map(|(index, api::ClaimToHeader { header, claim })| {
             let at = at_claims.index(index);
             let (header, claim) = (header.unwrap_or_default(), claim.unwrap_or_default());
-            check.header_name(&at.field("header"), &header);
+            let at_header = at.field("header");
+            if header.starts_with(':') {
+                let what = "belongs to HTTP itself; write another header";
+                check.invalid(&at_header, format!("`{header}` {what}"));
+            }
+            check.header_name(&at_header, &header);
             if claim.is_empty() {
                 check.invalid(&at.field("claim"), "write which claim goes into the header");
             }

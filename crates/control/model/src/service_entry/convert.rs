@@ -54,6 +54,14 @@ pub(crate) fn convert(
     let resolution = filled(resolution)
         .and_then(|text| check.choice(&at.field("resolution"), &text, &resolutions))
         .unwrap_or_default();
+    let ranges = matches!(resolution, EntryResolution::None | EntryResolution::Static);
+    let range = addresses.iter().position(|it| it.contains('/'));
+    if let Some(index) = range.filter(|_| !ranges) {
+        check.invalid(
+            &at.field("addresses").index(index),
+            "a range of addresses goes with resolution NONE or STATIC only; write single addresses",
+        );
+    }
     let addresses = convert_addresses(&addresses, &at.field("addresses"), check);
     let ports = convert_ports(ports, &at.field("ports"), check);
     let at_endpoints = at.field("endpoints");

@@ -30,7 +30,12 @@ pub(crate) fn convert_endpoint(
     }
     let mut converted = BTreeMap::new();
     for (name, number) in ports {
-        if let Some(number) = check.port(&at_ports.key(&name), number) {
+        let at = at_ports.key(&name);
+        if !is_port_name(&name) {
+            let what = "is no name of a port; write letters, digits and hyphens between them";
+            check.invalid(&at, format!("`{name}` {what}"));
+        }
+        if let Some(number) = check.port(&at, number) {
             converted.insert(name, number);
         }
     }
@@ -44,6 +49,14 @@ pub(crate) fn convert_endpoint(
         weight: weight.filter(|it| *it > 0).unwrap_or(1),
         service_account: filled(service_account).map(Into::into),
     })
+}
+
+fn is_port_name(name: &str) -> bool {
+    let plain = |it: char| it.is_ascii_alphanumeric();
+    (1..=63).contains(&name.len())
+        && name.chars().all(|it| plain(it) || it == '-')
+        && name.starts_with(plain)
+        && name.ends_with(plain)
 }
 
 /// A locality, `REGION/ZONE/SUBZONE`.
@@ -63,6 +76,9 @@ fn convert_address(text: &str, at: &FieldPath, check: &mut Check<'_>) -> Option<
         let absolute = path.starts_with('/') || path.starts_with('@');
         if !absolute {
             check.invalid(&at, "the path of a Unix socket begins with / or @");
+        }
+        if path.ends_with('/') {
+            check.invalid(&at, "is a directory; write the path of a Unix socket");
         }
         return Some(EndpointAddress::Unix(path.to_owned()));
     }

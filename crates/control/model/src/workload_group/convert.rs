@@ -115,6 +115,13 @@ fn convert_probe(
         let at = at.field("httpGet");
         let schemes = [("http", false), ("https", true)];
         let scheme = filled(it.scheme);
+        for (index, header) in it.http_headers.iter().enumerate() {
+            let at = at.field("httpHeaders").index(index).field("name");
+            let plain = |it: char| it.is_ascii_alphanumeric() || it == '-' || it == '_';
+            if header.name.is_empty() || !header.name.chars().all(plain) {
+                check.invalid(&at, format!("`{}` is not a header name", header.name));
+            }
+        }
         ProbeMethod::Http {
             path: filled(it.path).unwrap_or_else(|| "/".to_owned()),
             port,

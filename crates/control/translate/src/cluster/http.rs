@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use meltemi_model::Protocol;
 use meltemi_xds::pb::envoy::config::core::v3::{
     Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions as CommonOptions,
-    UpstreamHttpProtocolOptions,
+    KeepaliveSettings, UpstreamHttpProtocolOptions,
 };
 use meltemi_xds::pb::envoy::extensions::upstreams::http::v3::{
     HttpProtocolOptions,
@@ -43,6 +43,8 @@ pub(super) struct HttpOptions {
     pub version: Version,
     /// Streams at a time on an HTTP/2 connection.
     pub max_concurrent_streams: Option<u32>,
+    /// Whether the server still answers on an HTTP/2 connection.
+    pub keepalive: Option<KeepaliveSettings>,
     /// Time-outs and limits of connections.
     pub common: Option<CommonOptions>,
     /// What TLS takes from the request.
@@ -77,6 +79,7 @@ impl HttpOptions {
         }
         let http2 = Http2ProtocolOptions {
             max_concurrent_streams: self.max_concurrent_streams,
+            connection_keepalive: self.keepalive,
             ..Default::default()
         };
         let explicit = |config| {

@@ -5,13 +5,14 @@
 use std::time::Duration;
 
 use meltemi_model::{
-    ConnectionPool, H2UpgradePolicy, HttpPool, MeshConfig, Protocol, TcpKeepalive, TcpPool,
+    ConnectionPool, H2UpgradePolicy, Http2Keepalive, HttpPool, MeshConfig, Protocol, TcpKeepalive,
+    TcpPool,
 };
 use meltemi_xds::pb::envoy::config::cluster::v3::{
     CircuitBreakers, Cluster, UpstreamConnectionOptions, circuit_breakers::Thresholds,
 };
 use meltemi_xds::pb::envoy::config::core::v3::{
-    HttpProtocolOptions as CommonOptions, TcpKeepalive as Keepalive,
+    HttpProtocolOptions as CommonOptions, KeepaliveSettings, TcpKeepalive as Keepalive,
 };
 
 use super::http::{HttpOptions, Version};
@@ -42,6 +43,7 @@ pub(super) fn apply_pool(
         h2_upgrade_policy: _, // ignored: outbound only, see `upgrades`
         use_client_protocol,
         max_concurrent_streams,
+        http2_keepalive,
     } = http;
 
     cluster.connect_timeout = Some(duration(connect_timeout.unwrap_or(mesh.connect_timeout)));
@@ -73,6 +75,14 @@ pub(super) fn apply_pool(
         });
     }
     options.max_concurrent_streams = max_concurrent_streams.filter(|it| *it > 0);
+    options.keepalive = http2_keepalive.map(|it| {
+        let Http2Keepalive { interval, timeout } = it;
+        KeepaliveSettings {
+            interval: Some(duration(interval)),
+            timeout: Some(duration(timeout)),
+            ..Default::default()
+        }
+    });
     if *use_client_protocol {
         options.version = Version::Downstream;
     }

@@ -118,12 +118,7 @@ impl Read {
     pub(crate) fn is_same(&self, old: &Scope<'_>, new: &Scope<'_>) -> bool {
         let (before, after) = (old.snapshot, new.snapshot);
         match self {
-            Self::Own => {
-                let sidecar = |it: &Scope<'_>| it.sidecar.cloned();
-                old.labels == new.labels
-                    && old.own_topology() == new.own_topology()
-                    && same(&sidecar(old), &sidecar(new))
-            }
+            Self::Own => same_own(old, new),
             Self::Mesh => {
                 std::ptr::eq(before.mesh(), after.mesh()) || before.mesh() == after.mesh()
             }
@@ -317,4 +312,11 @@ fn iterators_same<'a, T: PartialEq + 'a>(
         }
     }
     new.next().is_none()
+}
+
+fn same_own(old: &Scope<'_>, new: &Scope<'_>) -> bool {
+    let sidecar = |it: &Scope<'_>| it.sidecar.cloned();
+    old.labels == new.labels
+        && old.own_topology() == new.own_topology()
+        && same(&sidecar(old), &sidecar(new))
 }
