@@ -43,6 +43,10 @@ pub(super) fn convert_outlier(
     };
     let max_ejection_percent = percent("maxEjectionPercent", max_ejection_percent);
     let min_health_percent = percent("minHealthPercent", min_health_percent).unwrap_or(0);
+    if !split_external_local_origin_errors && local.is_some_and(|it| it > 0) {
+        let what = "counts only with splitExternalLocalOriginErrors; write it too";
+        check.invalid(&at.field("consecutiveLocalOriginFailures"), what);
+    }
     Some(OutlierDetection {
         consecutive_5xx,
         consecutive_gateway: gateway.or(old),

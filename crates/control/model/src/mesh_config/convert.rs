@@ -36,15 +36,7 @@ pub(crate) fn convert(
     let it = split(written, &at, check);
     let (root_namespace, trust_domain, aliases) = it.trust;
     let (connect_timeout, detection, dns_refresh) = it.timeouts;
-    let root_namespace = filled(root_namespace).map(|name| {
-        if !is_dns_label(&name) {
-            check.invalid(
-                &at.field("rootNamespace"),
-                format!("`{name}` is not a namespace"),
-            );
-        }
-        NamespaceName::new(name)
-    });
+    let root_namespace = convert_root(root_namespace, &at, check);
     let trust_domain =
         filled(trust_domain).and_then(|text| domain(&text, &at.field("trustDomain"), check));
     let at_aliases = at.field("trustDomainAliases");
@@ -126,6 +118,17 @@ pub(crate) fn convert(
         inbound_stat_name: filled(it.stat_names.0),
         outbound_stat_name: filled(it.stat_names.1),
     }
+}
+
+fn convert_root(name: Text, at: &FieldPath, check: &mut Check<'_>) -> Option<NamespaceName> {
+    let name = filled(name)?;
+    if !is_dns_label(&name) {
+        check.invalid(
+            &at.field("rootNamespace"),
+            format!("`{name}` is not a namespace"),
+        );
+    }
+    Some(NamespaceName::new(name))
 }
 
 fn on_unless_off(setting: LocalitySetting) -> LocalitySetting {

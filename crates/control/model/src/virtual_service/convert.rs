@@ -182,6 +182,31 @@ fn convert_hosts(
     hosts
 }
 
+/// What goes nowhere is neither rewritten nor disturbed on the way.
+fn check_conflicts(
+    action: Option<&HttpAction>,
+    rewritten: bool,
+    faulty: bool,
+    at: &FieldPath,
+    check: &mut Check<'_>,
+) {
+    let what = match action {
+        Some(HttpAction::Redirect(_)) => "a redirect",
+        Some(HttpAction::Respond(_)) => "a direct response",
+        Some(HttpAction::Forward(_) | HttpAction::Delegate(_)) | None => return,
+    };
+    let one = "remove one of the two";
+    if rewritten {
+        check.invalid(
+            &at.field("rewrite"),
+            format!("{what} is not rewritten; {one}"),
+        );
+    }
+    if faulty {
+        check.invalid(&at.field("fault"), format!("{what} has no faults; {one}"));
+    }
+}
+
 fn convert_route(
     written: api::HttpRoute,
     at: &FieldPath,
@@ -226,12 +251,8 @@ fn convert_route(
     };
     let mirrors = convert_mirrors(mirrors, at, check);
     let action = convert_action(written, delegate, at, check);
-    if let (Some(HttpAction::Redirect(_)), Some(_)) = (&action, &rewrite) {
-        check.invalid(
-            &at.field("rewrite"),
-            "a redirect is not rewritten; remove one of the two",
-        );
-    }
+    let (rewritten, faulty) = (rewrite.is_some(), fault.is_some());
+    check_conflicts(action.as_ref(), rewritten, faulty, at, check);
     if rewrite
         .as_ref()
         .is_some_and(|rewrite| rewrite.authority.is_some())

@@ -1,7 +1,7 @@
 //! The cases that are known not to pass, with the reason.
 
 const GATEWAY_API: &str = "the Gateway API and Ingress are not taken yet";
-const PROVIDERS: &str = "MeshConfig's extension providers are not taken yet";
+const PROVIDERS: &str = "extension providers that give secrets (sds) are not taken yet";
 const REFUSED: &str =
     "Istio makes a listener that Envoy refuses; here the older of the two servers has the name";
 const FLAG: &str = "a shape of listeners that Istio has behind a flag that is off by default";
