@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use meltemi_model::{
-    CertificateFiles, ClientTls, ProxyProtocol, ServerVerification, Service, TlsVersions,
+    CertificateFiles, ClientTls, ProxyProtocol, ServerVerification, Service, TlsDefaults,
+    TlsVersions,
 };
 use meltemi_spiffe::SpiffeId;
 use meltemi_xds::pb::envoy::config::cluster::v3::{Cluster, cluster::TransportSocketMatch};
@@ -17,7 +18,8 @@ use meltemi_xds::pb::envoy::config::core::v3::{
 };
 use meltemi_xds::pb::envoy::extensions::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport;
 use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::{
-    CertificateValidationContext, CommonTlsContext, SubjectAltNameMatcher, UpstreamTlsContext,
+    CertificateValidationContext, CommonTlsContext, SubjectAltNameMatcher, TlsParameters,
+    UpstreamTlsContext,
     certificate_validation_context::SystemRootCerts,
     common_tls_context::{CombinedCertificateValidationContext, ValidationContextType},
     subject_alt_name_matcher::SanType,
@@ -125,9 +127,8 @@ fn foreign(
         return UpstreamTransport::default();
     }
     let mut common = CommonTlsContext {
-        tls_params: Some(client_versions()),
+        tls_params: Some(foreign_parameters(&scope.mesh().tls_defaults)),
         alpn_protocols: peer.http2.then(|| "h2".to_owned()).into_iter().collect(),
-        tls_params: parameters(&TlsVersions::default(), &scope.mesh().tls_defaults),
         ..Default::default()
     };
     match (client, credential) {
@@ -185,6 +186,21 @@ fn foreign(
         }),
         foreign: true,
         ..Default::default()
+    }
+}
+
+/// The versions that a client speaks, with what holds in the mesh for TLS that is not its own.
+fn foreign_parameters(defaults: &TlsDefaults) -> TlsParameters {
+    let plain = client_versions();
+    match parameters(&TlsVersions::default(), defaults) {
+        None => plain,
+        Some(made) => TlsParameters {
+            tls_maximum_protocol_version: plain.tls_maximum_protocol_version,
+            tls_minimum_protocol_version: made
+                .tls_minimum_protocol_version
+                .max(plain.tls_minimum_protocol_version),
+            ..made
+        },
     }
 }
 
