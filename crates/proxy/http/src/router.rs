@@ -322,7 +322,7 @@ impl Forwarding {
         let at = self.stream.facts.borrow().cluster_at.unwrap_or(0);
         let mut context = LbContext {
             metadata_match: clusters.get(at).map(|cluster| &cluster.metadata_match),
-            original_destination: Some(self.stream.connection.info.local),
+            original_destination: self.stream.connection.info.original_destination(),
             headers: self.head.as_ref().map(|head| &head.headers),
             hash: self.hash,
             ..LbContext::default()

@@ -55,8 +55,12 @@ pub(crate) async fn serve(
         }
         None => (listener, runtime),
     };
+    // a transparent socket's own address is where the client wanted to go
+    let transparent =
+        runtime.config.transparent && has(&runtime.config, ListenerFilter::OriginalDst);
     let arrival = Arrival {
         local: redirected.unwrap_or(local),
+        restored: redirected.is_some() || transparent,
         peer,
     };
     let shard = listener.stats().shard(acceptor.worker.worker);
@@ -146,6 +150,8 @@ impl<S: Socket> Socket for TlsStream<S> {
 struct Arrival {
     /// Our end, or the original destination.
     local: SocketAddr,
+    /// It is the original destination.
+    restored: bool,
     peer: SocketAddr,
 }
 
@@ -190,7 +196,11 @@ async fn dispatch(
     let direct_source = arrival.peer;
     let arrival = match addresses {
         None => arrival,
-        Some((peer, local)) => Arrival { local, peer },
+        Some((peer, local)) => Arrival {
+            restored: arrival.restored || local != arrival.local,
+            local,
+            peer,
+        },
     };
     let protocols = looks::application_protocols(&sniffed);
     let hello = sniffed.tls.as_ref();
@@ -213,6 +223,7 @@ async fn dispatch(
     let mut info = ConnectionInfo {
         id: acceptor.next_connection(),
         local: arrival.local,
+        restored: arrival.restored,
         remote: arrival.peer,
         direct_remote: direct_source,
         metadata,

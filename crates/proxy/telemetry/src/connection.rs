@@ -12,6 +12,8 @@ pub struct ConnectionInfo {
     pub id: u64,
     /// Our end, or the original destination where the connection was intercepted.
     pub local: SocketAddr,
+    /// Listener filters say where the client wanted to go: `local` is that, and not just our end.
+    pub restored: bool,
     /// The client, as the listener's filters tell (proxy protocol).
     pub remote: SocketAddr,
     /// The peer of the socket.
@@ -66,6 +68,13 @@ pub struct TlsInfo {
     pub local_dns_sans: Vec<String>,
     /// Our subject as RFC 2253 text.
     pub local_subject: String,
+}
+
+impl ConnectionInfo {
+    /// Where the client wanted to go, where that is known.
+    pub fn original_destination(&self) -> Option<SocketAddr> {
+        self.restored.then_some(self.local)
+    }
 }
 
 impl TlsInfo {

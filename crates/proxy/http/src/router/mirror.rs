@@ -77,7 +77,7 @@ pub(super) fn start(
             }));
             UpstreamBody::Boxed(Box::pin(Copy(receiver)))
         };
-        let local = stream.connection.info.local;
+        let local = stream.connection.info.original_destination();
         let downstream = if stream.is_http2() {
             HttpVersion::Http2
         } else {
@@ -125,12 +125,12 @@ async fn send(
     cluster: &Rc<WorkerCluster>,
     head: RequestHead,
     body: UpstreamBody,
-    local: std::net::SocketAddr,
+    local: Option<std::net::SocketAddr>,
     downstream: HttpVersion,
     alpn: Option<Arc<ir::AlpnOverride>>,
 ) {
     let host = cluster.choose(&LbContext {
-        original_destination: Some(local),
+        original_destination: local,
         headers: Some(&head.headers),
         max_attempts: 1,
         ..LbContext::default()

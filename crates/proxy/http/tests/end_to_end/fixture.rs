@@ -204,6 +204,7 @@ async fn accept(
                     requested_server_name: None,
                     metadata: meltemi_ir::Metadata::default(),
                     proxy_entries: None,
+                    restored: false,
                     tls: None,
                 }),
                 drain: drain.borrow().signal(),

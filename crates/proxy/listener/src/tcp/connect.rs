@@ -142,7 +142,7 @@ pub(super) async fn connect(
             back_off(tcp, context, attempt).await;
         }
         let lb = LbContext {
-            original_destination: Some(context.info.local),
+            original_destination: context.info.original_destination(),
             metadata_match,
             hash,
             ..LbContext::default()

@@ -51,6 +51,7 @@ impl Stream {
                 requested_server_name: Some("x.example".to_owned()),
                 metadata: Metadata::default(),
                 proxy_entries: None,
+                restored: false,
                 tls: Some(TlsInfo {
                     version: "TLSv1.3",
                     peer_uri_sans: vec!["spiffe://a".to_owned(), "spiffe://b".to_owned()],

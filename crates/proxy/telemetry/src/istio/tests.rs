@@ -34,6 +34,7 @@ fn connection(direction: TrafficDirection, tls: Option<TlsInfo>) -> ConnectionIn
         requested_server_name: None,
         metadata: Metadata::default(),
         proxy_entries: None,
+        restored: false,
         tls,
     }
 }
