@@ -23,6 +23,7 @@ mod rotation;
 mod service;
 mod store;
 mod token;
+mod used;
 
 pub use authenticator::{
     AuthError, Authenticator, Authenticators, ClientCertificates, Credentials, PeerIdentities,

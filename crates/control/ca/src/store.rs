@@ -26,6 +26,7 @@ const ROOT_CERT: &str = "root-cert.pem";
 const TOKEN_KEY: &str = "token-key";
 const PLAN: &str = "rotation.json";
 const JOURNAL: &str = "issued";
+const USED: &str = "used-tokens";
 /// How an authority's directory is called whose files are in the directory itself.
 const HERE: &str = ".";
 
@@ -291,6 +292,11 @@ impl CaDirectory {
         }
         let text = self.needed(TOKEN_KEY)?;
         TokenKey::from_text(&text).ok_or(StoreError::TokenKey(path))
+    }
+
+    /// Where it is kept how new the tokens were that workloads have used.
+    pub fn used_tokens(&self) -> PathBuf {
+        self.path.join(USED)
     }
 
     fn needed(&self, name: &str) -> Result<String, StoreError> {

@@ -6,8 +6,8 @@
 //! those that were made well before it are worth nothing any more, so that one that was copied from an
 //! old file or backup lets nobody in.
 
-use std::collections::HashMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ use meltemi_lifecycle::Clock;
 use meltemi_spiffe::{IdError, SpiffeId, TrustDomain};
 use serde::{Deserialize, Serialize};
 
-use crate::{AuthError, Authenticator, Credentials};
+use crate::used::UsedTokens;
+use crate::{AuthError, Authenticator, Credentials, StoreError};
 
 const PREFIX: &str = "meltemi-token-v1";
 
@@ -115,7 +116,7 @@ pub struct FileTokens {
     trust_domain: TrustDomain,
     clock: Clock,
     /// When the newest token was made that a workload has used.
-    newest: Arc<Mutex<HashMap<SpiffeId, u64>>>,
+    used: Arc<Mutex<UsedTokens>>,
 }
 
 impl FileTokens {
@@ -125,8 +126,19 @@ impl FileTokens {
             key,
             trust_domain,
             clock,
-            newest: Arc::default(),
+            used: Arc::default(),
         }
+    }
+
+    /// The same, but what has been used is remembered in this file, across restarts.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub fn remembering(self, path: &Path) -> Result<Self, StoreError> {
+        Ok(Self {
+            used: Arc::new(Mutex::new(UsedTokens::open(path)?)),
+            ..self
+        })
     }
 
     fn check(&self, token: &str) -> Result<SpiffeId, AuthError> {
@@ -154,12 +166,15 @@ impl FileTokens {
         }
         let id = SpiffeId::workload(&self.trust_domain, &claims.ns, &claims.sa)
             .map_err(|error| AuthError::Malformed(error.to_string()))?;
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = newest.entry(id.clone()).or_default();
-        if claims.iat + OVERLAP < *newest {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = used.newest(&id);
+        if claims.iat.saturating_add(OVERLAP) < newest {
             return Err(AuthError::Superseded);
         }
-        *newest = claims.iat.max(*newest);
+        if claims.iat > newest {
+            let noted = used.note(&id, claims.iat);
+            noted.map_err(|error| AuthError::Unavailable(error.to_string()))?;
+        }
         Ok(id)
     }
 }

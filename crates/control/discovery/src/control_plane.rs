@@ -433,6 +433,8 @@ fn base_mesh(options: &Options) -> Result<(MeshConfig, TrustDomain), DiscoveryEr
 fn open_authority(options: &Options, domain: &TrustDomain) -> Result<Authority, DiscoveryError> {
     let own = CaDirectory::new(&options.ca_directory);
     let key = own.token_key()?;
+    let used = own.used_tokens();
+    let tokens = FileTokens::new(key.clone(), domain.clone(), options.clock);
     let plugged = options.plugged_ca.as_ref().map(CaDirectory::new);
     let purpose = Purpose {
         trust_domain: domain.clone(),
@@ -442,7 +444,7 @@ fn open_authority(options: &Options, domain: &TrustDomain) -> Result<Authority, 
     let signers = Authorities::open(own, plugged, purpose)?;
     let mut ways: Vec<Arc<dyn Authenticator>> = vec![
         Arc::new(ClientCertificates::new(domain.clone())),
-        Arc::new(FileTokens::new(key.clone(), domain.clone(), options.clock)),
+        Arc::new(tokens.remembering(&used)?),
     ];
     let mut issuers = Vec::new();
     for issuer in &options.issuers {

@@ -121,3 +121,26 @@ async fn an_old_token_is_worth_nothing_once_a_newer_one_was_used() {
     let key = key(1);
     assert_eq!(format!("{key:?}"), "TokenKey([redacted])");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_old_token_is_worth_nothing_after_a_restart_either() {
+    let clock = Clock::starting_at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+    let issuer = TokenIssuer::new(key(1), domain(), clock);
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("used-tokens");
+    let start = || {
+        let tokens = FileTokens::new(key(1), domain(), clock);
+        tokens.remembering(&path).unwrap()
+    };
+    let issue = || {
+        let day = Duration::from_secs(24 * 3600);
+        issuer.issue("shop", "web", day).unwrap()
+    };
+    let old = issue();
+    tokio::time::advance(Duration::from_secs(OVERLAP + 1)).await;
+    let new = issue();
+    start().check(&old).unwrap();
+    start().check(&new).unwrap();
+    assert_eq!(start().check(&old), Err(AuthError::Superseded));
+    start().check(&new).unwrap();
+}
