@@ -145,14 +145,27 @@ impl SdsServer {
 }
 
 fn bind(path: &Path) -> io::Result<UnixListener> {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+    // Made where nobody else comes in, so that it is nobody else's for no moment.
+    // Its name is short, for the paths of sockets are.
+    let place = path.with_file_name(format!(".{}", std::process::id()));
+    std::fs::DirBuilder::new().mode(0o700).create(&place)?;
+    let inside = place.join("s");
+    let listen = || {
+        let listener = UnixListener::bind(&inside)?;
+        std::fs::set_permissions(&inside, std::fs::Permissions::from_mode(0o600))?;
+        std::fs::rename(&inside, path)?;
+        Ok(listener)
+    };
+    let listener = listen();
+    // ignored: what is left of a failure is empty but for a socket that nobody reaches
+    let _ = std::fs::remove_file(&inside);
+    let _ = std::fs::remove_dir(&place);
+    listener
 }
 
 fn to_message(name: &str, secret: &ir::Secret) -> Secret {

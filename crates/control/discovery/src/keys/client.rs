@@ -4,7 +4,7 @@
 //! redirects are limited; a redirect does not lead to an address that only this network reaches,
 //! since whoever runs the issuer must not be able to ask for it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -291,6 +291,8 @@ fn is_private(ip: IpAddr) -> bool {
                 || first == 0
                 || shared
         }
+        // An address of IPv4 that is reached by way of IPv6: NAT64 and 6to4.
+        IpAddr::V6(ip) if embedded(ip).is_some_and(|it| is_private(it.into())) => true,
         IpAddr::V6(ip) => {
             ip.is_loopback()
                 || ip.is_unspecified()
@@ -298,6 +300,20 @@ fn is_private(ip: IpAddr) -> bool {
                 || ip.is_unique_local()
                 || ip.is_unicast_link_local()
         }
+    }
+}
+
+/// The address of IPv4 in one of IPv6 that leads there.
+fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    let part = |first: u16, second: u16| {
+        let [a, b] = first.to_be_bytes();
+        let [c, d] = second.to_be_bytes();
+        Some(Ipv4Addr::new(a, b, c, d))
+    };
+    match ip.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, first, second] => part(first, second),
+        [0x2002, first, second, ..] => part(first, second),
+        _ => None,
     }
 }
 
@@ -331,6 +347,9 @@ mod tests {
             ("0.0.0.0", true),
             ("::1", true),
             ("fd00::1", true),
+            ("64:ff9b::7f00:1", true),
+            ("64:ff9b::808:808", false),
+            ("2002:a00:1::", true),
             ("fe80::1", true),
             ("::ffff:192.168.1.1", true),
             ("8.8.8.8", false),
