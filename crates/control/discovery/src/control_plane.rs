@@ -92,6 +92,16 @@ impl Authority {
         Arc::new(Trust::new(self.signers.clone(), proxies.clone(), patience))
     }
 
+    /// Starts what fetches the keys of those who vouch for workloads.
+    fn spawn_fetcher(&self, tasks: &mut Tasks, client: &Arc<KeyClient>, drain: &DrainSignal) {
+        let issuers = IssuerFetcher {
+            issuers: self.issuers.clone(),
+            client: client.clone(),
+            random: Random::from_entropy(),
+        };
+        quietly(tasks, issuers.run(drain.clone()));
+    }
+
     fn csr_service(&self, options: &Options, metrics: &CaMetrics) -> CsrService {
         CsrService::new(
             self.signers.clone(),
@@ -198,19 +208,8 @@ impl ControlPlane {
             ready: None,
         };
         keeper.publish();
-        let issuers = IssuerFetcher {
-            issuers: authority.issuers.clone(),
-            client: key_client.clone(),
-            random: Random::from_entropy(),
-        };
-        quietly(&mut tasks, issuers.run(drain.clone()));
-        let keys = KeyFetcher {
-            states: states.clone(),
-            changes: resources.0.clone(),
-            client: key_client,
-            random: Random::from_entropy(),
-        };
-        quietly(&mut tasks, keys.run(drain.clone()));
+        authority.spawn_fetcher(&mut tasks, &key_client, &drain);
+        spawn_keys(&mut tasks, (&states, &resources), key_client, &drain);
         first_configuration(&mut tasks, states.clone(), drain.clone()).await?;
         services.spawn(&mut tasks, secure, plaintext, &drain);
         quietly(&mut tasks, certificate.keep_fresh(renewal, drain.clone()));
@@ -504,6 +503,22 @@ fn server_certificate(
         }
     });
     ServerCertificate::new(authority.signers.clone(), names, addresses, options.clock)
+}
+
+/// Starts what fetches the keys of token issuers.
+fn spawn_keys(
+    tasks: &mut Tasks,
+    (states, resources): (&watch::Receiver<Arc<MeshState>>, &Resources),
+    client: Arc<KeyClient>,
+    drain: &DrainSignal,
+) {
+    let keys = KeyFetcher {
+        states: states.clone(),
+        changes: resources.0.clone(),
+        client,
+        random: Random::from_entropy(),
+    };
+    quietly(tasks, keys.run(drain.clone()));
 }
 
 /// Starts what turns resources into views.

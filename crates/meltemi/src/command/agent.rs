@@ -174,10 +174,7 @@ fn options(
             .map_err(|error| error.context("PROXY_CONFIG: terminationDrainDuration"))?,
         (None, None) => Duration::from_secs(5),
     };
-    let labels: BTreeMap<String, String> = match labels {
-        Some(text) => serde_json::from_str(&text).context("ISTIO_METAJSON_LABELS")?,
-        None => BTreeMap::new(),
-    };
+    let labels = labels_of(labels.as_deref())?;
     let admin_port = config.proxy_admin_port.unwrap_or(15000);
     Ok(Options {
         role: match role {
@@ -214,6 +211,11 @@ fn options(
         pod,
         namespace,
     })
+}
+
+fn labels_of(text: Option<&str>) -> Result<BTreeMap<String, String>> {
+    let labels = text.map(serde_json::from_str).transpose();
+    Ok(labels.context("ISTIO_METAJSON_LABELS")?.unwrap_or_default())
 }
 
 /// When certificates are renewed.
