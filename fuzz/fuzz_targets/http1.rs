@@ -69,6 +69,7 @@ impl Proxy {
             workers: 1,
             random: Arc::new(RandomSource::seeded(1)),
             clock: Clock::system(),
+            bind: None,
         });
         let peer = Arc::new(PeerInfo::default());
         let worker = local.block_on(&runtime, async {
@@ -114,6 +115,7 @@ impl Proxy {
                     direction: ir::TrafficDirection::Unspecified,
                     requested_server_name: None,
                     metadata: ir::Metadata::default(),
+                    proxy_entries: None,
                     tls: None,
                 }),
                 drain: signal,
