@@ -338,13 +338,13 @@ impl Mesh {
 
     /// The plans of all pods; tells what they have to do without.
     fn plans(&mut self) -> BTreeMap<PodName, PodPlan> {
-        let proxy_metadata = self.platform.proxy_metadata();
+        let defaults = self.platform.proxy_defaults();
         let context = PlanContext {
             executable: &self.options.executable,
             settings: &self.settings,
             inherited: &self.options.inherited,
             proxy: &self.proxy,
-            proxy_metadata: &proxy_metadata,
+            defaults: &defaults,
             values: &self.platform,
         };
         let mut plans = BTreeMap::new();

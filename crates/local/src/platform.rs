@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use meltemi_model::{
     AccessLog, Config, ConfigMap, Deployment, Kind, Labels, MeshConfig, Namespace, NamespaceName,
-    ResourceId, Secret, Service, ServiceAddresses, Workload, WorkloadRole,
+    ProxyConfig, ResourceId, Secret, Service, ServiceAddresses, Workload, WorkloadRole,
 };
 use meltemi_snapshot::is_injected;
 use meltemi_source::Event;
@@ -156,10 +156,10 @@ impl Platform {
         gateway::ports(&self.told)
     }
 
-    /// The variables that the mesh configuration gives to every proxy.
-    pub(crate) fn proxy_metadata(&self) -> BTreeMap<String, String> {
+    /// What the mesh configuration says of every proxy.
+    pub(crate) fn proxy_defaults(&self) -> ProxyConfig {
         let mesh = self.written.values().find_map(|it| match it.as_ref() {
-            Config::MeshConfig(mesh) => Some(mesh.default_config.proxy_metadata.clone()),
+            Config::MeshConfig(mesh) => Some(mesh.default_config.clone()),
             _ => None,
         });
         mesh.unwrap_or_default()

@@ -180,7 +180,7 @@ pub struct ProxyConfig {
     /// `concurrency`.
     pub concurrency: Option<i64>,
     /// `drainDuration`.
-    pub drain_duration: Option<String>,
+    pub drain_duration: Unread,
     /// `parentShutdownDuration`.
     pub parent_shutdown_duration: Unread,
     /// `terminationDrainDuration`.

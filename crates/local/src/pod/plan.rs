@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use meltemi_model::Container;
+use meltemi_model::{Container, ProxyConfig};
 
 use super::environment::{self, Values};
 use super::{Pod, PodName, PodPlan, ProcessPlan, ProxyKind};
@@ -22,8 +22,8 @@ pub(crate) struct PlanContext<'a> {
     pub inherited: &'a BTreeMap<String, String>,
     /// What the proxies need.
     pub proxy: &'a ProxySettings,
-    /// `proxyMetadata` of the mesh configuration: variables of every proxy.
-    pub proxy_metadata: &'a BTreeMap<String, String>,
+    /// What the mesh configuration says of every proxy (`defaultConfig`).
+    pub defaults: &'a ProxyConfig,
     /// Config maps and secrets.
     pub values: &'a dyn Values,
 }
@@ -115,7 +115,7 @@ fn proxy(pod: &Pod, role: &str, context: &PlanContext<'_>) -> ProcessPlan {
     let workload = &pod.workload;
     let labels = serde_json::to_string(workload.meta.labels.as_map());
     let mut env = context.inherited.clone();
-    env.extend(context.proxy_metadata.clone());
+    env.extend(context.defaults.proxy_metadata.clone());
     env.extend(
         [
             ("POD_NAME", name),
@@ -139,14 +139,17 @@ fn proxy(pod: &Pod, role: &str, context: &PlanContext<'_>) -> ProcessPlan {
         env.insert("MELTEMI_APP_ADDRESS".to_owned(), address.to_string());
     }
     let settings = context.proxy;
-    // What the workload's annotation says goes before what holds for all.
-    let own = workload.proxy_config.as_deref();
-    let threads = own.and_then(|it| it.concurrency).map(|it| match it {
+    // What the workload's annotation says goes before what holds in the mesh, and that before what `up`
+    // was started with.
+    let (own, defaults) = (workload.proxy_config.as_deref(), context.defaults);
+    let threads = own.and_then(|it| it.concurrency).or(defaults.concurrency);
+    let threads = threads.map(|it| match it {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         some => usize::try_from(some).unwrap_or(usize::MAX),
     });
     let concurrency = threads.unwrap_or(settings.concurrency);
     let drain = own.and_then(|it| it.termination_drain_duration);
+    let drain = drain.or(defaults.termination_drain_duration);
     let drain_seconds = drain.map_or(settings.drain_seconds, |it| it.as_secs());
     let token = settings.token(&namespace, &workload.service_account);
     let args = [

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use meltemi_model::{Config, Defaults, convert};
+use meltemi_model::{Config, Defaults, ProxyConfig, convert};
 
 use super::environment::{Values, expand, listen_addresses};
 use super::{PlanContext, Pod, PodPlan, ProcessPlan, ProxyKind, ProxySettings, plan};
@@ -25,6 +26,17 @@ impl Values for Nothing {
 
 /// The plan of a pod whose containers are `containers`, with images mapped as given.
 fn planned(containers: &str, proxy: ProxyKind, settings: &Settings) -> (PodPlan, Vec<String>) {
+    let own = "{concurrency: 3, terminationDrainDuration: 7s}";
+    planned_with(own, containers, proxy, settings)
+}
+
+/// The same with an annotation of its proxy's settings.
+fn planned_with(
+    own: &str,
+    containers: &str,
+    proxy: ProxyKind,
+    settings: &Settings,
+) -> (PodPlan, Vec<String>) {
     let yaml = format!(
         "
 apiVersion: v1
@@ -33,7 +45,7 @@ metadata:
   name: web-1
   namespace: shop
   labels: {{app: web, version: v1}}
-  annotations: {{proxy.istio.io/config: '{{concurrency: 3, terminationDrainDuration: 7s}}'}}
+  annotations: {{proxy.istio.io/config: '{own}'}}
 spec:
   serviceAccountName: clerk
   containers: {containers}
@@ -61,10 +73,15 @@ spec:
         settings,
         inherited: &inherited,
         proxy: &proxy_settings,
-        proxy_metadata: &BTreeMap::from([
-            ("ECC_CURVE".to_owned(), "P384".to_owned()),
-            ("POD_NAME".to_owned(), "other".to_owned()),
-        ]),
+        defaults: &ProxyConfig {
+            concurrency: Some(5),
+            termination_drain_duration: Some(Duration::from_secs(9)),
+            proxy_metadata: BTreeMap::from([
+                ("ECC_CURVE".to_owned(), "P384".to_owned()),
+                ("POD_NAME".to_owned(), "other".to_owned()),
+            ]),
+            ..ProxyConfig::default()
+        },
         values: &Nothing,
     };
     let pod = Pod {
@@ -267,14 +284,24 @@ fn everywhere_becomes_the_own_address() {
 }
 
 #[test]
-fn a_proxy_is_started_as_the_annotation_of_its_pod_says() {
-    let (plan, _) = planned(
-        "[{name: web, image: acme/web}]",
-        ProxyKind::Sidecar,
-        &Settings::default(),
-    );
-    let args = &plan.processes[0].args;
-    for wanted in ["--concurrency=3", "--drain-time-s=7"] {
-        assert!(args.iter().any(|it| it == wanted), "{wanted}: {args:?}");
+fn a_proxy_is_started_as_its_pod_and_the_mesh_say() {
+    for (own, wanted) in [
+        (
+            "{concurrency: 3, terminationDrainDuration: 7s}",
+            ["--concurrency=3", "--drain-time-s=7"],
+        ),
+        ("{concurrency: 3}", ["--concurrency=3", "--drain-time-s=9"]),
+        ("{}", ["--concurrency=5", "--drain-time-s=9"]),
+    ] {
+        let (plan, _) = planned_with(
+            own,
+            "[{name: web, image: acme/web}]",
+            ProxyKind::Sidecar,
+            &Settings::default(),
+        );
+        let args = &plan.processes[0].args;
+        for wanted in wanted {
+            assert!(args.iter().any(|it| it == wanted), "{wanted}: {args:?}");
+        }
     }
 }

@@ -55,7 +55,7 @@ pub(crate) struct Arguments {
     /// Print what every process writes, in the place of log files
     #[arg(short, long)]
     verbose: bool,
-    /// Worker threads of each proxy
+    /// Worker threads of each proxy of which neither the mesh configuration nor an annotation says it
     #[arg(long, value_name = "N", default_value_t = 1)]
     concurrency: usize,
     /// What the proxies log: trace, debug, info, warning, error, critical or off

@@ -18,7 +18,8 @@ pub(crate) fn convert(
     let api::ProxyConfig {
         discovery_address,
         concurrency,
-        drain_duration,
+        // ignored: connections drain for as long as at the end.
+        drain_duration: _drain_duration,
         // ignored: there is no hot restart.
         parent_shutdown_duration: _parent_shutdown_duration,
         termination_drain_duration,
@@ -79,7 +80,6 @@ pub(crate) fn convert(
         check.unread(at, name, field);
     }
     let at_termination = at.field("terminationDrainDuration");
-    let drain = check.duration(&at.field("drainDuration"), drain_duration.as_deref());
     let termination = check.duration(&at_termination, termination_drain_duration.as_deref());
     let mut port = |name: &str, number: Option<i64>| {
         number.and_then(|number| check.port(&at.field(name), number))
@@ -94,7 +94,6 @@ pub(crate) fn convert(
         proxy_admin_port,
         status_port,
         concurrency,
-        drain_duration: drain,
         termination_drain_duration: termination,
         proxy_metadata,
         gateway_topology: gateway_topology.map(|it| topology(it, &at_topology, check)),

@@ -13,10 +13,8 @@ pub struct ProxyConfig {
     pub discovery_address: String,
     /// `concurrency`: worker threads; `None` leaves it to the proxy.
     pub concurrency: Option<u32>,
-    /// `drainDuration`, 45 s.
-    pub drain_duration: Duration,
-    /// `terminationDrainDuration`, 5 s.
-    pub termination_drain_duration: Duration,
+    /// `terminationDrainDuration`; `None` leaves it to who starts the proxy.
+    pub termination_drain_duration: Option<Duration>,
     /// `proxyAdminPort`, 15000.
     pub proxy_admin_port: u16,
     /// `statusPort`, 15020.
@@ -36,8 +34,6 @@ pub struct ProxyConfigPatch {
     pub discovery_address: Option<String>,
     /// `concurrency`; 0 asks for as many as there are cores.
     pub concurrency: Option<u32>,
-    /// `drainDuration`.
-    pub drain_duration: Option<Duration>,
     /// `terminationDrainDuration`.
     pub termination_drain_duration: Option<Duration>,
     /// `proxyAdminPort`.
@@ -117,8 +113,7 @@ impl Default for ProxyConfig {
         Self {
             discovery_address: "istiod.istio-system.svc:15012".to_owned(),
             concurrency: None,
-            drain_duration: Duration::from_secs(45),
-            termination_drain_duration: Duration::from_secs(5),
+            termination_drain_duration: None,
             proxy_admin_port: 15000,
             status_port: 15020,
             proxy_metadata: BTreeMap::new(),
@@ -135,7 +130,6 @@ impl ProxyConfig {
         let ProxyConfigPatch {
             discovery_address,
             concurrency,
-            drain_duration,
             termination_drain_duration,
             proxy_admin_port,
             status_port,
@@ -149,9 +143,8 @@ impl ProxyConfig {
             discovery_address: discovery_address.unwrap_or(self.discovery_address),
             // 0 asks for as many workers as there are cores, which is what the proxy does by itself.
             concurrency: concurrency.or(self.concurrency).filter(|it| *it != 0),
-            drain_duration: drain_duration.unwrap_or(self.drain_duration),
             termination_drain_duration: termination_drain_duration
-                .unwrap_or(self.termination_drain_duration),
+                .or(self.termination_drain_duration),
             proxy_admin_port: proxy_admin_port.unwrap_or(self.proxy_admin_port),
             status_port: status_port.unwrap_or(self.status_port),
             proxy_metadata: metadata,

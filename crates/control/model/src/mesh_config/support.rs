@@ -35,6 +35,7 @@ pub(crate) const SUPPORT: &[Row] = &[
     supported(KIND, "ingressSelector"),
     harmless(KIND, "ingressControllerMode").note("Ingress resources are not taken yet"),
     supported(KIND, "defaultConfig"),
+    harmless(KIND, "defaultConfig.drainDuration").note("as long as `terminationDrainDuration`"),
     harmless(KIND, "defaultConfig.parentShutdownDuration").note("there is no hot restart"),
     harmless(KIND, "defaultConfig.binaryPath").note("the proxy is this program"),
     harmless(KIND, "defaultConfig.configPath").note("the proxy is this program"),

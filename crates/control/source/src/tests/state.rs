@@ -293,12 +293,12 @@ fn a_mesh_configuration_holds_without_what_is_not_supported_yet() {
         ]
     );
     // Without this one somebody might see what is not for them: the last good configuration stays.
-    let events = script.set("mesh.yaml", mesh("discoverySelectors: []"));
+    let events = script.set("mesh.yaml", mesh("caCertificates: []"));
     assert!(
         events.iter().all(|it| !it.starts_with("apply")),
         "{events:?}"
     );
-    assert!(events.iter().any(|it| it.contains("discoverySelectors")));
+    assert!(events.iter().any(|it| it.contains("caCertificates")));
 }
 
 #[test]
