@@ -4,7 +4,7 @@
 //! every service. Out: a virtual host for each service and for each further host of virtual services,
 //! then the one for all other hosts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meltemi_model::{
@@ -107,6 +107,12 @@ struct Tables<'s, 'a> {
     services: Vec<&'s Arc<Service>>,
     /// The virtual services that apply there, the oldest first.
     virtual_services: Vec<&'a Arc<VirtualService>>,
+    /// Where among them those are that name a host as it is,
+    naming: BTreeMap<&'a Hostname, Vec<usize>>,
+    /// and those that have a wildcard.
+    wildcards: Vec<usize>,
+    /// The hosts of the services.
+    hostnames: BTreeSet<&'s Hostname>,
 }
 
 impl<'s, 'a> Tables<'s, 'a> {
@@ -132,10 +138,22 @@ impl<'s, 'a> Tables<'s, 'a> {
             }
         }
         services.retain(|it| scope.resolution(it) != Resolution::Alias);
+        let mut naming = BTreeMap::<_, Vec<_>>::new();
+        let mut wildcards = Vec::new();
+        for (place, it) in virtual_services.iter().enumerate() {
+            let (wild, exact): (Vec<_>, Vec<_>) = it.hosts.iter().partition(|it| it.is_wildcard());
+            wildcards.extend((!wild.is_empty()).then_some(place));
+            for host in exact {
+                naming.entry(host).or_default().push(place);
+            }
+        }
         Self {
             scope,
+            hostnames: services.iter().map(|it| &it.hostname).collect(),
             services,
             virtual_services,
+            naming,
+            wildcards,
         }
     }
 
@@ -198,7 +216,10 @@ impl<'s, 'a> Tables<'s, 'a> {
         let mut hosts = Vec::new();
         for virtual_service in &self.virtual_services {
             for host in &virtual_service.hosts {
-                let known = self.services.iter().any(|it| host.contains(&it.hostname));
+                let known = match host.is_wildcard() {
+                    true => self.hostnames.iter().any(|it| host.contains(it)),
+                    false => self.hostnames.contains(host),
+                };
                 let Some(port) = addressed.web_port().filter(|_| !known) else {
                     continue;
                 };
@@ -237,10 +258,12 @@ impl<'s, 'a> Tables<'s, 'a> {
     /// The virtual services for a host: those that name it, then those with a wildcard for it from the
     /// most specific, each the oldest first.
     fn claiming(&self, host: &Hostname) -> Vec<&'a Arc<VirtualService>> {
-        let mut claims: Vec<_> = self
-            .virtual_services
-            .iter()
-            .filter_map(|&it| {
+        let named = self.naming.get(host).into_iter().flatten();
+        let places: BTreeSet<_> = named.chain(&self.wildcards).copied().collect();
+        let mut claims: Vec<_> = places
+            .into_iter()
+            .filter_map(|place| {
+                let it = self.virtual_services[place];
                 let claims = it.hosts.iter().filter(|claim| claim.contains(host));
                 let best = claims.min_by(|left, right| left.by_specificity(right))?;
                 Some((best, it))
