@@ -43,13 +43,7 @@ impl KeyFetcher {
         loop {
             let wanted = wanted(&self.states.borrow_and_update());
             schedule.want(&wanted, Instant::now());
-            for (source, timeout) in schedule.start(Instant::now()) {
-                let client = self.client.clone();
-                fetching.spawn(async move {
-                    let fetched = client.fetch(&source, timeout).await;
-                    (source, fetched.map_err(|error| error.to_string()))
-                });
-            }
+            start_due(&mut schedule, &self.client, &mut fetching);
             let next = schedule.next();
             tokio::select! {
                 () = drain.draining() => return,
@@ -65,6 +59,17 @@ impl KeyFetcher {
                 () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
         }
+    }
+}
+
+/// Starts what is due to be fetched.
+fn start_due(schedule: &mut Schedule, client: &Arc<KeyClient>, fetching: &mut JoinSet<Fetched>) {
+    for (source, timeout) in schedule.start(Instant::now()) {
+        let client = client.clone();
+        fetching.spawn(async move {
+            let fetched = client.fetch(&source, timeout).await;
+            (source, fetched.map_err(|error| error.to_string()))
+        });
     }
 }
 

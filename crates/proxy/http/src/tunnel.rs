@@ -4,6 +4,7 @@
 //! In: a cluster's host and what is known of the connection. Out: a stream, or why there is none.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -207,8 +208,8 @@ impl Body for Sent {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let mut space = [0; 16 << 10];
-        let mut buffer = ReadBuf::new(&mut space);
+        let mut space = [MaybeUninit::uninit(); 16 << 10];
+        let mut buffer = ReadBuf::uninit(&mut space);
         let read = ready!(Pin::new(&mut self.0).poll_read(cx, &mut buffer));
         Poll::Ready(match read {
             Err(error) => Some(Err(BodyError::Source(error.into()))),

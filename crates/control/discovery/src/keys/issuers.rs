@@ -15,8 +15,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::KeyClient;
 use super::schedule::Schedule;
+use super::{KeyClient, start_due};
 
 /// How long fetching may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,13 +42,7 @@ impl IssuerFetcher {
         schedule.want(&timeouts, Instant::now());
         let mut fetching = JoinSet::new();
         loop {
-            for (source, timeout) in schedule.start(Instant::now()) {
-                let client = self.client.clone();
-                fetching.spawn(async move {
-                    let fetched = client.fetch(&source, timeout).await;
-                    (source, fetched.map_err(|error| error.to_string()))
-                });
-            }
+            start_due(&mut schedule, &self.client, &mut fetching);
             let next = schedule.next();
             tokio::select! {
                 () = drain.draining() => return,
