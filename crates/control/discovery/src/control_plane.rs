@@ -184,13 +184,8 @@ impl ControlPlane {
             plaintext,
             secure,
         } = sockets;
-        for (purpose, socket) in [("http", http), ("monitoring", monitoring)] {
-            tasks.spawn(http::serve(
-                purpose,
-                socket,
-                observed.clone(),
-                drain.clone(),
-            ));
+        for socket in [http, monitoring] {
+            tasks.spawn(http::serve(socket, observed.clone(), drain.clone()));
         }
         let (states, views, bundles) = (mesh.states(), mesh.views().clone(), mesh.bundles());
         let resources = spawn_mesh(&mut tasks, mesh, &options, &drain);

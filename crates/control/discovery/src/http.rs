@@ -4,6 +4,8 @@
 //! token the authority believes and names a workload of the root namespace: it is about everybody's
 //! workloads.
 
+mod connections;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -44,19 +46,12 @@ impl Observed {
 
 /// Serves until the drain.
 pub(crate) async fn serve(
-    purpose: &'static str,
     listener: TcpListener,
     observed: Observed,
-    mut drain: DrainSignal,
+    drain: DrainSignal,
 ) -> Result<(), DiscoveryError> {
-    let service = router(observed).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service)
-        .with_graceful_shutdown(async move { drain.draining().await })
-        .await
-        .map_err(|error| DiscoveryError::Ended {
-            server: purpose,
-            reason: error.to_string(),
-        })
+    connections::serve(listener, router(observed), drain).await;
+    Ok(())
 }
 
 fn router(observed: Observed) -> Router {

@@ -10,6 +10,8 @@ pub(super) fn check(path: &str) -> Result<(), &'static str> {
     let Some(rest) = path.strip_prefix('/') else {
         return Err("begin the template with `/`");
     };
+    // A slash may end it, which the path must have then too.
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
     let mut open_ended = false;
     for segment in rest.split('/') {
         match segment {
