@@ -113,6 +113,7 @@ impl Proxy {
                     local: address,
                     remote: address,
                     direct_remote: address,
+                    restored: false,
                     direction: ir::TrafficDirection::Unspecified,
                     requested_server_name: None,
                     metadata: ir::Metadata::default(),
