@@ -1,15 +1,15 @@
 //! `meltemi proxy`: the bare proxy, from a bootstrap as Envoy reads it.
 
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
-use meltemi_config::bootstrap_message;
+use meltemi_config::{bootstrap_node, encode_bootstrap};
 use meltemi_proxy::{Bootstrap, DrainPlan, HotRestart, LogLevel, Options};
 use meltemi_tls::SecretStore;
 use meltemi_xds::pb::envoy::config::bootstrap::v3::Bootstrap as Message;
+use meltemi_xds::pb::envoy::config::core::v3::Node;
 use prost::Message as _;
 
 use crate::terminal::Terminal;
@@ -176,32 +176,17 @@ pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// The bootstrap. Envoy's message is made and dropped on a thread of its own, so that the allocator
-/// gives back whole what it took: nothing that stays lies among it, and what a thread holds back for
-/// its next need goes with the thread.
+/// The bootstrap. It is read on a thread of its own, so that the allocator gives back whole what
+/// that took: nothing that stays lies among it, and what a thread holds back for its next need
+/// goes with the thread.
 fn bootstrap(arguments: &Arguments) -> Result<Bootstrap> {
-    std::thread::scope(|scope| {
-        let (give, take) = mpsc::channel();
-        let (release, released) = mpsc::channel::<()>();
-        let reading = scope.spawn(move || -> Result<()> {
-            let message = Arc::new(message(arguments)?);
-            // ignored: who asked for it waits for it
-            let _ = give.send(Arc::clone(&message));
-            // ignored: that nobody is left to send is what is waited for
-            let _ = released.recv();
-            Ok(())
-        });
-        let converted = take
-            .recv()
-            .map(|message: Arc<Message>| Bootstrap::from_message(&message));
-        drop(release);
-        let read = reading.join();
-        read.map_err(|_| anyhow::anyhow!("reading the bootstrap failed"))??;
-        converted.context("there is no bootstrap")?
-    })
+    let encoded = std::thread::scope(|scope| scope.spawn(|| encoded(arguments)).join());
+    let encoded = encoded.map_err(|_| anyhow::anyhow!("reading the bootstrap failed"))??;
+    Bootstrap::from_encoded(encoded)
 }
 
-fn message(arguments: &Arguments) -> Result<Message> {
+/// Envoy's message, encoded: one encoding behind another is both messages, field by field.
+fn encoded(arguments: &Arguments) -> Result<Vec<u8>> {
     let Arguments {
         config_path,
         config_yaml,
@@ -209,26 +194,36 @@ fn message(arguments: &Arguments) -> Result<Message> {
         service_cluster,
         ..
     } = arguments;
-    let mut merged = Message::default();
+    let mut encoded = Vec::new();
     if let Some(path) = config_path {
         let text = std::fs::read_to_string(path);
         let text = text.with_context(|| format!("cannot read {}", path.display()))?;
-        merged = bootstrap_message(&text, &path.display().to_string())?;
+        encoded = encode_bootstrap(&text, &path.display().to_string())?;
     }
     if let Some(text) = config_yaml {
-        let over = bootstrap_message(text, "--config-yaml")?;
-        merged.merge(over.encode_to_vec().as_slice())?;
+        encoded.extend(encode_bootstrap(text, "--config-yaml")?);
     }
-    let node = merged.node.get_or_insert_default();
+    let mut node = bootstrap_node(&encoded)?;
     for (field, value) in [
         (&mut node.id, service_node),
         (&mut node.cluster, service_cluster),
     ] {
-        if let (true, Some(value)) = (field.is_empty(), value) {
-            field.clone_from(value);
+        match value {
+            Some(value) if field.is_empty() => field.clone_from(value),
+            _ => field.clear(),
         }
     }
-    Ok(merged)
+    let over = Message {
+        node: Some(Node {
+            id: node.id,
+            cluster: node.cluster,
+            ..Node::default()
+        }),
+        ..Message::default()
+    };
+    over.encode(&mut encoded)?;
+    encoded.shrink_to_fit();
+    Ok(encoded)
 }
 
 fn component_levels(text: &str) -> Result<Vec<(String, LogLevel)>> {

@@ -4,6 +4,7 @@ mod dynamic;
 mod settings;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use meltemi_ir::{Admin, Ads, Bootstrap, Cluster, Listener, Node, SecretConfig};
 use meltemi_xds::any;
@@ -23,39 +24,54 @@ use crate::fields::fields;
 use crate::listener::listener;
 use crate::metadata::fields_of;
 use crate::path::{At, Problems};
+use crate::pieces::{Elements, Pieces};
 use crate::secret::secret;
 use crate::yaml::Document;
 
 pub(crate) use settings::{BOOTSTRAP_EXTENSIONS, LISTENER_MANAGERS, REGEX_ENGINES};
+
+/// The field of a bootstrap that holds its node.
+const NODE: u64 = 1;
+
+/// The field of a bootstrap that holds its resources, and the one of these that holds clusters.
+const CLUSTERS: [u64; 2] = [2, 2];
 
 /// Reads a bootstrap in YAML or JSON; `file` is named in what goes wrong with its syntax.
 ///
 /// # Errors
 /// Malformed YAML, with file and line; a field that does not exist, with its path; or everything
 /// that [`bootstrap`] finds.
-pub fn bootstrap_from_yaml(
-    text: &str,
-    file: &str,
-) -> Result<(bootstrap_v3::Bootstrap, Bootstrap), ConfigErrors> {
-    let message = bootstrap_message(text, file)?;
-    let converted = bootstrap(&message)?;
-    Ok((message, converted))
+pub fn bootstrap_from_yaml(text: &str, file: &str) -> Result<Bootstrap, ConfigErrors> {
+    bootstrap(&encode_bootstrap(text, file)?)
 }
 
-/// Reads a bootstrap in YAML or JSON as Envoy's message, not yet converted.
+/// Reads a bootstrap in YAML or JSON as Envoy's message, encoded, not yet converted.
 ///
 /// # Errors
 /// Malformed YAML, with file and line; a field that does not exist, with its path.
-pub fn bootstrap_message(text: &str, file: &str) -> Result<bootstrap_v3::Bootstrap, ConfigErrors> {
-    from_yaml(text, file)
+pub fn encode_bootstrap(text: &str, file: &str) -> Result<Vec<u8>, ConfigErrors> {
+    encode_yaml::<bootstrap_v3::Bootstrap>(text, file)
+}
+
+/// The node of an encoded bootstrap, as it is told to management servers.
+///
+/// # Errors
+/// When the encoding is malformed.
+pub fn bootstrap_node(encoded: &[u8]) -> Result<core_v3::Node, ConfigErrors> {
+    let Some(Pieces { rest: _, taken }) = Pieces::take_out(encoded, &[NODE]) else {
+        let message: bootstrap_v3::Bootstrap = decode(encoded)?;
+        return Ok(message.node.unwrap_or_default());
+    };
+    decode(&taken.concat())
 }
 
 /// Reads the secrets of a file that is a discovery response (`path_config_source`).
 ///
 /// # Errors
-/// As [`bootstrap_message`], or a resource that is no secret, with its place.
+/// As [`encode_bootstrap`], or a resource that is no secret, with its place.
 pub fn secret_messages(text: &str, file: &str) -> Result<Vec<Secret>, ConfigErrors> {
-    let response: DiscoveryResponse = from_yaml(text, file)?;
+    let encoded = encode_yaml::<DiscoveryResponse>(text, file)?;
+    let response: DiscoveryResponse = decode(&encoded)?;
     let secret = |(index, resource)| {
         any::unpack::<Secret>(resource).map_err(|error| {
             ConfigErrors::from(ConfigError {
@@ -67,10 +83,10 @@ pub fn secret_messages(text: &str, file: &str) -> Result<Vec<Secret>, ConfigErro
     response.resources.iter().enumerate().map(secret).collect()
 }
 
-fn from_yaml<M: Message + Name + Default>(text: &str, file: &str) -> Result<M, ConfigErrors> {
+fn encode_yaml<M: Name>(text: &str, file: &str) -> Result<Vec<u8>, ConfigErrors> {
     if let Some(document) = Document::plain(text) {
-        match json::from_deserializer(document) {
-            Ok(message) => return Ok(message),
+        match json::encode_deserializer::<M, _>(document) {
+            Ok(encoded) => return Ok(encoded),
             Err(Failure::Value(error)) => return Err(unfit(&error)),
             // what is wrong with YAML, the library tells better
             Err(Failure::Document(_)) => {}
@@ -78,7 +94,11 @@ fn from_yaml<M: Message + Name + Default>(text: &str, file: &str) -> Result<M, C
     }
     let value: serde_json::Value =
         serde_saphyr::from_str(text).map_err(|error| malformed(&error, file))?;
-    json::from_json(value).map_err(|error| unfit(&error))
+    json::encode_json::<M>(value).map_err(|error| unfit(&error))
+}
+
+fn decode<M: Message + Default>(encoded: &[u8]) -> Result<M, ConfigErrors> {
+    M::decode(encoded).map_err(|error| ConfigError::whole(error.to_string()).into())
 }
 
 fn malformed(error: &serde_saphyr::Error, file: &str) -> ConfigErrors {
@@ -107,15 +127,29 @@ fn unfit(error: &JsonError) -> ConfigErrors {
     ConfigError { path, problem }.into()
 }
 
-/// Converts a bootstrap.
+/// Converts an encoded bootstrap, decoding its clusters one by one.
 ///
 /// # Errors
 /// What the proxy cannot honour, and what Envoy would refuse, each with its path.
-pub fn bootstrap(message: &bootstrap_v3::Bootstrap) -> Result<Bootstrap, ConfigErrors> {
-    Problems::collect(|at| convert(message, at))
+pub fn bootstrap(encoded: &[u8]) -> Result<Bootstrap, ConfigErrors> {
+    match Pieces::take_out(encoded, &CLUSTERS) {
+        Some(Pieces { rest, taken }) => {
+            let message = decode(&rest)?;
+            drop(rest);
+            Problems::collect(|at| convert(&message, &taken, at))
+        }
+        None => {
+            let message = decode(encoded)?;
+            Problems::collect(|at| convert(&message, &[], at))
+        }
+    }
 }
 
-fn convert(message: &bootstrap_v3::Bootstrap, at: &At<'_>) -> Option<Bootstrap> {
+fn convert(
+    message: &bootstrap_v3::Bootstrap,
+    clusters: &[&[u8]],
+    at: &At<'_>,
+) -> Option<Bootstrap> {
     fields!(at, message, bootstrap_v3::Bootstrap {
         honoured { node, static_resources, admin }
         partly {
@@ -189,7 +223,7 @@ fn convert(message: &bootstrap_v3::Bootstrap, at: &At<'_>) -> Option<Bootstrap> 
         .and_then(|message| self::admin(message, &at.field("admin")));
     let resources = static_resources
         .as_ref()
-        .map(|message| resources(message, &at.field("static_resources")))
+        .map(|message| resources(message, clusters, &at.field("static_resources")))
         .unwrap_or_default();
     let dynamic = dynamic_resources
         .as_ref()
@@ -263,30 +297,47 @@ fn admin(message: &bootstrap_v3::Admin, at: &At<'_>) -> Option<Admin> {
 #[derive(Default)]
 struct Resources {
     listeners: Vec<Listener>,
-    clusters: Vec<Cluster>,
+    clusters: Vec<Arc<Cluster>>,
     secrets: Vec<SecretConfig>,
 }
 
-fn resources(message: &StaticResources, at: &At<'_>) -> Resources {
+/// The static resources; `encoded` are the clusters that were taken out of them.
+fn resources(message: &StaticResources, encoded: &[&[u8]], at: &At<'_>) -> Resources {
     fields!(at, message, StaticResources { honoured { listeners, clusters, secrets } });
-    unique(listeners, |listener| &listener.name, &at.field("listeners"));
-    unique(clusters, |cluster| &cluster.name, &at.field("clusters"));
-    unique(secrets, |secret| &secret.name, &at.field("secrets"));
+    let mut names = Names::default();
+    let listeners = at.field("listeners").each(listeners, |message, at| {
+        names.add(&message.name, at);
+        listener(message, at)
+    });
+    let mut names = Names::default();
+    let clusters = Elements {
+        decoded: clusters,
+        encoded,
+    };
+    let clusters = clusters.each(&at.field("clusters"), |message, at| {
+        names.add(&message.name, at);
+        cluster(message, at).map(Arc::new)
+    });
+    let mut names = Names::default();
+    let secrets = at.field("secrets").each(secrets, |message, at| {
+        names.add(&message.name, at);
+        secret(message, at)
+    });
     Resources {
-        listeners: at.field("listeners").each(listeners, listener),
-        clusters: at.field("clusters").each(clusters, cluster),
-        secrets: at.field("secrets").each(secrets, secret),
+        listeners,
+        clusters,
+        secrets,
     }
 }
 
-/// No two may have the same name.
-fn unique<T>(list: &[T], name: impl Fn(&T) -> &String, at: &At<'_>) {
-    let mut seen = HashSet::new();
-    for (index, item) in list.iter().enumerate() {
-        let name = name(item);
-        if !name.is_empty() && !seen.insert(name) {
-            at.index(index)
-                .field("name")
+/// The names of a kind so far: no two may have the same.
+#[derive(Default)]
+struct Names(HashSet<String>);
+
+impl Names {
+    fn add(&mut self, name: &str, at: &At<'_>) {
+        if !name.is_empty() && !self.0.insert(name.to_owned()) {
+            at.field("name")
                 .problem(format_args!("{name:?} is taken by another"));
         }
     }

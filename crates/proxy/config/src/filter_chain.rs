@@ -38,7 +38,7 @@ pub(crate) static NETWORK_FILTERS: &[Known<Convert>] = &[
             if before.istio_stats.is_some() {
                 at.refuse("istio.stats before it; make it an HTTP filter");
             }
-            let manager = connection_manager(&unpack(config, at)?, at)?;
+            let manager = connection_manager(config, at)?;
             Some(Step::End(ConnectionFilter::Http(Arc::new(manager))))
         },
     },

@@ -8,6 +8,7 @@ use meltemi_ir::{
     Codec, EscapedSlashes, ForwardClientCert, HttpConnectionManager, LogMoments, PathNormalization, Prefix,
     RouteSource, ServerHeader, SetCurrentClientCert, StripPort,
 };
+use meltemi_xds::any;
 use meltemi_xds::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm_v3;
 use meltemi_xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
     CodecType, ForwardClientCertDetails, InternalAddressConfig, PathWithEscapedSlashesAction,
@@ -15,6 +16,7 @@ use meltemi_xds::pb::envoy::extensions::filters::network::http_connection_manage
     Tracing, UpgradeConfig,
 };
 use meltemi_xds::pb::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
+use prost::Message as _;
 use prost_types::Any;
 
 use crate::access_log::{access_log, log_interval, log_moments};
@@ -27,7 +29,8 @@ use crate::header::header_value;
 use crate::http_filter::http_filters;
 use crate::http_options::{common, http1, http2};
 use crate::path::At;
-use crate::route::route_configuration;
+use crate::pieces::Pieces;
+use crate::route::{VIRTUAL_HOSTS, route_configuration};
 use crate::scalar::{duration, enumeration, limit, non_empty, within};
 
 /// The ways of making request ids.
@@ -40,10 +43,30 @@ pub(crate) static REQUEST_IDS: &[Known<RequestId>] = &[Known {
 /// Checks the configuration of a way of making request ids.
 pub(crate) type RequestId = fn(Option<&Any>, &At<'_>) -> Option<()>;
 
-/// A connection manager.
-#[expect(clippy::too_many_lines, reason = "one declaration of eighty fields")]
+/// The field of a connection manager that holds its route table.
+const ROUTE_CONFIG: u64 = 4;
+
+/// A connection manager as a filter's configuration.
 pub(crate) fn connection_manager(
+    config: Option<&Any>,
+    at: &At<'_>,
+) -> Option<HttpConnectionManager> {
+    let plain = config.filter(|config| any::is::<hcm_v3::HttpConnectionManager>(config));
+    let path = [ROUTE_CONFIG, VIRTUAL_HOSTS];
+    if let Some(Pieces { rest, taken }) =
+        plain.and_then(|config| Pieces::take_out(&config.value, &path))
+        && let Ok(message) = hcm_v3::HttpConnectionManager::decode(rest.as_slice())
+    {
+        return convert(&message, &taken, at);
+    }
+    convert(&unpack(config, at)?, &[], at)
+}
+
+/// Converts a connection manager; `hosts` are the virtual hosts that were taken out of it.
+#[expect(clippy::too_many_lines, reason = "one declaration of eighty fields")]
+fn convert(
     message: &hcm_v3::HttpConnectionManager,
+    hosts: &[&[u8]],
     at: &At<'_>,
 ) -> Option<HttpConnectionManager> {
     fields!(at, message, hcm_v3::HttpConnectionManager {
@@ -117,7 +140,7 @@ pub(crate) fn connection_manager(
         &at.field("max_request_headers_kb"),
     );
     let five_minutes = Duration::from_secs(300);
-    let routes = routes(route_specifier.as_ref(), at);
+    let routes = routes(route_specifier.as_ref(), hosts, at);
     let original_ip = original_ip(original_ip_detection_extensions, at);
     if !original_ip.is_empty() && (*use_remote_address == Some(true) || *xff_num_trusted_hops > 0) {
         at.field("original_ip_detection_extensions")
@@ -224,11 +247,11 @@ pub(crate) fn connection_manager(
     })
 }
 
-fn routes(specifier: Option<&RouteSpecifier>, at: &At<'_>) -> Option<RouteSource> {
+fn routes(specifier: Option<&RouteSpecifier>, hosts: &[&[u8]], at: &At<'_>) -> Option<RouteSource> {
     match specifier {
         Some(RouteSpecifier::RouteConfig(message)) => {
             let at = &at.field("route_config");
-            let table = route_configuration(message, at)?;
+            let table = route_configuration(message, hosts, at)?;
             if table.vhds.is_some() {
                 at.field("vhds")
                     .refuse("only in a table that comes over RDS");

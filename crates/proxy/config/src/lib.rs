@@ -48,6 +48,7 @@ mod metadata;
 mod network_filter;
 mod path;
 mod per_filter;
+mod pieces;
 mod proxy_protocol;
 mod rbac;
 mod resource;
@@ -65,7 +66,9 @@ mod tcp_proxy;
 mod tls;
 pub mod yaml;
 
-pub use bootstrap::{bootstrap, bootstrap_from_yaml, bootstrap_message, secret_messages};
+pub use bootstrap::{
+    bootstrap, bootstrap_from_yaml, bootstrap_node, encode_bootstrap, secret_messages,
+};
 pub use error::{ConfigError, ConfigErrors};
 pub use fields::FieldState;
 pub use resource::{

@@ -15,6 +15,8 @@ use prost_types::Any;
 use crate::endpoint::Names;
 use crate::error::{ConfigError, ConfigErrors};
 use crate::path::Problems;
+use crate::pieces::Pieces;
+use crate::route::VIRTUAL_HOSTS;
 
 /// A resource of any of the types that the proxy asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,7 +113,7 @@ pub fn cluster_from_any(resource: &Any) -> Result<Cluster, ConfigErrors> {
 pub fn route_configuration(
     message: &route_v3::RouteConfiguration,
 ) -> Result<RouteConfiguration, ConfigErrors> {
-    Problems::collect(|at| crate::route::route_configuration(message, at))
+    Problems::collect(|at| crate::route::route_configuration(message, &[], at))
 }
 
 /// Converts a virtual host that comes by itself.
@@ -122,11 +124,20 @@ pub fn virtual_host(message: &route_v3::VirtualHost) -> Result<VirtualHost, Conf
     Problems::collect(|at| crate::route::lone_virtual_host(message, at))
 }
 
-/// As [`route_configuration`], unpacking it first.
+/// As [`route_configuration`], unpacking it first, virtual host by virtual host.
 ///
 /// # Errors
 /// As [`route_configuration`], and a message of another type.
 pub fn route_configuration_from_any(resource: &Any) -> Result<RouteConfiguration, ConfigErrors> {
+    let is_one = any::is::<route_v3::RouteConfiguration>(resource);
+    let pieces = is_one
+        .then(|| Pieces::take_out(&resource.value, &[VIRTUAL_HOSTS]))
+        .flatten();
+    if let Some(Pieces { rest, taken }) = pieces
+        && let Ok(message) = route_v3::RouteConfiguration::decode(rest.as_slice())
+    {
+        return Problems::collect(|at| crate::route::route_configuration(&message, &taken, at));
+    }
     route_configuration(&unpack(resource)?)
 }
 

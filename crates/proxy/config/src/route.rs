@@ -20,6 +20,7 @@ use crate::matcher::header_match;
 use crate::metadata::metadata;
 use crate::path::At;
 use crate::per_filter::per_filter;
+use crate::pieces::Elements;
 use crate::retry::{hedge, retry_policy};
 use crate::route_action::{direct, non_forwarding, redirect, target};
 use crate::route_balance::mirror;
@@ -29,9 +30,13 @@ use crate::scalar::{enumeration, non_empty};
 /// A direct response's body has no more bytes than this, unless the route table says otherwise.
 const DIRECT_BODY: u32 = 4096;
 
-/// A route table.
+/// The field of a route table that holds its virtual hosts.
+pub(crate) const VIRTUAL_HOSTS: u64 = 2;
+
+/// A route table; `hosts` are the virtual hosts that were taken out of it.
 pub(crate) fn route_configuration(
     message: &route_v3::RouteConfiguration,
+    hosts: &[&[u8]],
     at: &At<'_>,
 ) -> Option<RouteConfiguration> {
     fields!(at, message, route_v3::RouteConfiguration {
@@ -71,11 +76,15 @@ pub(crate) fn route_configuration(
         let at = &at.field("config_source");
         delta_service(config_source.as_ref(), at)
     });
-    let at_hosts = &at.field("virtual_hosts");
-    check_domains(virtual_hosts, at_hosts);
+    let hosts = Elements {
+        decoded: virtual_hosts,
+        encoded: hosts,
+    };
+    let mut domains = Domains::default();
     Some(RouteConfiguration {
         name: name.clone(),
-        virtual_hosts: at_hosts.each(virtual_hosts, |host, at| {
+        virtual_hosts: hosts.each(&at.field("virtual_hosts"), |host, at| {
+            domains.add(host, at);
             virtual_host(host, &scope, at).map(Arc::new)
         }),
         request_headers: request_changes(request_headers_to_add, request_headers_to_remove, at),
@@ -106,14 +115,15 @@ struct Scope {
     mirrors: Vec<Mirror>,
 }
 
-/// A domain may stand in one virtual host only.
-fn check_domains(hosts: &[route_v3::VirtualHost], at: &At<'_>) {
-    let mut seen = HashSet::new();
-    for (index, host) in hosts.iter().enumerate() {
+/// The domains of a table so far: each may stand in one virtual host only.
+#[derive(Default)]
+struct Domains(HashSet<String>);
+
+impl Domains {
+    fn add(&mut self, host: &route_v3::VirtualHost, at: &At<'_>) {
         for (position, domain) in host.domains.iter().enumerate() {
-            if !seen.insert(domain.to_ascii_lowercase()) {
-                at.index(index)
-                    .field("domains")
+            if !self.0.insert(domain.to_ascii_lowercase()) {
+                at.field("domains")
                     .index(position)
                     .problem(format_args!("{domain:?} stands in this route table twice"));
             }

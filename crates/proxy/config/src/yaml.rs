@@ -17,7 +17,30 @@ use std::borrow::Cow;
 /// A text taken apart.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document<'t> {
-    events: Vec<Event<'t>>,
+    events: Events<'t>,
+}
+
+/// The steps through a document, in pieces: one list of a hundred thousand would, when it goes,
+/// teach the allocator to keep as much as it holds.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Events<'t> {
+    pieces: Vec<Vec<Event<'t>>>,
+}
+
+impl<'t> Events<'t> {
+    /// How many steps a piece has.
+    const PIECE: usize = 1024;
+
+    fn push(&mut self, event: Event<'t>) {
+        match self.pieces.last_mut() {
+            Some(piece) if piece.len() < Self::PIECE => piece.push(event),
+            _ => {
+                let mut piece = Vec::with_capacity(Self::PIECE);
+                piece.push(event);
+                self.pieces.push(piece);
+            }
+        }
+    }
 }
 
 /// A step through a document.
@@ -46,7 +69,7 @@ impl<'t> Document<'t> {
             return None;
         }
         let text = text.strip_prefix("---\n").unwrap_or(text);
-        let mut events = Vec::new();
+        let mut events = Events::default();
         block::document(text, &mut events).ok()?;
         Some(Self { events })
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{BindConfig, Cluster, Listener, Locality, SecretConfig, Value};
@@ -16,7 +17,7 @@ pub struct Bootstrap {
     /// `static_resources.listeners`.
     pub listeners: Vec<Listener>,
     /// `static_resources.clusters`.
-    pub clusters: Vec<Cluster>,
+    pub clusters: Vec<Arc<Cluster>>,
     /// `static_resources.secrets`.
     pub secrets: Vec<SecretConfig>,
     /// The aggregated discovery service, if configured.

@@ -18,6 +18,7 @@ use meltemi_xds::pb::envoy::config::listener::v3::Listener;
 use meltemi_xds::pb::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
 use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
 use meltemi_xds_client::{Interest, Received, Rejection, ResourceType, Update};
+use prost_types::Any;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
@@ -36,13 +37,13 @@ pub(crate) struct Applier {
     pub delivered_clusters: Vec<String>,
     /// Listeners came from elsewhere that want what discovery delivers.
     pub wants_more: Notify,
-    /// The names of the bootstrap's clusters.
-    pub fixed_clusters: Vec<String>,
+    /// The bootstrap's clusters.
+    pub fixed_clusters: Vec<Arc<ir::Cluster>>,
 }
 
 impl Applier {
-    /// Puts an update into service; gives what was refused.
-    pub fn apply(&self, update: &Update) -> Vec<Rejection> {
+    /// Puts an update into service, whose messages go into the store; gives what was refused.
+    pub fn apply(&self, update: &mut Update) -> Vec<Rejection> {
         let mut rejections = Vec::new();
         let mut names = BTreeSet::new();
         // Removals first, so that an address can change hands.
@@ -50,7 +51,7 @@ impl Applier {
             self.remove(update.kind, name);
         }
         let hosts = update.kind == ResourceType::VirtualHost;
-        for received in &update.added {
+        for received in &mut update.added {
             // there is no such virtual host, which whoever asked is to hear
             if hosts && received.body.type_url.is_empty() {
                 self.remove(update.kind, &received.name);
@@ -62,7 +63,13 @@ impl Applier {
             } else {
                 name
             };
-            self.record(update.kind, &name, received, result.as_ref().err());
+            let body = std::mem::take(&mut received.body);
+            self.record(
+                update.kind,
+                &name,
+                (&received.version, body),
+                result.as_ref().err(),
+            );
             if let Err(reason) = result {
                 warn!(kind = %update.kind, name, "refused: {reason}");
                 rejections.push(Rejection {
@@ -118,10 +125,7 @@ impl Applier {
                 Err(error) => malformed(&error),
                 Ok(message) => (message.name.clone(), self.listener(&message)),
             },
-            ResourceType::Route => match any::unpack::<RouteConfiguration>(body) {
-                Err(error) => malformed(&error),
-                Ok(message) => (message.name.clone(), self.route(&message)),
-            },
+            ResourceType::Route => self.route(body),
             // its own name does not say for which table it is
             ResourceType::VirtualHost => (received.name.clone(), self.virtual_host(received)),
             ResourceType::Secret => match any::unpack::<Secret>(body) {
@@ -154,9 +158,19 @@ impl Applier {
             .map_err(|error| error.to_string())
     }
 
-    fn route(&self, message: &RouteConfiguration) -> Result<(), String> {
-        let table =
-            meltemi_config::route_configuration(message).map_err(|errors| errors.to_string())?;
+    fn route(&self, body: &Any) -> (String, Result<(), String>) {
+        match meltemi_config::route_configuration_from_any(body) {
+            Ok(table) => (table.name.clone(), self.route_table(table)),
+            // what it is called is told even of one that is refused, where that can be told
+            Err(errors) => {
+                let message = any::unpack::<RouteConfiguration>(body);
+                let name = message.map(|message| message.name).unwrap_or_default();
+                (name, Err(errors.to_string()))
+            }
+        }
+    }
+
+    fn route_table(&self, table: ir::RouteConfiguration) -> Result<(), String> {
         if let Some(service) = &table.vhds
             && !self.is_known_cluster(&service.cluster)
         {
@@ -212,21 +226,17 @@ impl Applier {
         wanted.iter().any(|name| name == route_table)
     }
 
-    fn record(&self, kind: ResourceType, name: &str, received: &Received, error: Option<&String>) {
+    fn record(
+        &self,
+        kind: ResourceType,
+        name: &str,
+        (version, body): (&str, Any),
+        error: Option<&String>,
+    ) {
         let kind = kind_of(kind);
         match error {
-            None => self
-                .store
-                .accept(kind, name, &received.version, received.body.clone()),
-            Some(reason) => {
-                self.store.reject(
-                    kind,
-                    name,
-                    &received.version,
-                    Some(received.body.clone()),
-                    reason,
-                );
-            }
+            None => self.store.accept(kind, name, version, body),
+            Some(reason) => self.store.reject(kind, name, version, Some(body), reason),
         }
     }
 
@@ -318,7 +328,8 @@ impl Applier {
     }
 
     fn is_known_cluster(&self, name: &str) -> bool {
-        self.fixed_clusters.iter().any(|known| known == name) || self.clusters.get(name).is_some()
+        let fixed = &self.fixed_clusters;
+        fixed.iter().any(|known| known.name == name) || self.clusters.get(name).is_some()
     }
 
     /// Puts clusters and listeners into service that waited for secrets which are there now.

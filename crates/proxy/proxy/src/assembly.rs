@@ -138,10 +138,7 @@ impl Proxy {
             store: config,
             delivered_clusters: options.delivered_clusters.clone(),
             wants_more: Notify::new(),
-            fixed_clusters: {
-                let clusters = bootstrap.config.clusters.iter();
-                clusters.map(|cluster| cluster.name.clone()).collect()
-            },
+            fixed_clusters: bootstrap.config.clusters.clone(),
         });
         let (stop_workers, stop) = Drain::new();
         let node = &bootstrap.config.node;
@@ -196,7 +193,7 @@ impl Proxy {
             let refused = |reason: String| anyhow!("static_resources.clusters[{index}]: {reason}");
             self.applier.check_cluster(&cluster).map_err(refused)?;
             if server == Some(&cluster.name) {
-                config.clusters.push(cluster.clone());
+                config.clusters.push(Arc::clone(&cluster));
             }
             self.applier
                 .clusters

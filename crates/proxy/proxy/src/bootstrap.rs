@@ -2,9 +2,7 @@
 
 use anyhow::Result;
 use meltemi_ir as ir;
-use meltemi_xds::pb::envoy::config::bootstrap::v3::Bootstrap as Message;
 use meltemi_xds::pb::envoy::config::core::v3::Node;
-use prost::Message as _;
 
 /// A bootstrap as it was read and as it is understood.
 #[derive(Clone, Debug)]
@@ -23,20 +21,18 @@ impl Bootstrap {
     /// # Errors
     /// Every problem, with the path of its field.
     pub fn from_yaml(text: &str, file: &str) -> Result<Self> {
-        let message = meltemi_config::bootstrap_message(text, file)?;
-        Self::from_message(&message)
+        Self::from_encoded(meltemi_config::encode_bootstrap(text, file)?)
     }
 
-    /// Takes Envoy's message.
+    /// Takes Envoy's message, encoded.
     ///
     /// # Errors
     /// Every problem, with the path of its field.
-    pub fn from_message(message: &Message) -> Result<Self> {
-        let config = meltemi_config::bootstrap(message)?;
+    pub fn from_encoded(encoded: Vec<u8>) -> Result<Self> {
         Ok(Self {
-            encoded: message.encode_to_vec(),
-            node: message.node.clone().unwrap_or_default(),
-            config,
+            config: meltemi_config::bootstrap(&encoded)?,
+            node: meltemi_config::bootstrap_node(&encoded)?,
+            encoded,
         })
     }
 }

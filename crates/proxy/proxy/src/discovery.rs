@@ -167,8 +167,8 @@ impl Discovery {
         }
     }
 
-    fn update(&mut self, update: Update) {
-        let rejected = self.applier.apply(&update);
+    fn update(&mut self, mut update: Update) {
+        let rejected = self.applier.apply(&mut update);
         self.count(&update, rejected.is_empty());
         let kind = update.kind;
         self.client.acknowledge(update, rejected);

@@ -115,8 +115,8 @@ async fn follow(
                     "no connection to the service of its virtual hosts: {reason}"
                 );
             }
-            Event::Update(update) => {
-                let rejected = applier.apply(&update);
+            Event::Update(mut update) => {
+                let rejected = applier.apply(&mut update);
                 client.acknowledge(update, rejected);
                 applier.routes.service_answered(&table);
                 applier.listeners.promote(false);

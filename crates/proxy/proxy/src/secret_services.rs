@@ -146,8 +146,8 @@ async fn follow(
                     "no connection to its discovery service: {reason}"
                 );
             }
-            Some(Event::Update(update)) => {
-                let rejected = applier.apply(&update);
+            Some(Event::Update(mut update)) => {
+                let rejected = applier.apply(&mut update);
                 client.acknowledge(update, rejected);
             }
         }

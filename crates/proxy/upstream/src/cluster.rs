@@ -54,7 +54,7 @@ pub struct Cluster {
 
 impl Cluster {
     pub(crate) fn new(
-        config: Config,
+        config: Arc<Config>,
         added_via_api: bool,
         workers: usize,
         stats: Arc<Sharded<ClusterStats>>,
@@ -106,7 +106,7 @@ impl Cluster {
                 stats.main().health_check.get().healthy.set(0);
                 Checker::new(settings.clone())
             }),
-            config: Arc::new(config),
+            config,
             added_via_api,
             workers,
             stats,

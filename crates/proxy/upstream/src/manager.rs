@@ -132,16 +132,24 @@ impl ClusterManager {
     ///
     /// # Errors
     /// When it cannot be served; the old one stays.
-    pub fn apply(&self, config: Config, added_via_api: bool) -> Result<(), ClusterError> {
+    pub fn apply(
+        &self,
+        config: impl Into<Arc<Config>>,
+        added_via_api: bool,
+    ) -> Result<(), ClusterError> {
+        self.apply_shared(config.into(), added_via_api)
+    }
+
+    fn apply_shared(&self, config: Arc<Config>, added_via_api: bool) -> Result<(), ClusterError> {
         let name = config.name.clone();
         let mut state = self.lock();
         if let Some(warming) = state.warming.get(&name) {
-            if **warming.cluster.config() == config {
+            if *warming.cluster.config() == config {
                 return Ok(());
             }
         } else if self
             .get(&name)
-            .is_some_and(|active| **active.config() == config)
+            .is_some_and(|active| *active.config() == config)
         {
             return Ok(());
         }

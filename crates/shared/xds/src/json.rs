@@ -187,6 +187,20 @@ pub fn from_json<M: Message + Name + Default>(value: Value) -> Result<M, JsonErr
     })
 }
 
+/// As [`from_json`], but answers with the message's encoding.
+///
+/// # Errors
+/// As [`from_json`].
+///
+/// # Panics
+/// As [`from_json`].
+pub fn encode_json<M: Name>(value: Value) -> Result<Vec<u8>, JsonError> {
+    encode_deserializer::<M, _>(value).map_err(|failure| match failure {
+        Failure::Value(error) => error,
+        Failure::Document(_) => unreachable!("a tree is a document"),
+    })
+}
+
 /// Reads a message as [`from_json`] does, from a document that is read as it is needed.
 ///
 /// # Errors
@@ -200,15 +214,31 @@ where
     M: Message + Name + Default,
     D: Deserializer<'de>,
 {
-    let name = M::full_name();
-    let message = MessageType::named(&name).expect("the tables hold every generated type");
-    let bytes = Reader::default().read(message, deserializer)?;
+    let bytes = encode_deserializer::<M, D>(deserializer)?;
     M::decode(bytes.as_slice()).map_err(|source| {
         Failure::Value(JsonError::Transcode {
-            message: name,
+            message: M::full_name(),
             source,
         })
     })
+}
+
+/// As [`from_deserializer`], but answers with the message's encoding, which takes a tenth of what
+/// the message takes.
+///
+/// # Errors
+/// As [`from_deserializer`].
+///
+/// # Panics
+/// As [`from_json`].
+pub fn encode_deserializer<'de, M, D>(deserializer: D) -> Result<Vec<u8>, Failure<D::Error>>
+where
+    M: Name,
+    D: Deserializer<'de>,
+{
+    let message =
+        MessageType::named(&M::full_name()).expect("the tables hold every generated type");
+    Reader::default().read(message, deserializer)
 }
 
 fn descriptor<M: Name>() -> prost_reflect::MessageDescriptor {

@@ -1,5 +1,6 @@
 //! Where listeners and clusters come from while the proxy runs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use meltemi_ir::{Ads, Cluster};
@@ -12,7 +13,11 @@ use crate::fields::fields;
 use crate::path::At;
 
 /// The discovery services; ADS must be reached by one of the static clusters.
-pub(super) fn dynamic(message: &DynamicResources, clusters: &[Cluster], at: &At<'_>) -> Dynamic {
+pub(super) fn dynamic(
+    message: &DynamicResources,
+    clusters: &[Arc<Cluster>],
+    at: &At<'_>,
+) -> Dynamic {
     fields!(at, message, DynamicResources {
         honoured { ads_config }
         partly {

@@ -31,7 +31,7 @@ fn bootstraps_of_chapter_3_convert() {
     ] {
         let path = directory.join(file);
         let text = std::fs::read_to_string(&path).unwrap();
-        let (_, bootstrap) = bootstrap_from_yaml(&text, file).unwrap();
+        let bootstrap = bootstrap_from_yaml(&text, file).unwrap();
         assert_eq!(bootstrap.admin.unwrap().address.port(), 15000, "{file}");
         let Discovery::LogicalDns { family, .. } = bootstrap.clusters[0].discovery else {
             panic!("{file}: {:?}", bootstrap.clusters[0].discovery);

@@ -34,7 +34,7 @@ fn render<T: std::fmt::Debug>(result: Result<T, ConfigErrors>) -> String {
 
 fn convert(kind: &str, text: &str) -> String {
     match kind {
-        "bootstrap" => render(bootstrap_from_yaml(text, "case.yaml").map(|(_, value)| value)),
+        "bootstrap" => render(bootstrap_from_yaml(text, "case.yaml")),
         "listener" => render(listener(&parse(text))),
         "cluster" => render(cluster(&parse(text))),
         "route" => render(route_configuration(&parse(text))),

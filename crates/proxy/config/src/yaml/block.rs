@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::flow::Flow;
-use super::{Event, NotPlain, scalar};
+use super::{Event, Events, NotPlain, scalar};
 
 /// Nothing is nested deeper than this that is read here.
 pub(super) const MAX_DEPTH: usize = 64;
@@ -25,7 +25,7 @@ struct Line<'t> {
 struct Block<'t, 'e> {
     rest: &'t str,
     line: Option<Line<'t>>,
-    events: &'e mut Vec<Event<'t>>,
+    events: &'e mut Events<'t>,
     depth: usize,
 }
 
@@ -54,7 +54,7 @@ impl<'t> Keys<'t> {
 }
 
 /// Reads a text.
-pub(super) fn document<'t>(text: &'t str, events: &mut Vec<Event<'t>>) -> Result<(), NotPlain> {
+pub(super) fn document<'t>(text: &'t str, events: &mut Events<'t>) -> Result<(), NotPlain> {
     let mut block = Block {
         rest: text,
         line: None,

@@ -1,12 +1,16 @@
 //! A document as `serde` reads it.
 
 use std::borrow::Cow;
+use std::iter::{Flatten, Peekable};
 use std::vec::IntoIter;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::{Document, Event};
+
+/// The steps that are left; a piece of them goes when it is passed.
+type Steps<'de> = Peekable<Flatten<IntoIter<Vec<Event<'de>>>>>;
 
 /// What a visitor says of a document.
 pub(crate) type Error = serde::de::value::Error;
@@ -15,7 +19,7 @@ impl<'de> Deserializer<'de> for Document<'de> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let mut events = self.events.into_iter();
+        let mut events: Steps<'de> = self.events.pieces.into_iter().flatten().peekable();
         Node(&mut events).deserialize_any(visitor)
     }
 
@@ -27,7 +31,7 @@ impl<'de> Deserializer<'de> for Document<'de> {
 }
 
 /// The value that comes next.
-struct Node<'e, 'de>(&'e mut IntoIter<Event<'de>>);
+struct Node<'e, 'de>(&'e mut Steps<'de>);
 
 impl<'de> Deserializer<'de> for Node<'_, 'de> {
     type Error = Error;
@@ -54,12 +58,12 @@ impl<'de> Deserializer<'de> for Node<'_, 'de> {
 }
 
 /// What is inside a mapping or a sequence.
-struct Children<'e, 'de>(&'e mut IntoIter<Event<'de>>);
+struct Children<'e, 'de>(&'e mut Steps<'de>);
 
 impl<'de> Children<'_, 'de> {
     /// Whether there is nothing more; if so, the end is passed.
     fn is_over(&mut self) -> bool {
-        let is_over = matches!(self.0.as_slice().first(), Some(Event::End) | None);
+        let is_over = matches!(self.0.peek(), Some(Event::End) | None);
         if is_over {
             self.0.next();
         }

@@ -1,12 +1,12 @@
 //! Collections in brackets and braces; JSON is all of these.
 
 use super::block::{Keys, MAX_DEPTH};
-use super::{Event, NotPlain, scalar};
+use super::{Event, Events, NotPlain, scalar};
 
 /// Collections in one text.
 pub(super) struct Flow<'t, 'e> {
     rest: &'t str,
-    events: &'e mut Vec<Event<'t>>,
+    events: &'e mut Events<'t>,
     /// Whether lines may end between values.
     lines: bool,
     depth: usize,
@@ -16,7 +16,7 @@ impl<'t, 'e> Flow<'t, 'e> {
     /// Reads one collection at the start of `text`; answers with the text behind it.
     pub fn read(
         text: &'t str,
-        events: &'e mut Vec<Event<'t>>,
+        events: &'e mut Events<'t>,
         lines: bool,
         depth: usize,
     ) -> Result<&'t str, NotPlain> {
