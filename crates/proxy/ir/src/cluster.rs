@@ -8,7 +8,8 @@ use crate::{
     Metadata, OutlierDetection, ProxyHeader, SubsetLb, UpstreamTls, Value,
 };
 
-/// A group of endpoints that serve the same thing.
+/// A group of endpoints that serve the same thing. What most clusters of a large mesh do without
+/// lies apart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
     /// Its name, by which routes refer to it.
@@ -22,9 +23,9 @@ pub struct Cluster {
     /// What every policy shares.
     pub lb_settings: LbSettings,
     /// Endpoints in groups by their metadata.
-    pub subsets: Option<SubsetLb>,
+    pub subsets: Option<Box<SubsetLb>>,
     /// How failing hosts are taken out.
-    pub outlier_detection: Option<OutlierDetection>,
+    pub outlier_detection: Option<Box<OutlierDetection>>,
     /// How hosts are asked whether they are well.
     pub health_checks: Vec<HealthCheck>,
     /// A host that discovery removed goes at once, and not only when it fails its checks.
@@ -34,7 +35,7 @@ pub struct Cluster {
     /// The limit for making a connection, 5 s unless set.
     pub connect_timeout: Duration,
     /// TLS to every endpoint that no match below covers.
-    pub tls: Option<UpstreamTls>,
+    pub tls: Option<Box<UpstreamTls>>,
     /// The PROXY protocol header before it.
     pub proxy_header: Option<ProxyHeader>,
     /// TLS by the endpoint's metadata; the first that matches is taken.

@@ -282,7 +282,8 @@ impl Applier {
     pub fn check_cluster(&self, cluster: &ir::Cluster) -> Result<(), String> {
         let own = cluster
             .tls
-            .iter()
+            .as_deref()
+            .into_iter()
             .map(|tls| ("transport_socket".to_owned(), tls));
         let matches = cluster.transport_socket_matches.iter().enumerate();
         let matched = matches.filter_map(|(index, one)| {

@@ -4,12 +4,13 @@ use std::sync::OnceLock;
 
 use meltemi_lifecycle::WorkerId;
 
-/// A `T` for each worker and one for the main thread, each on cache lines of its own. A worker's
-/// is made at its first use: most clusters of a large mesh are never called from here.
+/// A `T` for each worker, each on cache lines of its own, and one for the main thread, which seldom
+/// writes. A worker's is made at its first use: most clusters of a large mesh are never called from
+/// here.
 #[derive(Debug)]
 pub struct Sharded<T> {
     workers: Box<[OnceLock<Box<Padded<T>>>]>,
-    main: Box<Padded<T>>,
+    main: T,
 }
 
 // Two lines: the prefetcher of current x86 processors fetches them in pairs.
@@ -22,7 +23,7 @@ impl<T: Default> Sharded<T> {
     pub fn new(workers: usize) -> Self {
         Self {
             workers: (0..workers).map(|_| OnceLock::new()).collect(),
-            main: Box::default(),
+            main: T::default(),
         }
     }
 
@@ -31,7 +32,7 @@ impl<T: Default> Sharded<T> {
     pub fn shard(&self, worker: WorkerId) -> &T {
         match self.workers.get(worker.0) {
             Some(own) => &own.get_or_init(Box::default).0,
-            None => &self.main.0,
+            None => &self.main,
         }
     }
 }
@@ -39,15 +40,13 @@ impl<T: Default> Sharded<T> {
 impl<T> Sharded<T> {
     /// The main thread's copy.
     pub fn main(&self) -> &T {
-        &self.main.0
+        &self.main
     }
 
     /// Every copy that there is, the main thread's last.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         let workers = self.workers.iter().filter_map(OnceLock::get);
-        workers
-            .map(|own| &own.0)
-            .chain(std::iter::once(&self.main.0))
+        workers.map(|own| &own.0).chain(std::iter::once(&self.main))
     }
 
     /// How many workers may have a copy, the main thread not counted.

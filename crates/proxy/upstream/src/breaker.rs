@@ -17,15 +17,15 @@ pub(crate) struct Resource {
     used: AtomicU32,
 }
 
-/// The resources of one priority, on cache lines of their own.
+/// The resources of one priority, on a cache line of their own.
 #[derive(Debug)]
-#[repr(align(128))]
+#[repr(align(64))]
 pub(crate) struct Resources {
     pub(crate) connections: Resource,
     pub(crate) pending: Resource,
     pub(crate) requests: Resource,
     pub(crate) retries: Resource,
-    retry_budget: Option<RetryBudget>,
+    retry_budget: Option<Box<RetryBudget>>,
     track_remaining: bool,
     /// Connections to one host.
     pub(crate) per_host_connections: u32,
@@ -115,7 +115,7 @@ impl Resources {
         let Some(RetryBudget {
             percent,
             min_retry_concurrency,
-        }) = self.retry_budget
+        }) = self.retry_budget.as_deref().copied()
         else {
             return self.retries.limit;
         };
@@ -145,7 +145,7 @@ impl Resources {
             pending: Resource::new(max_pending_requests, track_remaining || has_budget),
             requests: Resource::new(max_requests, track_remaining || has_budget),
             retries: Resource::new(max_retries, track_remaining || has_budget),
-            retry_budget,
+            retry_budget: retry_budget.map(Box::new),
             track_remaining,
             per_host_connections: per_host.unwrap_or(u32::MAX),
         }

@@ -63,10 +63,8 @@ impl Cluster {
     ) -> Result<Self, ClusterError> {
         let binding = Binding::new(config.bind.as_ref(), bind).map_err(ClusterError::Bind)?;
         let transport =
-            |tls: &Option<UpstreamTls>, header: &Option<ProxyHeader>, path: &dyn Fn() -> String| {
-                let context = tls
-                    .as_ref()
-                    .map(|tls| ClientContext::new(tls, secrets.clone()));
+            |tls: Option<&UpstreamTls>, header: &Option<ProxyHeader>, path: &dyn Fn() -> String| {
+                let context = tls.map(|tls| ClientContext::new(tls, secrets.clone()));
                 let tls = context.transpose().map_err(|source| ClusterError::Tls {
                     path: path(),
                     source,
@@ -83,7 +81,10 @@ impl Cluster {
                 proxy_header,
             } = entry;
             let path = || format!("transport_socket_matches[{index}].transport_socket");
-            transport_matches.push((matches.clone(), transport(tls, proxy_header, &path)?));
+            transport_matches.push((
+                matches.clone(),
+                transport(tls.as_ref(), proxy_header, &path)?,
+            ));
         }
         let matched = config.transport_socket_matches.iter();
         if config.tls.is_some() || matched.into_iter().any(|entry| entry.tls.is_some()) {
@@ -91,16 +92,16 @@ impl Cluster {
             stats.main().ssl.get().handshake.add(0);
         }
         Ok(Self {
-            transport: transport(&config.tls, &config.proxy_header, &|| {
+            transport: transport(config.tls.as_deref(), &config.proxy_header, &|| {
                 "transport_socket".to_owned()
             })?,
             transport_matches,
             binding,
             breakers: Breakers::new(&config.circuit_breakers),
-            detector: config.outlier_detection.map(|settings| {
+            detector: config.outlier_detection.as_deref().map(|settings| {
                 // It is there from the beginning, as in Envoy.
                 stats.main().outlier_detection.get().ejections_active.add(0);
-                Detector::new(settings)
+                Detector::new(*settings)
             }),
             checker: config.health_checks.first().map(|settings| {
                 stats.main().health_check.get().healthy.set(0);

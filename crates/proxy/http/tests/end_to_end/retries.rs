@@ -248,7 +248,7 @@ fn a_route_chooses_a_subset() {
                     meltemi_ir::Metadata([("envoy.lb".to_owned(), color(name))].into());
             }
         }
-        cluster.subsets = Some(meltemi_ir::SubsetLb {
+        cluster.subsets = Some(Box::new(meltemi_ir::SubsetLb {
             fallback: meltemi_ir::SubsetFallback::None,
             default_subset: meltemi_ir::SubsetKeys::new(),
             selectors: vec![meltemi_ir::SubsetSelector {
@@ -260,7 +260,7 @@ fn a_route_chooses_a_subset() {
             scale_locality_weight: false,
             panic_mode_any: false,
             list_as_any: false,
-        });
+        }));
         proxy.apply(cluster);
         for name in ["blue", "green"] {
             for _ in 0..5 {

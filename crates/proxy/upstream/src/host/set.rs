@@ -28,7 +28,7 @@ pub struct PriorityHosts {
     pub hosts: Vec<HostEntry>,
     /// For policies that go by a hash: what all workers look a hash up in, for the hosts that
     /// the split chooses.
-    pub(crate) tables: [Option<HashTable>; 3],
+    pub(crate) tables: [Option<Box<HashTable>>; 3],
 }
 
 /// A host with what balancing wants to know at the time of the set.
@@ -119,7 +119,8 @@ impl HostSet {
         for (priority, hosts) in self.priorities.iter_mut().enumerate() {
             for among in self.loads.used(priority) {
                 let weighted = hosts.weighted(among, config, hashing);
-                hosts.tables[among.slot()] = HashTable::new(&config.lb, &weighted);
+                let table = HashTable::new(&config.lb, &weighted);
+                hosts.tables[among.slot()] = table.map(Box::new);
             }
         }
     }

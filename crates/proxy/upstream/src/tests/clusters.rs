@@ -148,10 +148,10 @@ fn families_are_filtered() {
 fn a_cluster_that_cannot_be_served_is_refused_by_its_field() {
     let (manager, _) = manager();
     let mut settings = to(&[]);
-    settings.tls = Some(UpstreamTls {
+    settings.tls = Some(Box::new(UpstreamTls {
         cipher_suites: vec!["ROT13".to_owned()],
         ..UpstreamTls::default()
-    });
+    }));
     let error: ClusterError = manager.apply(settings, true).unwrap_err();
     let text = error.to_string();
     assert!(text.starts_with("transport_socket: "), "{text}");

@@ -37,7 +37,7 @@ impl Hosts {
             .map(|n| endpoint(format!("10.0.0.{n}:80").parse().unwrap()))
             .collect();
         let mut cluster = config(Discovery::Static(assignment(NAME, endpoints)));
-        cluster.outlier_detection = Some(settings);
+        cluster.outlier_detection = Some(Box::new(settings));
         cluster.lb_settings.panic_threshold_percent = 0.0;
         let fixture = Fixture::with(cluster);
         tokio::spawn(fixture.manager.clone().run());
@@ -331,7 +331,7 @@ fn an_ejected_host_that_goes_is_no_longer_counted() {
         let mut cluster = config(Discovery::Eds {
             service_name: String::new(),
         });
-        cluster.outlier_detection = Some(settings());
+        cluster.outlier_detection = Some(Box::new(settings()));
         let fixture = Fixture::with(cluster);
         tokio::spawn(fixture.manager.clone().run());
         let endpoints: Vec<_> = (1..=3)

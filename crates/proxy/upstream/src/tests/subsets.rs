@@ -128,7 +128,7 @@ fn criteria_choose_a_subset_or_its_fallback() {
     for (name, fallback, criteria, expected, stat) in cases {
         on_worker(|| async {
             let mut settings = cluster(&hosts);
-            settings.subsets = Some(SubsetLb {
+            settings.subsets = Some(Box::new(SubsetLb {
                 fallback,
                 default_subset: keys(&[("stage", "prod")]),
                 selectors: vec![
@@ -144,7 +144,7 @@ fn criteria_choose_a_subset_or_its_fallback() {
                 scale_locality_weight: false,
                 panic_mode_any: false,
                 list_as_any: false,
-            });
+            }));
             let fixture = Fixture::with(settings);
             let criteria = keys(criteria);
             let context = LbContext {

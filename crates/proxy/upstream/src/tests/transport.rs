@@ -133,7 +133,7 @@ fn the_version_is_what_the_handshake_agrees_on() {
         ] {
             let mut settings = to(&[tls_server(certificate.clone(), offered).await]);
             settings.http.protocol = protocol;
-            settings.tls = Some(upstream_tls(ID));
+            settings.tls = Some(Box::new(upstream_tls(ID)));
             let fixture = Fixture::with(settings);
             fixture.trust(trust.clone());
             let leases = tokio::join!(fixture.lease(), fixture.lease());
@@ -159,10 +159,10 @@ fn a_request_may_bring_its_own_alpn() {
         let (certificate, trust) = identity();
         let address = tls_server(certificate, &["istio-http/1.1", "istio"]).await;
         let mut settings = to(&[address]);
-        settings.tls = Some(UpstreamTls {
+        settings.tls = Some(Box::new(UpstreamTls {
             alpn: vec![b"istio".to_vec()],
             ..upstream_tls(ID)
-        });
+        }));
         let fixture = Fixture::with(settings);
         fixture.trust(trust);
         let overrides = AlpnOverride {
@@ -193,7 +193,9 @@ fn a_peer_that_is_not_who_it_should_be_gets_no_request() {
     on_worker(|| async {
         let (certificate, trust) = identity();
         let mut settings = to(&[tls_server(certificate, &[]).await]);
-        settings.tls = Some(upstream_tls("spiffe://cluster.local/ns/default/sa/other"));
+        settings.tls = Some(Box::new(upstream_tls(
+            "spiffe://cluster.local/ns/default/sa/other",
+        )));
         let fixture = Fixture::with(settings);
         // Whom to trust has not been said: nobody is connected to.
         assert!(fixture.pools.cluster(NAME).is_none());
@@ -336,7 +338,7 @@ fn connecting_has_a_limit() {
         let (listener, address) = listen().await;
         let mut settings = to(&[address]);
         settings.connect_timeout = Duration::from_millis(30);
-        settings.tls = Some(upstream_tls(ID));
+        settings.tls = Some(Box::new(upstream_tls(ID)));
         let (_, trust) = identity();
         let fixture = Fixture::with(settings);
         fixture.trust(trust);
