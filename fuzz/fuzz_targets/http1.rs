@@ -140,7 +140,7 @@ impl Proxy {
 }
 
 fn settings() -> Arc<ir::HttpConnectionManager> {
-    let (_, bootstrap) = meltemi_config::bootstrap_from_yaml(BOOTSTRAP, "fuzz").expect("valid");
+    let bootstrap = meltemi_config::bootstrap_from_yaml(BOOTSTRAP, "fuzz").expect("valid");
     let chain = &bootstrap.listeners[0].filter_chains[0];
     match &chain.filter {
         ir::ConnectionFilter::Http(manager) => manager.clone(),

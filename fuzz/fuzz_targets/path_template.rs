@@ -33,7 +33,7 @@ const BOOTSTRAP: &str = r#"{"static_resources": {"listeners": [{
 fn policy(template: &str) -> Option<Rbac> {
     let template = serde_json::to_string(template).expect("text");
     let text = BOOTSTRAP.replace("TEMPLATE", &template);
-    let (_, bootstrap) = meltemi_config::bootstrap_from_yaml(&text, "fuzz").ok()?;
+    let bootstrap = meltemi_config::bootstrap_from_yaml(&text, "fuzz").ok()?;
     let ConnectionFilter::Http(manager) = &bootstrap.listeners[0].filter_chains[0].filter else {
         panic!("it is a connection manager");
     };

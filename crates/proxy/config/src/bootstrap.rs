@@ -58,11 +58,11 @@ pub fn encode_bootstrap(text: &str, file: &str) -> Result<Vec<u8>, ConfigErrors>
 /// # Errors
 /// When the encoding is malformed.
 pub fn bootstrap_node(encoded: &[u8]) -> Result<core_v3::Node, ConfigErrors> {
-    let Some(Pieces { rest: _, taken }) = Pieces::take_out(encoded, &[NODE]) else {
+    let Some(pieces) = Pieces::take_out(encoded, &[NODE]) else {
         let message: bootstrap_v3::Bootstrap = decode(encoded)?;
         return Ok(message.node.unwrap_or_default());
     };
-    decode(&taken.concat())
+    decode(&pieces.taken.concat())
 }
 
 /// Reads the secrets of a file that is a discovery response (`path_config_source`).
@@ -194,8 +194,7 @@ fn convert(
             enable_worker_cpu_affinity: "it only changes where threads run",
         }
     });
-    // ignored: there are no sinks, and statistics live as long as what they count.
-    let _ = (stats_flush, stats_eviction);
+    let _ = (stats_flush, stats_eviction); // ignored: there are no sinks
     let upstream_bind = cluster_manager
         .as_ref()
         .and_then(|message| settings::cluster_manager(message, &at.field("cluster_manager")));
@@ -218,9 +217,8 @@ fn convert(
         .as_ref()
         .map(|message| self::node(message, &at.field("node")))
         .unwrap_or_default();
-    let admin = admin
-        .as_ref()
-        .and_then(|message| self::admin(message, &at.field("admin")));
+    let admin = admin.as_ref();
+    let admin = admin.and_then(|message| self::admin(message, &at.field("admin")));
     let resources = static_resources
         .as_ref()
         .map(|message| resources(message, clusters, &at.field("static_resources")))
@@ -231,9 +229,8 @@ fn convert(
             dynamic::dynamic(message, &resources.clusters, &at.field("dynamic_resources"))
         })
         .unwrap_or_default();
-    if dynamic.ads.is_some() && (node.id.is_empty() || node.cluster.is_empty()) {
-        at.field("node")
-            .problem("needs an id and a cluster to ask a management server");
+    if dynamic.ads.is_some() {
+        check_identity(&node, &at.field("node"));
     }
     Some(Bootstrap {
         node,
@@ -247,6 +244,12 @@ fn convert(
         upstream_bind,
         stats: settings::stats(stats_config.as_ref(), &at.field("stats_config")),
     })
+}
+
+fn check_identity(node: &Node, at: &At<'_>) {
+    if node.id.is_empty() || node.cluster.is_empty() {
+        at.problem("needs an id and a cluster to ask a management server");
+    }
 }
 
 fn node(message: &core_v3::Node, at: &At<'_>) -> Node {

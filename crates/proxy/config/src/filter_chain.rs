@@ -16,7 +16,7 @@ use crate::address::prefix;
 use crate::cluster::metadata_exchange;
 use crate::extension::{Extension, Known, unpack};
 use crate::fields::fields;
-use crate::hcm::connection_manager;
+use crate::hcm;
 use crate::http_filter::ext_authz::connection_authz;
 use crate::istio_stats::istio_stats;
 use crate::metadata::metadata;
@@ -38,7 +38,7 @@ pub(crate) static NETWORK_FILTERS: &[Known<Convert>] = &[
             if before.istio_stats.is_some() {
                 at.refuse("istio.stats before it; make it an HTTP filter");
             }
-            let manager = connection_manager(config, at)?;
+            let manager = hcm::filter(config, at)?;
             Some(Step::End(ConnectionFilter::Http(Arc::new(manager))))
         },
     },

@@ -47,24 +47,21 @@ pub(crate) type RequestId = fn(Option<&Any>, &At<'_>) -> Option<()>;
 const ROUTE_CONFIG: u64 = 4;
 
 /// A connection manager as a filter's configuration.
-pub(crate) fn connection_manager(
-    config: Option<&Any>,
-    at: &At<'_>,
-) -> Option<HttpConnectionManager> {
+pub(crate) fn filter(config: Option<&Any>, at: &At<'_>) -> Option<HttpConnectionManager> {
     let plain = config.filter(|config| any::is::<hcm_v3::HttpConnectionManager>(config));
     let path = [ROUTE_CONFIG, VIRTUAL_HOSTS];
     if let Some(Pieces { rest, taken }) =
         plain.and_then(|config| Pieces::take_out(&config.value, &path))
         && let Ok(message) = hcm_v3::HttpConnectionManager::decode(rest.as_slice())
     {
-        return convert(&message, &taken, at);
+        return connection_manager(&message, &taken, at);
     }
-    convert(&unpack(config, at)?, &[], at)
+    connection_manager(&unpack(config, at)?, &[], at)
 }
 
 /// Converts a connection manager; `hosts` are the virtual hosts that were taken out of it.
 #[expect(clippy::too_many_lines, reason = "one declaration of eighty fields")]
-fn convert(
+fn connection_manager(
     message: &hcm_v3::HttpConnectionManager,
     hosts: &[&[u8]],
     at: &At<'_>,
