@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use meltemi_discovery::judge;
 use meltemi_lifecycle::DrainSignal;
-use meltemi_model::Defaults;
+use meltemi_model::{Defaults, Workload};
 use meltemi_source::{Event, FileProblems, SourceError};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -338,13 +338,13 @@ impl Mesh {
 
     /// The plans of all pods; tells what they have to do without.
     fn plans(&mut self) -> BTreeMap<PodName, PodPlan> {
-        let defaults = self.platform.proxy_defaults();
+        let proxy_config = |workload: &Workload| self.platform.proxy_config(workload);
         let context = PlanContext {
             executable: &self.options.executable,
             settings: &self.settings,
             inherited: &self.options.inherited,
             proxy: &self.proxy,
-            defaults: &defaults,
+            proxy_config: &proxy_config,
             values: &self.platform,
         };
         let mut plans = BTreeMap::new();
@@ -434,7 +434,7 @@ fn pod_state(plan: &PodPlan) -> PodState {
         workload: plan.workload.clone(),
         ip: plan.ip,
         proxy: plan.proxy,
-        admin: plan.admin(),
+        admin: plan.admin,
         applications: plan.listens.clone(),
     }
 }

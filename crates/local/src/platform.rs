@@ -12,6 +12,7 @@ use std::sync::Arc;
 use meltemi_model::{
     AccessLog, Config, ConfigMap, Deployment, Kind, Labels, MeshConfig, Namespace, NamespaceName,
     ProxyConfig, ResourceId, Secret, Service, ServiceAddresses, Workload, WorkloadRole,
+    effective_proxy_config,
 };
 use meltemi_snapshot::is_injected;
 use meltemi_source::Event;
@@ -156,13 +157,20 @@ impl Platform {
         gateway::ports(&self.told)
     }
 
-    /// What the mesh configuration says of every proxy.
-    pub(crate) fn proxy_defaults(&self) -> ProxyConfig {
+    /// What is said of a workload's proxy.
+    pub(crate) fn proxy_config(&self, workload: &Workload) -> ProxyConfig {
         let mesh = self.written.values().find_map(|it| match it.as_ref() {
-            Config::MeshConfig(mesh) => Some(mesh.default_config.clone()),
+            Config::MeshConfig(mesh) => Some(mesh.as_ref()),
             _ => None,
         });
-        mesh.unwrap_or_default()
+        let rules = self.written.values().filter_map(|it| match it.as_ref() {
+            Config::ProxyConfig(rule) => Some(rule),
+            _ => None,
+        });
+        match mesh {
+            Some(mesh) => effective_proxy_config(mesh, rules, workload),
+            None => effective_proxy_config(&MeshConfig::default(), rules, workload),
+        }
     }
 
     /// Takes back the address of a pod that has stopped.
@@ -330,6 +338,7 @@ impl Platform {
             | Config::Sidecar(_)
             | Config::PeerAuthentication(_)
             | Config::EnvoyFilter(_)
+            | Config::ProxyConfig(_)
             | Config::Telemetry(_)
             | Config::RequestAuthentication(_)
             | Config::AuthorizationPolicy(_) => config.clone(),

@@ -60,6 +60,8 @@ pub(crate) struct PodPlan {
     pub ip: IpAddr,
     /// Its proxy.
     pub proxy: ProxyKind,
+    /// Where the proxy's administration listens, if there is one.
+    pub admin: Option<SocketAddr>,
     /// The processes, the proxy first.
     pub processes: Vec<ProcessPlan>,
     /// Where its applications will accept connections when they are ready.

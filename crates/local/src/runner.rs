@@ -175,7 +175,7 @@ async fn become_ready(plan: &PodPlan, reporter: &Reporter, state: &watch::Sender
             sleep(PROBE_INTERVAL).await;
         }
     }
-    if let Some(admin) = plan.admin() {
+    if let Some(admin) = plan.admin {
         while !proxy_is_ready(admin).await {
             let what = format!("its proxy is not ready, see http://{admin}/ready");
             state.send_replace(Some(what));

@@ -62,6 +62,8 @@ pub(crate) struct AgentEnvironment {
     pub trust_domain: Option<String>,
     /// `MELTEMI_APP_ADDRESS`.
     pub app_address: Option<String>,
+    /// `ISTIO_META_*` and `ISTIO_METAJSON_*`, all of them: what the proxy says of itself.
+    pub metadata: BTreeMap<String, String>,
     /// `PROXY_CONFIG`: Istio's ProxyConfig, in YAML or JSON.
     pub proxy_config: Option<String>,
     /// `SECRET_TTL`: a Go duration.
@@ -124,6 +126,7 @@ impl AgentEnvironment {
             interception: variable("ISTIO_META_INTERCEPTION_MODE"),
             trust_domain: variable("TRUST_DOMAIN"),
             app_address: variable("MELTEMI_APP_ADDRESS"),
+            metadata: beginning("ISTIO_META"),
             proxy_config: variable("PROXY_CONFIG"),
             secret_ttl: variable("SECRET_TTL"),
             secret_grace_period_ratio: variable("SECRET_GRACE_PERIOD_RATIO"),
@@ -158,6 +161,14 @@ pub(crate) fn inherited() -> BTreeMap<String, String> {
     present
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
+}
+
+/// The variables whose names begin so.
+fn beginning(prefix: &str) -> BTreeMap<String, String> {
+    let all = std::env::vars_os();
+    let texts =
+        all.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    texts.filter(|(name, _)| name.starts_with(prefix)).collect()
 }
 
 /// A variable by name, for the sample workload, which documents its own.

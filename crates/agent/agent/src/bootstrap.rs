@@ -42,14 +42,9 @@ pub fn bootstrap(options: &Options, roots: &str) -> Value {
                 xds_cluster(&host, port, roots),
             ],
             "listeners": [
-                local_listener(options, PROMETHEUS_PORT, "stats", &json!({
-                    "match": { "prefix": "/stats/prometheus" },
-                    "route": { "cluster": "prometheus_stats" },
-                })),
-                local_listener(options, HEALTH_PORT, "agent", &json!({
-                    "match": { "path": "/healthz/ready" },
-                    "route": { "cluster": "agent", "prefix_rewrite": "/ready" },
-                })),
+                local_listener(options, PROMETHEUS_PORT, "stats", &[metrics()]),
+                local_listener(options, HEALTH_PORT, "agent", &[health()]),
+                local_listener(options, options.status_port, "status", &[health(), metrics()]),
             ],
         },
     })
@@ -67,7 +62,7 @@ fn metadata(options: &Options) -> Value {
         workload,
         ..
     } = options;
-    let mut metadata = Map::new();
+    let mut metadata = options.metadata.clone();
     let mut set = |key: &str, value: Value| metadata.insert(key.to_owned(), value);
     set("NAME", json!(pod));
     set("NAMESPACE", json!(namespace));
@@ -193,7 +188,21 @@ fn xds_cluster(host: &str, port: u16, roots: &str) -> Value {
     Value::Object(cluster)
 }
 
-fn local_listener(options: &Options, port: u16, stat_prefix: &str, route: &Value) -> Value {
+fn metrics() -> Value {
+    json!({
+        "match": { "prefix": "/stats/prometheus" },
+        "route": { "cluster": "prometheus_stats" },
+    })
+}
+
+fn health() -> Value {
+    json!({
+        "match": { "path": "/healthz/ready" },
+        "route": { "cluster": "agent", "prefix_rewrite": "/ready" },
+    })
+}
+
+fn local_listener(options: &Options, port: u16, stat_prefix: &str, routes: &[Value]) -> Value {
     json!({
         "name": format!("{stat_prefix}_{port}"),
         "address": socket_address(&options.ip.to_string(), port),
@@ -204,7 +213,7 @@ fn local_listener(options: &Options, port: u16, stat_prefix: &str, route: &Value
                 "codec_type": "AUTO",
                 "stat_prefix": stat_prefix,
                 "route_config": {
-                    "virtual_hosts": [ { "name": "backend", "domains": ["*"], "routes": [ route ] } ],
+                    "virtual_hosts": [ { "name": "backend", "domains": ["*"], "routes": routes } ],
                 },
                 "http_filters": [ {
                     "name": "envoy.filters.http.router",

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meltemi_proxy::LogControl;
+use serde_json::{Map, Value};
 
 use crate::{Renewal, WorkloadKey};
 
@@ -91,6 +92,10 @@ pub struct Options {
     pub token: PathBuf,
     /// Where the administration endpoint listens.
     pub admin: SocketAddr,
+    /// The port that tells the workload's health and metrics to who asks Istio's agent.
+    pub status_port: u16,
+    /// What else the proxy says of itself, by the keys of node metadata.
+    pub metadata: Map<String, Value>,
     /// Worker threads.
     pub concurrency: usize,
     /// Serve the workload's secrets over SDS here.

@@ -21,7 +21,7 @@ pub(crate) fn message(problem: Problem) -> Option<Message> {
         ProblemKind::Syntax | ProblemKind::Invalid => {
             (Code::SchemaValidationError, "Schema validation error")
         }
-        ProblemKind::Unsupported | ProblemKind::Duplicate => {
+        ProblemKind::Unsupported | ProblemKind::Duplicate | ProblemKind::Warning => {
             (Code::SchemaWarning, "Schema validation warning")
         }
         ProblemKind::UnsupportedKind => return None,

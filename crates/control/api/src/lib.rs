@@ -29,6 +29,7 @@ pub mod kubernetes;
 pub mod mesh_config;
 pub mod metadata;
 pub mod peer_authentication;
+pub mod proxy_config;
 pub mod request_authentication;
 pub mod service_entry;
 pub mod sidecar;

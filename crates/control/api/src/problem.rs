@@ -2,7 +2,7 @@
 //!
 //! In: faults found while reading, decoding and validating. Out: [`Problem`], whose text is one line
 //! for a log or a terminal: `routing.yaml:14: VirtualService istioinaction/catalog:
-//! spec.http[0].route[1].weight: 150 is not between 0 and 100`.
+//! spec.http[0].route[1].weight: -1 is not between 0 and 2147483647`.
 
 use std::fmt;
 use std::path::Path;
@@ -51,6 +51,8 @@ pub enum ProblemKind {
     UnsupportedKind,
     /// A second definition of a resource; the first holds.
     Duplicate,
+    /// The resource holds, but something in it has no effect, or hardly the one that is meant.
+    Warning,
 }
 
 impl Problem {

@@ -122,6 +122,7 @@ impl MeshMetrics {
                 ProblemKind::Unsupported => "unsupported_field",
                 ProblemKind::UnsupportedKind => "unsupported_kind",
                 ProblemKind::Duplicate => "duplicate",
+                ProblemKind::Warning => "warning",
             },
         };
         self.failed.get_or_create(&labels).inc();

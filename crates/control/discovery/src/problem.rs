@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use meltemi_model::{KeySource, Problem};
+use meltemi_model::{KeySource, Problem, ProblemKind};
 use meltemi_source::FileProblems;
 use tracing::{info, warn};
 
@@ -101,6 +101,8 @@ impl Problems {
 
     fn appeared(&self, problem: &Problem) {
         warn!("{problem}");
-        self.metrics.refused(problem);
+        if problem.kind != ProblemKind::Warning {
+            self.metrics.refused(problem);
+        }
     }
 }

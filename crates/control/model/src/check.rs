@@ -7,6 +7,7 @@
 mod domain;
 mod duration;
 mod header_value;
+mod regex;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,6 +29,13 @@ pub(crate) struct Fault {
     pub path: FieldPath,
     pub message: String,
     pub kind: ProblemKind,
+}
+
+impl Fault {
+    /// Whether the resource holds in spite of it.
+    pub(crate) fn is_warning(&self) -> bool {
+        self.kind == ProblemKind::Warning
+    }
 }
 
 /// Collects the faults of one resource and knows what its short names stand for.
@@ -56,14 +64,15 @@ impl<'a> Check<'a> {
         self.faults
     }
 
-    /// Whether nothing was found yet.
+    /// Whether nothing wrong was found yet.
     pub(crate) fn is_clean(&self) -> bool {
-        self.faults.is_empty()
+        self.faults.iter().all(Fault::is_warning)
     }
 
-    /// Whether nothing was found yet at `at` and below it.
+    /// Whether nothing wrong was found yet at `at` and below it.
     pub(crate) fn is_clean_below(&self, at: &FieldPath) -> bool {
-        !self.faults.iter().any(|it| at.is_prefix_of(&it.path))
+        let mut wrong = self.faults.iter().filter(|it| !it.is_warning());
+        !wrong.any(|it| at.is_prefix_of(&it.path))
     }
 
     /// The value at `at` is wrong.
@@ -78,6 +87,11 @@ impl<'a> Check<'a> {
             format!("{what} is not supported yet"),
             ProblemKind::Unsupported,
         );
+    }
+
+    /// The value at `at` is taken, and something about it has no effect.
+    pub(crate) fn warn(&mut self, at: &FieldPath, message: impl Into<String>) {
+        self.fault(at, message.into(), ProblemKind::Warning);
     }
 
     /// The field `name` of `at` is not honoured yet: it must not be written.
@@ -194,7 +208,10 @@ impl<'a> Check<'a> {
                 at,
                 format!("{length} bytes are too long; write at most {MAX_REGEX}"),
             );
-        } else if let Err(error) = regex::Regex::new(pattern) {
+        } else if let Some(operators) = regex::stacked_repetition(pattern) {
+            let what = "is not an RE2 expression: one repetition follows another";
+            self.invalid(at, format!("`{pattern}` {what}, `{operators}`"));
+        } else if let Err(error) = ::regex::Regex::new(pattern) {
             let text = error.to_string();
             let reason = text.lines().last().unwrap_or_default().trim();
             let reason = reason.strip_prefix("error: ").unwrap_or(reason);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::{
     AuthorizationPolicy, ConfigMap, Deployment, DestinationRule, EndpointSlice, EnvoyFilter,
-    Gateway, MeshConfig, Metadata, Namespace, NamespaceName, PeerAuthentication,
+    Gateway, MeshConfig, Metadata, Namespace, NamespaceName, PeerAuthentication, ProxyConfigRule,
     RequestAuthentication, Secret, Service, ServiceAccount, ServiceEntry, Sidecar, Telemetry,
     VirtualService, Workload, WorkloadEntry, WorkloadGroup,
 };
@@ -49,6 +49,8 @@ pub enum Kind {
     PeerAuthentication,
     /// Istio `networking.istio.io` EnvoyFilter.
     EnvoyFilter,
+    /// Istio `networking.istio.io` ProxyConfig.
+    ProxyConfig,
     /// Istio `telemetry.istio.io` Telemetry.
     Telemetry,
     /// Istio `security.istio.io` RequestAuthentication.
@@ -111,6 +113,8 @@ pub enum Config {
     PeerAuthentication(PeerAuthentication),
     /// Patches to what proxies are sent.
     EnvoyFilter(EnvoyFilter),
+    /// What proxies start with.
+    ProxyConfig(ProxyConfigRule),
     /// What workloads tell of themselves.
     Telemetry(Telemetry),
     /// A request authentication.
@@ -123,7 +127,7 @@ pub enum Config {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Namespace,
         Self::Service,
         Self::ServiceAccount,
@@ -141,6 +145,7 @@ impl Kind {
         Self::Sidecar,
         Self::PeerAuthentication,
         Self::EnvoyFilter,
+        Self::ProxyConfig,
         Self::Telemetry,
         Self::RequestAuthentication,
         Self::AuthorizationPolicy,
@@ -167,6 +172,7 @@ impl Kind {
             Self::Sidecar => "Sidecar",
             Self::PeerAuthentication => "PeerAuthentication",
             Self::EnvoyFilter => "EnvoyFilter",
+            Self::ProxyConfig => "ProxyConfig",
             Self::Telemetry => "Telemetry",
             Self::RequestAuthentication => "RequestAuthentication",
             Self::AuthorizationPolicy => "AuthorizationPolicy",
@@ -207,6 +213,7 @@ impl Config {
             Self::Sidecar(_) => Kind::Sidecar,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
             Self::EnvoyFilter(_) => Kind::EnvoyFilter,
+            Self::ProxyConfig(_) => Kind::ProxyConfig,
             Self::Telemetry(_) => Kind::Telemetry,
             Self::RequestAuthentication(_) => Kind::RequestAuthentication,
             Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
@@ -234,6 +241,7 @@ impl Config {
             Self::Sidecar(it) => &it.meta,
             Self::PeerAuthentication(it) => &it.meta,
             Self::EnvoyFilter(it) => &it.meta,
+            Self::ProxyConfig(it) => &it.meta,
             Self::Telemetry(it) => &it.meta,
             Self::RequestAuthentication(it) => &it.meta,
             Self::AuthorizationPolicy(it) => &it.meta,
@@ -266,6 +274,7 @@ impl Config {
             | Self::Sidecar(_)
             | Self::PeerAuthentication(_)
             | Self::EnvoyFilter(_)
+            | Self::ProxyConfig(_)
             | Self::Telemetry(_)
             | Self::RequestAuthentication(_)
             | Self::AuthorizationPolicy(_)

@@ -15,8 +15,8 @@ use crate::check::{Check, Fault};
 use crate::{
     Config, Judge, Kind, Metadata, NamespaceName, ResourceId, authorization_policy,
     destination_rule, endpoint_slice, envoy_filter, gateway, mesh_config, metadata, namespace,
-    peer_authentication, request_authentication, secret, service, service_entry, sidecar,
-    telemetry, virtual_service, workload, workload_group,
+    peer_authentication, proxy_config, request_authentication, secret, service, service_entry,
+    sidecar, telemetry, virtual_service, workload, workload_group,
 };
 
 /// What holds where a resource says nothing.
@@ -52,18 +52,19 @@ impl Default for Defaults {
 /// Converts a document to the resource that it describes.
 ///
 /// # Errors
-/// Every problem of the resource, in the order of their lines. A kind that the mesh does not take is
-/// the one problem of kind [`ProblemKind::UnsupportedKind`].
+/// Every problem of the resource, in the order of their lines, unless all of them are warnings. A kind
+/// that the mesh does not take is the one problem of kind [`ProblemKind::UnsupportedKind`].
 pub fn convert(document: &Document, defaults: &Defaults) -> Result<Config, Vec<Problem>> {
     match convert_in_part(document, defaults) {
-        (Some(config), problems) if problems.is_empty() => Ok(config),
+        (Some(config), problems) if problems.iter().all(is_warning) => Ok(config),
         (_, problems) => Err(problems),
     }
 }
 
 /// The same, with what can be taken in spite of its problems: a mesh configuration whose only problems
 /// are options that are not supported yet, and that nobody relies on for safety, holds without them,
-/// and a workload without what is wrong with the settings of its proxy.
+/// a workload without what is wrong with the settings of its proxy, and everything in spite of
+/// warnings.
 pub fn convert_in_part(document: &Document, defaults: &Defaults) -> (Option<Config>, Vec<Problem>) {
     let (kind, label) = match recognize(document, defaults) {
         Ok(recognized) => recognized,
@@ -83,7 +84,7 @@ pub fn convert_in_part(document: &Document, defaults: &Defaults) -> (Option<Conf
         Err(Nested { problems, rest }) => (rest.map(|it| *it), problems),
     };
     let faults = source.into_faults();
-    let config = config.filter(|_| faults.is_empty());
+    let config = config.filter(|_| faults.iter().all(Fault::is_warning));
     let mut problems: Vec<_> = faults
         .into_iter()
         .map(|it| document.problem(it.kind, Some(label.clone()), it.path, it.message))
@@ -101,6 +102,10 @@ pub fn convert_in_part(document: &Document, defaults: &Defaults) -> (Option<Conf
         document.problem(ProblemKind::Invalid, Some(label.clone()), path, message)
     }));
     (config, problems)
+}
+
+fn is_warning(problem: &Problem) -> bool {
+    problem.kind == ProblemKind::Warning
 }
 
 /// What holds in the place of an invalid document that was never valid before: a policy that keeps
@@ -235,6 +240,7 @@ fn recognize(
         ("networking.istio.io", "Sidecar") => Kind::Sidecar,
         ("security.istio.io", "PeerAuthentication") => Kind::PeerAuthentication,
         ("networking.istio.io", "EnvoyFilter") => Kind::EnvoyFilter,
+        ("networking.istio.io", "ProxyConfig") => Kind::ProxyConfig,
         ("telemetry.istio.io", "Telemetry") => Kind::Telemetry,
         ("security.istio.io", "RequestAuthentication") => Kind::RequestAuthentication,
         ("security.istio.io", "AuthorizationPolicy") => Kind::AuthorizationPolicy,
@@ -259,6 +265,7 @@ fn recognize(
         }
     };
     let versions: &[&str] = match document.group() {
+        "networking.istio.io" if kind == Kind::ProxyConfig => &["v1beta1"],
         "networking.istio.io" => &["v1", "v1beta1", "v1alpha3"],
         "security.istio.io" => &["v1", "v1beta1"],
         "telemetry.istio.io" => &["v1", "v1alpha1"],
@@ -378,6 +385,10 @@ impl Source<'_> {
                 let spec = self.section("spec", Strict);
                 Config::EnvoyFilter(envoy_filter::convert(meta, spec, &mut self.check))
             }
+            Kind::ProxyConfig => {
+                let spec = self.section("spec", Strict);
+                Config::ProxyConfig(proxy_config::convert(meta, spec, &mut self.check))
+            }
             Kind::Telemetry => {
                 let spec = self.section("spec", Strict);
                 Config::Telemetry(telemetry::convert(meta, spec, &mut self.check))
@@ -422,10 +433,6 @@ impl Source<'_> {
         inner.note(decoded.faults, decoded.set_aside);
         let root = FieldPath::root();
         let patch = mesh_config::convert_proxy_config(decoded.value, &root, &mut inner.check);
-        if patch.proxy_headers.is_some() {
-            let what = "`proxyHeaders` of one workload";
-            inner.check.unsupported(&root.field("proxyHeaders"), what);
-        }
         let patch = Arc::new(patch);
         match &mut config {
             Config::Pod(pod) => pod.proxy_config = Some(patch),
@@ -488,7 +495,8 @@ impl Source<'_> {
             return Ok(Config::MeshConfig(Box::new(config)));
         }
         let harmless = faults.iter().all(|it| {
-            it.kind == ProblemKind::Unsupported && mesh_config::can_be_left_out(&it.path)
+            let unsupported = it.kind == ProblemKind::Unsupported;
+            it.is_warning() || unsupported && mesh_config::can_be_left_out(&it.path)
         });
         let rest = harmless.then(|| Box::new(Config::MeshConfig(Box::new(config))));
         let problems = faults.into_iter().map(|it| {

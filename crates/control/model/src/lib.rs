@@ -29,6 +29,7 @@ mod namespace;
 mod peer_authentication;
 mod policy_target;
 mod protocol;
+mod proxy_config;
 mod request_authentication;
 mod secret;
 mod service;
@@ -83,7 +84,7 @@ pub use mesh_config::{
     AccessLog, AccessLogFormat, ClientCertificateDetails, DefaultExports,
     ForwardedClientCertificate, GatewayTopology, IngressDefaults, LabelOperator, LabelRequirement,
     MeshConfig, NamespaceSelector, OutboundTrafficPolicy, PathNormalization, ProxyConfig,
-    ProxyConfigPatch, ProxyHeaders, TlsDefaults,
+    ProxyConfigPatch, ProxyHeaders, TlsDefaults, proxy_config_of_node,
 };
 pub use metadata::{Metadata, Timestamp};
 pub use name::{HeaderName, NamespaceName, SubsetName};
@@ -91,6 +92,7 @@ pub use namespace::{Injection, Namespace, ServiceAccount};
 pub use peer_authentication::{MutualTlsMode, PeerAuthentication};
 pub use policy_target::{GatewayApi, GatewayTarget, PolicyTarget, PolicyWorkload};
 pub use protocol::Protocol;
+pub use proxy_config::{ProxyConfigRule, effective as effective_proxy_config};
 pub use request_authentication::{JwtHeader, JwtRule, KeySource, RequestAuthentication};
 pub use secret::{ConfigMap, Secret, ServerCertificate};
 pub use service::{Service, ServiceAddresses, ServicePort, TargetPort};

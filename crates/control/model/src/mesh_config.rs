@@ -6,6 +6,7 @@
 mod convert;
 mod convert_proxy;
 mod needed;
+mod of_node;
 mod proxy_config;
 mod selector;
 mod support;
@@ -23,6 +24,7 @@ use crate::{
 pub(crate) use convert::convert;
 pub(crate) use convert_proxy::convert as convert_proxy_config;
 pub(crate) use needed::can_be_left_out;
+pub use of_node::proxy_config_of_node;
 pub use proxy_config::{
     ClientCertificateDetails, ForwardedClientCertificate, GatewayTopology, ProxyConfig,
     ProxyConfigPatch, ProxyHeaders,

@@ -5,7 +5,7 @@
 
 use crate::{
     Kind, authorization_policy, destination_rule, envoy_filter, gateway, mesh_config,
-    peer_authentication, request_authentication, service_entry, sidecar, telemetry,
+    peer_authentication, proxy_config, request_authentication, service_entry, sidecar, telemetry,
     virtual_service, workload_group,
 };
 
@@ -45,6 +45,7 @@ pub fn support() -> Vec<Row> {
         sidecar::SUPPORT,
         peer_authentication::SUPPORT,
         envoy_filter::SUPPORT,
+        proxy_config::SUPPORT,
         telemetry::SUPPORT,
         request_authentication::SUPPORT,
         authorization_policy::SUPPORT,
@@ -69,7 +70,7 @@ const KUBERNETES: &[Row] = &[
     supported(Kind::Pod, "spec").note("serviceAccountName, nodeName, hostNetwork, containers"),
     supported(Kind::Pod, "status").note("podIP(s), conditions"),
     supported(Kind::Pod, "metadata.annotations")
-        .note("proxy.istio.io/config (gatewayTopology, concurrency, terminationDrainDuration), inject.istio.io/templates, sidecar.istio.io/inject"),
+        .note("proxy.istio.io/config (as `defaultConfig` of the mesh), inject.istio.io/templates, sidecar.istio.io/inject"),
     harmless(Kind::Pod, "spec.*").note("other fields are accepted and not read"),
     supported(Kind::ServiceAccount, "metadata"),
     supported(Kind::ConfigMap, "data"),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use meltemi_api::{
     authorization_policy, destination_rule, envoy_filter, gateway, mesh_config,
-    peer_authentication, request_authentication, service_entry, sidecar, telemetry,
+    peer_authentication, proxy_config, request_authentication, service_entry, sidecar, telemetry,
     virtual_service,
 };
 
@@ -211,6 +211,10 @@ fn fields() -> Vec<(Kind, String)> {
         (
             Kind::EnvoyFilter,
             meltemi_api::field_paths::<envoy_filter::EnvoyFilterSpec>("spec"),
+        ),
+        (
+            Kind::ProxyConfig,
+            meltemi_api::field_paths::<proxy_config::ProxyConfigSpec>("spec"),
         ),
         (
             Kind::Telemetry,

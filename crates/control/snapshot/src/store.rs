@@ -88,13 +88,16 @@ impl Store {
                     .insert(it);
             }
             Config::MeshConfig(it) => next.mesh = Arc::new(*it),
-            Config::ServiceAccount(_) | Config::ConfigMap(_) | Config::WorkloadGroup(_) => return,
+            Config::ServiceAccount(_)
+            | Config::ConfigMap(_)
+            | Config::WorkloadGroup(_)
+            | Config::ProxyConfig(_) => return,
         }
         self.note(id);
     }
 
     /// Whether the resource is in effect just so. Nothing that is sent to a proxy depends on service
-    /// accounts and config maps as such, so that they count as known.
+    /// accounts, config maps and proxies' settings as such, so that they count as known.
     fn has(&self, id: &ResourceId, config: &Config) -> bool {
         let next = &self.next;
         match config {
@@ -115,7 +118,10 @@ impl Store {
             Config::RequestAuthentication(it) => next.request_authentications.named.has(it),
             Config::AuthorizationPolicy(it) => next.authorization_policies.named.has(it),
             Config::MeshConfig(it) => *next.mesh == **it,
-            Config::ServiceAccount(_) | Config::ConfigMap(_) | Config::WorkloadGroup(_) => true,
+            Config::ServiceAccount(_)
+            | Config::ConfigMap(_)
+            | Config::WorkloadGroup(_)
+            | Config::ProxyConfig(_) => true,
         }
     }
 
@@ -171,7 +177,9 @@ impl Store {
                 next.mesh = Arc::default();
                 written
             }
-            Kind::ServiceAccount | Kind::ConfigMap | Kind::WorkloadGroup => false,
+            Kind::ServiceAccount | Kind::ConfigMap | Kind::WorkloadGroup | Kind::ProxyConfig => {
+                false
+            }
         };
         if changed {
             self.note(id.clone());

@@ -57,6 +57,7 @@ impl Touched {
             | Kind::Sidecar
             | Kind::PeerAuthentication
             | Kind::EnvoyFilter
+            | Kind::ProxyConfig
             | Kind::Telemetry
             | Kind::RequestAuthentication
             | Kind::AuthorizationPolicy

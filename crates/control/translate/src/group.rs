@@ -11,7 +11,7 @@ use meltemi_snapshot::Snapshot;
 
 use crate::ProxyNode;
 use crate::envoy_filter;
-use crate::scope::{Scope, workload_labels};
+use crate::scope::{Scope, own_settings, workload_labels};
 
 /// What the shared parts of a proxy's resources depend on, the snapshot aside.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -41,6 +41,7 @@ pub fn group_key(snapshot: &Snapshot, node: &ProxyNode) -> GroupKey {
         version: _,
         metadata: _,
         app_address: _, // ignored: of the workload's own parts
+        settings: _,    // ignored: with those of the workload, below
         role,
         generator,
         ip,
@@ -77,6 +78,7 @@ pub fn group_key(snapshot: &Snapshot, node: &ProxyNode) -> GroupKey {
         http_proxy_port: *http_proxy_port,
         app_address: None,
         auto_addresses: *auto_addresses,
+        settings: own_settings(snapshot, node),
         locality: locality.clone(),
         filters: *filters,
         lacks: *lacks,
@@ -89,6 +91,7 @@ pub fn have_same_group(old: &Snapshot, new: &Snapshot, node: &ProxyNode) -> bool
         && old.shares_envoy_filters(new)
         && old.mesh().root_namespace == new.mesh().root_namespace
         && workload_labels(old, node) == workload_labels(new, node)
+        && own_settings(old, node) == own_settings(new, node)
 }
 
 /// In the place of an address, of which only the family counts.

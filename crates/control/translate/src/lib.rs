@@ -30,7 +30,9 @@ mod translate;
 
 pub use group::{GroupKey, group_key, have_same_group};
 pub use judge::judge;
-pub use node::{Generator, InterceptionMode, IstioFilters, Lacks, NodeError, ProxyNode, ProxyRole};
+pub use node::{
+    Generator, InterceptionMode, IstioFilters, Lacks, NodeError, OwnSettings, ProxyNode, ProxyRole,
+};
 pub use part::{Made, Part, Translator};
 pub use resource::{EncodedResource, ResourceMap, Resources};
 pub use scope::{Read, ReadClass};

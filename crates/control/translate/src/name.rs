@@ -166,6 +166,7 @@ pub(crate) fn config_path(kind: Kind, meta: &Metadata) -> String {
         | Kind::Sidecar
         | Kind::PeerAuthentication
         | Kind::EnvoyFilter
+        | Kind::ProxyConfig
         | Kind::Telemetry
         | Kind::RequestAuthentication
         | Kind::AuthorizationPolicy

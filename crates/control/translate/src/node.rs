@@ -7,10 +7,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use meltemi_model::{Labels, Locality, NamespaceName};
+use meltemi_model::{
+    GatewayTopology, Labels, Locality, NamespaceName, ProxyHeaders, proxy_config_of_node,
+};
 use meltemi_xds::pb::envoy::config::core::v3::{Extension, Node};
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
+use serde_json::{Map, Value as Json};
 
 /// What a proxy is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,6 +76,15 @@ pub struct Lacks {
     pub dynamic_dns: bool,
 }
 
+/// What is said of the settings of one proxy; the mesh says the rest.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct OwnSettings {
+    /// `gatewayTopology`.
+    pub topology: Option<GatewayTopology>,
+    /// `proxyHeaders`.
+    pub headers: Option<ProxyHeaders>,
+}
+
 /// A proxy of the mesh.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ProxyNode {
@@ -116,6 +128,9 @@ pub struct ProxyNode {
     /// Metadata `DNS_CAPTURE` and `DNS_AUTO_ALLOCATE`: the workload is told addresses for hosts that
     /// have none.
     pub auto_addresses: bool,
+    /// Metadata `PROXY_CONFIG`: what it was started with. Whoever started it has laid the mesh's
+    /// settings under its own, so that what it does not say is not the mesh's but Istio's default.
+    pub settings: Option<OwnSettings>,
     /// Where it runs.
     pub locality: Locality,
     /// What it has of Istio's own filters.
@@ -136,6 +151,9 @@ pub enum NodeError {
     /// The second part of the id is no IP address.
     #[error("node.id: {0:?} is no IP address")]
     Ip(String),
+    /// What it was started with is not understood.
+    #[error("node.metadata.PROXY_CONFIG: {0}")]
+    Settings(String),
     /// A metadata value is not what the field takes.
     #[error("node.metadata.{field}: {value:?} is not {expected}")]
     Metadata {
@@ -192,6 +210,7 @@ impl ProxyNode {
             http_proxy_port: metadata.parsed("HTTP_PROXY_PORT", "a port")?,
             app_address: metadata.parsed("MELTEMI_APP_ADDRESS", "an IP address")?,
             auto_addresses: metadata.is_on("DNS_CAPTURE") && metadata.is_on("DNS_AUTO_ALLOCATE"),
+            settings: metadata.settings()?,
             locality: locality(node),
             filters: IstioFilters::of(&node.extensions),
             lacks: Lacks::of(&node.extensions),
@@ -350,6 +369,18 @@ impl<'a> NodeMetadata<'a> {
         }
     }
 
+    fn settings(&self) -> Result<Option<OwnSettings>, NodeError> {
+        let Some(Kind::StructValue(settings)) = self.kind("PROXY_CONFIG") else {
+            return Ok(None);
+        };
+        let text = Json::Object(fields_to_json(settings)).to_string();
+        let patch = proxy_config_of_node(&text).map_err(NodeError::Settings)?;
+        Ok(Some(OwnSettings {
+            topology: Some(patch.gateway_topology.unwrap_or_default()),
+            headers: Some(patch.proxy_headers.unwrap_or_default()),
+        }))
+    }
+
     fn generator(&self) -> Result<Generator, NodeError> {
         match self.text("GENERATOR") {
             None => Ok(Generator::Envoy),
@@ -376,6 +407,31 @@ impl<'a> NodeMetadata<'a> {
                 Value { kind: _ } => None,
             })
             .collect()
+    }
+}
+
+fn fields_to_json(message: &Struct) -> Map<String, Json> {
+    let fields = message.fields.iter();
+    fields
+        .map(|(name, value)| (name.clone(), value_to_json(value)))
+        .collect()
+}
+
+fn value_to_json(Value { kind }: &Value) -> Json {
+    match kind {
+        None | Some(Kind::NullValue(_)) => Json::Null,
+        Some(Kind::BoolValue(on)) => (*on).into(),
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the number is whole and small"
+        )]
+        Some(Kind::NumberValue(number)) if number.fract() == 0.0 && number.abs() < 1e15 => {
+            (*number as i64).into()
+        }
+        Some(Kind::NumberValue(number)) => (*number).into(),
+        Some(Kind::StringValue(text)) => text.clone().into(),
+        Some(Kind::ListValue(list)) => list.values.iter().map(value_to_json).collect(),
+        Some(Kind::StructValue(inner)) => Json::Object(fields_to_json(inner)),
     }
 }
 

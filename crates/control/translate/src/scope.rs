@@ -34,6 +34,7 @@ pub use read::{Read, ReadClass};
 
 use crate::authz::Guards;
 use crate::name::wildcard;
+use crate::node::OwnSettings;
 use crate::{ProxyNode, ProxyRole};
 
 /// The port of the explicit HTTP proxy where nothing is intercepted and no port is configured.
@@ -83,6 +84,23 @@ pub(crate) fn workload_labels<'a>(snapshot: &'a Snapshot, node: &'a ProxyNode) -
         true => labels_of(node, workload_of(snapshot, node)),
         false => &node.labels,
     }
+}
+
+/// What is said of the settings of one proxy: by itself, else by its workload's annotation.
+pub(crate) fn own_settings(snapshot: &Snapshot, node: &ProxyNode) -> Option<OwnSettings> {
+    settings_of(node, workload_of(snapshot, node))
+}
+
+fn settings_of(node: &ProxyNode, workload: Option<&Arc<Workload>>) -> Option<OwnSettings> {
+    if let Some(settings) = &node.settings {
+        return Some(settings.clone());
+    }
+    let written = workload?.proxy_config.as_deref()?;
+    let own = OwnSettings {
+        topology: written.gateway_topology,
+        headers: written.proxy_headers.clone(),
+    };
+    (own != OwnSettings::default()).then_some(own)
 }
 
 fn workload_of<'a>(snapshot: &'a Snapshot, node: &ProxyNode) -> Option<&'a Arc<Workload>> {
@@ -179,19 +197,22 @@ impl<'a> Scope<'a> {
         self.snapshot.mesh()
     }
 
-    /// What stands before the gateway: what its workload says, else what the mesh says.
+    /// What stands before the gateway: what is said of it alone, else what the mesh says.
     pub fn gateway_topology(&self) -> GatewayTopology {
-        let own = self.own_topology(); // noted always
+        let own = self.own_settings().topology; // noted always
         own.unwrap_or_else(|| self.mesh().default_config.gateway_topology)
     }
 
-    fn own_topology(&self) -> Option<GatewayTopology> {
-        self.workload?.proxy_config.as_ref()?.gateway_topology
+    /// The headers that the proxy adds: what is said of it alone, else what the mesh says.
+    pub fn proxy_headers(&self) -> Cow<'a, ProxyHeaders> {
+        match self.own_settings().headers {
+            Some(own) => Cow::Owned(own), // noted always
+            None => Cow::Borrowed(&self.mesh().default_config.proxy_headers),
+        }
     }
 
-    /// The headers that proxies add.
-    pub fn proxy_headers(&self) -> &'a ProxyHeaders {
-        &self.mesh().default_config.proxy_headers
+    fn own_settings(&self) -> OwnSettings {
+        settings_of(self.node, self.workload).unwrap_or_default()
     }
 
     /// The Sidecar of the proxy's workload.

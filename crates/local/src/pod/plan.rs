@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use meltemi_model::{Container, ProxyConfig};
+use meltemi_model::{Container, ProxyConfig, Workload};
 
 use super::environment::{self, Values};
 use super::{Pod, PodName, PodPlan, ProcessPlan, ProxyKind};
@@ -22,8 +22,8 @@ pub(crate) struct PlanContext<'a> {
     pub inherited: &'a BTreeMap<String, String>,
     /// What the proxies need.
     pub proxy: &'a ProxySettings,
-    /// What the mesh configuration says of every proxy (`defaultConfig`).
-    pub defaults: &'a ProxyConfig,
+    /// What is said of a workload's proxy.
+    pub proxy_config: &'a dyn Fn(&Workload) -> ProxyConfig,
     /// Config maps and secrets.
     pub values: &'a dyn Values,
 }
@@ -39,16 +39,15 @@ pub(crate) struct ProxySettings {
     pub trust_domain: String,
     /// The directory in which each service account's token lies.
     pub tokens: PathBuf,
-    /// Worker threads of each.
+    /// Worker threads of each of which nothing says it.
     pub concurrency: usize,
-    /// How long connections may take to end.
+    /// How long connections may take to end where nothing says it.
     pub drain_seconds: u64,
     /// What they log.
     pub log_level: String,
 }
 
-/// Ports of every proxy.
-const ADMIN_PORT: u16 = 15000;
+/// The port of every sidecar's HTTP proxy.
 const HTTP_PROXY_PORT: u16 = 15080;
 
 /// The name of the proxy's process.
@@ -59,9 +58,11 @@ pub(crate) fn plan(pod: &Pod, context: &PlanContext<'_>) -> (PodPlan, Vec<String
     let mut processes = Vec::new();
     let mut listens = Vec::new();
     let mut missing = Vec::new();
+    let config = (context.proxy_config)(&pod.workload);
+    let admin = SocketAddr::new(pod.ip(), config.proxy_admin_port);
     match pod.proxy {
-        ProxyKind::Sidecar => processes.push(proxy(pod, "sidecar", context)),
-        ProxyKind::Router => processes.push(proxy(pod, "router", context)),
+        ProxyKind::Sidecar => processes.push(proxy(pod, "sidecar", admin, &config, context)),
+        ProxyKind::Router => processes.push(proxy(pod, "router", admin, &config, context)),
         ProxyKind::None => {}
     }
     if pod.proxy != ProxyKind::Router {
@@ -88,6 +89,7 @@ pub(crate) fn plan(pod: &Pod, context: &PlanContext<'_>) -> (PodPlan, Vec<String
         service_account: pod.workload.service_account.to_string(),
         ip: pod.ip(),
         proxy: pod.proxy,
+        admin: (pod.proxy != ProxyKind::None).then_some(admin),
         processes,
         listens,
     };
@@ -101,21 +103,20 @@ impl ProxySettings {
     }
 }
 
-impl PodPlan {
-    /// Where the proxy's administration listens, if there is one.
-    pub(crate) fn admin(&self) -> Option<SocketAddr> {
-        (self.proxy != ProxyKind::None).then(|| SocketAddr::new(self.ip, ADMIN_PORT))
-    }
-}
-
 /// The agent with the proxy in it. It is told as Istio's agent is, by its environment, and by flags
 /// where Istio has no variable.
-fn proxy(pod: &Pod, role: &str, context: &PlanContext<'_>) -> ProcessPlan {
+fn proxy(
+    pod: &Pod,
+    role: &str,
+    admin: SocketAddr,
+    config: &ProxyConfig,
+    context: &PlanContext<'_>,
+) -> ProcessPlan {
     let PodName { namespace, name } = pod.name();
     let workload = &pod.workload;
     let labels = serde_json::to_string(workload.meta.labels.as_map());
     let mut env = context.inherited.clone();
-    env.extend(context.defaults.proxy_metadata.clone());
+    env.extend(config.proxy_metadata.clone());
     env.extend(
         [
             ("POD_NAME", name),
@@ -139,17 +140,12 @@ fn proxy(pod: &Pod, role: &str, context: &PlanContext<'_>) -> ProcessPlan {
         env.insert("MELTEMI_APP_ADDRESS".to_owned(), address.to_string());
     }
     let settings = context.proxy;
-    // What the workload's annotation says goes before what holds in the mesh, and that before what `up`
-    // was started with.
-    let (own, defaults) = (workload.proxy_config.as_deref(), context.defaults);
-    let threads = own.and_then(|it| it.concurrency).or(defaults.concurrency);
-    let threads = threads.map(|it| match it {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        some => usize::try_from(some).unwrap_or(usize::MAX),
-    });
+    // What the mesh says goes before what `up` was started with; 0 threads are as many as there are
+    // cores, for the agent too.
+    let threads = config.concurrency.map(usize::try_from);
+    let threads = threads.map(|it| it.unwrap_or(usize::MAX));
     let concurrency = threads.unwrap_or(settings.concurrency);
-    let drain = own.and_then(|it| it.termination_drain_duration);
-    let drain = drain.or(defaults.termination_drain_duration);
+    let drain = config.termination_drain_duration;
     let drain_seconds = drain.map_or(settings.drain_seconds, |it| it.as_secs());
     let token = settings.token(&namespace, &workload.service_account);
     let args = [
@@ -158,7 +154,8 @@ fn proxy(pod: &Pod, role: &str, context: &PlanContext<'_>) -> ProcessPlan {
         format!("--discovery={}", settings.discovery),
         format!("--root-cert={}", settings.root_cert.display()),
         format!("--token={}", token.display()),
-        format!("--admin={}", SocketAddr::new(pod.ip(), ADMIN_PORT)),
+        format!("--admin={admin}"),
+        format!("--status-port={}", config.status_port),
         format!("--concurrency={concurrency}"),
         format!("--drain-time-s={drain_seconds}"),
         format!("--log-level={}", settings.log_level),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meltemi_model::{Config, Defaults, ProxyConfig, convert};
+use meltemi_model::{Config, Defaults, MeshConfig, ProxyConfig, convert, effective_proxy_config};
 
 use super::environment::{Values, expand, listen_addresses};
 use super::{PlanContext, Pod, PodPlan, ProcessPlan, ProxyKind, ProxySettings, plan};
@@ -68,12 +68,8 @@ spec:
         log_level: "warning".to_owned(),
     };
     let inherited = BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]);
-    let context = PlanContext {
-        executable: Path::new("/bin/meltemi"),
-        settings,
-        inherited: &inherited,
-        proxy: &proxy_settings,
-        defaults: &ProxyConfig {
+    let mesh = MeshConfig {
+        default_config: ProxyConfig {
             concurrency: Some(5),
             termination_drain_duration: Some(Duration::from_secs(9)),
             proxy_metadata: BTreeMap::from([
@@ -82,6 +78,14 @@ spec:
             ]),
             ..ProxyConfig::default()
         },
+        ..MeshConfig::default()
+    };
+    let context = PlanContext {
+        executable: Path::new("/bin/meltemi"),
+        settings,
+        inherited: &inherited,
+        proxy: &proxy_settings,
+        proxy_config: &|workload| effective_proxy_config(&mesh, [], workload),
         values: &Nothing,
     };
     let pod = Pod {
@@ -140,7 +144,7 @@ fn a_pod_without_a_sidecar_has_one_address_and_no_proxy() {
     assert_eq!(plan.processes.len(), 1);
     assert_eq!(app.env["LISTEN_ADDR"], "127.77.1.1:8080");
     assert!(!app.env.contains_key("http_proxy"));
-    assert_eq!(plan.admin(), None);
+    assert_eq!(plan.admin, None);
 }
 
 #[test]
@@ -292,6 +296,11 @@ fn a_proxy_is_started_as_its_pod_and_the_mesh_say() {
         ),
         ("{concurrency: 3}", ["--concurrency=3", "--drain-time-s=9"]),
         ("{}", ["--concurrency=5", "--drain-time-s=9"]),
+        ("{concurrency: 0}", ["--concurrency=0", "--drain-time-s=9"]),
+        (
+            "{proxyAdminPort: 15500, statusPort: 15520}",
+            ["--admin=127.77.1.1:15500", "--status-port=15520"],
+        ),
     ] {
         let (plan, _) = planned_with(
             own,

@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use meltemi_agent::{Interception, Options, Renewal, WorkloadKey};
 use meltemi_proxy::LogLevel;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::command::discovery::duration;
 use crate::command::proxy::cores;
@@ -21,8 +22,8 @@ use crate::{logging, runtime};
 #[command(after_help = "\
 Environment, as Istio's agent has it: POD_NAME, POD_NAMESPACE, INSTANCE_IP, SERVICE_ACCOUNT,
 ISTIO_META_WORKLOAD_NAME, ISTIO_METAJSON_LABELS, ISTIO_META_CLUSTER_ID,
-ISTIO_META_INTERCEPTION_MODE, TRUST_DOMAIN, PROXY_CONFIG (discoveryAddress, concurrency,
-terminationDrainDuration, proxyAdminPort), SECRET_TTL, SECRET_GRACE_PERIOD_RATIO,
+ISTIO_META_INTERCEPTION_MODE and every other ISTIO_META_* and ISTIO_METAJSON_*, TRUST_DOMAIN, PROXY_CONFIG (discoveryAddress, concurrency,
+terminationDrainDuration, proxyAdminPort, statusPort), SECRET_TTL, SECRET_GRACE_PERIOD_RATIO,
 SECRET_GRACE_PERIOD_RATIO_JITTER, and for the workload's key ECC_SIGNATURE_ALGORITHM (ECDSA) with
 ECC_CURVE (P256 or P384) or WORKLOAD_RSA_KEY_SIZE (2048, 3072 or 4096; without all of them ECDSA
 P-256); and MELTEMI_APP_ADDRESS, where the application listens if that is not the interception
@@ -60,10 +61,13 @@ pub(crate) struct Arguments {
     /// Where administration listens [default: 127.0.0.1:15000]
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
+    /// The port with /healthz/ready and /stats/prometheus [default: PROXY_CONFIG's, else 15020]
+    #[arg(long, value_name = "PORT")]
+    status_port: Option<u16>,
     /// The DNS domain of the pod [default: POD_NAMESPACE.svc.cluster.local]
     #[arg(long, value_name = "DOMAIN")]
     domain: Option<String>,
-    /// Worker threads [default: PROXY_CONFIG's, else one for each core]
+    /// Worker threads, 0 for one for each core [default: PROXY_CONFIG's, else one for each core]
     #[arg(long, value_name = "N")]
     concurrency: Option<usize>,
     /// How many seconds connections have to end at shutdown [default: PROXY_CONFIG's, else 5]
@@ -98,6 +102,28 @@ struct ProxyConfig {
     concurrency: Option<usize>,
     termination_drain_duration: Option<String>,
     proxy_admin_port: Option<u16>,
+    status_port: Option<u16>,
+}
+
+impl ProxyConfig {
+    /// What `PROXY_CONFIG` says, which the control plane is told as it is.
+    fn told(text: Option<&str>, metadata: &mut Map<String, Value>) -> Result<Self> {
+        let Some(text) = text else {
+            return Ok(Self::default());
+        };
+        let whole: Value = serde_saphyr::from_str(text).context("PROXY_CONFIG")?;
+        let config = serde_json::from_value(whole.clone()).context("PROXY_CONFIG")?;
+        metadata.insert("PROXY_CONFIG".to_owned(), whole);
+        Ok(config)
+    }
+
+    fn drain_time(&self) -> Result<Duration> {
+        match &self.termination_drain_duration {
+            Some(text) => duration(text)
+                .map_err(|error| error.context("PROXY_CONFIG: terminationDrainDuration")),
+            None => Ok(Duration::from_secs(5)),
+        }
+    }
 }
 
 /// Runs the command.
@@ -125,6 +151,7 @@ fn options(
         token,
         admin,
         domain,
+        status_port,
         concurrency,
         drain_time_s,
         sds_socket,
@@ -143,6 +170,7 @@ fn options(
         interception,
         trust_domain,
         app_address,
+        metadata,
         proxy_config,
         secret_ttl,
         secret_grace_period_ratio,
@@ -161,18 +189,14 @@ fn options(
         secret_grace_period_ratio.as_deref(),
         secret_grace_period_ratio_jitter.as_deref(),
     )?;
-    let config: ProxyConfig = match proxy_config {
-        Some(text) => serde_saphyr::from_str(&text).context("PROXY_CONFIG")?,
-        None => ProxyConfig::default(),
-    };
+    let mut metadata = node_metadata(metadata)?;
+    let config = ProxyConfig::told(proxy_config.as_deref(), &mut metadata)?;
     let pod = pod_name.context("POD_NAME is not set: which pod is this?")?;
     let namespace = pod_namespace.context("POD_NAMESPACE is not set: which namespace is this?")?;
     let ip = instance_ip.context("INSTANCE_IP is not set: which address has this pod?")?;
-    let drain_time = match (drain_time_s, config.termination_drain_duration) {
-        (Some(seconds), _) => Duration::from_secs(seconds),
-        (None, Some(text)) => duration(&text)
-            .map_err(|error| error.context("PROXY_CONFIG: terminationDrainDuration"))?,
-        (None, None) => Duration::from_secs(5),
+    let drain_time = match drain_time_s {
+        Some(seconds) => Duration::from_secs(seconds),
+        None => config.drain_time()?,
     };
     let labels = labels_of(labels.as_deref())?;
     let admin_port = config.proxy_admin_port.unwrap_or(15000);
@@ -200,6 +224,8 @@ fn options(
         key,
         token,
         admin: admin.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, admin_port).into()),
+        status_port: status_port.or(config.status_port).unwrap_or(15020),
+        metadata,
         concurrency: concurrency
             .or(config.concurrency)
             .filter(|it| *it > 0)
@@ -211,6 +237,22 @@ fn options(
         pod,
         namespace,
     })
+}
+
+/// What the proxy says of itself: `ISTIO_META_X` is the text X, `ISTIO_METAJSON_X` are the fields of
+/// an object.
+fn node_metadata(variables: BTreeMap<String, String>) -> Result<Map<String, Value>> {
+    let mut metadata = Map::new();
+    for (variable, text) in variables {
+        if let Some(key) = variable.strip_prefix("ISTIO_META_") {
+            metadata.insert(key.to_owned(), Value::String(text));
+        } else if let Some(key) = variable.strip_prefix("ISTIO_METAJSON_") {
+            let value: Map<String, Value> =
+                serde_json::from_str(&text).with_context(|| variable.clone())?;
+            metadata.insert(key.to_owned(), Value::Object(value));
+        }
+    }
+    Ok(metadata)
 }
 
 fn labels_of(text: Option<&str>) -> Result<BTreeMap<String, String>> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use meltemi_model::{Defaults, Problem, ProblemKind, convert};
+use meltemi_model::{Defaults, Problem, ProblemKind, convert_in_part};
 
 use crate::terminal::{Style, Terminal};
 
@@ -16,7 +16,8 @@ Examples:
   meltemi validate -f routing.yaml -f gateway.yaml
   kubectl get virtualservices -A -o yaml | meltemi validate -f -
 
-Exits with 1 if anything is invalid. Kinds that the mesh does not take are told and are no error.")]
+Exits with 1 if anything is invalid. Kinds that the mesh does not take, and what is valid but hardly
+meant, are told and are no error.")]
 pub(crate) struct Arguments {
     /// A file or directory of manifests; - is standard input
     #[arg(short, long = "filename", required = true, num_args = 1.., value_name = "FILE")]
@@ -49,11 +50,18 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> Result<ExitCode>
     }
     let mut invalid = 0;
     for problem in &problems {
-        if problem.kind == ProblemKind::UnsupportedKind {
-            terminal.say(Style::Yellow, "note", &problem.to_string());
-        } else {
-            invalid += 1;
-            terminal.say(Style::Red, "error", &problem.to_string());
+        match problem.kind {
+            ProblemKind::UnsupportedKind => {
+                terminal.say(Style::Yellow, "note", &problem.to_string());
+            }
+            ProblemKind::Warning => terminal.warning(&problem.to_string()),
+            ProblemKind::Syntax
+            | ProblemKind::Invalid
+            | ProblemKind::Unsupported
+            | ProblemKind::Duplicate => {
+                invalid += 1;
+                terminal.say(Style::Red, "error", &problem.to_string());
+            }
         }
     }
     if invalid > 0 {
@@ -72,10 +80,9 @@ fn check_text(text: &str, defaults: &Defaults) -> (usize, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut valid = 0;
     for document in &documents {
-        match convert(document, defaults) {
-            Ok(_) => valid += 1,
-            Err(wrong) => problems.extend(wrong),
-        }
+        let (config, found) = convert_in_part(document, defaults);
+        valid += usize::from(config.is_some());
+        problems.extend(found);
     }
     (valid, problems)
 }

@@ -46,6 +46,7 @@ fn row(problem: &Problem) -> Row {
             ProblemKind::Unsupported => "unsupported",
             ProblemKind::UnsupportedKind => "unsupported-kind",
             ProblemKind::Duplicate => "duplicate",
+            ProblemKind::Warning => "warning",
         },
         text: problem.to_string(),
     }

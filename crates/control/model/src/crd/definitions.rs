@@ -8,6 +8,7 @@ use meltemi_api::destination_rule::DestinationRuleSpec;
 use meltemi_api::envoy_filter::EnvoyFilterSpec;
 use meltemi_api::gateway::GatewaySpec;
 use meltemi_api::peer_authentication::PeerAuthenticationSpec;
+use meltemi_api::proxy_config::ProxyConfigSpec;
 use meltemi_api::request_authentication::RequestAuthenticationSpec;
 use meltemi_api::service_entry::{ServiceEntrySpec, WorkloadEntrySpec, WorkloadGroupSpec};
 use meltemi_api::sidecar::SidecarSpec;
@@ -86,6 +87,16 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         columns: &[("Mode", ".spec.mtls.mode", "string"), AGE],
         schema: schema_of::<PeerAuthenticationSpec>,
         rules: rules::PEER_AUTHENTICATION,
+    },
+    Definition {
+        kind: "ProxyConfig",
+        group: NETWORKING,
+        versions: &["v1beta1"],
+        plural: "proxyconfigs",
+        short_names: &[],
+        columns: &[],
+        schema: schema_of::<ProxyConfigSpec>,
+        rules: rules::PROXY_CONFIG,
     },
     Definition {
         kind: "RequestAuthentication",

@@ -286,6 +286,11 @@ pub(super) const REQUEST_AUTHENTICATION: &[Rule] = &[
     ),
 ];
 
+pub(super) const PROXY_CONFIG: &[Rule] = &[
+    rule("concurrency", Range(0, 2_147_483_647)),
+    rule("environmentVariables[*]", Longest(2048)),
+];
+
 pub(super) const TELEMETRY: &[Rule] = &[rule(
     "accessLogging[].match.mode",
     OneOf(&["CLIENT_AND_SERVER", "CLIENT", "SERVER"]),

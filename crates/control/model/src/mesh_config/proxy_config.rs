@@ -1,7 +1,7 @@
 //! What a proxy starts with, and what it does with headers: ProxyConfig.
 //!
-//! In: `defaultConfig` of the mesh configuration, and the annotation `proxy.istio.io/config` of a
-//! workload over it. Out: [`ProxyConfig`].
+//! In: `defaultConfig` of the mesh configuration, and over it what is written of some workloads, see
+//! [`crate::effective_proxy_config`]. Out: [`ProxyConfig`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use std::time::Duration;
 pub struct ProxyConfig {
     /// `discoveryAddress`.
     pub discovery_address: String,
-    /// `concurrency`: worker threads; `None` leaves it to the proxy.
+    /// `concurrency`: worker threads, 0 for as many as there are cores; `None` leaves it to who starts
+    /// the proxy.
     pub concurrency: Option<u32>,
     /// `terminationDrainDuration`; `None` leaves it to who starts the proxy.
     pub termination_drain_duration: Option<Duration>,
@@ -49,7 +50,7 @@ pub struct ProxyConfigPatch {
 }
 
 /// What stands before a gateway.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct GatewayTopology {
     /// `numTrustedProxies`: how many proxies before it write `x-forwarded-for` that can be believed.
     pub trusted_proxies: u32,
@@ -75,7 +76,7 @@ pub enum ForwardedClientCertificate {
 }
 
 /// Headers that proxies add.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct ProxyHeaders {
     /// `forwardedClientCert`, of sidecars.
     pub client_certificate: Option<ForwardedClientCertificate>,
@@ -94,7 +95,7 @@ pub struct ProxyHeaders {
 }
 
 /// What `x-forwarded-client-cert` says of a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientCertificateDetails {
     /// `subject`.
     pub subject: bool,
@@ -141,8 +142,7 @@ impl ProxyConfig {
         metadata.extend(proxy_metadata);
         Self {
             discovery_address: discovery_address.unwrap_or(self.discovery_address),
-            // 0 asks for as many workers as there are cores, which is what the proxy does by itself.
-            concurrency: concurrency.or(self.concurrency).filter(|it| *it != 0),
+            concurrency: concurrency.or(self.concurrency),
             termination_drain_duration: termination_drain_duration
                 .or(self.termination_drain_duration),
             proxy_admin_port: proxy_admin_port.unwrap_or(self.proxy_admin_port),

@@ -35,6 +35,8 @@ pub(crate) const SUPPORT: &[Row] = &[
     supported(KIND, "ingressSelector"),
     harmless(KIND, "ingressControllerMode").note("Ingress resources are not taken yet"),
     supported(KIND, "defaultConfig"),
+    supported(KIND, "defaultConfig.discoveryAddress")
+        .note("by an agent, of its PROXY_CONFIG; without effect in `up`, which has a control plane of its own"),
     harmless(KIND, "defaultConfig.drainDuration").note("as long as `terminationDrainDuration`"),
     harmless(KIND, "defaultConfig.parentShutdownDuration").note("there is no hot restart"),
     harmless(KIND, "defaultConfig.binaryPath").note("the proxy is this program"),

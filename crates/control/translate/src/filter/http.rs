@@ -75,6 +75,7 @@ pub(crate) fn connection_manager(scope: &Scope<'_>, options: HttpFilters) -> Fil
     let inbound = class == Class::Inbound;
     let normalization = scope.mesh().path_normalization;
     let headers = scope.proxy_headers();
+    let headers = headers.as_ref();
     let topology = match class {
         Class::Gateway => scope.gateway_topology(),
         Class::Inbound | Class::Outbound => GatewayTopology::default(),

@@ -114,3 +114,30 @@ fn what_is_wrong_is_named() {
         assert!(error.to_string().contains(expected), "{id}: {error}");
     }
 }
+
+#[test]
+fn what_a_proxy_was_started_with_is_read() {
+    let of = |config: Value| {
+        let id = "sidecar~10.0.0.1~web-1.shop~shop.svc.cluster.local";
+        parse(json!({"id": id, "metadata": {"PROXY_CONFIG": config}}))
+    };
+    let node = of(json!({
+        "concurrency": 2,
+        "somethingNew": {"a": 1},
+        "gatewayTopology": {"numTrustedProxies": 2, "forwardClientCertDetails": "SANITIZE_SET"},
+    }))
+    .unwrap();
+    let settings = node.settings.unwrap();
+    assert_eq!(settings.topology.unwrap().trusted_proxies, 2);
+    assert_eq!(
+        settings.headers,
+        Some(meltemi_model::ProxyHeaders::default())
+    );
+    let wrong = json!({"gatewayTopology": {"forwardClientCertDetails": "SANITISE"}});
+    let error = of(wrong).unwrap_err().to_string();
+    assert!(
+        error.starts_with("node.metadata.PROXY_CONFIG: gatewayTopology.forwardClientCertDetails: "),
+        "{error}"
+    );
+    assert!(of(json!({"tracing": {"zipkin": {"address": "a:9411"}}})).is_ok());
+}

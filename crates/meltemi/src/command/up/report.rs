@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use meltemi_local::{Loopback, PodReport, ProxyKind, Published, Report};
+use meltemi_model::ProblemKind;
 use meltemi_proxy::LogLevel;
 
 use crate::logging;
@@ -99,6 +100,9 @@ impl Printer {
                 } else {
                     self.out(&format!("{mark} {line}"));
                 }
+            }
+            Report::Problem(problem) if problem.kind == ProblemKind::Warning => {
+                self.terminal.warning(&problem.to_string());
             }
             Report::Problem(problem) => {
                 self.terminal.say(Style::Red, "error", &problem.to_string())

@@ -1,0 +1,44 @@
+//! The settings that a proxy says it was started with.
+//!
+//! In: the node metadata `PROXY_CONFIG` as JSON, which whoever starts a stock Envoy writes: Istio's
+//! ProxyConfig, in which everything that holds for the proxy is laid over one another already. Out:
+//! [`ProxyConfigPatch`]. Called by `translate`.
+
+use meltemi_api::{FieldPath, Segment, Strictness};
+
+use super::{ProxyConfigPatch, convert_proxy};
+use crate::Defaults;
+use crate::check::Check;
+
+/// What a control plane goes by; the rest is the agent's affair.
+const READ: [&str; 2] = ["gatewayTopology", "proxyHeaders"];
+
+/// Reads the settings. Fields of which nothing is known here, and those that are an agent's, are
+/// passed over.
+///
+/// # Errors
+/// What is wrong with a field that decides what the proxy is sent.
+pub fn proxy_config_of_node(json: &str) -> Result<ProxyConfigPatch, String> {
+    let documents = meltemi_api::parse(None, json).map_err(|it| it.message)?;
+    let Some(document) = documents.into_iter().next() else {
+        return Ok(ProxyConfigPatch::default());
+    };
+    let defaults = Defaults::default();
+    let mut check = Check::new(&defaults.namespace, &defaults);
+    let decoded = document.whole(Strictness::Lenient);
+    let patch = convert_proxy::convert(decoded.value, &FieldPath::root(), &mut check);
+    let is_read = |path: &FieldPath| match path.segments().first() {
+        Some(Segment::Field(name)) => READ.contains(&name.as_str()),
+        Some(Segment::Key(_) | Segment::Index(_)) | None => false,
+    };
+    let of_form = decoded.faults.into_iter();
+    let of_value = check
+        .into_faults()
+        .into_iter()
+        .map(|it| (it.path, it.message));
+    let mut faults = of_form.chain(of_value).filter(|(path, _)| is_read(path));
+    match faults.next() {
+        Some((path, message)) => Err(format!("{path}: {message}")),
+        None => Ok(patch),
+    }
+}
