@@ -155,6 +155,17 @@ impl<'a> Part<'a> {
         })
     }
 
+    fn lenient(self) -> Self {
+        let strictness = Strictness::Lenient;
+        Self {
+            context: Context {
+                strictness,
+                ..self.context
+            },
+            ..self
+        }
+    }
+
     fn located<T>(&self, result: Result<T, Mismatch>) -> Result<T, Mismatch> {
         result.map_err(|mut error| {
             error.path.get_or_insert_with(|| self.trail.path());
@@ -229,6 +240,22 @@ impl<'a> Part<'a> {
         None
     }
 
+    /// Notes the members of a list or a map that are nothing: an empty rule would match everything, and
+    /// nobody means that by a dash alone.
+    fn note_nothings<'n>(&self, members: impl Iterator<Item = (&'n Node, &'n Trail<'n>)>) {
+        if self.context.strictness == Strictness::Lenient {
+            return;
+        }
+        let nothings = members.filter(|(node, _)| node.value == Value::Null);
+        for (_, trail) in nothings {
+            self.context.unknown.borrow_mut().push(Unknown {
+                path: trail.path(),
+                message: "is nothing; write a value, or leave it out".to_owned(),
+                meant: Some(trail.path()),
+            });
+        }
+    }
+
     fn note(&self, key: &str, message: String, meant: Option<&str>) {
         let here = self.trail.path();
         let meant = meant.map(|name| here.field(name));
@@ -258,8 +285,9 @@ impl<'de> Deserializer<'de> for Part<'_> {
             Value::Int(value) => self.located(visitor.visit_i64(*value)),
             Value::Float(value) => self.located(visitor.visit_f64(*value)),
             Value::Text(text) => self.located(visitor.visit_str(text)),
-            Value::List(_) => self.deserialize_seq(visitor),
-            Value::Map(_) => self.deserialize_map(visitor),
+            // A value of any form is not ours to judge.
+            Value::List(_) => self.lenient().deserialize_seq(visitor),
+            Value::Map(_) => self.lenient().deserialize_map(visitor),
         }
     }
 
@@ -312,6 +340,7 @@ impl<'de> Deserializer<'de> for Part<'_> {
         let trails: Vec<_> = (0..list.len())
             .map(|index| Trail::Step(self.trail, Segment::Index(index)))
             .collect();
+        self.note_nothings(list.iter().zip(&trails));
         let parts = list.iter().zip(&trails).map(|(node, trail)| Part {
             node,
             trail,
@@ -326,6 +355,7 @@ impl<'de> Deserializer<'de> for Part<'_> {
             .iter()
             .map(|entry| Trail::Step(self.trail, Segment::Key(entry.key.clone())))
             .collect();
+        self.note_nothings(entries.iter().map(|it| &it.node).zip(&trails));
         let parts = entries.iter().zip(&trails).map(|(entry, trail)| {
             let part = Part {
                 node: &entry.node,

@@ -98,6 +98,8 @@ pub enum EndpointAddress {
     Name(Hostname),
     /// At a socket in the file system.
     Unix(String),
+    /// Behind the gateways of its network; it has no address of its own.
+    Absent,
 }
 
 /// A valid Istio WorkloadEntry.
@@ -152,7 +154,9 @@ impl EntryEndpoint {
         meta.labels = self.labels.clone();
         let addresses = match &self.address {
             EndpointAddress::Ip(ip) => vec![*ip],
-            EndpointAddress::Name(_) | EndpointAddress::Unix(_) => Vec::new(),
+            EndpointAddress::Name(_) | EndpointAddress::Unix(_) | EndpointAddress::Absent => {
+                Vec::new()
+            }
         };
         let account = self.service_account.clone();
         Workload {
@@ -194,6 +198,7 @@ impl fmt::Display for EndpointAddress {
             Self::Ip(ip) => write!(f, "{ip}"),
             Self::Name(name) => write!(f, "{name}"),
             Self::Unix(path) => write!(f, "unix://{path}"),
+            Self::Absent => f.write_str("no address"),
         }
     }
 }

@@ -185,6 +185,7 @@ fn join(service: &Service, sources: &Sources<'_>) -> ServiceEndpoints {
                 port: port.number,
                 endpoints: servers
                     .iter()
+                    .filter(|it| it.address != EndpointAddress::Absent)
                     .filter_map(|it| {
                         let weight = it.workload.entry.as_ref().map_or(1, |it| it.weight);
                         Some(Endpoint {

@@ -70,7 +70,9 @@ impl Snapshot {
         if let Some(entry) = &service.entry {
             let here = entry.endpoints.iter().filter(|it| match &it.address {
                 EndpointAddress::Ip(ip) => served.addresses.contains(ip),
-                EndpointAddress::Name(_) | EndpointAddress::Unix(_) => false,
+                EndpointAddress::Name(_) | EndpointAddress::Unix(_) | EndpointAddress::Absent => {
+                    false
+                }
             });
             return here.map(|it| it.port(port)).collect();
         }

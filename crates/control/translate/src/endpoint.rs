@@ -128,7 +128,10 @@ fn localities(scope: &Scope<'_>, key: &SubsetKey<'_>) -> Option<Vec<LocalityLbEn
     priorities.dedup();
     let made = groups.into_iter().map(|((priority, locality), endpoints)| {
         let weight = endpoints.iter().map(|it| it.weight).sum();
-        let lb_endpoints = endpoints.iter().map(|it| lb_endpoint(scope, it)).collect();
+        let lb_endpoints = endpoints.iter();
+        let lb_endpoints = lb_endpoints
+            .filter_map(|it| lb_endpoint(scope, it))
+            .collect();
         let place = priorities.iter().position(|it| *it == priority);
         LocalityLbEndpoints {
             priority: place.and_then(|it| u32::try_from(it).ok()).unwrap_or(0),
@@ -160,13 +163,14 @@ fn in_locality(
     }
 }
 
-fn lb_endpoint(scope: &Scope<'_>, endpoint: &WorkloadEndpoint) -> LbEndpoint {
+fn lb_endpoint(scope: &Scope<'_>, endpoint: &WorkloadEndpoint) -> Option<LbEndpoint> {
     let address = match &endpoint.address {
         EndpointAddress::Ip(ip) => address(&ip.to_string(), endpoint.port),
         EndpointAddress::Name(name) => address(name.as_str(), endpoint.port),
         EndpointAddress::Unix(path) => pipe(path),
+        EndpointAddress::Absent => return None,
     };
-    LbEndpoint {
+    Some(LbEndpoint {
         health_status: HealthStatus::Healthy.into(),
         load_balancing_weight: Some(endpoint.weight),
         metadata: Some(endpoint_metadata(scope, endpoint)),
@@ -174,7 +178,7 @@ fn lb_endpoint(scope: &Scope<'_>, endpoint: &WorkloadEndpoint) -> LbEndpoint {
             address: Some(address),
             ..Default::default()
         })),
-    }
+    })
 }
 
 /// What clients are told of an endpoint: whether it takes mutual TLS, and which workload it is.

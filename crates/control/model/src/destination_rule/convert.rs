@@ -48,6 +48,13 @@ pub(crate) fn convert(
     let host = check
         .hostname(&at.field("host"), &host)
         .unwrap_or_else(|| Hostname::new(""));
+    if workload_selector
+        .as_ref()
+        .is_some_and(|it| it.match_labels.is_empty())
+    {
+        let what = "selects every workload of the namespace; write labels, or leave it out";
+        check.warn(&at.field("workloadSelector"), what);
+    }
     let policy = convert_policy(traffic_policy, &at.field("trafficPolicy"), check);
     let at_subsets = at.field("subsets");
     let mut converted: Vec<Subset> = Vec::new();
@@ -65,11 +72,12 @@ pub(crate) fn convert(
     let at_selector = at.field("workloadSelector").field("matchLabels");
     let workload_selector = workload_selector
         .map(|api::WorkloadSelector { match_labels }| check.labels(&at_selector, match_labels));
-    if let (Some(_), ExportTo::Only(namespaces)) = (&workload_selector, &export_to)
-        && namespaces
-            .iter()
-            .any(|namespace| namespace != check.namespace)
-    {
+    let elsewhere = match &export_to {
+        ExportTo::Only(namespaces) => namespaces.iter().any(|it| it != check.namespace),
+        ExportTo::All => true,
+        ExportTo::Unwritten => false,
+    };
+    if workload_selector.is_some() && elsewhere {
         let what = "a rule with a workloadSelector is for its own namespace; write [\".\"]";
         check.invalid(&at_export, what);
     }
@@ -134,6 +142,9 @@ fn convert_policy(
     if empty {
         check.invalid(at, "is empty; write at least one setting or leave it out");
     }
+    if tunnel.is_some() && proxy_protocol.is_some() {
+        check.invalid(at, "has tunnel and proxyProtocol; keep one");
+    }
     let at_ports = at.field("portLevelSettings");
     let mut ports: Vec<PortPolicy> = Vec::new();
     for (index, written) in port_level_settings.into_iter().enumerate() {
@@ -173,6 +184,16 @@ fn convert_port_policy(
         outlier_detection,
         tls,
     } = written;
+    let empty = load_balancer.is_none()
+        && connection_pool.is_none()
+        && outlier_detection.is_none()
+        && tls.is_none();
+    if empty {
+        check.invalid(
+            at,
+            "says nothing of its port; write a setting or leave it out",
+        );
+    }
     let settings = PolicySettings {
         load_balancer: convert_balancer(load_balancer, at, check),
         connection_pool: convert_pool(connection_pool, &at.field("connectionPool"), check),

@@ -140,6 +140,15 @@ fn convert_hash(
     if ring_hash.is_some() && maglev.is_some() {
         check.invalid(at, "has ringHash and maglev; keep one");
     }
+    if minimum_ring_size.is_some_and(|it| it != 0) {
+        let at = at.field("minimumRingSize");
+        if ring_hash.is_some() || maglev.is_some() {
+            let what = "is of a ring, of which ringHash or maglev says otherwise; remove it";
+            check.invalid(&at, what);
+        } else {
+            check.warn(&at, "is deprecated; write ringHash.minimumRingSize");
+        }
+    }
     let size = |check: &mut Check<'_>, at: FieldPath, size: Option<i64>| -> Option<u64> {
         check
             .count(&at, size)
@@ -149,8 +158,12 @@ fn convert_hash(
     let algorithm = if let Some(api::MagLev { table_size }) = maglev {
         let at = at.field("maglev").field("tableSize");
         let table_size = size(check, at.clone(), table_size);
-        if let Some(size) = table_size.filter(|it| !is_prime(*it) || *it > 5_000_011) {
-            check.invalid(&at, format!("{size} is not a prime up to 5000011"));
+        match table_size {
+            Some(size) if !is_prime(size) || size >= MAX_TABLE => {
+                check.invalid(&at, format!("{size} is not a prime below {MAX_TABLE}"));
+            }
+            Some(_) => {}
+            None => check.invalid(&at, "a size is needed, such as 65537"),
         }
         HashAlgorithm::Maglev { table_size }
     } else {
@@ -164,6 +177,9 @@ fn convert_hash(
     };
     Some(ConsistentHash { key, algorithm })
 }
+
+/// The largest table that Envoy has.
+const MAX_TABLE: u64 = 5_000_011;
 
 fn is_prime(number: u64) -> bool {
     number > 1
@@ -217,16 +233,27 @@ pub(crate) fn convert_locality_setting(
         failover_priority,
         enabled,
     } = written;
-    let fails_over = !failover.is_empty() || !failover_priority.is_empty();
-    if !distribute.is_empty() && fails_over {
+    if !distribute.is_empty() && !failover.is_empty() {
         check.invalid(at, "has distribute and failover; keep one");
     }
+    let region = failover_priority.iter().find(|it| {
+        let key = it.split_once('=').map_or(it.as_str(), |(key, _)| key);
+        TOPOLOGY.contains(&key)
+    });
+    if let Some(label) = region.filter(|_| !failover.is_empty()) {
+        let what = format!("orders localities by {label}, as failover does; keep one");
+        check.invalid(&at.field("failoverPriority"), what);
+    }
     let at_distribute = at.field("distribute");
+    let froms: Vec<_> = distribute.iter().map(|it| it.from.as_str()).collect();
+    check_overlaps(&froms, &at_distribute, check);
     let mut shares = Vec::new();
     for (index, api::Distribute { from, to }) in distribute.into_iter().enumerate() {
         let at = at_distribute.index(index);
         let mut sum = 0;
         let mut converted = std::collections::BTreeMap::new();
+        let tos: Vec<_> = to.keys().map(String::as_str).collect();
+        check_overlaps(&tos, &at.field("to"), check);
         for (locality, share) in to {
             let at = at.field("to").key(&locality);
             check_locality(&locality, &at, check);
@@ -287,6 +314,28 @@ pub(crate) fn convert_locality_setting(
         } else {
             LocalityPreference::Nearest
         },
+    }
+}
+
+/// Labels that say where something is.
+const TOPOLOGY: [&str; 3] = [
+    "topology.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
+    "topology.istio.io/subzone",
+];
+
+/// No place may be within another of a list: which of the two holds for it?
+fn check_overlaps(places: &[&str], at: &FieldPath, check: &mut Check<'_>) {
+    let within = |inner: &str, outer: &str| {
+        let whole = outer.trim_end_matches('*').trim_end_matches('/');
+        let rest = inner.strip_prefix(whole);
+        rest.is_some_and(|it| whole.is_empty() || it.is_empty() || it.starts_with('/'))
+    };
+    for (index, place) in places.iter().enumerate() {
+        let mut before = places[..index].iter();
+        if let Some(other) = before.find(|it| within(place, it) || within(it, place)) {
+            check.invalid(at, format!("`{place}` and `{other}` overlap; keep one"));
+        }
     }
 }
 

@@ -46,8 +46,7 @@ pub(super) fn convert_tls(
     let (credential_name, ca_crl) = (filled(credential_name), filled(ca_crl));
     let mut not_here = |name: &str, written: bool, mode: &str| {
         if written {
-            let message = format!("has no meaning with mode {mode}; remove it");
-            check.invalid(&at.field(name), message);
+            check.warn(&at.field(name), format!("has no effect with mode {mode}"));
         }
     };
     if mode != Mode::Mutual {
@@ -69,11 +68,15 @@ pub(super) fn convert_tls(
     if mode == Mode::Disable {
         return Some(ClientTls::Disable);
     }
-    if insecure_skip_verify && (ca_certificates.is_some() || !subject_alt_names.is_empty()) {
+    let roots = ca_certificates.is_some() || mode == Mode::Simple && credential_name.is_some();
+    if insecure_skip_verify && (roots || !subject_alt_names.is_empty()) {
         let message = "true contradicts caCertificates and subjectAltNames; remove one";
         check.invalid(&at.field("insecureSkipVerify"), message);
     }
-    if credential_name.is_some() && (certificate.is_some() || ca_certificates.is_some()) {
+    let by_files = mode == Mode::Mutual && (certificate.is_some() || key.is_some())
+        || ca_certificates.is_some()
+        || ca_crl.is_some();
+    if credential_name.is_some() && by_files {
         let message = "contradicts the files of certificates; keep one";
         check.invalid(&at.field("credentialName"), message);
     }

@@ -138,14 +138,14 @@ fn convert_patch(
     let (context, proxy, object) =
         convert_match(matching.unwrap_or_default(), apply_to, &at_match, check);
     let operation = operation?;
-    check_operation(apply_to, operation, &at_patch.field("operation"), check);
-    check_names_filter(apply_to, operation, &object, &at_match, check);
+    let has_effect = has_effect(apply_to, operation, &at_patch.field("operation"), check);
+    let has_place = has_place(apply_to, operation, &object, &at_match, check);
     let for_filters = matches!(apply_to, ApplyTo::HttpFilter | ApplyTo::NetworkFilter);
     if filter_class != FilterClass::Unspecified && !for_filters {
         let what = "is for HTTP_FILTER and NETWORK_FILTER; remove it";
         check.invalid(&at_patch.field("filterClass"), what);
     }
-    Some(ConfigPatch {
+    (has_effect && has_place).then(|| ConfigPatch {
         index,
         apply_to,
         context,
@@ -247,16 +247,16 @@ fn convert_value(
     }
 }
 
-/// Operations without effect are refused, rather than passed over.
-fn check_operation(
+/// Whether an operation changes what it is applied to.
+fn has_effect(
     apply_to: ApplyTo,
     operation: PatchOperation,
     at: &FieldPath,
     check: &mut Check<'_>,
-) {
+) -> bool {
     use PatchOperation::{Merge, MergeAndReplaceList, Remove, Replace};
     let what = match (apply_to, operation) {
-        (ApplyTo::RouteConfiguration, Merge | MergeAndReplaceList) => return,
+        (ApplyTo::RouteConfiguration, Merge | MergeAndReplaceList) => return true,
         (ApplyTo::RouteConfiguration, _) => "a route table can be merged only; write MERGE",
         (ApplyTo::ExtensionConfig, Merge | MergeAndReplaceList | Remove | Replace) => {
             "an extension's configuration can be added only; write ADD"
@@ -265,31 +265,32 @@ fn check_operation(
             ApplyTo::Listener | ApplyTo::FilterChain | ApplyTo::HttpRoute | ApplyTo::Cluster,
             Replace,
         ) => "REPLACE is for filters and virtual hosts; write MERGE, or REMOVE and ADD",
-        _ => return,
+        _ => return true,
     };
-    check.invalid(at, what);
+    check.warn(at, format!("has no effect: {what}"));
+    false
 }
 
-/// What is done to one filter has to name it.
-fn check_names_filter(
+/// Whether it is known what is replaced.
+fn has_place(
     apply_to: ApplyTo,
     operation: PatchOperation,
     object: &ObjectMatch,
     at: &FieldPath,
     check: &mut Check<'_>,
-) {
-    use PatchOperation::{Merge, MergeAndReplaceList, Remove, Replace};
-    let one = matches!(operation, Merge | MergeAndReplaceList | Remove | Replace);
+) -> bool {
     let where_ = match apply_to {
         ApplyTo::HttpFilter => "filterChain.filter.subFilter.name",
         ApplyTo::NetworkFilter => "filterChain.filter.name",
         ApplyTo::ListenerFilter => "listenerFilter",
-        _ => return,
+        _ => return true,
     };
-    if one && !names_filter(apply_to, object) {
-        let what = format!("which filter? Write match.listener.{where_}");
-        check.invalid(at, what);
+    if operation == PatchOperation::Replace && !names_filter(apply_to, object) {
+        let what = format!("has no effect: which filter? Write match.listener.{where_}");
+        check.warn(at, what);
+        return false;
     }
+    true
 }
 
 /// Where the order does not count, to insert is to add.

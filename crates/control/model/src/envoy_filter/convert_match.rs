@@ -73,7 +73,7 @@ pub(super) fn convert_match(
     (context, proxy, object.unwrap_or_default())
 }
 
-/// Whether a match names the filter that `apply_to` is about.
+/// Whether a match names the filter that `apply_to` is about, without which nothing is replaced.
 pub(super) fn names_filter(apply_to: ApplyTo, object: &ObjectMatch) -> bool {
     let ObjectMatch::Listener(listener) = object else {
         return false;
@@ -105,9 +105,7 @@ fn convert_proxy(written: api::ProxyMatch, at: &FieldPath, check: &mut Check<'_>
     } = written;
     let version = filled(proxy_version).and_then(|text| {
         let pattern = Pattern::new(&text);
-        if pattern.is_none() {
-            check.regex(&at.field("proxyVersion"), &text);
-        }
+        check.regex(&at.field("proxyVersion"), &text);
         pattern
     });
     ProxyMatch { version, metadata }
@@ -188,17 +186,15 @@ fn convert_filter(
     check: &mut Check<'_>,
 ) -> (Option<String>, Option<String>) {
     let api::FilterMatch { name, sub_filter } = written;
-    let name = filled(name);
-    match name.as_deref().and_then(canonical) {
-        Some(new) => check.invalid(&at.field("name"), format!("write {new}")),
-        None if name.is_none() => check.invalid(&at.field("name"), "a filter's name is needed"),
-        None => {}
+    let name = filled(name).map(|it| current(it, &at.field("name"), check));
+    if name.is_none() {
+        check.invalid(&at.field("name"), "a filter's name is needed");
     }
     let Some(api::SubFilterMatch { name: within }) = sub_filter else {
         return (name, None);
     };
     let at = at.field("subFilter");
-    let within = filled(within);
+    let within = filled(within).map(|it| current(it, &at.field("name"), check));
     if apply_to != ApplyTo::HttpFilter {
         check.invalid(&at, "is for HTTP_FILTER; remove it");
     } else if name.as_deref().is_some_and(|it| it != CONNECTION_MANAGER) {
@@ -208,10 +204,19 @@ fn convert_filter(
         );
     } else if within.is_none() {
         check.invalid(&at.field("name"), "a filter's name is needed");
-    } else if let Some(new) = within.as_deref().and_then(canonical) {
-        check.invalid(&at.field("name"), format!("write {new}"));
     }
     (name, within)
+}
+
+/// The name that a filter has now.
+fn current(name: String, at: &FieldPath, check: &mut Check<'_>) -> String {
+    match canonical(&name) {
+        Some(new) => {
+            check.warn(at, format!("`{name}` is its old name; write {new}"));
+            new.to_owned()
+        }
+        None => name,
+    }
 }
 
 /// What Envoy calls a filter now, of a name that it had long ago and that matches nothing any more.

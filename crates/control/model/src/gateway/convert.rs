@@ -92,6 +92,10 @@ fn convert_server(written: api::Server, at: &FieldPath, check: &mut Check<'_>) -
     let port = convert_port(port, &at.field("port"), check)?;
     let at_tls = at.field("tls");
     let https_redirect = tls.as_ref().is_some_and(|tls| tls.https_redirect);
+    if https_redirect && (port.protocol.is_tls() || !port.protocol.is_http()) {
+        let what = "has no effect, there is nothing to redirect to; it is for servers of HTTP";
+        check.warn(&at_tls.field("httpsRedirect"), what);
+    }
     let tls = match (port.protocol.is_tls(), tls) {
         (true, None) => {
             let what = "mode: SIMPLE and credentialName, or serverCertificate and privateKey";

@@ -115,13 +115,15 @@ pub(crate) fn convert_tls(
                 ("caCertificates", names.ca.is_some()),
                 ("caCertCredentialName", names.ca_credential.is_some()),
             ];
-            // Istio passes over these where TLS is not opened.
-            for (name, _) in written
-                .iter()
-                .filter(|it| it.1 && mode == Mode::IstioMutual)
-            {
-                let what = "has no meaning with mode ISTIO_MUTUAL; remove it";
-                check.invalid(&at.field(name), what);
+            for (name, _) in written.iter().filter(|it| it.1) {
+                let at = at.field(name);
+                match mode {
+                    Mode::IstioMutual => {
+                        check.invalid(&at, "has no meaning with mode ISTIO_MUTUAL; remove it");
+                    }
+                    // Where TLS is not opened.
+                    _ => check.warn(&at, "has no effect: this mode has no certificates"),
+                }
             }
             Some(match mode {
                 Mode::Passthrough => ServerTls::Passthrough,
@@ -131,11 +133,16 @@ pub(crate) fn convert_tls(
         }
         Mode::Simple | Mode::Mutual | Mode::OptionalMutual => {
             let mutual = mode != Mode::Simple;
+            let ca_crl = filled(ca_crl);
+            if ca_crl.is_some() && !mutual && names.credential.is_none() {
+                let what = "clients have no certificates with mode SIMPLE; write MUTUAL";
+                check.invalid(&at.field("caCrl"), what);
+            }
             let (certificates, ca) = sources(names, mutual, at, check)?;
             let termination = TlsTermination {
                 certificates,
                 ca,
-                ca_crl: filled(ca_crl),
+                ca_crl,
                 subject_alt_names,
                 spki_hashes: verify_certificate_spki,
                 certificate_hashes: verify_certificate_hash,
@@ -241,23 +248,36 @@ pub(crate) fn convert_versions(
             "is above maxProtocolVersion",
         );
     }
-    let at_suites = at.field("cipherSuites");
-    for (index, suite) in cipher_suites.iter().enumerate() {
-        if OLD_CIPHER_SUITES.contains(&suite.as_str()) {
-            check.unsupported(&at_suites.index(index), &format!("cipher suite {suite}"));
-        } else if !CIPHER_SUITES.contains(&suite.as_str()) {
-            let known = CIPHER_SUITES.join(", ");
-            check.invalid(
-                &at_suites.index(index),
-                format!("unknown suite `{suite}`; known: {known}"),
-            );
-        }
-    }
     TlsVersions {
         min,
         max,
-        cipher_suites,
+        cipher_suites: convert_suites(cipher_suites, &at.field("cipherSuites"), check),
     }
+}
+
+/// As in Istio, what is no suite is passed over; but not all of a list, which would be every suite.
+fn convert_suites(written: Vec<String>, at: &FieldPath, check: &mut Check<'_>) -> Vec<String> {
+    let is_known = |it: &String| CIPHER_SUITES.contains(&it.as_str());
+    let some = written.iter().any(is_known);
+    let mut suites: Vec<String> = Vec::new();
+    for (index, suite) in written.into_iter().enumerate() {
+        let at = at.index(index);
+        if OLD_CIPHER_SUITES.contains(&suite.as_str()) {
+            check.unsupported(&at, &format!("cipher suite {suite}"));
+        } else if !is_known(&suite) {
+            let known = CIPHER_SUITES.join(", ");
+            let what = format!("unknown suite `{suite}`; known: {known}");
+            match some {
+                true => check.warn(&at, what),
+                false => check.invalid(&at, what),
+            }
+        } else if suites.contains(&suite) {
+            check.warn(&at, format!("{suite} is there already"));
+        } else {
+            suites.push(suite);
+        }
+    }
+    suites
 }
 
 fn version(text: Option<String>, at: &FieldPath, check: &mut Check<'_>) -> Option<TlsVersion> {

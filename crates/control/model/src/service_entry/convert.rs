@@ -83,6 +83,13 @@ pub(crate) fn convert(
         subject_alt_names,
     };
     check_resolution(&details, &hosts, &ports, &at, check);
+    let told_apart = |it: &ServicePort| it.protocol.is_http() || it.protocol.is_tls();
+    let alike = ports.iter().position(|it| !told_apart(it));
+    if let Some(index) = alike.filter(|_| hosts.len() > 1 && resolution != EntryResolution::None) {
+        let what = "several hosts are told apart by HTTP or TLS only; write an entry for each";
+        check.invalid(&at.field("ports").index(index).field("protocol"), what);
+    }
+    warn_resolution(&details, &ports, workload_selector.as_ref(), &at, check);
     ServiceEntry {
         meta,
         hosts,
@@ -238,6 +245,40 @@ pub(crate) fn convert_protocol(text: &str, at: &FieldPath, check: &mut Check<'_>
         check.invalid(at, format!("unknown protocol `{text}`; write {names}"));
     }
     known.unwrap_or(Protocol::Tcp)
+}
+
+/// What has no effect with a resolution.
+fn warn_resolution(
+    details: &EntryDetails,
+    ports: &[ServicePort],
+    selector: Option<&Labels>,
+    at: &FieldPath,
+    check: &mut Check<'_>,
+) {
+    let name = match details.resolution {
+        EntryResolution::Static => None,
+        EntryResolution::None => Some("NONE"),
+        EntryResolution::Dns => Some("DNS"),
+        EntryResolution::DnsRoundRobin => Some("DNS_ROUND_ROBIN"),
+        EntryResolution::DynamicDns => Some("DYNAMIC_DNS"),
+    };
+    let at_selector = at.field("workloadSelector");
+    if let Some(name) = name.filter(|_| selector.is_some()) {
+        check.warn(
+            &at_selector,
+            format!("has no effect with resolution {name}"),
+        );
+    }
+    if selector.is_some_and(Labels::is_empty) {
+        let what = "selects every workload of the namespace; write labels, or leave it out";
+        check.warn(&at_selector, what);
+    }
+    let retargeted = |it: &ServicePort| it.target != TargetPort::Number(it.number);
+    let found = ports.iter().position(retargeted);
+    if let Some(index) = found.filter(|_| details.resolution == EntryResolution::None) {
+        let at = at.field("ports").index(index).field("targetPort");
+        check.warn(&at, "has no effect with resolution NONE");
+    }
 }
 
 /// What each resolution asks of the rest.

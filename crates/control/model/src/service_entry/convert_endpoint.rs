@@ -23,7 +23,15 @@ pub(crate) fn convert_endpoint(
         weight,
         service_account,
     } = written;
-    let address = convert_address(&address, at, check);
+    let network = filled(network);
+    let address = match (&network, address.as_str()) {
+        (Some(network), "") => {
+            let what = format!("is missing; workloads of {network} alone could be reached");
+            check.warn(&at.field("address"), what);
+            Some(EndpointAddress::Absent)
+        }
+        (_, text) => convert_address(text, at, check),
+    };
     let at_ports = at.field("ports");
     if matches!(address, Some(EndpointAddress::Unix(_))) && !ports.is_empty() {
         check.invalid(&at_ports, "a Unix socket has no ports; remove them");
@@ -44,7 +52,7 @@ pub(crate) fn convert_endpoint(
         address: address?,
         ports: converted,
         labels: check.labels(&at.field("labels"), labels),
-        network: filled(network),
+        network,
         locality: filled(locality).map(|text| convert_locality(&text)),
         weight: weight.filter(|it| *it > 0).unwrap_or(1),
         service_account: filled(service_account).map(Into::into),

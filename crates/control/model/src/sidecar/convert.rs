@@ -15,7 +15,9 @@ use crate::gateway::convert_tls;
 use crate::service_entry::{convert_protocol, convert_selector};
 use crate::support::{Row, supported};
 use crate::virtual_service::convert_destination;
-use crate::{Hostname, Kind, Metadata, NamespaceName, OutboundTrafficPolicy, Protocol, ServerTls};
+use crate::{
+    Hostname, Kind, Labels, Metadata, NamespaceName, OutboundTrafficPolicy, Protocol, ServerTls,
+};
 
 /// The state of every field.
 pub(crate) const SUPPORT: &[Row] = &[
@@ -33,8 +35,21 @@ pub(crate) fn convert(meta: Metadata, spec: api::SidecarSpec, check: &mut Check<
         outbound_traffic_policy,
     } = spec;
     let at = FieldPath::root().field("spec");
-    let selector = convert_selector(workload_selector, &at.field("workloadSelector"), check);
+    let at_selector = at.field("workloadSelector");
+    let selector = convert_selector(workload_selector, &at_selector, check);
+    if selector.as_ref().is_some_and(Labels::is_empty) {
+        let what = "selects every workload of the namespace; write labels, or leave it out";
+        check.warn(&at_selector, what);
+    }
     let selector = selector.filter(|it| !it.is_empty());
+    let empty = ingress.is_empty()
+        && egress.is_empty()
+        && inbound_connection_pool.is_none()
+        && outbound_traffic_policy.is_none();
+    if empty {
+        let what = "egress, ingress, outboundTrafficPolicy, inboundConnectionPool";
+        check.invalid(&at, format!("says nothing; write one of {what}"));
+    }
     let at_ingress = at.field("ingress");
     let mut listeners: Vec<IngressListener> = Vec::new();
     for (index, written) in ingress.into_iter().enumerate() {
@@ -49,25 +64,12 @@ pub(crate) fn convert(meta: Metadata, spec: api::SidecarSpec, check: &mut Check<
         }
         listeners.push(listener);
     }
-    let at_egress = at.field("egress");
-    let mut egresses: Vec<EgressListener> = Vec::new();
-    for (index, written) in egress.into_iter().enumerate() {
-        let at = at_egress.index(index);
-        let listener = convert_egress(written, &at, check);
-        let rest = listener.port.is_none() && listener.bind.is_none();
-        let has_rest = egresses
-            .iter()
-            .any(|it| it.port.is_none() && it.bind.is_none());
-        if rest && has_rest {
-            check.invalid(&at, "another entry has neither port nor bind; keep one");
-        }
-        egresses.push(listener);
-    }
+    let egress = convert_egresses(egress, &at.field("egress"), check);
     Sidecar {
         meta,
         workload_selector: selector,
         ingress: listeners,
-        egress: egresses,
+        egress,
         outbound: outbound_traffic_policy
             .map(|it| convert_outbound(it, &at.field("outboundTrafficPolicy"), check)),
         inbound_pool: convert_pool(
@@ -76,6 +78,39 @@ pub(crate) fn convert(meta: Metadata, spec: api::SidecarSpec, check: &mut Check<
             check,
         ),
     }
+}
+
+fn convert_egresses(
+    written: Vec<api::IstioEgressListener>,
+    at: &FieldPath,
+    check: &mut Check<'_>,
+) -> Vec<EgressListener> {
+    let mut listeners: Vec<EgressListener> = Vec::new();
+    let last = written.len().saturating_sub(1);
+    for (index, written) in written.into_iter().enumerate() {
+        let at = at.index(index);
+        let rest = written.port.is_none();
+        let listener = convert_egress(written, &at, check);
+        if rest && index != last {
+            check.invalid(&at, "is for everything else, so that it comes last");
+        }
+        let number = |it: &EgressListener| it.port.as_ref().map(|it| it.number);
+        let unix = |it: &EgressListener| match &it.bind {
+            Some(Bind::Unix(path)) => Some(path.clone()),
+            Some(Bind::Ip(_)) | None => None,
+        };
+        let own = (number(&listener).filter(|it| *it != 0), unix(&listener));
+        let same = |it: &EgressListener| match &own {
+            (Some(own), _) => number(it) == Some(*own),
+            (None, Some(own)) => unix(it).as_ref() == Some(own),
+            (None, None) => false,
+        };
+        if listeners.iter().any(same) {
+            check.invalid(&at.field("port"), "another listener has this port already");
+        }
+        listeners.push(listener);
+    }
+    listeners
 }
 
 fn convert_outbound(
@@ -95,8 +130,17 @@ fn convert_outbound(
     let mode = filled(mode).and_then(|text| check.choice(&at.field("mode"), &text, &choices));
     let mode = mode.unwrap_or(OutboundTrafficPolicy::RegistryOnly);
     let at_proxy = at.field("egressProxy");
+    if egress_proxy.as_ref().is_some_and(|it| it.port.is_none()) {
+        check.invalid(&at_proxy.field("port"), "a port is needed");
+    }
     let egress_proxy = egress_proxy.and_then(|it| convert_destination(it, &at_proxy, check));
-    if egress_proxy.is_some() && mode == OutboundTrafficPolicy::RegistryOnly {
+    if egress_proxy
+        .as_ref()
+        .is_some_and(|it| it.host.is_wildcard())
+    {
+        check.invalid(&at_proxy.field("host"), "a wildcard is no proxy; name it");
+    }
+    if egress_proxy.is_some() && mode != OutboundTrafficPolicy::AllowAny {
         check.invalid(&at_proxy, "needs mode ALLOW_ANY");
     }
     SidecarOutbound { mode, egress_proxy }
@@ -136,6 +180,17 @@ fn convert_ingress(
         None => None,
     };
     let at_tls = at.field("tls");
+    if let Some(tls) = &tls {
+        let gateways = [
+            ("subjectAltNames", !tls.subject_alt_names.is_empty()),
+            ("httpsRedirect", tls.https_redirect),
+            ("credentialName", tls.credential_name.is_some()),
+            ("credentialNames", !tls.credential_names.is_empty()),
+        ];
+        for (name, _) in gateways.into_iter().filter(|it| it.1) {
+            check.invalid(&at_tls.field(name), "is for gateways; sidecars have files");
+        }
+    }
     let tls = tls.and_then(|it| convert_tls(it, &at_tls, check));
     if let (Some(tls), Some(port)) = (&tls, &port) {
         if !matches!(
@@ -168,8 +223,14 @@ fn convert_default_endpoint(
     check: &mut Check<'_>,
 ) -> Option<DefaultEndpoint> {
     if let Some(path) = text.strip_prefix("unix://") {
+        check_socket(path, at, check);
         return Some(DefaultEndpoint::Unix(path.to_owned()));
     }
+    // Without an address it is the usual one.
+    let text = match text.strip_prefix(':') {
+        Some(port) if !port.contains(':') => format!("127.0.0.1:{port}"),
+        _ => text.to_owned(),
+    };
     let parsed = text.rsplit_once(':').and_then(|(host, port)| {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         Some((host.parse::<IpAddr>().ok()?, port.parse::<u16>().ok()?))
@@ -275,6 +336,13 @@ fn convert_port(
         0 if unix => Some(0),
         number => check.port(&at.field("number"), number),
     };
+    if !name.is_empty() && !is_dns_label(&name) {
+        let what = "use at most 63 lower-case letters, digits and inner dashes";
+        check.invalid(
+            &at.field("name"),
+            format!("`{name}` is not a port's name; {what}"),
+        );
+    }
     let explicit_proxy = protocol.eq_ignore_ascii_case("HTTP_PROXY");
     let protocol = if explicit_proxy {
         Protocol::Http
@@ -292,6 +360,7 @@ fn convert_port(
 fn convert_bind(text: Option<String>, at: &FieldPath, check: &mut Check<'_>) -> Option<Bind> {
     let text = filled(text)?;
     if let Some(path) = text.strip_prefix("unix://") {
+        check_socket(path, at, check);
         return Some(Bind::Unix(path.to_owned()));
     }
     match text.parse() {
@@ -303,6 +372,14 @@ fn convert_bind(text: Option<String>, at: &FieldPath, check: &mut Check<'_>) -> 
             );
             None
         }
+    }
+}
+
+/// The path of a Unix socket: absolute, or abstract with an `@` before it.
+fn check_socket(path: &str, at: &FieldPath, check: &mut Check<'_>) {
+    let fits = path.starts_with('@') || path.starts_with('/') && !path.ends_with('/');
+    if !fits {
+        check.invalid(at, format!("`{path}` is not the path of a Unix socket"));
     }
 }
 

@@ -138,6 +138,7 @@ fn convert_gateway(name: &str, own: &NamespaceName) -> Option<GatewayRef> {
         return Some(GatewayRef::Mesh);
     }
     let (namespace, name) = match name.split_once('/') {
+        Some((_, name)) if name.contains('.') => return None,
         Some((".", name)) => (own.clone(), name),
         Some((namespace, name)) => (NamespaceName::from(namespace), name),
         // The old form: name.namespace.svc.cluster.local.

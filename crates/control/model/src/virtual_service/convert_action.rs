@@ -101,14 +101,8 @@ fn convert_destinations(
             headers,
         } = written;
         let at = at.index(index);
-        let weight = weight.unwrap_or_default();
-        if !(0..=100).contains(&weight) {
-            check.invalid(
-                &at.field("weight"),
-                format!("{weight} is not between 0 and 100"),
-            );
-        }
-        sum += weight;
+        let weight = check.count(&at.field("weight"), weight).unwrap_or_default();
+        sum += u64::from(weight);
         let at_destination = at.field("destination");
         let Some(destination) = destination else {
             check.invalid(&at_destination, "a destination is needed");
@@ -118,11 +112,7 @@ fn convert_destinations(
         let Some(destination) = convert_destination(destination, &at_destination, check) else {
             continue;
         };
-        let weight = if single {
-            100
-        } else {
-            u32::try_from(weight).unwrap_or_default()
-        };
+        let weight = if single { 100 } else { weight };
         converted.push(WeightedDestination {
             destination,
             weight,
@@ -133,6 +123,11 @@ fn convert_destinations(
         check.invalid(
             at,
             "all weights are 0; give at least one destination a weight",
+        );
+    } else if sum > u64::from(u32::MAX) {
+        check.invalid(
+            at,
+            format!("the weights are {sum} in sum, which is too much"),
         );
     }
     (!converted.is_empty()).then_some(converted)
@@ -298,7 +293,11 @@ pub(super) fn convert_rewrite(
                 rewrite: substitution,
             }),
         ) => {
-            check.regex(&at.field("uriRegexRewrite").field("match"), &pattern);
+            let at = at.field("uriRegexRewrite");
+            check.regex(&at.field("match"), &pattern);
+            if substitution.is_empty() {
+                check.invalid(&at.field("rewrite"), "what to write in its place is needed");
+            }
             Some(UriRewrite::Regex {
                 pattern,
                 substitution,

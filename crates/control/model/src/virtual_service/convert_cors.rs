@@ -32,6 +32,12 @@ pub(super) fn convert_cors(
         .enumerate()
         .filter_map(|(index, it)| string_match::required(it, &at_origins.index(index), check))
         .collect();
+    for (index, origin) in allow_origins.iter().enumerate() {
+        if origin.exact.as_deref() == Some("") {
+            let at = at_origins.index(index).field("exact");
+            check.invalid(&at, "an origin is needed, such as https://example.com");
+        }
+    }
     origins.extend(allow_origin.into_iter().map(StringMatch::Exact));
     let at_methods = at.field("allowMethods");
     for (index, method) in allow_methods.iter().enumerate() {

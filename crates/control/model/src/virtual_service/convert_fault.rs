@@ -38,10 +38,11 @@ pub(super) fn convert_fault(
         check.invalid(at, "says nothing; write delay or abort");
         return None;
     }
-    Some(Fault {
+    let fault = Fault {
         delay: delay.and_then(|it| convert_delay(it, &at.field("delay"), check)),
         abort: abort.and_then(|it| convert_abort(it, &at.field("abort"), check)),
-    })
+    };
+    (fault.delay.is_some() || fault.abort.is_some()).then_some(fault)
 }
 
 fn convert_delay(written: api::Delay, at: &FieldPath, check: &mut Check<'_>) -> Option<FaultDelay> {
@@ -95,7 +96,8 @@ fn convert_abort(written: api::Abort, at: &FieldPath, check: &mut Check<'_>) -> 
             return None;
         }
         (None, None) => {
-            check.invalid(at, "says not how to answer; write httpStatus or grpcStatus");
+            let what = "has no effect: it says not how to answer; write httpStatus or grpcStatus";
+            check.warn(at, what);
             return None;
         }
     };
@@ -125,6 +127,12 @@ pub(super) fn convert_mirrors(
         percentage,
         mirrors,
     } = written;
+    if percent.is_some() {
+        check.warn(
+            &at.field("mirrorPercent"),
+            "is deprecated; write mirrorPercentage",
+        );
+    }
     if mirror.is_some() && !mirrors.is_empty() {
         check.invalid(&at.field("mirror"), "contradicts mirrors; keep one");
     }

@@ -92,7 +92,7 @@ fn patch_http_filters(patches: &[&ConfigPatch], filter: &mut Filter) {
     }
     for filter in &mut manager.http_filters {
         for patch in &patches {
-            if sub_filter_name(patch) == Some(filter.name.as_str()) {
+            if names(sub_filter_name(patch), &filter.name) {
                 merge_http_filter(patch, filter);
             }
         }

@@ -8,7 +8,7 @@ use prost::Message;
 use super::message;
 
 /// Applies a patch to a list. `named` says which elements the patch names, and is `None` if it names
-/// none; `last` is where something at the end goes, before the end if what stands there has to stay
+/// none, by which it means all to remove and none to replace; `last` is where something at the end goes, before the end if what stands there has to stay
 /// the last.
 pub(super) fn apply<T: Message + Default>(
     list: &mut Vec<T>,
@@ -20,9 +20,7 @@ pub(super) fn apply<T: Message + Default>(
     let place = match patch.operation {
         PatchOperation::Merge | PatchOperation::MergeAndReplaceList => return,
         PatchOperation::Remove => {
-            if let Some(named) = named {
-                list.retain(|it| !named(it));
-            }
+            list.retain(|it| named.is_some_and(|named| !named(it)));
             return;
         }
         PatchOperation::Replace => {

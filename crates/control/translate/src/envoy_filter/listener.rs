@@ -71,11 +71,8 @@ fn patch_listener_filters(patch: &ConfigPatch, listener: &mut Listener) {
     let Some(value) = message::of::<ListenerFilter>(patch) else {
         return;
     };
-    for filter in listener
-        .listener_filters
-        .iter_mut()
-        .filter(|it| is_named(it))
-    {
+    let meant = |it: &&mut ListenerFilter| wanted.is_none() || is_named(it);
+    for filter in listener.listener_filters.iter_mut().filter(meant) {
         use listener_filter::ConfigType::TypedConfig;
         if let (Some(TypedConfig(own)), Some(TypedConfig(more))) =
             (&mut filter.config_type, &value.config_type)
