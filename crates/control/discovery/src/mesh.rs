@@ -26,7 +26,7 @@ use crate::layers::{Change, Layer, Layers};
 use crate::metrics::MeshMetrics;
 use crate::problem::Problems;
 use crate::selection::Selection;
-use crate::view::{Kept, MeshView};
+use crate::view::MeshView;
 
 /// The state of the mesh as last published.
 #[derive(Clone)]
@@ -63,27 +63,27 @@ pub(crate) struct Mesh {
     store: Store,
     configs: RedBlackTreeMapSync<ResourceId, Arc<Config>>,
     problems: Problems,
-    kept: Arc<Kept>,
+    view: Arc<MeshView>,
     /// What the source has said since its `Init`, until it is `Ready`.
     said: Option<BTreeSet<ResourceId>>,
     states: watch::Sender<Arc<MeshState>>,
     views: Arc<Views>,
 }
 
-/// Where sessions get their views from; they end when it is dropped.
+/// Where sessions get the mesh from. They look at it again when it is sent, and end when this is dropped.
 pub(crate) type Views = watch::Sender<Arc<dyn View>>;
 
 /// Where the trust bundle is published.
 pub(crate) struct Bundles {
-    kept: Arc<Kept>,
+    view: Arc<MeshView>,
     views: Arc<Views>,
 }
 
 impl Bundles {
     /// Agents are sent this from now on.
     pub fn publish(&self, bundle: Resource) {
-        self.kept.set_bundle(bundle);
-        // The view is the same; sessions look at it again.
+        self.view.set_bundle(bundle);
+        // It is the same mesh; everybody looks at it again.
         self.views.send_modify(|_| ());
     }
 }
@@ -91,10 +91,8 @@ impl Bundles {
 impl Mesh {
     /// Nothing yet; `base` are definitions that hold where nothing else is said.
     pub fn new(options: MeshOptions, base: Vec<Config>, program: Vec<Config>) -> Self {
-        let kept: Arc<Kept> = Arc::default();
         let snapshot: Arc<Snapshot> = Arc::default();
-        let view = MeshView::new(snapshot.clone(), &Delta::default(), kept.clone());
-        let view = Arc::new(view);
+        let view = Arc::new(MeshView::new(snapshot.clone()));
         let state = MeshState {
             snapshot,
             configs: RedBlackTreeMapSync::default(),
@@ -111,10 +109,10 @@ impl Mesh {
             selection: Selection::default(),
             store: Store::default(),
             configs: RedBlackTreeMapSync::default(),
-            kept,
             said: None,
             states: watch::Sender::new(Arc::new(state)),
-            views: Arc::new(Views::new(view)),
+            views: Arc::new(Views::new(view.clone())),
+            view,
         };
         let base = base.into_iter().map(|config| (Layer::Base, config));
         let program = program.into_iter().map(|config| (Layer::Program, config));
@@ -137,7 +135,7 @@ impl Mesh {
     /// Where the trust bundle is published.
     pub fn bundles(&self) -> Bundles {
         Bundles {
-            kept: self.kept.clone(),
+            view: self.view.clone(),
             views: self.views.clone(),
         }
     }
@@ -358,10 +356,8 @@ impl Mesh {
         );
         let named: BTreeSet<_> = commit.snapshot.key_sources().collect();
         self.problems.keep_keys(&named);
-        let view = MeshView::new(commit.snapshot.clone(), &commit.delta, self.kept.clone());
-        let view = Arc::new(view);
         // Sessions first: whoever learns of the state may already be served from it.
-        self.views.send_replace(view.clone());
+        self.view.publish(&commit.snapshot, &commit.delta);
         self.states.send_replace(Arc::new(MeshState {
             snapshot: commit.snapshot,
             configs: self.configs.clone(),
@@ -369,7 +365,7 @@ impl Mesh {
             delta: Arc::new(commit.delta),
             pushed: self.options.clock.wall(),
             ready: true,
-            view,
+            view: self.view.clone(),
         }));
     }
 }

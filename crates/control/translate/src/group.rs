@@ -5,13 +5,14 @@
 //! that proxies with the same key get the same by construction.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
-use meltemi_model::Labels;
+use meltemi_model::{Labels, Workload};
 use meltemi_snapshot::Snapshot;
 
 use crate::ProxyNode;
 use crate::envoy_filter;
-use crate::scope::{Scope, own_settings, workload_labels};
+use crate::scope::{Scope, labels_of, own_settings, settings_of};
 
 /// What the shared parts of a proxy's resources depend on, the snapshot aside.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -85,13 +86,22 @@ pub fn group_key(snapshot: &Snapshot, node: &ProxyNode) -> GroupKey {
     })
 }
 
+/// A snapshot, and a proxy's workload in it.
+pub type Placed<'a> = (&'a Snapshot, Option<&'a Arc<Workload>>);
+
 /// Whether a proxy is in the same group in two snapshots; may say no where it is.
-pub fn have_same_group(old: &Snapshot, new: &Snapshot, node: &ProxyNode) -> bool {
-    old.shares_selecting_keys(new)
-        && old.shares_envoy_filters(new)
-        && old.mesh().root_namespace == new.mesh().root_namespace
-        && workload_labels(old, node) == workload_labels(new, node)
-        && own_settings(old, node) == own_settings(new, node)
+pub fn have_same_group(old: Placed<'_>, new: Placed<'_>, node: &ProxyNode) -> bool {
+    let ((before, old), (after, new)) = (old, new);
+    let same_workload = match (old, new) {
+        (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+        (old, new) => old.is_none() && new.is_none(),
+    };
+    before.shares_selecting_keys(after)
+        && before.shares_envoy_filters(after)
+        && before.mesh().root_namespace == after.mesh().root_namespace
+        && (same_workload
+            || labels_of(node, old) == labels_of(node, new)
+                && settings_of(node, old) == settings_of(node, new))
 }
 
 /// In the place of an address, of which only the family counts.

@@ -35,7 +35,7 @@ pub use node::{
 };
 pub use part::{Made, Part, Translator};
 pub use resource::{EncodedResource, ResourceMap, Resources};
-pub use scope::{Read, ReadClass};
+pub use scope::{Read, ReadClass, Topics};
 pub use translate::{
     clusters, endpoints, listener_names, listeners, route_names, routes, secret_names, secrets,
     translate,

@@ -11,6 +11,7 @@
 mod inbound;
 mod outbound;
 mod read;
+mod topic;
 
 use std::borrow::Cow;
 use std::cell::{OnceCell, RefCell};
@@ -31,6 +32,7 @@ use meltemi_snapshot::{
 pub(crate) use inbound::InboundPort;
 pub(crate) use outbound::Egress;
 pub use read::{Read, ReadClass};
+pub use topic::Topics;
 
 use crate::authz::Guards;
 use crate::name::wildcard;
@@ -78,20 +80,13 @@ pub(crate) enum Resolution {
     Alias,
 }
 
-/// The labels of a proxy's workload.
-pub(crate) fn workload_labels<'a>(snapshot: &'a Snapshot, node: &'a ProxyNode) -> &'a Labels {
-    match node.labels.is_empty() {
-        true => labels_of(node, workload_of(snapshot, node)),
-        false => &node.labels,
-    }
-}
-
 /// What is said of the settings of one proxy: by itself, else by its workload's annotation.
 pub(crate) fn own_settings(snapshot: &Snapshot, node: &ProxyNode) -> Option<OwnSettings> {
     settings_of(node, workload_of(snapshot, node))
 }
 
-fn settings_of(node: &ProxyNode, workload: Option<&Arc<Workload>>) -> Option<OwnSettings> {
+/// The same of a workload that is known.
+pub(crate) fn settings_of(node: &ProxyNode, workload: Option<&Arc<Workload>>) -> Option<OwnSettings> {
     if let Some(settings) = &node.settings {
         return Some(settings.clone());
     }
@@ -110,8 +105,11 @@ fn workload_of<'a>(snapshot: &'a Snapshot, node: &ProxyNode) -> Option<&'a Arc<W
         .or_else(|| workloads.by_address(node.ip))
 }
 
-/// As the proxy says itself, else as declared.
-fn labels_of<'a>(node: &'a ProxyNode, workload: Option<&'a Arc<Workload>>) -> &'a Labels {
+/// The labels of a proxy's workload: as it says itself, else as declared.
+pub(crate) fn labels_of<'a>(
+    node: &'a ProxyNode,
+    workload: Option<&'a Arc<Workload>>,
+) -> &'a Labels {
     match workload {
         Some(workload) if node.labels.is_empty() => &workload.meta.labels,
         Some(_) | None => &node.labels,

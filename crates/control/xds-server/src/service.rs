@@ -17,7 +17,7 @@ use crate::grpc::{Answer, frame};
 use crate::rate::RequestRate;
 use crate::unproven::Unproven;
 use crate::{
-    Form, Incoming, Kind, Outgoing, ProxyRegistry, ProxyStatus, ProxyView, Session, View,
+    Form, Incoming, Kind, Outgoing, ProxyRegistry, ProxyStatus, ProxyView, Session, View, Viewer,
     XdsMetrics,
 };
 
@@ -44,7 +44,7 @@ pub trait Admission: Send + Sync + 'static {
 /// What a service is made of.
 #[derive(Clone)]
 pub struct ServiceConfig {
-    /// The state of the mesh, replaced at each push.
+    /// The mesh; a new one, or the same again, makes everybody look at it.
     pub views: watch::Receiver<Arc<dyn View>>,
     /// Who may connect.
     pub admission: Arc<dyn Admission>,
@@ -114,7 +114,6 @@ impl AdsService {
             sender,
             pushed: None,
             sent: None,
-            seen: None,
             heard: true,
         };
         tokio::spawn(connection.run(request.into_inner(), form, wrap));
@@ -177,8 +176,6 @@ struct Connection {
     pushed: Option<Instant>,
     /// When something was last sent that is not confirmed, or has not got its endpoints.
     sent: Option<Instant>,
-    /// What was last sent from.
-    seen: Option<Arc<dyn ProxyView>>,
     /// The proxy has said something since its status was last written down.
     heard: bool,
 }
@@ -257,8 +254,10 @@ impl Connection {
     ) -> Result<(), Ended> {
         let mut views = self.config.views.clone();
         let mut drain = self.config.drain.clone();
-        views.mark_unchanged();
-        self.send(&views).await?;
+        let node = self.session.node().cloned().unwrap_or_default();
+        let mut viewer = Arc::clone(&views.borrow_and_update()).viewer(&node);
+        let mut changes = viewer.changes();
+        self.send(&viewer).await?;
         loop {
             let limit = self.sent.map_or_else(
                 || Instant::now() + CONFIRMATION_LIMIT,
@@ -275,10 +274,15 @@ impl Connection {
                     },
                     Ok(None) | Err(_) => return Err(Ended),
                 },
-                changed = views.changed() => {
+                changed = changes.changed() => {
                     changed.map_err(|_| Ended)?;
-                    self.pushed.get_or_insert(Instant::now());
-                    self.session.changed();
+                    self.changed();
+                }
+                replaced = views.changed() => {
+                    replaced.map_err(|_| Ended)?;
+                    viewer = Arc::clone(&views.borrow_and_update()).viewer(&node);
+                    changes = viewer.changes();
+                    self.changed();
                 }
                 () = tokio::time::sleep_until(limit), if self.sent.is_some() => {
                     if self.session.is_waiting() {
@@ -298,8 +302,14 @@ impl Connection {
                 }
                 () = self.sender.closed() => return Err(Ended),
             }
-            self.send(&views).await?;
+            self.send(&viewer).await?;
         }
+    }
+
+    /// What the proxy should have may be something else now.
+    fn changed(&mut self) {
+        self.pushed.get_or_insert(Instant::now());
+        self.session.changed();
     }
 
     fn receive(&mut self, incoming: Incoming) {
@@ -311,20 +321,24 @@ impl Connection {
         }
     }
 
-    async fn send(&mut self, views: &watch::Receiver<Arc<dyn View>>) -> Result<(), Ended> {
-        let messages = {
+    async fn send(&mut self, viewer: &Arc<dyn Viewer>) -> Result<(), Ended> {
+        while self.send_once(viewer).await? {
+            self.session.changed();
+        }
+        Ok(())
+    }
+
+    /// Sends what can be sent; whether that was made from a moment that was over by then.
+    async fn send_once(&mut self, viewer: &Arc<dyn Viewer>) -> Result<bool, Ended> {
+        let (messages, outdated) = {
             let _permit = self.throttle.acquire().await.map_err(|_| Ended)?;
-            let view = Arc::clone(&views.borrow());
-            let node = self.session.node().cloned().unwrap_or_default();
-            let seen = view.proxy(&node);
+            let seen = viewer.look();
             let seen: Arc<dyn ProxyView> = match self.caller.secure {
                 true => seen,
                 false => Arc::new(Unproven(seen)),
             };
             let messages = self.session.next(seen.as_ref());
-            // Kept, so that what was made for the proxy is there at the next push.
-            self.seen = Some(seen);
-            messages
+            (messages, seen.is_outdated())
         };
         let quiet = messages.is_empty() && !self.heard;
         self.heard = false;
@@ -348,7 +362,7 @@ impl Connection {
         if !quiet {
             self.config.registry.update(self.number, &self.session);
         }
-        Ok(())
+        Ok(outdated)
     }
 }
 

@@ -29,4 +29,8 @@ impl ProxyView for Unproven {
     fn mark(&self) -> Option<Mark> {
         self.0.mark()
     }
+
+    fn is_outdated(&self) -> bool {
+        self.0.is_outdated()
+    }
 }

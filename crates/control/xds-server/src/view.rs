@@ -1,10 +1,14 @@
 //! What a session serves from: the state of the mesh at one moment, as one proxy sees it.
+//!
+//! A session has a [`Viewer`], which gives it the mesh as it is now and tells it when that may be
+//! something else for just this proxy. Who is told nothing has nothing to do.
 
 use std::fmt;
 use std::sync::Arc;
 
 use meltemi_xds::pb::envoy::config::core::v3::Node;
 use prost_types::Any;
+use tokio::sync::watch;
 
 use crate::Kind;
 
@@ -44,13 +48,21 @@ pub struct Mark {
     pub own: (u64, u64),
 }
 
-/// The state of the mesh at one moment.
+/// The mesh, as it is served.
 pub trait View: Send + Sync {
-    /// A number that grows with every change, for display.
-    fn version(&self) -> u64;
+    /// The place of a proxy among those that are served. What is made for the proxy is kept for as long
+    /// as somebody holds this.
+    fn viewer(self: Arc<Self>, node: &Arc<Node>) -> Arc<dyn Viewer>;
+}
 
-    /// The same as one proxy sees it. It may be newer than this view, and is never older.
-    fn proxy(&self, node: &Arc<Node>) -> Arc<dyn ProxyView>;
+/// The mesh, as it is served to one proxy.
+pub trait Viewer: Send + Sync {
+    /// What there is now.
+    fn look(&self) -> Arc<dyn ProxyView>;
+
+    /// Changes whenever the next look may give something else than the one before. A receiver that was
+    /// made before a look misses nothing that comes after it.
+    fn changes(&self) -> watch::Receiver<u64>;
 }
 
 /// The state of the mesh at one moment, as one proxy sees it. The same question gives the same answer.
@@ -67,6 +79,10 @@ pub trait ProxyView: Send + Sync {
 
     /// This moment, if a later one can be compared with it.
     fn mark(&self) -> Option<Mark>;
+
+    /// Whether a later moment has come that does not know of everything that was asked for here: nobody
+    /// will tell of changes to it, and the session has to look again.
+    fn is_outdated(&self) -> bool;
 }
 
 impl Version {

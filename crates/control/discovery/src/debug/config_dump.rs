@@ -55,11 +55,11 @@ pub(super) async fn answer(
     json(&to_json_with(&dump, style))
 }
 
-fn dump(view: &MeshView, node: &Arc<Node>, with_endpoints: bool) -> ConfigDump {
-    let seen = view.proxy(node);
+fn dump(view: &Arc<MeshView>, node: &Arc<Node>, with_endpoints: bool) -> ConfigDump {
+    let seen = view.clone().viewer(node).look();
     let all = |kind| seen.resources(kind, &Wanted::All).into_iter();
     let clusters = ClustersConfigDump {
-        version_info: view.version().to_string(),
+        version_info: seen.version().to_string(),
         dynamic_active_clusters: all(Kind::Cluster)
             .map(|it| clusters_config_dump::DynamicCluster {
                 cluster: Some(body(&it)),
@@ -80,7 +80,7 @@ fn dump(view: &MeshView, node: &Arc<Node>, with_endpoints: bool) -> ConfigDump {
         ..Default::default()
     });
     let listeners = ListenersConfigDump {
-        version_info: view.version().to_string(),
+        version_info: seen.version().to_string(),
         dynamic_listeners: all(Kind::Listener)
             .map(|it| listeners_config_dump::DynamicListener {
                 active_state: Some(listeners_config_dump::DynamicListenerState {

@@ -39,6 +39,10 @@ struct Push {
     changed: Vec<String>,
     /// The services whose endpoints were others.
     endpoints: Vec<String>,
+    /// For how many groups of proxies, and workloads, was found out what it is for them.
+    examined: usize,
+    /// How many proxies were told of it.
+    told: usize,
     /// How many parts of what proxies are sent were made again.
     remade: usize,
     /// How many resources of each kind became others by that.
@@ -88,6 +92,8 @@ pub(super) async fn answer(State(observed): State<Observed>) -> Response {
 fn push((version, work): (u64, Work)) -> Push {
     let Work {
         cause,
+        examined,
+        told,
         made,
         changed,
         examples,
@@ -100,6 +106,8 @@ fn push((version, work): (u64, Work)) -> Push {
             .iter()
             .map(|(_, it)| it.to_string())
             .collect(),
+        examined,
+        told,
         remade: made,
         resources: changed
             .into_iter()

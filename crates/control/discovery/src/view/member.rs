@@ -1,14 +1,15 @@
 //! A proxy that has asked, and what it sees.
 //!
 //! In: its node, and snapshots. Out: [`Seen`]: the state of its group and that of its own workload at
-//! the same moment, put together.
+//! the same moment, put together; and whether a later moment may be another for it.
 
 use std::sync::{Arc, Mutex};
 
 use meltemi_snapshot::Snapshot;
-use meltemi_translate::{self as translate, Generator, GroupKey, Part, ProxyNode, group_key};
+use meltemi_translate::{self as translate, Generator, Part, ProxyNode, group_key};
 use meltemi_xds::pb::envoy::config::core::v3::Node;
 use meltemi_xds_server::{Kind, Mark, ProxyView, Resource, Wanted};
+use tokio::sync::watch;
 
 use super::slot::{Slot, State};
 use super::{ByName, Kept, lock};
@@ -18,8 +19,24 @@ pub(super) struct Member {
     node: Arc<Node>,
     /// What is made for its workload alone; `None` if the node is not one of a proxy.
     own: Option<Slot>,
-    /// Its group, and of which moment that is known.
-    group: Mutex<Option<(Arc<Snapshot>, Arc<Slot>)>>,
+    /// Where it stands, once it has looked.
+    standing: Mutex<Option<Standing>>,
+    /// Tells the proxy's sessions to look again; the version of the mesh that is the reason.
+    changes: watch::Sender<u64>,
+}
+
+/// Where a proxy stands.
+struct Standing {
+    group: Arc<Slot>,
+    /// The group's state.
+    shared: Arc<State>,
+    /// The proxy's own state, by which the group was found.
+    own: Arc<State>,
+    /// Which moment this is.
+    mark: Mark,
+    /// Up to which moment the sessions were told of everything. One of them may have looked since, and the
+    /// others have not.
+    told: Mark,
 }
 
 /// The mesh as one proxy sees it.
@@ -29,6 +46,7 @@ pub(super) struct Seen {
     group: Arc<Slot>,
     shared: Arc<State>,
     own: Arc<State>,
+    mark: Mark,
 }
 
 impl Member {
@@ -38,7 +56,8 @@ impl Member {
         Self {
             node,
             own: proxy.map(|it| Slot::new(number, it)),
-            group: Mutex::default(),
+            standing: Mutex::default(),
+            changes: watch::Sender::default(),
         }
     }
 
@@ -47,43 +66,81 @@ impl Member {
         Arc::ptr_eq(&self.node, node) || self.node == *node
     }
 
-    /// What it sees of a snapshot; `None` if it is no proxy.
-    pub fn see(
-        self: Arc<Self>,
-        snapshot: &Arc<Snapshot>,
-        kept: &Arc<Kept>,
-        group: impl FnOnce(&GroupKey) -> Arc<Slot>,
-    ) -> Option<Seen> {
-        let own = self.own.as_ref()?;
-        let group = self.group(own, snapshot, group);
-        Some(Seen {
-            shared: group.state(snapshot, kept),
-            own: own.state(snapshot, kept),
-            group,
-            kept: kept.clone(),
-            member: self.clone(),
-        })
+    /// Changes whenever what the proxy sees may be something else.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
-    fn group(
-        &self,
-        own: &Slot,
-        snapshot: &Arc<Snapshot>,
-        group: impl FnOnce(&GroupKey) -> Arc<Slot>,
-    ) -> Arc<Slot> {
-        let mut current = lock(&self.group);
-        if let Some((known, slot)) = current.as_mut() {
-            let newer = known.version() >= snapshot.version();
-            if newer || translate::have_same_group(known, snapshot, &own.node) {
-                if !newer {
-                    *known = snapshot.clone();
-                }
-                return slot.clone();
-            }
+    /// What it sees now; `None` if it is no proxy.
+    pub fn look(self: &Arc<Self>, kept: &Arc<Kept>) -> Option<Seen> {
+        let slot = self.own.as_ref()?;
+        // Held from before it is asked which moment it is: see `follow`.
+        let mut standing = lock(&self.standing);
+        let now = Standing::at(&kept.snapshot(), slot, standing.take(), kept);
+        let seen = Seen {
+            shared: now.shared.clone(),
+            own: now.own.clone(),
+            mark: now.mark,
+            group: now.group.clone(),
+            kept: kept.clone(),
+            member: self.clone(),
+        };
+        *standing = Some(now);
+        Some(seen)
+    }
+
+    /// A later moment has come. Whether the proxy sees something else in it, of which its sessions are
+    /// told. One that has not looked yet will see this moment, or a later one.
+    pub fn follow(&self, snapshot: &Arc<Snapshot>, kept: &Kept) -> bool {
+        let Some(slot) = &self.own else { return false };
+        let mut standing = lock(&self.standing);
+        let Some(before) = standing.take() else {
+            return false;
+        };
+        let mut now = Standing::at(snapshot, slot, Some(before), kept);
+        let is_told = now.differs_from(now.told);
+        now.told = now.mark;
+        *standing = Some(now);
+        if is_told {
+            self.changes.send_replace(snapshot.version());
         }
-        let slot = group(&group_key(snapshot, &own.node));
-        *current = Some((snapshot.clone(), slot.clone()));
-        slot
+        is_told
+    }
+}
+
+impl Standing {
+    /// Where a proxy stands in a snapshot, or in a later one where that was asked for already.
+    fn at(snapshot: &Arc<Snapshot>, slot: &Slot, before: Option<Self>, kept: &Kept) -> Self {
+        let own = slot.state(snapshot, kept);
+        let told = before.as_ref().map(|it| it.told);
+        let same = before.filter(|it| {
+            let old = (it.own.snapshot().as_ref(), it.own.workload());
+            let new = (own.snapshot().as_ref(), own.workload());
+            translate::have_same_group(old, new, &slot.node)
+        });
+        let group = match same {
+            Some(before) => before.group,
+            None => kept.group(&group_key(own.snapshot(), &slot.node)),
+        };
+        let shared = group.state(snapshot, kept);
+        let mark = Mark {
+            shared: (group.number, shared.version()),
+            own: (slot.number, own.version()),
+        };
+        Self {
+            group,
+            shared,
+            own,
+            mark,
+            told: told.unwrap_or(mark),
+        }
+    }
+
+    /// Whether something is not as it was at an earlier moment.
+    fn differs_from(&self, earlier: Mark) -> bool {
+        self.mark.shared.0 != earlier.shared.0
+            || self.shared.has_changed_since(earlier.shared.1)
+            || self.own.has_changed_since(earlier.own.1)
     }
 }
 
@@ -212,7 +269,7 @@ impl ProxyView for Seen {
         if kind == Kind::ProxyConfig {
             return None;
         }
-        if mark.shared.0 != self.group.number || mark.own.0 != self.own().number {
+        if (mark.shared.0, mark.own.0) != (self.mark.shared.0, self.mark.own.0) {
             return None;
         }
         let mut names = self.shared.changed_since(kind, mark.shared.1)?;
@@ -221,9 +278,10 @@ impl ProxyView for Seen {
     }
 
     fn mark(&self) -> Option<Mark> {
-        (self.shared.is_comparable() && self.own.is_comparable()).then(|| Mark {
-            shared: (self.group.number, self.shared.version()),
-            own: (self.own().number, self.own.version()),
-        })
+        (!self.is_outdated()).then_some(self.mark)
+    }
+
+    fn is_outdated(&self) -> bool {
+        !self.shared.is_comparable() || !self.own.is_comparable()
     }
 }

@@ -20,10 +20,12 @@ use meltemi_xds::pb::envoy::extensions::filters::network::http_connection_manage
 use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
 use meltemi_xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use meltemi_xds::pb::google::rpc::Status;
-use meltemi_xds_server::{Form, Incoming, Kind, Outgoing, ProxyView, Session, View};
+use meltemi_xds_server::{Form, Incoming, Kind, Outgoing, ProxyView, Session, View as _, Viewer};
 use prost::Message;
 use prost_types::Any;
+use tokio::sync::watch;
 
+use super::MeshView;
 use super::references::Known;
 
 /// What names of gateway credentials begin with.
@@ -42,7 +44,10 @@ pub(super) struct Model {
     have: BTreeMap<Kind, Resources>,
     asked: BTreeMap<Kind, BTreeSet<String>>,
     nonces: BTreeMap<Kind, String>,
-    seen: Option<Arc<dyn ProxyView>>,
+    viewer: Arc<dyn Viewer>,
+    changes: watch::Receiver<u64>,
+    /// What the session has looked at and not answered from yet.
+    looked: Option<Arc<dyn ProxyView>>,
     /// It has refused something and not connected again since.
     pub refused: bool,
     references: RefCell<Known>,
@@ -50,9 +55,14 @@ pub(super) struct Model {
 
 impl Model {
     /// A proxy that connects.
-    pub fn new(node: Node, form: Form) -> Self {
+    pub fn new(node: Node, form: Form, view: &Arc<MeshView>) -> Self {
+        let node = Arc::new(node);
+        let viewer = view.clone().viewer(&node);
         let mut model = Self {
-            node: Arc::new(node),
+            node,
+            changes: viewer.changes(),
+            viewer,
+            looked: None,
             form,
             session: Session::new(form),
             requests: VecDeque::new(),
@@ -60,16 +70,18 @@ impl Model {
             have: BTreeMap::new(),
             asked: BTreeMap::new(),
             nonces: BTreeMap::new(),
-            seen: None,
             refused: false,
             references: RefCell::default(),
         };
-        model.connect();
+        model.connect(view);
         model
     }
 
     /// The stream is a new one; the proxy has what it had.
-    pub fn connect(&mut self) {
+    pub fn connect(&mut self, view: &Arc<MeshView>) {
+        self.viewer = view.clone().viewer(&self.node);
+        self.changes = self.viewer.changes();
+        self.looked = None;
         self.session = Session::new(self.form);
         self.requests.clear();
         self.responses.clear();
@@ -87,17 +99,17 @@ impl Model {
     }
 
     /// The proxy is a new one, which has nothing.
-    pub fn restart(&mut self) {
+    pub fn restart(&mut self, view: &Arc<MeshView>) {
         self.have.clear();
         self.asked.clear();
-        self.connect();
+        self.connect(view);
     }
 
     /// All messages are delivered until nobody has anything to say.
-    pub fn settle(&mut self, view: &dyn View) {
+    pub fn settle(&mut self) {
         for turn in 0.. {
             assert!(turn < 200, "{} never settles", self.node.id);
-            let mut busy = self.push(view);
+            let mut busy = self.push();
             while self.take(false) {
                 busy = true;
             }
@@ -120,14 +132,29 @@ impl Model {
         true
     }
 
-    /// The server sends what it can.
-    pub fn push(&mut self, view: &dyn View) -> bool {
-        let seen = view.proxy(&self.node);
+    /// The server hears of changes and looks at what there is.
+    pub fn look(&mut self) {
+        if self.changes.has_changed().unwrap() {
+            self.changes.mark_unchanged();
+            self.session.changed();
+        }
+        self.looked = Some(self.viewer.look());
+    }
+
+    /// The server sends what it can, of what it has looked at; whether there is more to do.
+    pub fn push(&mut self) -> bool {
+        if self.looked.is_none() {
+            self.look();
+        }
+        let seen = self.looked.take().unwrap();
         let messages = self.session.next(seen.as_ref());
-        self.seen = Some(seen);
+        let outdated = seen.is_outdated();
+        if outdated {
+            self.session.changed();
+        }
         let sent = !messages.is_empty();
         self.responses.extend(messages);
-        sent
+        sent || outdated || self.changes.has_changed().unwrap()
     }
 
     /// The proxy takes the next message, if there is one, or refuses it.

@@ -1,19 +1,18 @@
 //! Parts that were made, and which of them a change touches.
 //!
-//! In: two moments of one proxy (or of a group's node), and the services whose endpoints changed
-//! between them. Out: the parts of the later moment: those of the earlier one, but for the ones that
+//! In: two moments of one proxy (or of a group's node), and what changed between them. Out: the parts of the later moment: those of the earlier one, but for the ones that
 //! read something that is not the same. Everything here is shared between moments until it changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meltemi_model::Hostname;
-use meltemi_translate::{Made, Part, Read, ReadClass, Translator};
+use meltemi_translate::{Made, Part, Read, ReadClass, Topics, Translator};
 use meltemi_xds_server::{Kind, Resource};
 use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 
 use super::Bodies;
-use super::history::Place;
+use super::history::{Change, Place};
 
 /// A part and what it depends on.
 #[derive(Clone)]
@@ -30,6 +29,8 @@ pub(super) struct Parts {
     made: RedBlackTreeMapSync<Part, Arc<KeptPart>>,
     /// The hosts of [`Part::ClustersOf`], once clusters have been asked for.
     hosts: Option<Arc<(Vec<Hostname>, Vec<Read>)>>,
+    /// What is read by any of them, or was once.
+    topics: Topics,
     /// Which parts read something, but for what every part reads.
     readers: BTreeMap<ReadClass, RedBlackTreeMapSync<Read, RedBlackTreeSetSync<Part>>>,
 }
@@ -65,22 +66,42 @@ impl Parts {
 
     /// The hosts that have clusters.
     pub fn hosts(&mut self, translator: &Translator<'_>) -> Arc<(Vec<Hostname>, Vec<Read>)> {
-        let hosts = self
-            .hosts
-            .get_or_insert_with(|| Arc::new(translator.hosts()));
-        hosts.clone()
+        if let Some(known) = &self.hosts {
+            return known.clone();
+        }
+        let hosts = Arc::new(translator.hosts());
+        self.note(&hosts.1);
+        self.hosts.insert(hosts).clone()
     }
 
-    /// The parts of a later moment, `None` if they are the same. `endpoints` are the services whose
-    /// endpoints changed in between, if that is known.
+    /// Whether a change may give something that was read another answer; what is read of the workload
+    /// itself aside.
+    pub fn may_be_touched(&self, change: &Change) -> bool {
+        if self.topics.and(Topics::ALWAYS).meet(change.topics) {
+            return true;
+        }
+        let Some(readers) = self.readers.get(&ReadClass::Endpoints) else {
+            return false;
+        };
+        let mut reads = change.endpoints.iter().flat_map(reads_of);
+        reads.any(|it| readers.contains_key(&it))
+    }
+
+    fn note(&mut self, reads: &[Read]) {
+        let topics = reads.iter().map(Topics::of);
+        self.topics = topics.fold(self.topics, Topics::and);
+    }
+
+    /// The parts of a later moment, `None` if they are the same. `change` is what changed in between, if
+    /// that is known.
     pub fn advance(
         &self,
         before: &Translator<'_>,
         after: &Translator<'_>,
-        endpoints: Option<&BTreeSet<Place>>,
+        change: Option<&Change>,
         bodies: &Bodies,
     ) -> Option<(Self, Step)> {
-        let stale = self.stale(before, after, endpoints);
+        let stale = self.stale(before, after, change);
         let same = |read: &Read| before.is_same(after, read);
         let other_hosts = self.hosts.as_ref().filter(|it| !it.1.iter().all(same));
         if stale.is_empty() && other_hosts.is_none() {
@@ -98,6 +119,7 @@ impl Parts {
             for host in new.difference(&old) {
                 parts.remake(&Part::ClustersOf((*host).clone()), after, bodies, &mut step);
             }
+            parts.note(&now.1);
             parts.hosts = Some(now);
         }
         for part in &stale {
@@ -113,7 +135,7 @@ impl Parts {
         &self,
         before: &Translator<'_>,
         after: &Translator<'_>,
-        endpoints: Option<&BTreeSet<Place>>,
+        change: Option<&Change>,
     ) -> BTreeSet<Part> {
         let same = |read: &Read| before.is_same(after, read);
         if !UNIVERSAL.iter().all(same) {
@@ -129,15 +151,9 @@ impl Parts {
                     stale.extend(parts.iter().cloned());
                 }
             };
-            match endpoints.filter(|_| *class == ReadClass::Endpoints) {
-                Some(endpoints) => {
-                    let reads = endpoints.iter().flat_map(|place| {
-                        [
-                            Read::Endpoints(place.clone()),
-                            Read::Accounts(place.clone()),
-                        ]
-                    });
-                    for read in reads {
+            match change.filter(|_| *class == ReadClass::Endpoints) {
+                Some(change) => {
+                    for read in change.endpoints.iter().flat_map(reads_of) {
                         if let Some(parts) = readers.get(&read) {
                             check(&read, parts);
                         }
@@ -200,6 +216,7 @@ impl Parts {
                 self.unlist(part, &old.reads);
             }
             self.list(part, &kept.reads);
+            self.note(&kept.reads);
         }
         self.made.insert_mut(part.clone(), kept.clone());
         kept
@@ -228,6 +245,14 @@ impl Parts {
             }
         }
     }
+}
+
+/// What is read of a service's endpoints.
+fn reads_of(place: &Place) -> [Read; 2] {
+    [
+        Read::Endpoints(place.clone()),
+        Read::Accounts(place.clone()),
+    ]
 }
 
 /// What nearly every part reads, and what changes nearly all of them.

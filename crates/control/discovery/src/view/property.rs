@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use meltemi_model::{Config, ResourceId};
-use meltemi_snapshot::{Delta, Snapshot, Store};
+use meltemi_snapshot::{Snapshot, Store};
 use meltemi_xds_server::{Form, Kind, View as _, Wanted};
 use proptest::prelude::*;
 
+use super::MeshView;
 use super::mesh::{Change, changes, key_sources, nodes};
 use super::model::Model;
-use super::{Kept, MeshView};
 
 /// A push: some changes at once, by their place among all.
 fn pushes() -> impl Strategy<Value = Vec<Vec<prop::sample::Index>>> {
@@ -21,11 +21,8 @@ fn pushes() -> impl Strategy<Value = Vec<Vec<prop::sample::Index>>> {
 }
 
 /// All messages are delivered until nobody has anything to say.
-fn settle(models: &mut [Model], view: &MeshView) {
-    for model in models {
-        model.session.changed();
-        model.settle(view);
-    }
+fn settle(models: &mut [Model]) {
+    models.iter_mut().for_each(Model::settle);
 }
 
 /// What is left of a sequence of changes, with the keys that `last` knows.
@@ -48,7 +45,7 @@ fn fresh(applied: &[Change], last: &Snapshot) -> Arc<Snapshot> {
     store.commit().snapshot
 }
 
-fn sessions() -> Vec<Model> {
+fn sessions(view: &Arc<MeshView>) -> Vec<Model> {
     let forms = [Form::Delta, Form::Sotw];
     let pairs = forms.into_iter().flat_map(|form| {
         let nodes = nodes().into_iter();
@@ -58,23 +55,24 @@ fn sessions() -> Vec<Model> {
             if form == Form::Sotw {
                 node.user_agent_name = "sotw".to_owned();
             }
-            Model::new(node, form)
+            Model::new(node, form, view)
         })
     });
     pairs.collect()
 }
 
 /// Each of these bursts of changes is pushed, and every proxy must have what is there after it.
-fn run(pushes: &[Vec<Change>], mut models: Vec<Model>) {
+fn run(pushes: &[Vec<Change>], models: impl FnOnce(&Arc<MeshView>) -> Vec<Model>) {
     let mut store = Store::default();
-    let kept: Arc<Kept> = Arc::default();
+    let view = Arc::new(MeshView::new(Arc::default()));
+    let mut models = models(&view);
     let mut applied = Vec::new();
     for push in pushes {
         push.iter().for_each(|it| it.apply(&mut store));
         applied.extend(push.iter().cloned());
         let commit = store.commit();
-        let view = MeshView::new(commit.snapshot, &commit.delta, kept.clone());
-        settle(&mut models, &view);
+        view.publish(&commit.snapshot, &commit.delta);
+        settle(&mut models);
         let fresh = fresh(&applied, store.snapshot());
         for model in &models {
             model.check(&fresh);
@@ -82,10 +80,9 @@ fn run(pushes: &[Vec<Change>], mut models: Vec<Model>) {
     }
     // The same at once, by proxies and a control plane that have never seen anything.
     let fresh = fresh(&applied, store.snapshot());
-    let kept: Arc<Kept> = Arc::default();
-    let view = MeshView::new(fresh.clone(), &Delta::default(), kept);
+    let view = Arc::new(MeshView::new(fresh));
     for model in &models {
-        let seen = view.proxy(&model.node);
+        let seen = view.clone().viewer(&model.node).look();
         for kind in Kind::ALL {
             assert!(
                 seen.resources(kind, &Wanted::All)
@@ -109,7 +106,7 @@ proptest! {
             push.iter().map(|index| index.get(&all).clone()).collect()
         };
         let pushes: Vec<Vec<Change>> = pushes.iter().map(pick).collect();
-        run(&pushes, sessions());
+        run(&pushes, sessions);
     }
 }
 
@@ -127,9 +124,12 @@ fn each_alone(full: Vec<Change>) {
             pushes.push(set(&config.id()).into_iter().collect());
         }
     }
-    let nodes = nodes().into_iter();
-    let models = nodes.map(|node| Model::new(node, Form::Delta)).collect();
-    run(&pushes, models);
+    run(&pushes, |view| {
+        let nodes = nodes().into_iter();
+        nodes
+            .map(|node| Model::new(node, Form::Delta, view))
+            .collect()
+    });
 }
 
 /// What is there of everything: all changes but those that take something away.

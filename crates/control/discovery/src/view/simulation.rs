@@ -7,13 +7,13 @@
 
 use std::sync::Arc;
 
-use meltemi_snapshot::{Delta, Store};
+use meltemi_snapshot::Store;
 use meltemi_xds::pb::envoy::config::core::v3::Node;
 use meltemi_xds_server::Form;
 
+use super::MeshView;
 use super::mesh::{changes, nodes};
 use super::model::Model;
-use super::{Kept, MeshView};
 
 /// How many proxies there are.
 const PROXIES: usize = 50;
@@ -23,7 +23,7 @@ const EVENTS: usize = 400;
 const SEEDS: u64 = 40;
 
 /// A generator of numbers that is the same everywhere (SplitMix64).
-struct Numbers(u64);
+pub(super) struct Numbers(pub u64);
 
 impl Numbers {
     fn next(&mut self) -> u64 {
@@ -34,15 +34,15 @@ impl Numbers {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    pub fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % end as u64).unwrap()
     }
 }
 
 /// The proxies: those of the small mesh, and others beside them in the same groups.
-fn proxies() -> Vec<Model> {
+pub(super) fn proxies(count: usize, view: &Arc<MeshView>) -> Vec<Model> {
     let kinds = nodes();
-    (0..PROXIES)
+    (0..count)
         .map(|index| {
             let mut node: Node = kinds[index % kinds.len()].clone();
             if index >= kinds.len() {
@@ -52,7 +52,7 @@ fn proxies() -> Vec<Model> {
                 node.id = parts.join("~");
             }
             let form = [Form::Delta, Form::Delta, Form::Sotw][index % 3];
-            Model::new(node, form)
+            Model::new(node, form, view)
         })
         .collect()
 }
@@ -61,9 +61,8 @@ fn simulate(seed: u64) {
     let mut numbers = Numbers(seed);
     let all = changes();
     let mut store = Store::default();
-    let mut kept: Arc<Kept> = Arc::default();
-    let mut view = MeshView::new(Arc::default(), &Delta::default(), kept.clone());
-    let mut models = proxies();
+    let mut view = Arc::new(MeshView::new(Arc::default()));
+    let mut models = proxies(PROXIES, &view);
     for _ in 0..EVENTS {
         let one = numbers.below(models.len());
         match numbers.below(100) {
@@ -72,33 +71,30 @@ fn simulate(seed: u64) {
                     all[numbers.below(all.len())].apply(&mut store);
                 }
                 let commit = store.commit();
-                view = MeshView::new(commit.snapshot, &commit.delta, kept.clone());
-                for model in &mut models {
-                    model.session.changed();
-                }
+                view.publish(&commit.snapshot, &commit.delta);
             }
-            8..11 => models[one].connect(),
-            11..13 => models[one].restart(),
+            8..11 => models[one].connect(&view),
+            11..13 => models[one].restart(&view),
             13..15 => models[one].session.stop_waiting(),
             15..18 => drop(models[one].take(true)),
             18..19 => {
                 // The control plane starts again, and everybody has to connect again.
-                kept = Arc::default();
-                let snapshot = store.snapshot().clone();
-                view = MeshView::new(snapshot, &Delta::default(), kept.clone());
-                models.iter_mut().for_each(Model::connect);
+                view = Arc::new(MeshView::new(store.snapshot().clone()));
+                models.iter_mut().for_each(|it| it.connect(&view));
             }
             19..45 => drop(models[one].take(false)),
-            45..75 => drop(models[one].serve()),
-            _ => drop(models[one].push(&view)),
+            45..72 => drop(models[one].serve()),
+            // What is sent may be made of what there was some time ago.
+            72..77 => models[one].look(),
+            _ => drop(models[one].push()),
         }
     }
     for model in &mut models {
         // What was refused is not sent again until it changes or the proxy comes back.
         if model.refused {
-            model.connect();
+            model.connect(&view);
         }
-        model.settle(&view);
+        model.settle();
         model.check(store.snapshot());
     }
 }

@@ -11,6 +11,7 @@ use meltemi_snapshot::Snapshot;
 use meltemi_translate::{Part, ProxyNode, Translator};
 use meltemi_xds_server::Kind;
 
+use super::history::Change;
 use super::parts::{KeptPart, Parts, Step};
 use super::{Kept, lock};
 
@@ -93,14 +94,22 @@ impl State {
     }
 
     fn advance(&self, node: &ProxyNode, snapshot: &Arc<Snapshot>, kept: &Kept) -> Self {
-        let endpoints = kept.history.endpoints(self.version(), snapshot.version());
-        let before = self.translator(node);
-        let after = before.later(snapshot);
+        let change = kept.history.between(self.version(), snapshot.version());
         let mut inner = lock(&self.inner);
         inner.superseded = true;
-        let next = inner
-            .parts
-            .advance(&before, &after, endpoints.as_deref(), &kept.bodies);
+        let may_be_touched = change.as_ref().is_none_or(|change| {
+            self.has_other_workload(node, change) || inner.parts.may_be_touched(change)
+        });
+        if !may_be_touched {
+            // Most changes concern most of thousands of workloads not at all.
+            let (workload, parts) = (self.workload.clone(), inner.parts.clone());
+            return Self::later(snapshot, workload, parts, self.log.clone(), self.since);
+        }
+        kept.history.examine(snapshot.version());
+        let before = self.translator(node);
+        let after = before.later(snapshot);
+        let change = change.as_deref();
+        let next = inner.parts.advance(&before, &after, change, &kept.bodies);
         let (parts, step) = match next {
             Some((parts, step)) => (Arc::new(parts), step),
             None => (inner.parts.clone(), Step::default()),
@@ -123,8 +132,18 @@ impl State {
                 since = oldest.version;
             }
         }
+        Self::later(snapshot, after.workload().cloned(), parts, log, since)
+    }
+
+    fn later(
+        snapshot: &Arc<Snapshot>,
+        workload: Option<Arc<Workload>>,
+        parts: Arc<Parts>,
+        log: Arc<VecDeque<Arc<Changes>>>,
+        since: u64,
+    ) -> Self {
         Self {
-            workload: after.workload().cloned(),
+            workload,
             snapshot: snapshot.clone(),
             inner: Mutex::new(Inner {
                 parts,
@@ -136,6 +155,18 @@ impl State {
         }
     }
 
+    /// Whether a change may be one of the node's own workload. One that was not found by its name may be
+    /// any that has the node's address.
+    fn has_other_workload(&self, node: &ProxyNode, change: &Change) -> bool {
+        let is_named = self.workload.as_ref().is_some_and(|it| {
+            it.meta.name.as_ref() == node.workload && it.meta.namespace == node.namespace
+        });
+        match is_named {
+            true => change.namespaces.contains(&node.namespace),
+            false => !change.namespaces.is_empty(),
+        }
+    }
+
     fn translator<'a>(&'a self, node: &'a ProxyNode) -> Translator<'a> {
         Translator::of_workload(&self.snapshot, node, self.workload.as_ref())
     }
@@ -143,6 +174,16 @@ impl State {
     /// The snapshot's version.
     pub fn version(&self) -> u64 {
         self.snapshot.version()
+    }
+
+    /// The node's workload.
+    pub fn workload(&self) -> Option<&Arc<Workload>> {
+        self.workload.as_ref()
+    }
+
+    /// Whether something became another since a version.
+    pub fn has_changed_since(&self, version: u64) -> bool {
+        self.log.back().is_some_and(|it| it.version > version)
     }
 
     /// The snapshot.

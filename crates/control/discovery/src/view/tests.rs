@@ -37,6 +37,15 @@ spec: { containers: [{ name: db, image: db }] }
 status: { podIP: 10.1.0.7 }
 ";
 
+/// Nobody is sent anything that is made of it.
+const ELSEWHERE: &str = "
+apiVersion: v1
+kind: Pod
+metadata: { name: alone, namespace: elsewhere }
+spec: { containers: [{ name: alone, image: alone }] }
+status: { podIP: 10.1.0.8 }
+";
+
 fn configs(text: &str) -> Vec<Config> {
     let file: Arc<Path> = Path::new("shop.yaml").into();
     meltemi_api::parse(Some(file), text)
@@ -67,17 +76,19 @@ fn a_group_shares_bytes_and_a_change_changes_what_it_must() {
     for config in configs(SHOP) {
         store.apply(config);
     }
-    let kept: Arc<Kept> = Arc::default();
-    let view = |store: &mut Store| {
+    let view = Arc::new(MeshView::new(Arc::default()));
+    let push = |store: &mut Store| {
         let commit = store.commit();
-        MeshView::new(commit.snapshot, &commit.delta, kept.clone())
+        view.publish(&commit.snapshot, &commit.delta);
     };
-    let first = view(&mut store);
+    push(&mut store);
     let (one, two) = (
         node("a", "10.1.0.1", "other"),
         node("b", "10.1.0.2", "other"),
     );
-    let sees = [&one, &two].map(|it| first.proxy(it));
+    let viewers = [&one, &two].map(|it| view.clone().viewer(it));
+    let mut told = viewers.each_ref().map(|it| it.changes());
+    let sees = viewers.each_ref().map(|it| it.look());
     let all = |seen: &Arc<dyn ProxyView>, kind| seen.resources(kind, &Wanted::All);
     for kind in Kind::ALL {
         let (left, right) = (all(&sees[0], kind), all(&sees[1], kind));
@@ -87,7 +98,7 @@ fn a_group_shares_bytes_and_a_change_changes_what_it_must() {
         }
         assert!(left.is_sorted_by_key(|it| &it.name), "{kind}");
     }
-    assert_eq!(first.groups(), 1);
+    assert_eq!(view.groups(), 1);
 
     const CLUSTER: &str = "outbound|5432||db.shop.svc.cluster.local";
     let cluster = by_name(&all(&sees[0], Kind::Cluster), CLUSTER);
@@ -99,9 +110,13 @@ fn a_group_shares_bytes_and_a_change_changes_what_it_must() {
     for config in configs(DB) {
         store.apply(config);
     }
-    let second = view(&mut store);
-    assert!(second.version() > first.version());
-    let now = second.proxy(&one);
+    push(&mut store);
+    for told in &mut told {
+        assert!(told.has_changed().unwrap());
+        told.mark_unchanged();
+    }
+    let now = viewers[0].look();
+    assert!(now.version() > sees[0].version());
     let changed = |kind| now.changed_since(kind, mark).unwrap();
     assert_eq!(changed(Kind::Endpoint), [CLUSTER.into()]);
     assert_eq!(changed(Kind::Listener), []);
@@ -112,8 +127,8 @@ fn a_group_shares_bytes_and_a_change_changes_what_it_must() {
         assert_eq!(old.version, new.version, "{}", old.name);
         assert!(Arc::ptr_eq(&old.body, &new.body), "{}", old.name);
     }
-    let (version, work) = second.work().remove(0);
-    assert_eq!(version, second.version());
+    let (version, work) = view.work().remove(0);
+    assert_eq!(version, now.version());
     // The endpoints, and the cluster because its certificate has another name now.
     assert_eq!(work.made, 2, "{work:?}");
 
@@ -121,10 +136,16 @@ fn a_group_shares_bytes_and_a_change_changes_what_it_must() {
         id: "nobody".to_owned(),
         ..Node::default()
     });
-    assert!(all(&second.proxy(&stranger), Kind::Cluster).is_empty());
+    let nothing = view.clone().viewer(&stranger).look();
+    assert!(all(&nothing, Kind::Cluster).is_empty());
     drop((sees, now, before, after, cluster, listeners));
-    drop((first, second));
-    store.apply(configs(SHOP).remove(0));
-    let last = view(&mut store);
-    assert_eq!(last.groups(), 0, "nobody holds them any more");
+
+    store.apply(configs(ELSEWHERE).remove(0));
+    push(&mut store);
+    assert!(told.iter().all(|it| !it.has_changed().unwrap()));
+    assert_eq!(view.groups(), 1);
+    drop(viewers);
+    store.delete(&configs(DB)[0].id());
+    push(&mut store);
+    assert_eq!(view.groups(), 0, "nobody holds them any more");
 }

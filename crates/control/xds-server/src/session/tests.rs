@@ -40,6 +40,10 @@ impl ProxyView for Mesh {
         None
     }
 
+    fn is_outdated(&self) -> bool {
+        false
+    }
+
     fn resources(&self, kind: Kind, wanted: &Wanted<'_>) -> Vec<Resource> {
         let all = self.resources.get(&kind).into_iter().flatten();
         all.filter(|(name, _)| match wanted {
