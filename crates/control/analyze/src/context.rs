@@ -111,7 +111,7 @@ impl Context {
                 }
         };
         let services = self.snapshot.services();
-        let exact = services.all_by_host(host.as_str()).iter().find(visible);
+        let exact = services.all_by_host(host.as_str()).find(visible);
         exact.or_else(|| {
             let wildcards = services.iter().filter(|it| it.hostname.is_wildcard());
             wildcards

@@ -352,6 +352,7 @@ impl Mesh {
             version = commit.snapshot.version(),
             changed = commit.delta.changed.len(),
             endpoints = commit.delta.endpoints.len(),
+            remade = commit.remade,
             "push"
         );
         let named: BTreeSet<_> = commit.snapshot.key_sources().collect();

@@ -148,16 +148,9 @@ impl MeshMetrics {
         self.triggers.get_or_create(&TypeLabel { r#type }).inc();
         self.debounce.observe(waited);
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        let services = snapshot.services();
-        self.services.set(count(services.iter().count()));
-        let virtual_services = snapshot.virtual_services().iter().count();
+        self.services.set(count(snapshot.services().count()));
+        let virtual_services = snapshot.virtual_services().count();
         self.virtual_services.set(count(virtual_services));
-        let empty = services
-            .iter()
-            .filter(|service| service.selector.is_some())
-            .filter_map(|service| snapshot.endpoints(service))
-            .flat_map(|endpoints| &endpoints.ports)
-            .filter(|port| port.endpoints.is_empty());
-        self.without_endpoints.set(count(empty.count()));
+        self.without_endpoints.set(count(snapshot.lacking_ports()));
     }
 }

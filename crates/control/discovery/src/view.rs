@@ -214,6 +214,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
+mod cost;
+#[cfg(test)]
 mod mesh;
 #[cfg(test)]
 mod model;

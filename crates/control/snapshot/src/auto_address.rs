@@ -64,7 +64,8 @@ fn number(places: BTreeMap<u32, (NamespaceName, Hostname)>) -> AutoAddresses {
     addresses
 }
 
-fn wants(service: &Service) -> bool {
+/// Whether an address is found for a service.
+pub(crate) fn wants(service: &Service) -> bool {
     let Some(entry) = &service.entry else {
         return false;
     };

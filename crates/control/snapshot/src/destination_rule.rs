@@ -4,18 +4,18 @@
 //! (FEATURES T11): looked for in the client's namespace, then the service's, then the root's; in each
 //! the most specific host wins, and a rule that selects the client before one that selects nobody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meltemi_model::{DefaultExportTo, DestinationRule, Hostname, Labels, NamespaceName};
 
-use crate::named::ByName;
+use crate::named::{ByName, ByNamespace};
 
 /// The destination rules of the mesh.
 #[derive(Debug, Clone, Default)]
 pub struct DestinationRuleIndex {
     pub(crate) named: ByName<DestinationRule>,
-    by_namespace: BTreeMap<NamespaceName, HostRules>,
+    by_namespace: ByNamespace<Arc<HostRules>>,
 }
 
 /// The rules of one namespace.
@@ -56,26 +56,34 @@ impl DestinationRuleIndex {
         self.named.iter()
     }
 
-    /// Sorts into namespaces again, after changes.
-    pub(crate) fn rebuild(&mut self, exports: &DefaultExportTo) {
-        let mut hosts: BTreeMap<NamespaceName, BTreeMap<Hostname, Vec<Arc<DestinationRule>>>> =
-            BTreeMap::new();
-        for rule in &self.named.by_age() {
-            let rules = hosts
-                .entry(rule.meta.namespace.clone())
-                .or_default()
-                .entry(rule.host.clone())
-                .or_default();
-            let mut rule = rule.clone();
-            if let Some(to) = exports.of(&rule.export_to, &rule.meta.namespace) {
-                Arc::make_mut(&mut rule).export_to = to;
+    /// Sorts all of them again; how many.
+    pub(crate) fn rebuild(&mut self, exports: &DefaultExportTo) -> usize {
+        let namespaces = self.named.iter().map(|it| it.meta.namespace.clone());
+        let namespaces = namespaces.collect();
+        self.by_namespace = ByNamespace::default();
+        self.update(&namespaces, exports)
+    }
+
+    /// Sorts the rules of some namespaces again, after changes; how many.
+    pub(crate) fn update(
+        &mut self,
+        namespaces: &BTreeSet<NamespaceName>,
+        exports: &DefaultExportTo,
+    ) -> usize {
+        let mut sorted = 0;
+        for namespace in namespaces {
+            let mut hosts: BTreeMap<Hostname, Vec<Arc<DestinationRule>>> = BTreeMap::new();
+            for mut rule in self.named.in_namespace(namespace) {
+                if let Some(to) = exports.of(&rule.export_to, &rule.meta.namespace) {
+                    Arc::make_mut(&mut rule).export_to = to;
+                }
+                sorted += 1;
+                add(hosts.entry(rule.host.clone()).or_default(), &rule);
             }
-            add(rules, &rule);
+            let rules = (!hosts.is_empty()).then(|| Arc::new(HostRules::new(hosts)));
+            self.by_namespace.set(namespace, rules);
         }
-        self.by_namespace = hosts
-            .into_iter()
-            .map(|(namespace, rules)| (namespace, HostRules::new(rules)))
-            .collect();
+        sorted
     }
 }
 

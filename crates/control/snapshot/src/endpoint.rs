@@ -66,6 +66,10 @@ pub(crate) type Place = (NamespaceName, Hostname);
 #[derive(Debug, Clone, Default)]
 pub struct EndpointIndex {
     by_place: RedBlackTreeMapSync<Place, Arc<ServiceEndpoints>>,
+    /// Where services select workloads and have ports without any: how many ports.
+    lacking: RedBlackTreeMapSync<Place, usize>,
+    /// How many that is altogether.
+    lacking_ports: usize,
 }
 
 impl ServiceEndpoints {
@@ -99,6 +103,11 @@ impl EndpointIndex {
         self.by_place.get(&(namespace.clone(), host.clone()))
     }
 
+    /// How many ports of services that select workloads have no endpoint.
+    pub fn lacking_ports(&self) -> usize {
+        self.lacking_ports
+    }
+
     /// Makes the endpoints of these places again; answers with those whose endpoints differ from
     /// before.
     pub(crate) fn rebuild(
@@ -110,14 +119,18 @@ impl EndpointIndex {
             let mut services: Vec<_> = sources
                 .services
                 .all_by_host(place.1.as_str())
-                .iter()
                 .filter(|it| it.meta.namespace == place.0)
                 .collect();
             services.sort_by_cached_key(|it| it.meta.age_key());
+            let selecting = services.iter().filter(|it| it.selector.is_some());
+            let selecting = selecting.count();
             let made = services
                 .into_iter()
                 .map(|service| join(service, sources))
                 .reduce(|earlier, later| earlier.joined(later));
+            let ports = made.iter().flat_map(|it| &it.ports);
+            let empty = ports.filter(|it| it.endpoints.is_empty()).count();
+            self.note_lacking(place, selecting * empty);
             match (self.by_place.get(place), made) {
                 (Some(before), Some(made)) if **before == made => false,
                 (None, None) => false,
@@ -131,6 +144,16 @@ impl EndpointIndex {
         let mut dirty = Vec::from_iter(dirty);
         dirty.retain(differs);
         dirty.into_iter().collect()
+    }
+
+    fn note_lacking(&mut self, place: &Place, ports: usize) {
+        let before = self.lacking.get(place).copied().unwrap_or_default();
+        self.lacking_ports = self.lacking_ports + ports - before;
+        if ports == 0 {
+            self.lacking.remove_mut(place);
+        } else {
+            self.lacking.insert_mut(place.clone(), ports);
+        }
     }
 
     /// The places of a namespace.

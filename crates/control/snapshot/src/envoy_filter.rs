@@ -3,12 +3,12 @@
 //! In: [`EnvoyFilter`] resources. Out: those for a workload in the order in which they are applied: the
 //! root namespace's before those of its own, in each by priority, then the oldest first.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_model::{EnvoyFilter, Labels, NamespaceName};
 
-use crate::named::ByName;
+use crate::named::{ByName, ByNamespace};
 
 /// The label of a gateway's workload that has the name of its Gateway.
 pub(crate) const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
@@ -18,7 +18,7 @@ pub(crate) const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 pub struct EnvoyFilterIndex {
     pub(crate) named: ByName<EnvoyFilter>,
     /// By priority, then the oldest first.
-    by_namespace: BTreeMap<NamespaceName, Vec<Arc<EnvoyFilter>>>,
+    by_namespace: ByNamespace<Arc<[Arc<EnvoyFilter>]>>,
 }
 
 impl EnvoyFilterIndex {
@@ -32,8 +32,7 @@ impl EnvoyFilterIndex {
         let own = (namespace != root).then_some(namespace);
         let places = std::iter::once(root).chain(own);
         places
-            .flat_map(|place| self.by_namespace.get(place))
-            .flatten()
+            .flat_map(|place| self.by_namespace.of(place))
             .filter(|it| is_for(it, labels))
     }
 
@@ -42,21 +41,17 @@ impl EnvoyFilterIndex {
         self.named.iter()
     }
 
-    /// The labels of workloads that decide which patches hold for them.
-    pub(crate) fn selecting_keys(&self) -> impl Iterator<Item = &str> {
-        self.iter().flat_map(|it| {
-            let of_selector = it.workload_selector.iter().flat_map(Labels::iter);
-            let of_gateways = (!it.gateways.is_empty()).then_some(GATEWAY_NAME);
-            of_selector.map(|(key, _)| key).chain(of_gateways)
-        })
-    }
-
-    /// Sorts into namespaces again, after changes.
-    pub(crate) fn rebuild(&mut self) {
-        self.by_namespace = self.named.by_namespace();
-        for filters in self.by_namespace.values_mut() {
-            filters.sort_by_key(|it| it.priority);
+    /// Sorts the resources of some namespaces again, after changes; how many.
+    pub(crate) fn update(&mut self, namespaces: &BTreeSet<NamespaceName>) -> usize {
+        let mut sorted = 0;
+        for namespace in namespaces {
+            let mut here = self.named.in_namespace(namespace);
+            here.sort_by_key(|it| it.priority);
+            sorted += here.len();
+            let here = (!here.is_empty()).then(|| here.into());
+            self.by_namespace.set(namespace, here);
         }
+        sorted
     }
 }
 

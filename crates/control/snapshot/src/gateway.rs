@@ -33,8 +33,9 @@ impl GatewayIndex {
         self.by_age.iter()
     }
 
-    /// Orders by age again, after changes.
-    pub(crate) fn rebuild(&mut self) {
+    /// Orders all of them by age again, after changes; how many.
+    pub(crate) fn rebuild(&mut self) -> usize {
         self.by_age = self.named.by_age();
+        self.by_age.len()
     }
 }

@@ -7,6 +7,7 @@
 //! One index for each kind, in a file of its own; what joins several kinds (endpoints, injection)
 //! is in files of its own too. This crate knows no network, no Kubernetes client and no clock.
 
+mod aged;
 mod authorization_policy;
 mod auto_address;
 mod delegate;

@@ -3,7 +3,7 @@
 //! In: resources as they are applied and deleted. Out: the same by name, and in the order of their
 //! age, in which they win over one another.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_model::{
@@ -99,13 +99,63 @@ impl<T: Named> ByName<T> {
         all
     }
 
-    /// The resources of each namespace, the oldest first, ties by name.
-    pub fn by_namespace(&self) -> BTreeMap<NamespaceName, Vec<Arc<T>>> {
-        let mut places: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for resource in self.by_age() {
-            let namespace = resource.meta().namespace.clone();
-            places.entry(namespace).or_default().push(resource);
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.size()
+    }
+
+    /// The resources of a namespace, the oldest first, ties by name.
+    pub fn in_namespace(&self, namespace: &NamespaceName) -> Vec<Arc<T>> {
+        let first = (namespace.clone(), Arc::from(""));
+        let here = self.0.range(first..);
+        let here = here.take_while(|((place, _), _)| place == namespace);
+        let mut here: Vec<_> = here.map(|(_, resource)| resource.clone()).collect();
+        here.sort_by_cached_key(|it| it.meta().age_key());
+        here
+    }
+}
+
+/// What the resources of each namespace come to. A copy shares everything with the original.
+#[derive(Debug, Clone)]
+pub(crate) struct ByNamespace<V>(RedBlackTreeMapSync<NamespaceName, V>);
+
+impl<V> Default for ByNamespace<V> {
+    fn default() -> Self {
+        Self(RedBlackTreeMapSync::default())
+    }
+}
+
+impl<V> ByNamespace<V> {
+    /// What is there in a namespace.
+    pub fn get(&self, namespace: &NamespaceName) -> Option<&V> {
+        self.0.get(namespace)
+    }
+
+    /// What is in a namespace is made again; `None` if there is nothing.
+    pub fn set(&mut self, namespace: &NamespaceName, made: Option<V>) {
+        match made {
+            Some(made) => self.0.insert_mut(namespace.clone(), made),
+            None => {
+                self.0.remove_mut(namespace);
+            }
         }
-        places
+    }
+}
+
+impl<T: Named> ByNamespace<Arc<[Arc<T>]>> {
+    /// The resources of a namespace, the oldest first, ties by name.
+    pub fn of(&self, namespace: &NamespaceName) -> &[Arc<T>] {
+        self.get(namespace).map_or(&[], AsRef::as_ref)
+    }
+
+    /// Sorts the resources of some namespaces again; how many.
+    pub fn update(&mut self, named: &ByName<T>, namespaces: &BTreeSet<NamespaceName>) -> usize {
+        let mut sorted = 0;
+        for namespace in namespaces {
+            let here = named.in_namespace(namespace);
+            sorted += here.len();
+            self.set(namespace, (!here.is_empty()).then(|| here.into()));
+        }
+        sorted
     }
 }

@@ -2,15 +2,15 @@
 //!
 //! In: [`Namespace`] resources. Out: what they say of injection and network.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use meltemi_model::{Namespace, NamespaceName};
+use rpds::RedBlackTreeMapSync;
 
 /// The namespaces of the mesh.
 #[derive(Debug, Clone, Default)]
 pub struct NamespaceIndex {
-    by_name: BTreeMap<NamespaceName, Arc<Namespace>>,
+    by_name: RedBlackTreeMapSync<NamespaceName, Arc<Namespace>>,
 }
 
 impl NamespaceIndex {
@@ -32,11 +32,12 @@ impl NamespaceIndex {
     }
 
     pub(crate) fn insert(&mut self, namespace: Namespace) {
-        self.by_name.insert(key(&namespace), Arc::new(namespace));
+        self.by_name
+            .insert_mut(key(&namespace), Arc::new(namespace));
     }
 
     pub(crate) fn remove(&mut self, name: &str) -> bool {
-        self.by_name.remove(name).is_some()
+        self.by_name.remove_mut(name)
     }
 }
 

@@ -3,19 +3,19 @@
 //! In: [`PeerAuthentication`] resources. Out: [`InboundMtls`], what holds for a workload: the mesh's
 //! policy, then that of its namespace, then its own; of each the oldest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meltemi_model::{Labels, MutualTlsMode, NamespaceName, PeerAuthentication};
 
-use crate::named::ByName;
+use crate::named::{ByName, ByNamespace};
 
 /// The policies of the mesh.
 #[derive(Debug, Clone, Default)]
 pub struct PeerAuthenticationIndex {
     pub(crate) named: ByName<PeerAuthentication>,
     /// The oldest first.
-    by_namespace: BTreeMap<NamespaceName, Vec<Arc<PeerAuthentication>>>,
+    by_namespace: ByNamespace<Arc<[Arc<PeerAuthentication>]>>,
 }
 
 /// What holds for the callers of a workload.
@@ -42,7 +42,7 @@ impl PeerAuthenticationIndex {
         labels: &Labels,
         root: &NamespaceName,
     ) -> InboundMtls {
-        let here = |place| self.by_namespace.get(place).into_iter().flatten();
+        let here = |place| self.by_namespace.of(place).iter();
         let whole = |place| here(place).find(|it| it.selector.is_none());
         let mesh = whole(root).and_then(|it| it.mode);
         let of_namespace = (namespace != root)
@@ -71,7 +71,7 @@ impl PeerAuthenticationIndex {
 
     /// The policies of a namespace, the oldest first.
     pub fn in_namespace(&self, namespace: &NamespaceName) -> &[Arc<PeerAuthentication>] {
-        self.by_namespace.get(namespace).map_or(&[], Vec::as_slice)
+        self.by_namespace.of(namespace)
     }
 
     /// Every policy, by namespace and name.
@@ -79,8 +79,8 @@ impl PeerAuthenticationIndex {
         self.named.iter()
     }
 
-    /// Sorts into namespaces again, after changes.
-    pub(crate) fn rebuild(&mut self) {
-        self.by_namespace = self.named.by_namespace();
+    /// Sorts the resources of some namespaces again, after changes; how many.
+    pub(crate) fn update(&mut self, namespaces: &BTreeSet<NamespaceName>) -> usize {
+        self.by_namespace.update(&self.named, namespaces)
     }
 }

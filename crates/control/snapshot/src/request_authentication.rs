@@ -3,19 +3,19 @@
 //! In: [`RequestAuthentication`] resources. Out: those that hold for a workload: of the root namespace,
 //! then of its own, each the oldest first.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_model::{NamespaceName, PolicyWorkload, RequestAuthentication};
 
-use crate::named::ByName;
+use crate::named::{ByName, ByNamespace};
 
 /// The policies of the mesh.
 #[derive(Debug, Clone, Default)]
 pub struct RequestAuthenticationIndex {
     pub(crate) named: ByName<RequestAuthentication>,
     /// The oldest first.
-    by_namespace: BTreeMap<NamespaceName, Vec<Arc<RequestAuthentication>>>,
+    by_namespace: ByNamespace<Arc<[Arc<RequestAuthentication>]>>,
 }
 
 impl RequestAuthenticationIndex {
@@ -28,14 +28,14 @@ impl RequestAuthenticationIndex {
         let own = (workload.namespace != root).then_some(workload.namespace);
         let places = std::iter::once(root).chain(own);
         places.flat_map(move |place| {
-            let all = self.by_namespace.get(place).into_iter().flatten();
+            let all = self.by_namespace.of(place).iter();
             all.filter(move |it| it.target.holds_for(place, &workload))
         })
     }
 
     /// The policies of a namespace, the oldest first.
     pub fn in_namespace(&self, namespace: &NamespaceName) -> &[Arc<RequestAuthentication>] {
-        self.by_namespace.get(namespace).map_or(&[], Vec::as_slice)
+        self.by_namespace.of(namespace)
     }
 
     /// Every policy, by namespace and name.
@@ -43,8 +43,8 @@ impl RequestAuthenticationIndex {
         self.named.iter()
     }
 
-    /// Sorts into namespaces again, after changes.
-    pub(crate) fn rebuild(&mut self) {
-        self.by_namespace = self.named.by_namespace();
+    /// Sorts the resources of some namespaces again, after changes; how many.
+    pub(crate) fn update(&mut self, namespaces: &BTreeSet<NamespaceName>) -> usize {
+        self.by_namespace.update(&self.named, namespaces)
     }
 }

@@ -3,19 +3,19 @@
 //! In: [`Sidecar`] resources. Out: the one that selects a workload, else its namespace's, else the root
 //! namespace's; of each the oldest.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_model::{Labels, NamespaceName, Sidecar};
 
-use crate::named::ByName;
+use crate::named::{ByName, ByNamespace};
 
 /// The sidecars of the mesh.
 #[derive(Debug, Clone, Default)]
 pub struct SidecarIndex {
     pub(crate) named: ByName<Sidecar>,
     /// The oldest first.
-    by_namespace: BTreeMap<NamespaceName, Vec<Arc<Sidecar>>>,
+    by_namespace: ByNamespace<Arc<[Arc<Sidecar>]>>,
 }
 
 impl SidecarIndex {
@@ -26,7 +26,7 @@ impl SidecarIndex {
         labels: &Labels,
         root: &NamespaceName,
     ) -> Option<&Arc<Sidecar>> {
-        let here = |place| self.by_namespace.get(place).into_iter().flatten();
+        let here = |place| self.by_namespace.of(place).iter();
         let selects = |it: &&Arc<Sidecar>| {
             let selector = it.workload_selector.as_ref();
             selector.is_some_and(|it| it.selects(labels))
@@ -43,8 +43,8 @@ impl SidecarIndex {
         self.named.iter()
     }
 
-    /// Sorts into namespaces again, after changes.
-    pub(crate) fn rebuild(&mut self) {
-        self.by_namespace = self.named.by_namespace();
+    /// Sorts the resources of some namespaces again, after changes; how many.
+    pub(crate) fn update(&mut self, namespaces: &BTreeSet<NamespaceName>) -> usize {
+        self.by_namespace.update(&self.named, namespaces)
     }
 }

@@ -183,6 +183,11 @@ impl Snapshot {
         self.endpoints.of(namespace, host)
     }
 
+    /// How many ports of services that select workloads have no endpoint.
+    pub fn lacking_ports(&self) -> usize {
+        self.endpoints.lacking_ports()
+    }
+
     /// The policies of the callers that workloads take.
     pub fn peer_authentications(&self) -> &PeerAuthenticationIndex {
         &self.peer_authentications

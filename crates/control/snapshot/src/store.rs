@@ -7,10 +7,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use meltemi_model::{Config, KeySource, Kind, MeshConfig, ResourceId};
+use meltemi_model::{Config, KeySource, Kind, MeshConfig, NamespaceName, ResourceId};
 
 use crate::endpoint::Sources;
-use crate::selector::selecting_keys;
+use crate::named::Name;
+use crate::selector::SelectingKeys;
+use crate::service::Origin;
 use crate::touched::Touched;
 use crate::{Delta, Snapshot};
 
@@ -24,6 +26,7 @@ pub struct Store {
     pending: Delta,
     /// By which endpoints may differ.
     touched: Touched,
+    selecting: SelectingKeys,
 }
 
 /// What a commit made.
@@ -33,6 +36,8 @@ pub struct Commit {
     pub snapshot: Arc<Snapshot>,
     /// What differs from the snapshot before.
     pub delta: Delta,
+    /// Of how many resources and services was made again what indexes make of them.
+    pub remade: usize,
 }
 
 impl Store {
@@ -211,44 +216,13 @@ impl Store {
             return Commit {
                 snapshot: self.committed.clone(),
                 delta,
+                remade: 0,
             };
         }
+        let mut remade = self.update_indexes(&delta);
         let next = &mut self.next;
-        let has = |kinds: &[Kind]| kinds.iter().any(|kind| delta.has(*kind));
-        let exports = next.mesh.default_export_to.clone();
-        let before = &self.committed.mesh.default_export_to;
-        if has(&[Kind::Service, Kind::ServiceEntry]) || exports.services != before.services {
-            Arc::make_mut(&mut next.services).rebuild(&exports.services);
-        }
-        if delta.has(Kind::Sidecar) {
-            Arc::make_mut(&mut next.sidecars).rebuild();
-        }
-        if delta.has(Kind::PeerAuthentication) {
-            Arc::make_mut(&mut next.peer_authentications).rebuild();
-        }
-        if delta.has(Kind::EnvoyFilter) {
-            Arc::make_mut(&mut next.envoy_filters).rebuild();
-        }
-        if delta.has(Kind::Telemetry) {
-            Arc::make_mut(&mut next.telemetries).rebuild();
-        }
-        if delta.has(Kind::RequestAuthentication) {
-            Arc::make_mut(&mut next.request_authentications).rebuild();
-        }
-        if delta.has(Kind::AuthorizationPolicy) {
-            Arc::make_mut(&mut next.authorization_policies).rebuild();
-        }
-        if delta.has(Kind::Gateway) {
-            Arc::make_mut(&mut next.gateways).rebuild();
-        }
-        if delta.has(Kind::VirtualService) || exports.virtual_services != before.virtual_services {
-            Arc::make_mut(&mut next.virtual_services).rebuild(&exports.virtual_services);
-        }
-        if delta.has(Kind::DestinationRule) || exports.destination_rules != before.destination_rules
-        {
-            Arc::make_mut(&mut next.destination_rules).rebuild(&exports.destination_rules);
-        }
         let places = std::mem::take(&mut self.touched).places(next);
+        remade += places.len();
         if !places.is_empty() {
             delta.endpoints = Arc::make_mut(&mut next.endpoints).rebuild(
                 places,
@@ -260,31 +234,84 @@ impl Store {
                 },
             );
         }
-        let selecting = [
-            Kind::Gateway,
-            Kind::VirtualService,
-            Kind::DestinationRule,
-            Kind::Sidecar,
-            Kind::PeerAuthentication,
-            Kind::EnvoyFilter,
-            Kind::Telemetry,
-            Kind::RequestAuthentication,
-            Kind::AuthorizationPolicy,
-            Kind::MeshConfig,
-        ];
-        if selecting.into_iter().any(|kind| delta.has(kind)) {
-            next.selecting_keys = Arc::new(selecting_keys(next));
-        }
+        let changed = delta.changed.iter();
+        next.selecting_keys = self.selecting.update(&self.committed, next, changed);
         next.version += 1;
         self.committed = Arc::new(next.clone());
         Commit {
             snapshot: self.committed.clone(),
             delta,
+            remade,
         }
+    }
+
+    /// Makes again what the indexes have made of what changed; of how many resources.
+    fn update_indexes(&mut self, delta: &Delta) -> usize {
+        let mut remade = 0;
+        let next = &mut self.next;
+        let exports = next.mesh.default_export_to.clone();
+        let before = &self.committed.mesh.default_export_to;
+        let services = names(delta, Kind::Service).map(Origin::Service);
+        let entries = names(delta, Kind::ServiceEntry).map(Origin::Entry);
+        let origins: BTreeSet<_> = services.chain(entries).collect();
+        if exports.services != before.services {
+            remade += Arc::make_mut(&mut next.services).rebuild(&exports.services);
+        } else if !origins.is_empty() {
+            remade += Arc::make_mut(&mut next.services).update(&origins, &exports.services);
+        }
+        let virtual_services: BTreeSet<_> = names(delta, Kind::VirtualService).collect();
+        if exports.virtual_services != before.virtual_services {
+            remade += Arc::make_mut(&mut next.virtual_services).rebuild(&exports.virtual_services);
+        } else if !virtual_services.is_empty() {
+            let index = Arc::make_mut(&mut next.virtual_services);
+            remade += index.update(&virtual_services, &exports.virtual_services);
+        }
+        let rules = namespaces(delta, Kind::DestinationRule);
+        if exports.destination_rules != before.destination_rules {
+            remade +=
+                Arc::make_mut(&mut next.destination_rules).rebuild(&exports.destination_rules);
+        } else if !rules.is_empty() {
+            let index = Arc::make_mut(&mut next.destination_rules);
+            remade += index.update(&rules, &exports.destination_rules);
+        }
+        if delta.has(Kind::Gateway) {
+            remade += Arc::make_mut(&mut next.gateways).rebuild();
+        }
+        let changed = |kind| Some(namespaces(delta, kind)).filter(|it| !it.is_empty());
+        if let Some(namespaces) = changed(Kind::Sidecar) {
+            remade += Arc::make_mut(&mut next.sidecars).update(&namespaces);
+        }
+        if let Some(namespaces) = changed(Kind::PeerAuthentication) {
+            remade += Arc::make_mut(&mut next.peer_authentications).update(&namespaces);
+        }
+        if let Some(namespaces) = changed(Kind::EnvoyFilter) {
+            remade += Arc::make_mut(&mut next.envoy_filters).update(&namespaces);
+        }
+        if let Some(namespaces) = changed(Kind::Telemetry) {
+            remade += Arc::make_mut(&mut next.telemetries).update(&namespaces);
+        }
+        if let Some(namespaces) = changed(Kind::RequestAuthentication) {
+            remade += Arc::make_mut(&mut next.request_authentications).update(&namespaces);
+        }
+        if let Some(namespaces) = changed(Kind::AuthorizationPolicy) {
+            remade += Arc::make_mut(&mut next.authorization_policies).update(&namespaces);
+        }
+        remade
     }
 
     fn note(&mut self, id: ResourceId) {
         self.touched.note(&self.next, &id);
         self.pending.changed.insert(id);
     }
+}
+
+/// The names of the resources of a kind that changed.
+fn names(delta: &Delta, kind: Kind) -> impl Iterator<Item = Name> {
+    let changed = delta.changed.iter().filter(move |it| it.kind == kind);
+    changed.map(|it| (it.namespace.clone(), it.name.clone()))
+}
+
+/// The namespaces in which a resource of a kind changed.
+fn namespaces(delta: &Delta, kind: Kind) -> BTreeSet<NamespaceName> {
+    names(delta, kind).map(|(namespace, _)| namespace).collect()
 }

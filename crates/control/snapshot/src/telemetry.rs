@@ -3,20 +3,20 @@
 //! In: [`Telemetry`] resources. Out: those that hold for a workload, the later over the earlier: the
 //! mesh's, its namespace's, and its own; of each the oldest.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_model::{Labels, NamespaceName, Telemetry};
 
 use crate::envoy_filter::GATEWAY_NAME;
-use crate::named::ByName;
+use crate::named::{ByName, ByNamespace};
 
 /// The telemetries of the mesh.
 #[derive(Debug, Clone, Default)]
 pub struct TelemetryIndex {
     pub(crate) named: ByName<Telemetry>,
     /// The oldest first.
-    by_namespace: BTreeMap<NamespaceName, Vec<Arc<Telemetry>>>,
+    by_namespace: ByNamespace<Arc<[Arc<Telemetry>]>>,
 }
 
 impl TelemetryIndex {
@@ -27,7 +27,7 @@ impl TelemetryIndex {
         labels: &Labels,
         root: &NamespaceName,
     ) -> Vec<&Arc<Telemetry>> {
-        let here = |place| self.by_namespace.get(place).into_iter().flatten();
+        let here = |place| self.by_namespace.of(place).iter();
         let is_whole = |it: &&Arc<Telemetry>| it.selector.is_none() && it.gateways.is_empty();
         let selects = |it: &&Arc<Telemetry>| {
             let selector = it.selector.as_ref();
@@ -46,17 +46,8 @@ impl TelemetryIndex {
         self.named.iter()
     }
 
-    /// The labels of workloads that decide which ones hold for them.
-    pub(crate) fn selecting_keys(&self) -> impl Iterator<Item = &str> {
-        self.iter().flat_map(|it| {
-            let of_selector = it.selector.iter().flat_map(Labels::iter);
-            let of_gateways = (!it.gateways.is_empty()).then_some(GATEWAY_NAME);
-            of_selector.map(|(key, _)| key).chain(of_gateways)
-        })
-    }
-
-    /// Sorts into namespaces again, after changes.
-    pub(crate) fn rebuild(&mut self) {
-        self.by_namespace = self.named.by_namespace();
+    /// Sorts the resources of some namespaces again, after changes; how many.
+    pub(crate) fn update(&mut self, namespaces: &BTreeSet<NamespaceName>) -> usize {
+        self.by_namespace.update(&self.named, namespaces)
     }
 }

@@ -379,7 +379,8 @@ spec: {host: silent.shop.svc.cluster.local}
         let (snapshot, from) = (store.snapshot(), NamespaceName::from(from));
         let host = |name: &str| format!("{name}.shop.svc.cluster.local");
         let services = ["silent", "open"].map(|name| {
-            let mut all = snapshot.services().all_by_host(&host(name)).iter();
+            let host = host(name);
+            let mut all = snapshot.services().all_by_host(&host);
             all.any(|it| it.export_to.is_visible_in(&from))
         });
         let silent = snapshot.services().by_host(&host("silent")).unwrap();

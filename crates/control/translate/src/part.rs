@@ -203,6 +203,11 @@ impl<'a> Translator<'a> {
         (hosts, self.scope.take_reads())
     }
 
+    /// How many services and virtual services were gone through to find those that the proxy sees.
+    pub fn visited(&self) -> usize {
+        self.scope.visited()
+    }
+
     /// Whether reads of a class may differ at all in a later snapshot; those of endpoints do only where
     /// a commit says so.
     pub fn may_differ(&self, later: &Translator<'_>, class: ReadClass) -> bool {

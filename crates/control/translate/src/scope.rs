@@ -14,8 +14,8 @@ mod read;
 mod topic;
 
 use std::borrow::Cow;
-use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeSet;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -55,9 +55,12 @@ pub(crate) struct Scope<'a> {
     egress: OnceCell<Vec<Egress<'a>>>,
     /// The services of all of `egress`, and those to which its virtual services lead.
     services: OnceCell<Vec<Arc<Service>>>,
+    /// Where hosts are among `services`.
+    hosts: OnceCell<HashMap<String, Vec<usize>>>,
     /// What guards the workload, and what that was made of.
     guards: OnceCell<(Guards, BTreeSet<Read>)>,
     reads: RefCell<BTreeSet<Read>>,
+    visited: Cell<usize>,
 }
 
 /// How the endpoints of a service are found.
@@ -141,8 +144,10 @@ impl<'a> Scope<'a> {
             sidecar,
             egress: OnceCell::new(),
             services: OnceCell::new(),
+            hosts: OnceCell::new(),
             guards: OnceCell::new(),
             reads: RefCell::default(),
+            visited: Cell::default(),
         }
     }
 
@@ -221,13 +226,22 @@ impl<'a> Scope<'a> {
     /// What the proxy sees, by the listeners on which it is seen.
     pub fn egress(&self) -> &[Egress<'a>] {
         self.note(Read::Services);
-        self.note(Read::VirtualServices(GatewayRef::Mesh));
+        self.note(Read::Imports);
         self.seen_egress()
     }
 
     fn seen_egress(&self) -> &[Egress<'a>] {
-        self.egress
-            .get_or_init(|| outbound::egress(self.snapshot, &self.node.namespace, self.sidecar))
+        self.egress.get_or_init(|| {
+            let own = &self.node.namespace;
+            let (egress, visited) = outbound::egress(self.snapshot, own, self.sidecar);
+            self.visited.update(|it| it + visited);
+            egress
+        })
+    }
+
+    /// How many services and virtual services were gone through to find those that the proxy sees.
+    pub fn visited(&self) -> usize {
+        self.visited.get()
     }
 
     /// The services that the proxy sees, the oldest first.
@@ -240,6 +254,18 @@ impl<'a> Scope<'a> {
         self.services.get_or_init(|| {
             let egress = self.seen_egress();
             outbound::services(self.snapshot, &self.node.namespace, self.sidecar, egress)
+        })
+    }
+
+    /// The places of hosts among the services that are seen.
+    fn seen_hosts(&self) -> &HashMap<String, Vec<usize>> {
+        self.hosts.get_or_init(|| {
+            let mut hosts: HashMap<_, Vec<_>> = HashMap::new();
+            for (place, service) in self.seen_services().iter().enumerate() {
+                let host = service.hostname.as_str().to_owned();
+                hosts.entry(host).or_default().push(place);
+            }
+            hosts
         })
     }
 
@@ -258,9 +284,11 @@ impl<'a> Scope<'a> {
         self.note(Read::Service(Hostname::new(host)));
         let is_it = |it: &&Arc<Service>| it.hostname.as_str() == host;
         if self.sidecar.is_some_and(|it| !it.egress.is_empty()) {
-            return self.seen_services().iter().filter(is_it).cloned().collect();
+            let here = self.seen_hosts().get(host).into_iter().flatten();
+            let services = self.seen_services();
+            return here.map(|place| services[*place].clone()).collect();
         }
-        let all = self.snapshot.services().all_by_host(host).iter();
+        let all = self.snapshot.services().all_by_host(host);
         let visible = |it: &&Arc<Service>| it.export_to.is_visible_in(&self.node.namespace);
         let mut services: Vec<_> = all.filter(is_it).filter(visible).cloned().collect();
         services.sort_by_cached_key(|it| it.meta.age_key());
@@ -344,7 +372,7 @@ impl<'a> Scope<'a> {
     }
 
     /// The ExternalName services that stand for the service with this host.
-    pub fn aliases_of(&self, host: &Hostname) -> &'a [Arc<Service>] {
+    pub fn aliases_of(&self, host: &Hostname) -> impl Iterator<Item = &'a Arc<Service>> + use<'a> {
         self.note(Read::Aliases(host.clone()));
         self.snapshot.services().aliases_of(host)
     }
@@ -496,7 +524,7 @@ impl<'a> Scope<'a> {
 }
 
 fn namespaces_of<'a>(snapshot: &'a Snapshot, host: &Hostname) -> BTreeSet<&'a NamespaceName> {
-    let all = snapshot.services().all_by_host(host.as_str()).iter();
+    let all = snapshot.services().all_by_host(host.as_str());
     all.map(|it| &it.meta.namespace).collect()
 }
 

@@ -43,6 +43,8 @@ struct Push {
     examined: usize,
     /// How many proxies were told of it.
     told: usize,
+    /// How many services and virtual services were gone through to find what proxies see.
+    visited: usize,
     /// How many parts of what proxies are sent were made again.
     remade: usize,
     /// How many resources of each kind became others by that.
@@ -94,6 +96,7 @@ fn push((version, work): (u64, Work)) -> Push {
         cause,
         examined,
         told,
+        visited,
         made,
         changed,
         examples,
@@ -108,6 +111,7 @@ fn push((version, work): (u64, Work)) -> Push {
             .collect(),
         examined,
         told,
+        visited,
         remade: made,
         resources: changed
             .into_iter()

@@ -50,6 +50,8 @@ pub(crate) struct Work {
     pub examined: usize,
     /// How many proxies were told.
     pub told: usize,
+    /// How many services and virtual services were gone through to find what proxies see.
+    pub visited: usize,
     /// Parts that were made again.
     pub made: usize,
     /// How many resources of a kind became others by that, over all groups and workloads.
@@ -130,11 +132,12 @@ impl History {
         }
     }
 
-    /// Something was compared with a push.
-    pub fn examine(&self, version: u64) {
+    /// Something was compared with a push, for which so much was gone through.
+    pub fn examine(&self, version: u64, visited: usize) {
         let mut pushes = lock(&self.0);
         if let Some(push) = pushes.iter_mut().rev().find(|it| it.version == version) {
             push.work.examined += 1;
+            push.work.visited += visited;
         }
     }
 

@@ -107,10 +107,17 @@ impl Model {
 
     /// All messages are delivered until nobody has anything to say.
     pub fn settle(&mut self) {
+        self.settle_counting();
+    }
+
+    /// The same; how many messages the proxy took.
+    pub fn settle_counting(&mut self) -> usize {
+        let mut taken = 0;
         for turn in 0.. {
             assert!(turn < 200, "{} never settles", self.node.id);
             let mut busy = self.push();
             while self.take(false) {
+                taken += 1;
                 busy = true;
             }
             while self.serve() {
@@ -121,6 +128,7 @@ impl Model {
             }
         }
         assert!(self.session.is_confirmed());
+        taken
     }
 
     /// The server takes the next request, if there is one.

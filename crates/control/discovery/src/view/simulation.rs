@@ -39,12 +39,14 @@ impl Numbers {
     }
 }
 
-/// The proxies: those of the small mesh, and others beside them in the same groups.
+/// The proxies: those of the small mesh, others beside them in the same groups, and some that have a second
+/// stream, of which the session is another.
 pub(super) fn proxies(count: usize, view: &Arc<MeshView>) -> Vec<Model> {
     let kinds = nodes();
     (0..count)
         .map(|index| {
             let mut node: Node = kinds[index % kinds.len()].clone();
+            let index = index - usize::from(index % 10 == 9) * kinds.len();
             if index >= kinds.len() {
                 let mut parts = node.id.split('~').map(str::to_owned).collect::<Vec<_>>();
                 parts[1] = format!("10.77.0.{index}");

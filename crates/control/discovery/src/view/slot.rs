@@ -105,7 +105,6 @@ impl State {
             let (workload, parts) = (self.workload.clone(), inner.parts.clone());
             return Self::later(snapshot, workload, parts, self.log.clone(), self.since);
         }
-        kept.history.examine(snapshot.version());
         let before = self.translator(node);
         let after = before.later(snapshot);
         let change = change.as_deref();
@@ -115,6 +114,8 @@ impl State {
             None => (inner.parts.clone(), Step::default()),
         };
         drop(inner);
+        let visited = before.visited() + after.visited();
+        kept.history.examine(snapshot.version(), visited);
         let (mut log, mut since) = (self.log.clone(), self.since);
         if step.made > 0 {
             kept.history

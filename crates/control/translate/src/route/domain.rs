@@ -22,12 +22,8 @@ pub(super) fn of_service(
 ) -> Vec<String> {
     let aliases = scope.aliases_of(&service.hostname);
     let visible = |it: &&std::sync::Arc<Service>| it.export_to.is_visible_in(&scope.node.namespace);
-    let hosts = std::iter::once(service.hostname.as_str()).chain(
-        aliases
-            .iter()
-            .filter(visible)
-            .map(|it| it.hostname.as_str()),
-    );
+    let aliases = aliases.filter(visible).map(|it| it.hostname.as_str());
+    let hosts = std::iter::once(service.hostname.as_str()).chain(aliases);
     let mut domains = Vec::new();
     for host in hosts {
         push(&mut domains, host, port);

@@ -3,7 +3,7 @@
 //! In: the proxy's Sidecar, if it has one. Out: an [`Egress`] for each of its egress listeners with the
 //! services and virtual services that it imports; without one, a single one with everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meltemi_model::{
@@ -22,35 +22,44 @@ pub(crate) struct Egress<'a> {
     pub virtual_services: Vec<&'a Arc<VirtualService>>,
 }
 
-/// What a proxy in `namespace` with this Sidecar sees.
+/// What a proxy in `namespace` with this Sidecar sees; and how many services and virtual services were gone
+/// through for that.
 pub(super) fn egress<'a>(
     snapshot: &'a Snapshot,
     namespace: &'a NamespaceName,
     sidecar: Option<&'a Arc<Sidecar>>,
-) -> Vec<Egress<'a>> {
-    let virtual_services = || {
-        let all = snapshot.virtual_services();
-        all.at(&GatewayRef::Mesh, namespace)
-    };
+) -> (Vec<Egress<'a>>, usize) {
+    let virtual_services = snapshot.virtual_services();
     let listeners = sidecar.map_or(&[][..], |it| it.egress.as_slice());
     if listeners.is_empty() {
-        return vec![Egress {
+        let everything = Egress {
             listener: None,
             services: snapshot.services().visible_in(namespace).cloned().collect(),
-            virtual_services: virtual_services().collect(),
-        }];
+            virtual_services: virtual_services.at(&GatewayRef::Mesh, namespace).collect(),
+        };
+        let visited = everything.services.len() + everything.virtual_services.len();
+        return (vec![everything], visited);
     }
-    listeners
+    let mut visited = 0;
+    let egress = listeners
         .iter()
         .map(|listener| {
             let imports = |it: &&Arc<VirtualService>| imports(listener, it, namespace);
+            let mesh = &GatewayRef::Mesh;
+            let seen = match sources(listener, namespace) {
+                Some(sources) => virtual_services.at_of(mesh, &sources, namespace),
+                None => virtual_services.at(mesh, namespace).collect(),
+            };
+            let services = visible(snapshot, listener, namespace);
+            visited += services.len() + seen.len();
             Egress {
                 listener: Some(listener),
-                services: imported(snapshot, listener, namespace),
-                virtual_services: virtual_services().filter(imports).collect(),
+                services: imported(services, listener, namespace),
+                virtual_services: seen.into_iter().filter(imports).collect(),
             }
         })
-        .collect()
+        .collect();
+    (egress, visited)
 }
 
 /// Every service of these, and those to which their virtual services lead.
@@ -72,9 +81,7 @@ pub(super) fn services(
     for here in egress {
         for destination in here.virtual_services.iter().flat_map(|it| destinations(it)) {
             let seen = snapshot.services().all_by_host(destination.host.as_str());
-            let mut visible = seen
-                .iter()
-                .filter(|it| it.export_to.is_visible_in(namespace));
+            let mut visible = seen.filter(|it| it.export_to.is_visible_in(namespace));
             let own = visible.clone().find(|it| it.meta.namespace == *namespace);
             if let Some(service) = own.or_else(|| visible.next()) {
                 match destination.port {
@@ -115,16 +122,47 @@ impl Collected {
     }
 }
 
-/// The services that a listener imports.
+/// The namespaces from which a listener imports, if they are named. What is in others need not be looked
+/// at.
+fn sources<'a>(
+    listener: &'a EgressListener,
+    own: &'a NamespaceName,
+) -> Option<BTreeSet<&'a NamespaceName>> {
+    let mut sources = BTreeSet::new();
+    for host in &listener.hosts {
+        match &host.namespace {
+            ImportedNamespace::Any => return None,
+            ImportedNamespace::Own => drop(sources.insert(own)),
+            ImportedNamespace::Named(namespace) => drop(sources.insert(namespace)),
+            ImportedNamespace::Nothing => {}
+        }
+    }
+    Some(sources)
+}
+
+/// The services among which are all that a listener imports.
+fn visible<'a>(
+    snapshot: &'a Snapshot,
+    listener: &'a EgressListener,
+    own: &'a NamespaceName,
+) -> Vec<&'a Arc<Service>> {
+    let all = snapshot.services();
+    match sources(listener, own) {
+        Some(sources) => all.visible_of(&sources, own),
+        None => all.visible_in(own).collect(),
+    }
+}
+
+/// Those of these services that a listener imports.
 fn imported(
-    snapshot: &Snapshot,
+    seen: Vec<&Arc<Service>>,
     listener: &EgressListener,
     own: &NamespaceName,
 ) -> Vec<Arc<Service>> {
     let port = listener.port.as_ref().filter(|it| !it.explicit_proxy);
     let port = port.map(|it| it.number).filter(|it| *it != 0);
     let mut services = Vec::new();
-    for service in snapshot.services().visible_in(own) {
+    for service in seen {
         let wanted = |it: &&ImportedHost| it.host.contains(&service.hostname);
         // A host of its own namespace decides before one of any namespace.
         let (any, named): (Vec<_>, Vec<_>) = listener

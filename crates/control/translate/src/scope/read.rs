@@ -12,7 +12,7 @@ use meltemi_model::{
 };
 use meltemi_snapshot::{ServiceEndpoints, Snapshot};
 
-use super::{Scope, namespaces_of};
+use super::{Egress, Scope, namespaces_of};
 
 /// Something that was read of the mesh. The answer depends on the proxy too, which is that of the
 /// scopes that are compared.
@@ -36,6 +36,8 @@ pub enum Read {
     Aliases(Hostname),
     /// The addresses that were found for a service.
     AutoAddresses((NamespaceName, Hostname)),
+    /// The virtual services that are seen, by listener.
+    Imports,
     /// The virtual services at a gateway.
     VirtualServices(GatewayRef),
     /// Every Gateway.
@@ -95,6 +97,7 @@ impl Read {
             | Self::Mesh
             | Self::Patches
             | Self::Services
+            | Self::Imports
             | Self::VirtualServices(_)
             | Self::Gateways
             | Self::PeerAuthentications(_)
@@ -147,7 +150,7 @@ impl Read {
             Self::Aliases(host) => {
                 let (old, new) = (before.services(), after.services());
                 before.shares_services(after)
-                    || all_same(old.aliases_of(host), new.aliases_of(host))
+                    || iterators_same(old.aliases_of(host), new.aliases_of(host))
             }
             Self::AutoAddresses((namespace, host)) => {
                 let (old, new) = (before.services(), after.services());
@@ -155,12 +158,16 @@ impl Read {
                     || old.auto_addresses_of(namespace, host)
                         == new.auto_addresses_of(namespace, host)
             }
+            Self::Imports => {
+                before.shares_virtual_services(after)
+                    && same(&old.sidecar.cloned(), &new.sidecar.cloned())
+                    || old.has_same_virtual_services(new)
+            }
             Self::VirtualServices(gateway) => {
-                before.shares_virtual_services(after) || {
+                let (all, later) = (before.virtual_services(), after.virtual_services());
+                before.shares_virtual_services(after) || all.shares_gateway(later, gateway) || {
                     let namespace = &old.node.namespace;
-                    let old = before.virtual_services().at(gateway, namespace);
-                    let new = after.virtual_services().at(gateway, namespace);
-                    iterators_same(old, new)
+                    iterators_same(all.at(gateway, namespace), later.at(gateway, namespace))
                 }
             }
             Self::Gateways => iterators_same(before.gateways().iter(), after.gateways().iter()),
@@ -260,6 +267,16 @@ impl<'a> Scope<'a> {
             PolicyTarget::Workloads(selector) => selector.selects(self.labels),
             PolicyTarget::Gateways(_) => true,
         }
+    }
+
+    /// Whether each listener of the Sidecar has the same virtual services; the order counts.
+    fn has_same_virtual_services(&self, other: &Scope<'_>) -> bool {
+        let (old, new) = (self.seen_egress(), other.seen_egress());
+        let same = |(old, new): (&Egress<'_>, &Egress<'_>)| {
+            let (old, new) = (old.virtual_services.iter(), new.virtual_services.iter());
+            iterators_same(old.copied(), new.copied())
+        };
+        old.len() == new.len() && old.iter().zip(new).all(same)
     }
 
     /// Whether each listener of the Sidecar has the same services; the order counts.

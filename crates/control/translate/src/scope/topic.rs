@@ -46,7 +46,7 @@ impl Topics {
             | Read::NamespacesOf(_)
             | Read::Aliases(_) => Self::SERVICES,
             Read::AutoAddresses(_) => Self::AUTO_ADDRESSES,
-            Read::VirtualServices(_) => Self::VIRTUAL_SERVICES,
+            Read::Imports | Read::VirtualServices(_) => Self::VIRTUAL_SERVICES,
             Read::Gateways => Self::GATEWAYS,
             Read::Rule(_) => Self::RULES,
             Read::Endpoints(_) | Read::Accounts(_) => Self::ENDPOINTS,
