@@ -102,7 +102,8 @@ fn keys_of(snapshot: &Snapshot, id: &ResourceId) -> Vec<String> {
         | Kind::EndpointSlice
         | Kind::ServiceEntry
         | Kind::WorkloadEntry
-        | Kind::WorkloadGroup => Vec::new(),
+        | Kind::WorkloadGroup
+        | Kind::ProxyConfig => Vec::new(),
     }
 }
 

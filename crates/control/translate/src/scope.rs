@@ -89,7 +89,10 @@ pub(crate) fn own_settings(snapshot: &Snapshot, node: &ProxyNode) -> Option<OwnS
 }
 
 /// The same of a workload that is known.
-pub(crate) fn settings_of(node: &ProxyNode, workload: Option<&Arc<Workload>>) -> Option<OwnSettings> {
+pub(crate) fn settings_of(
+    node: &ProxyNode,
+    workload: Option<&Arc<Workload>>,
+) -> Option<OwnSettings> {
     if let Some(settings) = &node.settings {
         return Some(settings.clone());
     }

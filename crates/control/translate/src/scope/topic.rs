@@ -82,7 +82,9 @@ impl Topics {
             Kind::RequestAuthentication => Self::TOKENS,
             Kind::AuthorizationPolicy => Self::RIGHTS,
             // Nothing that a proxy is sent is made of these.
-            Kind::ServiceAccount | Kind::ConfigMap | Kind::WorkloadGroup => Self(0),
+            Kind::ServiceAccount | Kind::ConfigMap | Kind::WorkloadGroup | Kind::ProxyConfig => {
+                Self(0)
+            }
         }
     }
 
