@@ -137,7 +137,12 @@ fn the_pool_moves_an_address_by_a_service_that_is_not_seen() {
 #[test]
 fn every_kind_is_in_the_pool() {
     // No resource of a proxy is made of these.
-    let silent = [Kind::ServiceAccount, Kind::ConfigMap, Kind::WorkloadGroup];
+    let silent = [
+        Kind::ServiceAccount,
+        Kind::ConfigMap,
+        Kind::WorkloadGroup,
+        Kind::ProxyConfig,
+    ];
     let changes = changes();
     for kind in Kind::ALL.iter().filter(|it| !silent.contains(it)) {
         let is_of = |it: &&Change| matches!(it, Change::Set(config) if config.id().kind == *kind);
