@@ -135,6 +135,7 @@ suites! {
     extended_connect,
     filters,
     hashing,
+    histograms,
     http1,
     http2,
     jwt,
@@ -149,12 +150,14 @@ suites! {
     routing,
     simple,
     sockets,
+
     tcp,
     timeout,
     tls,
     tls_upstream,
     tunneling,
     upstream_proxy_protocol,
+    virtual_listeners,
     client_certificates,
 }
 

@@ -63,11 +63,13 @@ fn wanted(query: &Query<'_>) -> Result<StatsQuery, Reply> {
         Some(_) => return Err(Reply::bad_request("invalid &type= param")),
     };
     let buckets = match query.get("histogram_buckets") {
-        None | Some("" | "none" | "summary") => HistogramBuckets::Summary,
+        None | Some("" | "none") => HistogramBuckets::Usual,
+        Some("summary") => HistogramBuckets::Summary,
         Some("cumulative") => HistogramBuckets::Cumulative,
         Some("disjoint") => HistogramBuckets::Disjoint,
+        Some("detailed") => HistogramBuckets::Detailed,
         Some(_) => {
-            let usage = "usage: /stats?histogram_buckets=(cumulative|disjoint|summary)\n";
+            let usage = "usage: /stats?histogram_buckets=(cumulative|disjoint|detailed|summary)\n";
             return Err(Reply::bad_request(usage));
         }
     };

@@ -64,6 +64,7 @@ mod socket;
 pub mod support;
 mod tcp_proxy;
 mod tls;
+mod uri_template;
 pub mod yaml;
 
 pub use bootstrap::{

@@ -1,7 +1,5 @@
 //! Role-based access control: policies, and the filters of HTTP and TCP that hold to them.
 
-mod uri_template;
-
 use std::sync::Arc;
 
 use meltemi_ir::{
@@ -18,7 +16,6 @@ use meltemi_xds::pb::envoy::config::rbac::v3::{
 use meltemi_xds::pb::envoy::config::route::v3::HeaderMatcher;
 use meltemi_xds::pb::envoy::extensions::filters::http::rbac::v3 as http_v3;
 use meltemi_xds::pb::envoy::extensions::filters::network::rbac::v3 as network_v3;
-use meltemi_xds::pb::envoy::extensions::path::r#match::uri_template::v3::UriTemplateMatchConfig;
 use meltemi_xds::pb::envoy::extensions::rbac::principals::mtls_authenticated::v3::Config as MtlsAuthenticated;
 use meltemi_xds::pb::envoy::r#type::matcher::v3 as matcher_v3;
 use meltemi_xds::pb::envoy::r#type::matcher::v3::filter_state_matcher;
@@ -34,23 +31,10 @@ use crate::matcher::{bounds32, header_match, metadata_match, string_match};
 use crate::path::At;
 use crate::scalar::{duration, enumeration, non_empty};
 use crate::secret::san_match;
+use crate::uri_template;
 
 /// What converts a question that is an extension.
 pub(crate) type Convert = fn(Option<&Any>, &At<'_>) -> Option<RbacRule>;
-
-/// Ways of matching a path.
-pub(crate) static PATH_MATCHERS: &[Known<Convert>] = &[Known {
-    name: "envoy.path.match.uri_template.uri_template_matcher",
-    type_name: "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig",
-    convert: |config, at| {
-        let message: UriTemplateMatchConfig = unpack(config, at)?;
-        fields!(at, &message, UriTemplateMatchConfig { honoured { path_template } });
-        uri_template::parse(path_template)
-            .inspect_err(|problem| at.field("path_template").problem(problem))
-            .ok()
-            .map(RbacRule::UriTemplate)
-    },
-}];
 
 /// Principals of other kinds.
 pub(crate) static PRINCIPALS: &[Known<Convert>] = &[Known {
@@ -243,7 +227,8 @@ fn permission(message: &rbac_v3::Permission, traffic: Traffic, at: &At<'_>) -> O
             RbacRule::ServerName(string_match(message, &at.field("requested_server_name"))?)
         }
         Some(Rule::UriTemplate(message)) => {
-            extension(message, PATH_MATCHERS, &at.field("uri_template"))?
+            let template = uri_template::matcher(message, &at.field("uri_template"))?;
+            RbacRule::UriTemplate(template.template)
         }
         Some(Rule::SourcedMetadata(message)) => {
             sourced_metadata(message, &at.field("sourced_metadata"))?

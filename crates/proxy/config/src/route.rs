@@ -22,10 +22,11 @@ use crate::path::At;
 use crate::per_filter::per_filter;
 use crate::pieces::Elements;
 use crate::retry::{hedge, retry_policy};
-use crate::route_action::{direct, non_forwarding, redirect, target};
+use crate::route_action::{by_template, direct, non_forwarding, redirect, target};
 use crate::route_balance::mirror;
-use crate::route_match::route_match;
+use crate::route_match::{route_match, template};
 use crate::scalar::{enumeration, non_empty};
+use crate::uri_template::Template;
 
 /// A direct response's body has no more bytes than this, unless the route table says otherwise.
 const DIRECT_BODY: u32 = 4096;
@@ -267,7 +268,8 @@ fn route(message: &route_v3::Route, scope: &Scope, at: &At<'_>) -> Option<Route>
             None
         }
     };
-    let action = route_action(action.as_ref(), scope, at);
+    let template = r#match.as_ref().and_then(template);
+    let action = route_action(action.as_ref(), template.as_ref(), scope, at);
     Some(Route {
         name: name.clone(),
         matcher: matcher?,
@@ -285,10 +287,19 @@ fn route(message: &route_v3::Route, scope: &Scope, at: &At<'_>) -> Option<Route>
     })
 }
 
-fn route_action(action: Option<&Action>, scope: &Scope, at: &At<'_>) -> Option<RouteAction> {
+fn route_action(
+    action: Option<&Action>,
+    template: Option<&Template>,
+    scope: &Scope,
+    at: &At<'_>,
+) -> Option<RouteAction> {
     match action {
         Some(Action::Route(message)) => {
-            let mut target = target(message, &at.field("route"))?;
+            let at = &at.field("route");
+            let mut target = target(message, at)?;
+            if let Some(rewrite) = by_template(message, template, at) {
+                target.path_rewrite = rewrite;
+            }
             if target.mirrors.is_empty() {
                 target.mirrors.clone_from(&scope.mirrors);
             }

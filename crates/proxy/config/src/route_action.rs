@@ -38,6 +38,7 @@ use crate::retry::{hedge, retry_policy};
 use crate::route_balance::{hash_policy, mirror};
 use crate::route_redirect::internal_redirect;
 use crate::scalar::{duration, enumeration, limit, non_empty, override_limit, port, status};
+use crate::uri_template::{Template, rewriter};
 
 /// Forwards to a cluster.
 pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<RouteTarget> {
@@ -54,6 +55,7 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
             max_grpc_timeout: "the same as timeout",
             metadata_match: "of envoy.lb, which is what there are subsets by",
             internal_redirect_action: "PASS_THROUGH_INTERNAL_REDIRECT",
+            path_rewrite_policy: "the extensions listed below",
         }
         oneof {
             cluster_specifier {
@@ -72,17 +74,16 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
             },
         }
         refused {
-            path_rewrite_policy: "URI templates",
             path_rewrite: "use prefix_rewrite or regex_rewrite",
             retry_policy_typed_config: "use retry_policy",
             max_internal_redirects: "use internal_redirect_policy",
         }
         unsupported { flush_timeout, early_data_policy }
     });
-    let criteria = criteria(metadata_match.as_ref(), at);
     if *internal_redirect_action != 0 {
         at.field("internal_redirect_action").refuse("");
     }
+    let _ = path_rewrite_policy; // ignored: `by_template` reads it
     let clusters = clusters(cluster_specifier.as_ref(), at);
     let limits = time_limits(
         timeout.as_ref(),
@@ -132,7 +133,7 @@ pub(crate) fn target(message: &route_v3::RouteAction, at: &At<'_>) -> Option<Rou
         }),
         rate_limits: at.field("rate_limits").each(rate_limits, rate_limit),
         include_virtual_host_rate_limits: include_vh_rate_limits.unwrap_or(false),
-        metadata_match: criteria,
+        metadata_match: criteria(metadata_match.as_ref(), at),
         grpc_timeout_offset: limits.grpc_timeout_offset,
         weighted_by: weighted_by?,
         clusters: clusters?,
@@ -273,7 +274,6 @@ fn cluster_weight(message: &ClusterWeight, at: &At<'_>) -> Option<WeightedCluste
         }
         oneof { host_rewrite_specifier { host_rewrite_literal: Honoured "" } }
     });
-    let criteria = criteria(metadata_match.as_ref(), at);
     if weight.is_none() {
         at.field("weight").problem("is required");
     }
@@ -296,7 +296,7 @@ fn cluster_weight(message: &ClusterWeight, at: &At<'_>) -> Option<WeightedCluste
     Some(WeightedCluster {
         name,
         filters: per_filter(typed_per_filter_config, at),
-        metadata_match: criteria,
+        metadata_match: criteria(metadata_match.as_ref(), at),
         weight: weight.unwrap_or(0),
         request_headers: request_changes(request_headers_to_add, request_headers_to_remove, at),
         response_headers: response_changes(response_headers_to_add, response_headers_to_remove, at),
@@ -333,6 +333,21 @@ fn host_rewrite(specifier: Option<&HostRewriteSpecifier>, at: &At<'_>) -> HostRe
             HostRewrite::None
         }
     }
+}
+
+/// The rewrite by the names of the template that the route's path is matched by, where the action
+/// has one.
+pub(crate) fn by_template(
+    message: &route_v3::RouteAction,
+    template: Option<&Template>,
+    at: &At<'_>,
+) -> Option<PathRewrite> {
+    let policy = message.path_rewrite_policy.as_ref()?;
+    let at = &at.field("path_rewrite_policy");
+    if !message.prefix_rewrite.is_empty() || message.regex_rewrite.is_some() {
+        at.problem("cannot be set together with prefix_rewrite and regex_rewrite");
+    }
+    rewriter(policy, template, at)
 }
 
 fn rewrite(

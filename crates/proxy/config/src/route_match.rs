@@ -8,8 +8,9 @@ use meltemi_xds::pb::envoy::config::route::v3::route_match::{
 
 use crate::fields::fields;
 use crate::matcher::{full_match, header_match, metadata_match, query_match, string_match};
-use crate::path::At;
+use crate::path::{At, Problems};
 use crate::scalar::{non_empty, runtime_per_million};
+use crate::uri_template::{self, Template};
 
 /// A route's match.
 pub(crate) fn route_match(message: &route_v3::RouteMatch, at: &At<'_>) -> Option<RouteMatch> {
@@ -24,7 +25,7 @@ pub(crate) fn route_match(message: &route_v3::RouteMatch, at: &At<'_>) -> Option
             safe_regex: Honoured "",
             connect_matcher: Honoured "",
             path_separated_prefix: Honoured "",
-            path_match_policy: Refused "URI templates",
+            path_match_policy: Partly "the extensions listed below",
         } }
         unsupported { filter_state }
     });
@@ -40,9 +41,9 @@ pub(crate) fn route_match(message: &route_v3::RouteMatch, at: &At<'_>) -> Option
         Some(PathSpecifier::PathSeparatedPrefix(prefix)) => {
             separated(prefix, &at.field("path_separated_prefix"))
         }
-        Some(PathSpecifier::PathMatchPolicy(_)) => {
-            at.field("path_match_policy").refuse("URI templates");
-            None
+        Some(PathSpecifier::PathMatchPolicy(message)) => {
+            uri_template::matcher(message, &at.field("path_match_policy"))
+                .map(|template| PathMatch::Regex(template.template.regex))
         }
         None => {
             at.problem("needs a path_specifier such as prefix");
@@ -81,6 +82,15 @@ pub(crate) fn route_match(message: &route_v3::RouteMatch, at: &At<'_>) -> Option
         grpc: grpc.is_some(),
         fraction_per_million: fraction,
     })
+}
+
+/// The template by which a match goes, where it is a valid one.
+pub(crate) fn template(message: &route_v3::RouteMatch) -> Option<Template> {
+    let Some(PathSpecifier::PathMatchPolicy(message)) = &message.path_specifier else {
+        return None;
+    };
+    // what is wrong with it is told where the match is converted
+    Problems::collect(|at| uri_template::matcher(message, at)).ok()
 }
 
 fn cookie_match(message: &route_v3::CookieMatcher, at: &At<'_>) -> Option<CookieMatch> {

@@ -114,7 +114,12 @@ pub fn supported_extensions() -> Vec<SupportedExtension> {
         "envoy.network.dns_resolver",
         crate::cluster::DNS_RESOLVERS,
     );
-    add(&mut all, "envoy.path.match", crate::rbac::PATH_MATCHERS);
+    add(&mut all, "envoy.path.match", crate::uri_template::MATCHERS);
+    add(
+        &mut all,
+        "envoy.path.rewrite",
+        crate::uri_template::REWRITERS,
+    );
     add(&mut all, "envoy.rbac.principals", crate::rbac::PRINCIPALS);
     add(
         &mut all,

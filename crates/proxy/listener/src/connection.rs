@@ -34,7 +34,7 @@ const SILENCE: Duration = Duration::from_secs(3600);
 pub(crate) async fn serve(
     acceptor: Rc<Acceptor>,
     listener: Arc<ActiveListener>,
-    stream: TcpStream,
+    mut stream: TcpStream,
     peer: SocketAddr,
 ) {
     let Ok(local) = stream.local_addr() else {
@@ -63,11 +63,51 @@ pub(crate) async fn serve(
         restored: redirected.is_some() || transparent,
         peer,
     };
+    let first = Looked::default();
+    let looked = look(&acceptor, &listener, &mut stream, arrival.local, first).await;
+    let Some(mut looked) = looked else { return };
+    // what the PROXY protocol says of the destination counts as what a firewall does
+    let handed_on = looked
+        .addresses
+        .map(|(_, destination)| destination)
+        .filter(|destination| runtime.config.use_original_dst && *destination != local)
+        .and_then(|destination| listener_for(&acceptor, destination))
+        .filter(|other| !Arc::ptr_eq(other, &listener));
+    let (listener, runtime) = match handed_on {
+        Some(other) => {
+            let again = look(&acceptor, &other, &mut stream, arrival.local, looked).await;
+            let Some(again) = again else { return };
+            looked = again;
+            let runtime = other.runtime();
+            (other, runtime)
+        }
+        None => (listener, runtime),
+    };
     let shard = listener.stats().shard(acceptor.worker.worker);
     let mut end = listener.end_signal();
     tokio::select! {
-        () = dispatch(&acceptor, &runtime, shard, stream, arrival) => {}
+        () = dispatch(&acceptor, &runtime, shard, stream, arrival, looked) => {}
         () = end.draining() => {}
+    }
+}
+
+/// What a listener's filters learn, unless it ends before.
+async fn look(
+    acceptor: &Acceptor,
+    listener: &ActiveListener,
+    stream: &mut TcpStream,
+    local: SocketAddr,
+    looked: Looked,
+) -> Option<Looked> {
+    let worker = acceptor.worker.worker;
+    let stats = listener.stats().shard(worker);
+    stats.downstream_pre_cx_active.inc();
+    let _looking = CountLook(stats);
+    let runtime = listener.runtime();
+    let mut end = listener.end_signal();
+    tokio::select! {
+        looked = looks::look(&runtime, worker, stats, stream, local.port(), looked) => looked,
+        () = end.draining() => None,
     }
 }
 
@@ -175,24 +215,18 @@ async fn dispatch(
     acceptor: &Acceptor,
     runtime: &ListenerRuntime,
     stats: &ListenerStats,
-    mut stream: TcpStream,
+    stream: TcpStream,
     arrival: Arrival,
+    looked: Looked,
 ) {
     let worker = acceptor.worker.worker;
-    stats.downstream_pre_cx_active.inc();
-    let looking = CountLook(stats);
-    let looked = looks::look(runtime, worker, stats, &mut stream, arrival.local.port()).await;
-    drop(looking);
-    let Some(Looked {
+    let Looked {
         sniffed,
         addresses,
         metadata,
         proxy_entries,
         ..
-    }) = looked
-    else {
-        return;
-    };
+    } = looked;
     let direct_source = arrival.peer;
     let arrival = match addresses {
         None => arrival,

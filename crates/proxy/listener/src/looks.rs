@@ -45,19 +45,20 @@ enum Refusal {
     Unwanted,
 }
 
-/// Reads what the listener's filters ask for; none where the connection is to be closed.
+/// Reads what the listener's filters ask for, after what another listener's have learned that hands
+/// the connection on; none where the connection is to be closed.
 pub(crate) async fn look(
     runtime: &ListenerRuntime,
     worker: WorkerId,
     stats: &ListenerStats,
     stream: &mut TcpStream,
     port: u16,
+    mut looked: Looked,
 ) -> Option<Looked> {
     let config = &runtime.config;
     if config.listener_filters.is_empty() {
-        return Some(Looked::default());
+        return Some(looked);
     }
-    let mut looked = Looked::default();
     let done = run(runtime, worker, stream, port, &mut looked);
     let outcome = match config.listener_filters_timeout {
         None => Some(done.await),
@@ -107,6 +108,7 @@ async fn run(
         config.listener_filters.contains(&filter) && !disabled
     };
     if let (Some(settings), Some(stats)) = (&config.proxy_protocol, &runtime.looks.proxy_protocol)
+        && looked.addresses.is_none()
         && runs(ListenerFilter::ProxyProtocol, port)
     {
         let header = proxy_header(settings, stats.shard(worker), stream, looked).await?;

@@ -92,16 +92,20 @@ pub enum StatKind {
     TextReadouts,
 }
 
-/// How a histogram is printed as text.
+/// How a histogram is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HistogramBuckets {
-    /// Quantiles.
+    /// Quantiles, and for Prometheus cumulative buckets.
     #[default]
+    Usual,
+    /// Quantiles.
     Summary,
     /// Buckets, each with all values up to its bound.
     Cumulative,
     /// Buckets, each with its own values.
     Disjoint,
+    /// Every bin that holds anything, and quantiles.
+    Detailed,
 }
 
 /// Envoy's default bounds of Prometheus buckets.

@@ -86,6 +86,8 @@ pub fn agreed(session: &SessionInfo) -> Agreed<'_> {
 /// What was written for the request at hand. One thread writes it.
 #[derive(Debug, Default)]
 pub(crate) struct Sent {
+    /// How many requests there were.
+    requests: AtomicU32,
     writes: AtomicU32,
     bytes: AtomicU64,
     /// Of the first write.
@@ -105,10 +107,18 @@ impl Clone for Sent {
 impl Sent {
     /// Another request begins.
     pub(crate) fn restart(&self) {
+        self.count_request();
         self.writes.store(0, Ordering::Relaxed);
         self.bytes.store(0, Ordering::Relaxed);
         self.closed.store(false, Ordering::Relaxed);
         self.untouched.store(false, Ordering::Relaxed);
+    }
+
+    /// Counts a request.
+    pub(crate) fn count_request(&self) {
+        let requests = self.requests.load(Ordering::Relaxed);
+        self.requests
+            .store(requests.saturating_add(1), Ordering::Relaxed);
     }
 
     fn wrote(&self, count: usize) {
@@ -205,6 +215,8 @@ pub(crate) struct CountedConnection {
     /// It counts as a request in flight too, as a proxied TCP connection does.
     is_request: bool,
     by_them: bool,
+    /// HTTP requests that went over it.
+    requests: u32,
 }
 
 impl UpstreamStream {
@@ -280,6 +292,7 @@ impl CountedConnection {
             made: false,
             is_request: false,
             by_them: false,
+            requests: 0,
         }
     }
 }
@@ -319,6 +332,9 @@ impl Drop for CountedConnection {
             stats
                 .upstream_cx_length_ms
                 .record(u64::try_from(length).unwrap_or(u64::MAX));
+            if self.requests > 0 {
+                stats.upstream_rq_per_cx.record(self.requests.into());
+            }
         }
     }
 }
@@ -326,6 +342,7 @@ impl Drop for CountedConnection {
 impl Drop for UpstreamStream {
     fn drop(&mut self) {
         self.count.by_them = self.end == End::Them;
+        self.count.requests = self.details.sent.requests.load(Ordering::Relaxed);
     }
 }
 

@@ -333,6 +333,7 @@ messages![
     pb::envoy::extensions::network::dns_resolver::cares::v3::CaresDnsResolverConfig,
     pb::envoy::extensions::network::dns_resolver::getaddrinfo::v3::GetAddrInfoDnsResolverConfig,
     pb::envoy::extensions::path::r#match::uri_template::v3::UriTemplateMatchConfig,
+    pb::envoy::extensions::path::rewrite::uri_template::v3::UriTemplateRewriteConfig,
     pb::envoy::extensions::rbac::principals::mtls_authenticated::v3::Config,
     pb::envoy::extensions::regex_engines::v3::GoogleRe2,
     pb::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig,

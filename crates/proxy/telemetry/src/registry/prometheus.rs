@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::collect::Value;
-use super::{BUCKETS, StatsQuery};
+use super::{BUCKETS, HistogramBuckets, QUANTILES, StatsQuery};
 use crate::{HistogramSnapshot, StatsRegistry};
 
 /// The order in which kinds are printed.
@@ -70,7 +70,7 @@ impl StatsRegistry {
             }
         }
         self.istio.expose(&mut exposition, query);
-        exposition.print()
+        exposition.print(query.buckets)
     }
 }
 
@@ -100,12 +100,14 @@ impl Exposition {
         }
     }
 
-    fn print(self) -> String {
+    fn print(self, buckets: HistogramBuckets) -> String {
+        let summaries = buckets == HistogramBuckets::Summary;
         let mut out = String::new();
         for ((kind, metric), series) in self.0 {
             let kind = match kind {
                 Kind::Counter => "counter",
                 Kind::Gauge => "gauge",
+                Kind::Histogram if summaries => "summary",
                 Kind::Histogram => "histogram",
             };
             let _ = writeln!(out, "# TYPE {metric} {kind}");
@@ -113,7 +115,11 @@ impl Exposition {
                 let _ = match value {
                     Series::Number(number) => writeln!(out, "{metric}{{{labels}}} {number}"),
                     Series::Histogram(histogram) => {
-                        write_histogram(&mut out, &metric, &labels, &histogram);
+                        if summaries {
+                            write_summary(&mut out, &metric, &labels, &histogram);
+                        } else {
+                            write_histogram(&mut out, &metric, &labels, &histogram);
+                        }
                         Ok(())
                     }
                 };
@@ -121,6 +127,23 @@ impl Exposition {
         }
         out
     }
+}
+
+/// A histogram's quantiles over all time.
+fn write_summary(out: &mut String, metric: &str, labels: &str, histogram: &HistogramSnapshot) {
+    let comma = if labels.is_empty() { "" } else { "," };
+    for percent in QUANTILES {
+        // three digits are enough of 99.9
+        let quantile = (percent * 10.0).round() / 1000.0;
+        let value = histogram.quantile(quantile);
+        let _ = writeln!(
+            out,
+            "{metric}{{{labels}{comma}quantile=\"{quantile}\"}} {value}"
+        );
+    }
+    let HistogramSnapshot { count, sum, .. } = histogram;
+    let _ = writeln!(out, "{metric}_sum{{{labels}}} {sum}");
+    let _ = writeln!(out, "{metric}_count{{{labels}}} {count}");
 }
 
 fn write_histogram(out: &mut String, metric: &str, labels: &str, histogram: &HistogramSnapshot) {

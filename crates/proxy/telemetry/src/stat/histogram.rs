@@ -98,6 +98,12 @@ impl HistogramSnapshot {
             .sum()
     }
 
+    /// Lower bound, width and count of every bin that holds anything, ascending.
+    pub fn filled(&self) -> impl Iterator<Item = (f64, f64, u64)> {
+        let bins = self.bins.iter();
+        bins.map(|bin| (lower(bin.index), width(bin.index), bin.count))
+    }
+
     /// The value that the share `quantile` (0 to 1) of all values does not exceed; not a number
     /// where there is none. The values of a bin count as spread evenly over it.
     pub fn quantile(&self, quantile: f64) -> f64 {

@@ -278,6 +278,7 @@ impl Http2Lease {
         let left = self.connection.left.get().saturating_sub(1);
         self.connection.left.set(left);
         self.connection.reused.set(true);
+        self.connection.details.sent.count_request();
         if left == 0
             && let Some(active) = &self.active
         {

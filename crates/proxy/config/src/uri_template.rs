@@ -1,10 +1,87 @@
 //! Path templates: `*` stands for a segment, `**` for any number of them, `{name}` and
-//! `{name=...}` for parts with a name.
+//! `{name=...}` for parts with a name, which a rewritten path may have too.
+//!
+//! In: the extensions of routes and of RBAC. Out: an expression, and for rewriting what its
+//! matches become.
 
 use std::fmt::Write as _;
 
-use meltemi_ir::{RegexMatch, UriTemplate};
+use meltemi_ir::{PathRewrite, RegexMatch, UriTemplate};
+use meltemi_xds::pb::envoy::config::core::v3::TypedExtensionConfig;
+use meltemi_xds::pb::envoy::extensions::path::r#match::uri_template::v3::UriTemplateMatchConfig;
+use meltemi_xds::pb::envoy::extensions::path::rewrite::uri_template::v3::UriTemplateRewriteConfig;
+use prost_types::Any;
 use regex::Regex;
+
+use crate::extension::{Known, unpack};
+use crate::fields::fields;
+use crate::http_options::typed_extension;
+use crate::path::At;
+
+/// A template that was read.
+#[derive(Debug)]
+pub(crate) struct Template {
+    /// What it says.
+    pub(crate) template: UriTemplate,
+    /// The names in it, in the order of the expression's groups.
+    names: Vec<String>,
+}
+
+/// What reads a template.
+pub(crate) type Matcher = fn(Option<&Any>, &At<'_>) -> Option<Template>;
+
+/// Ways of matching a path.
+pub(crate) static MATCHERS: &[Known<Matcher>] = &[Known {
+    name: "envoy.path.match.uri_template.uri_template_matcher",
+    type_name: "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig",
+    convert: |config, at| {
+        let message: UriTemplateMatchConfig = unpack(config, at)?;
+        fields!(at, &message, UriTemplateMatchConfig { honoured { path_template } });
+        parse(path_template)
+            .inspect_err(|problem| at.field("path_template").problem(problem))
+            .ok()
+    },
+}];
+
+/// What reads what a path becomes; the template is what the path is matched by.
+pub(crate) type Rewriter = fn(Option<&Any>, &Template, &At<'_>) -> Option<PathRewrite>;
+
+/// Ways of rewriting a path.
+pub(crate) static REWRITERS: &[Known<Rewriter>] = &[Known {
+    name: "envoy.path.rewrite.uri_template.uri_template_rewriter",
+    type_name: "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig",
+    convert: |config, template, at| {
+        let message: UriTemplateRewriteConfig = unpack(config, at)?;
+        fields!(at, &message, UriTemplateRewriteConfig { honoured { path_template_rewrite } });
+        let substitution = substitution(path_template_rewrite, &template.names)
+            .inspect_err(|problem| at.field("path_template_rewrite").problem(problem))
+            .ok()?;
+        Some(PathRewrite::Regex {
+            regex: template.template.regex.clone(),
+            substitution,
+        })
+    },
+}];
+
+/// A template by which paths are matched.
+pub(crate) fn matcher(message: &TypedExtensionConfig, at: &At<'_>) -> Option<Template> {
+    let (known, config) = typed_extension(message, MATCHERS, at)?;
+    (known.convert)(config, &at.field("typed_config"))
+}
+
+/// What paths become that such a template matches.
+pub(crate) fn rewriter(
+    message: &TypedExtensionConfig,
+    template: Option<&Template>,
+    at: &At<'_>,
+) -> Option<PathRewrite> {
+    let (known, config) = typed_extension(message, REWRITERS, at)?;
+    let Some(template) = template else {
+        at.problem("needs a path_match_policy whose names it may have");
+        return None;
+    };
+    (known.convert)(config, template, &at.field("typed_config"))
+}
 
 /// What may stand in a path's segment, as the inside of a character class.
 const SEGMENT: &str = r"a-zA-Z0-9\-._~%!$&'()+,;:@";
@@ -29,7 +106,7 @@ struct Reading<'a> {
 }
 
 /// Reads a template.
-pub(super) fn parse(text: &str) -> Result<UriTemplate, String> {
+fn parse(text: &str) -> Result<Template, String> {
     let Some(mut rest) = text.strip_prefix('/') else {
         return Err(format!("{text:?} does not begin with a slash"));
     };
@@ -67,10 +144,45 @@ pub(super) fn parse(text: &str) -> Result<UriTemplate, String> {
     }
     let regex = Regex::new(&format!("^(?:{})$", reading.regex))
         .map_err(|_| format!("{text:?} is not a valid template"))?;
-    Ok(UriTemplate {
-        text: text.to_owned(),
-        regex: RegexMatch(regex),
+    Ok(Template {
+        template: UriTemplate {
+            text: text.to_owned(),
+            regex: RegexMatch(regex),
+        },
+        names: reading.names.into_iter().map(str::to_owned).collect(),
     })
+}
+
+/// Reads what a path becomes: text, and names in brackets.
+fn substitution(text: &str, names: &[String]) -> Result<String, String> {
+    if !text.starts_with('/') || text.contains("//") {
+        return Err(format!(
+            "{text:?} must begin with a slash and have no two of them in a row"
+        ));
+    }
+    let mut substitution = String::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (literal, after) = rest.split_at(rest.find('{').unwrap_or(rest.len()));
+        let allowed = |it: char| it.is_ascii_alphanumeric() || it == '/' || MARKS.contains(it);
+        if !literal.chars().all(allowed) {
+            return Err(format!("{literal:?} is no text that a path may have"));
+        }
+        substitution.push_str(literal);
+        let Some(inside) = after.strip_prefix('{') else {
+            break;
+        };
+        let Some((name, after)) = inside.split_once('}') else {
+            return Err(format!("{text:?} has a bracket that is not closed"));
+        };
+        let Some(group) = names.iter().position(|it| it == name) else {
+            return Err(format!("{name:?} is no name of the path_match_policy"));
+        };
+        // ignored: writing to a String cannot fail
+        let _ = write!(substitution, "\\{}", group + 1);
+        rest = after;
+    }
+    Ok(substitution)
 }
 
 impl<'a> Reading<'a> {
@@ -134,6 +246,14 @@ impl<'a> Reading<'a> {
             return Err(format!("it has more than {MOST_NAMES} names"));
         }
         self.names.push(name);
+        self.regex.push('(');
+        self.named(name, pattern)?;
+        self.regex.push(')');
+        Ok(())
+    }
+
+    /// What a name stands for.
+    fn named(&mut self, name: &str, pattern: Option<&'a str>) -> Result<(), String> {
         let Some(mut rest) = pattern else {
             return self.operator(false);
         };
@@ -159,7 +279,7 @@ mod tests {
     use super::*;
 
     fn matches(template: &str, path: &str) -> bool {
-        parse(template).unwrap().regex.0.is_match(path)
+        parse(template).unwrap().template.regex.0.is_match(path)
     }
 
     #[test]
@@ -188,6 +308,26 @@ mod tests {
         ] {
             assert_eq!(matches(template, path), wanted, "{template} {path}");
         }
+    }
+
+    #[test]
+    fn names_are_groups_of_the_expression() {
+        let names = ["one".to_owned(), "two".to_owned()];
+        for (rewrite, wanted) in [
+            ("/x", Ok("/x")),
+            ("/{two}/a{one}.b", Ok(r"/\2/a\1.b")),
+            ("x", Err(())),
+            ("/a//b", Err(())),
+            ("/a?b", Err(())),
+            ("/{three}", Err(())),
+            ("/{one", Err(())),
+        ] {
+            let read = substitution(rewrite, &names);
+            assert_eq!(read.as_deref().map_err(|_| ()), wanted, "{rewrite}");
+        }
+        let template = parse("/a/{one=b/*}/{two}").unwrap();
+        let groups = template.template.regex.0.captures("/a/b/c/d").unwrap();
+        assert_eq!((&groups[1], &groups[2]), ("b/c", "d"));
     }
 
     #[test]
