@@ -138,21 +138,13 @@ fn response(answers: mpsc::Receiver<Answer>) -> http::Response<Body> {
 
 /// A message with its prefix, as gRPC frames it: no compression, four bytes of length.
 pub(crate) fn frame(message: &Outgoing) -> Answer {
-    match message {
-        Outgoing::Delta(message) => framed(message),
-        Outgoing::Sotw(message) => framed(message),
-    }
-}
-
-fn framed(message: &impl Message) -> Answer {
     let length = message.encoded_len();
     let prefix = u32::try_from(length);
     let prefix = prefix.map_err(|_| Status::resource_exhausted("an answer of more than 4 GiB"))?;
     let mut frame = BytesMut::with_capacity(5 + length);
     frame.put_u8(0);
     frame.put_u32(prefix);
-    let written = message.encode(&mut frame);
-    written.map_err(|error| Status::internal(error.to_string()))?;
+    message.encode(&mut frame);
     Ok(frame.freeze())
 }
 

@@ -17,8 +17,7 @@ use crate::grpc::{Answer, frame};
 use crate::rate::RequestRate;
 use crate::unproven::Unproven;
 use crate::{
-    Form, Incoming, Kind, Outgoing, ProxyRegistry, ProxyStatus, ProxyView, Session, View, Viewer,
-    XdsMetrics,
+    Form, Incoming, Kind, ProxyRegistry, ProxyStatus, ProxyView, Session, View, Viewer, XdsMetrics,
 };
 
 /// How long a push waits for a proxy's confirmation before it goes on without.
@@ -343,7 +342,7 @@ impl Connection {
         let quiet = messages.is_empty() && !self.heard;
         self.heard = false;
         for message in messages {
-            self.config.metrics.sent(kind_of(&message));
+            self.config.metrics.sent(message.kind);
             let frame = frame(&message);
             drop(message);
             self.sender.send(frame).await.map_err(|_| Ended)?;
@@ -364,12 +363,4 @@ impl Connection {
         }
         Ok(outdated)
     }
-}
-
-fn kind_of(message: &Outgoing) -> Kind {
-    let url = match message {
-        Outgoing::Delta(response) => &response.type_url,
-        Outgoing::Sotw(response) => &response.type_url,
-    };
-    Kind::from_type_url(url).expect("sessions send only kinds that they know")
 }

@@ -13,17 +13,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meltemi_xds::pb::envoy::config::core::v3::Node;
-use meltemi_xds::pb::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
-    Resource as WireResource,
-};
+use meltemi_xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 
 use crate::{Kind, ProxyView, Resource, Version};
 
 mod answer;
 mod known;
+mod outgoing;
 mod watch;
 
+pub use outgoing::Outgoing;
 use watch::Watch;
 
 /// Which form of the protocol the proxy speaks.
@@ -42,15 +41,6 @@ pub enum Incoming {
     Delta(DeltaDiscoveryRequest),
     /// In the state-of-the-world form.
     Sotw(DiscoveryRequest),
-}
-
-/// A message for the proxy.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Outgoing {
-    /// In the delta form.
-    Delta(DeltaDiscoveryResponse),
-    /// In the state-of-the-world form.
-    Sotw(DiscoveryResponse),
 }
 
 /// The proxy refused what it was sent.
@@ -344,34 +334,13 @@ impl Session {
         watch.nonce.clone_from(&nonce);
         watch.in_flight = true;
         watch.version = version;
-        let version = version.to_string();
-        match self.form {
-            Form::Delta => Outgoing::Delta(DeltaDiscoveryResponse {
-                system_version_info: version,
-                type_url: kind.type_url(),
-                nonce,
-                resources: resources
-                    .into_iter()
-                    .map(|resource| WireResource {
-                        name: resource.name.as_ref().to_owned(),
-                        version: resource.version.to_string(),
-                        resource: Some((*resource.body).clone()),
-                        ..WireResource::default()
-                    })
-                    .collect(),
-                removed_resources: gone.iter().map(|it| it.as_ref().to_owned()).collect(),
-                ..DeltaDiscoveryResponse::default()
-            }),
-            Form::Sotw => Outgoing::Sotw(DiscoveryResponse {
-                version_info: version,
-                type_url: kind.type_url(),
-                nonce,
-                resources: resources
-                    .into_iter()
-                    .map(|resource| (*resource.body).clone())
-                    .collect(),
-                ..DiscoveryResponse::default()
-            }),
+        Outgoing {
+            form: self.form,
+            kind,
+            nonce,
+            version: version.to_string(),
+            resources,
+            removed: gone,
         }
     }
 }

@@ -18,7 +18,9 @@ use meltemi_xds::pb::envoy::extensions::filters::network::http_connection_manage
     HttpConnectionManager, http_connection_manager::RouteSpecifier,
 };
 use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
-use meltemi_xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use meltemi_xds::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+};
 use meltemi_xds::pb::google::rpc::Status;
 use meltemi_xds_server::{Form, Incoming, Kind, Outgoing, ProxyView, Session, View as _, Viewer};
 use prost::Message;
@@ -170,20 +172,19 @@ impl Model {
         let Some(message) = self.responses.pop_front() else {
             return false;
         };
-        let (url, nonce) = match &message {
-            Outgoing::Delta(it) => (&it.type_url, &it.nonce),
-            Outgoing::Sotw(it) => (&it.type_url, &it.nonce),
-        };
-        let kind = Kind::from_type_url(url).unwrap();
-        self.nonces.insert(kind, nonce.clone());
+        let kind = message.kind;
+        self.nonces.insert(kind, message.nonce.clone());
         if refuse {
             self.refused = true;
             self.answer(kind, Some("no"));
             return true;
         }
         let have = self.have.entry(kind).or_default();
-        match message {
-            Outgoing::Delta(it) => {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        match message.form {
+            Form::Delta => {
+                let it = DeltaDiscoveryResponse::decode(bytes.as_slice()).unwrap();
                 for resource in it.resources {
                     let body = resource.resource.unwrap();
                     have.insert(resource.name, (resource.version, body.value));
@@ -192,7 +193,8 @@ impl Model {
                     have.remove(&name);
                 }
             }
-            Outgoing::Sotw(it) => {
+            Form::Sotw => {
+                let it = DiscoveryResponse::decode(bytes.as_slice()).unwrap();
                 if matches!(kind, Kind::Cluster | Kind::Listener) {
                     have.clear();
                 }

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
+use meltemi_xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse};
 use meltemi_xds::pb::google::rpc::Status;
+use prost::Message as _;
 use prost_types::Any;
 
 use super::*;
@@ -83,10 +85,26 @@ fn subscribe(kind: Kind, names: &[&str]) -> Incoming {
     })
 }
 
+/// A message as a proxy reads it.
+enum Read {
+    Delta(DeltaDiscoveryResponse),
+    Sotw(DiscoveryResponse),
+}
+
+fn read(outgoing: &Outgoing) -> Read {
+    let mut bytes = Vec::new();
+    outgoing.encode(&mut bytes);
+    assert_eq!(bytes.len(), outgoing.encoded_len());
+    match outgoing.form {
+        Form::Delta => Read::Delta(DeltaDiscoveryResponse::decode(&*bytes).unwrap()),
+        Form::Sotw => Read::Sotw(DiscoveryResponse::decode(&*bytes).unwrap()),
+    }
+}
+
 /// What a message holds, for comparing: kind, resource names, removed names.
 fn shape(outgoing: &Outgoing) -> (Kind, Vec<String>, Vec<String>) {
-    match outgoing {
-        Outgoing::Delta(response) => (
+    match read(outgoing) {
+        Read::Delta(response) => (
             Kind::from_type_url(&response.type_url).unwrap(),
             response
                 .resources
@@ -95,7 +113,7 @@ fn shape(outgoing: &Outgoing) -> (Kind, Vec<String>, Vec<String>) {
                 .collect(),
             response.removed_resources.clone(),
         ),
-        Outgoing::Sotw(response) => (
+        Read::Sotw(response) => (
             Kind::from_type_url(&response.type_url).unwrap(),
             response
                 .resources
@@ -126,14 +144,14 @@ fn confirm(
         message: message.to_owned(),
         details: Vec::new(),
     };
-    session.receive(match outgoing {
-        Outgoing::Delta(response) => Incoming::Delta(DeltaDiscoveryRequest {
+    session.receive(match read(outgoing) {
+        Read::Delta(response) => Incoming::Delta(DeltaDiscoveryRequest {
             type_url: response.type_url.clone(),
             response_nonce: response.nonce.clone(),
             error_detail: error.map(status),
             ..DeltaDiscoveryRequest::default()
         }),
-        Outgoing::Sotw(response) => Incoming::Sotw(DiscoveryRequest {
+        Read::Sotw(response) => Incoming::Sotw(DiscoveryRequest {
             type_url: response.type_url.clone(),
             response_nonce: response.nonce.clone(),
             version_info: response.version_info.clone(),
