@@ -124,7 +124,7 @@ async fn a_broken_file_is_reported_and_the_last_good_stays() {
 
     plane.write("routing.yaml", &weights(150));
     let found = eventually("the weight is reported", problem).await;
-    assert_eq!(found["line"], 9, "{found}");
+    assert_eq!(found["line"], 11, "{found}");
     assert_eq!(found["resource"], "VirtualService shop/catalog");
     assert!(
         found["path"].as_str().unwrap().starts_with("spec.http[0]"),
