@@ -6,6 +6,7 @@
 use anyhow::{Context as _, Result, bail};
 use meltemi_xds::json as messages;
 use meltemi_xds::pb::envoy::config::cluster::v3::Cluster;
+use meltemi_xds::pb::envoy::config::core::v3::TypedExtensionConfig;
 use meltemi_xds::pb::envoy::config::listener::v3::Listener;
 use meltemi_xds::pb::envoy::config::route::v3::RouteConfiguration;
 use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
@@ -56,6 +57,11 @@ const ROUTES: Place = Place {
         ("dynamic_route_configs", &["route_config"]),
         ("static_route_configs", &["route_config"]),
     ],
+};
+
+const EXTENSIONS: Place = Place {
+    dump: "EcdsConfigDump",
+    lists: &[("ecds_filters", &["ecds_filter"])],
 };
 
 /// Secrets, and the state that each list means.
@@ -121,6 +127,16 @@ impl ConfigDump {
     /// The route tables, those inside listeners included.
     pub(crate) fn routes(&self) -> Found<RouteConfiguration> {
         self.messages(&ROUTES)
+    }
+
+    /// The discovered filter configurations.
+    pub(crate) fn extensions(&self) -> Found<TypedExtensionConfig> {
+        self.messages(&EXTENSIONS)
+    }
+
+    /// The same, as they stand there.
+    pub(crate) fn extensions_to_json(&self) -> Value {
+        self.config(EXTENSIONS.dump).cloned().unwrap_or(Value::Null)
     }
 
     /// What came from the control plane.

@@ -65,9 +65,6 @@ impl<'a> Patches<'a> {
         listeners.retain_mut(|(it, _)| listener::patch(self, listener_context(role, it), it));
         let added = self.added(ApplyTo::Listener, context);
         listeners.extend(added.map(|it| (it, T::default())));
-        for (listener, _) in &mut listeners {
-            extension::inline(self, listener);
-        }
         listeners
     }
 

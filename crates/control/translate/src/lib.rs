@@ -37,6 +37,6 @@ pub use part::{Made, Part, Translator};
 pub use resource::{EncodedResource, ResourceMap, Resources};
 pub use scope::{Read, ReadClass, Topics};
 pub use translate::{
-    clusters, endpoints, listener_names, listeners, route_names, routes, secret_names, secrets,
-    translate,
+    clusters, endpoints, extension_names, extensions, listener_names, listeners, route_names,
+    routes, secret_names, secrets, translate,
 };

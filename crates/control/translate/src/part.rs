@@ -39,6 +39,8 @@ pub enum Part {
     Endpoints(Arc<str>),
     /// A gateway credential.
     Secret(Arc<str>),
+    /// The configuration of a filter.
+    Extension(Arc<str>),
 }
 
 /// A part as it was made.
@@ -60,7 +62,7 @@ impl Part {
     /// proxy is for: what it serves, at which address.
     pub fn is_shared(&self, node: &ProxyNode) -> bool {
         match self {
-            Self::ClustersOf(_) | Self::Endpoints(_) => true,
+            Self::ClustersOf(_) | Self::Endpoints(_) | Self::Extension(_) => true,
             Self::OwnClusters | Self::OwnListeners | Self::Secret(_) => false,
             Self::Clusters | Self::Routes(_) => node.role == ProxyRole::Sidecar,
             Self::Listener(name) => !listener::is_grpc_server(name),
@@ -161,6 +163,11 @@ impl<'a> Translator<'a> {
                 let endpoints = endpoint::load_assignment(scope, name);
                 vec![EncodedResource::new(name, &endpoints)]
             }
+            Part::Extension(name) => (patches().extensions())
+                .find(|it| it.name.as_str() == &**name)
+                .map(|it| EncodedResource::new(name, &it))
+                .into_iter()
+                .collect(),
             Part::Secret(name) => secret::build(scope, name)
                 .map(|it| EncodedResource::new(name, &it))
                 .into_iter()
@@ -192,7 +199,8 @@ impl<'a> Translator<'a> {
             | Part::OwnClusters
             | Part::Listeners
             | Part::OwnListeners
-            | Part::Secret(_) => Vec::new(),
+            | Part::Secret(_)
+            | Part::Extension(_) => Vec::new(),
         }
     }
 

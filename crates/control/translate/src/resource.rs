@@ -43,6 +43,8 @@ pub struct Resources {
     pub routes: ResourceMap,
     /// SDS: the gateway credentials that the listeners name, as far as they exist.
     pub secrets: ResourceMap,
+    /// ECDS: the configurations by name that there are, asked for or not.
+    pub extensions: ResourceMap,
 }
 
 impl EncodedResource {

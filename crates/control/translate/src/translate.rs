@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use meltemi_snapshot::Snapshot;
 
+use crate::envoy_filter::Patches;
 use crate::part::{Part, Translator};
 use crate::resource::{ResourceMap, Resources, collect};
 use crate::scope::Scope;
@@ -71,6 +72,25 @@ pub fn secrets<'a>(
     parts_of(&Translator::new(snapshot, node), names)
 }
 
+/// ECDS: the configurations of these names that exist.
+pub fn extensions<'a>(
+    snapshot: &Snapshot,
+    node: &ProxyNode,
+    names: impl IntoIterator<Item = &'a str>,
+) -> ResourceMap {
+    let names = names.into_iter().map(|it| Part::Extension(it.into()));
+    parts_of(&Translator::new(snapshot, node), names)
+}
+
+/// The names under which there is the configuration of an extension.
+pub fn extension_names(snapshot: &Snapshot, node: &ProxyNode) -> BTreeSet<String> {
+    if node.is_grpc() {
+        return BTreeSet::new();
+    }
+    let scope = Scope::new(snapshot, node);
+    Patches::of(&scope).extensions().map(|it| it.name).collect()
+}
+
 /// The listeners for which a gRPC library may ask by name; those of others are sent unasked.
 pub fn listener_names(snapshot: &Snapshot, node: &ProxyNode) -> BTreeSet<String> {
     match node.is_grpc() {
@@ -109,11 +129,13 @@ pub fn translate(snapshot: &Snapshot, node: &ProxyNode) -> Resources {
         .collect();
     let route_names = route_names(snapshot, node);
     let secret_names = secret_names(snapshot, node);
+    let extension_names = extension_names(snapshot, node);
     Resources {
         endpoints: endpoints(snapshot, node, needing.iter().map(AsRef::as_ref)),
         listeners: listeners(snapshot, node),
         routes: routes(snapshot, node, route_names.iter().map(String::as_str)),
         secrets: secrets(snapshot, node, secret_names.iter().map(String::as_str)),
+        extensions: extensions(snapshot, node, extension_names.iter().map(String::as_str)),
         clusters,
     }
 }

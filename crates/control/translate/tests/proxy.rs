@@ -55,6 +55,8 @@ fn all(resources: &Resources) -> impl Iterator<Item = &EncodedResource> {
         listeners,
         routes,
         secrets,
+        // What they hold is judged where a listener takes it.
+        extensions: _,
     } = resources;
     [clusters, endpoints, listeners, routes, secrets]
         .into_iter()

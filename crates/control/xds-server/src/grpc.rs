@@ -20,6 +20,7 @@ use meltemi_xds::pb::envoy::service::cluster::v3::cluster_discovery_service_serv
 use meltemi_xds::pb::envoy::service::discovery::v3::aggregated_discovery_service_server as aggregated;
 use meltemi_xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use meltemi_xds::pb::envoy::service::endpoint::v3::endpoint_discovery_service_server as endpoint;
+use meltemi_xds::pb::envoy::service::extension::v3::extension_config_discovery_service_server as extension;
 use meltemi_xds::pb::envoy::service::listener::v3::listener_discovery_service_server as listener;
 use meltemi_xds::pb::envoy::service::route::v3::route_discovery_service_server as route;
 use meltemi_xds::pb::envoy::service::secret::v3::secret_discovery_service_server as secret;
@@ -38,10 +39,15 @@ use crate::{AdsService, Form, Kind, Outgoing};
 const REQUEST_BUFFER: usize = 1024;
 
 /// The services, what their methods are about, and the kind that is asked for.
-const SERVICES: [(&str, &str, Option<Kind>); 6] = [
+const SERVICES: [(&str, &str, Option<Kind>); 7] = [
     (aggregated::SERVICE_NAME, "AggregatedResources", None),
     (cluster::SERVICE_NAME, "Clusters", Some(Kind::Cluster)),
     (endpoint::SERVICE_NAME, "Endpoints", Some(Kind::Endpoint)),
+    (
+        extension::SERVICE_NAME,
+        "ExtensionConfigs",
+        Some(Kind::Extension),
+    ),
     (listener::SERVICE_NAME, "Listeners", Some(Kind::Listener)),
     (route::SERVICE_NAME, "Routes", Some(Kind::Route)),
     (secret::SERVICE_NAME, "Secrets", Some(Kind::Secret)),

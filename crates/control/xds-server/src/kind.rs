@@ -3,6 +3,7 @@
 use std::fmt;
 
 use meltemi_xds::pb::envoy::config::cluster::v3::Cluster;
+use meltemi_xds::pb::envoy::config::core::v3::TypedExtensionConfig;
 use meltemi_xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use meltemi_xds::pb::envoy::config::listener::v3::Listener;
 use meltemi_xds::pb::envoy::config::route::v3::RouteConfiguration;
@@ -20,6 +21,8 @@ pub enum Kind {
     Endpoint,
     /// SDS.
     Secret,
+    /// ECDS: the configuration of filters by name.
+    Extension,
     /// LDS.
     Listener,
     /// RDS.
@@ -30,10 +33,11 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in push order.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Cluster,
         Self::Endpoint,
         Self::Secret,
+        Self::Extension,
         Self::Listener,
         Self::Route,
         Self::ProxyConfig,
@@ -45,6 +49,7 @@ impl Kind {
             Self::Cluster => type_url::<Cluster>(),
             Self::Endpoint => type_url::<ClusterLoadAssignment>(),
             Self::Secret => type_url::<Secret>(),
+            Self::Extension => type_url::<TypedExtensionConfig>(),
             Self::Listener => type_url::<Listener>(),
             Self::Route => type_url::<RouteConfiguration>(),
             Self::ProxyConfig => type_url::<ProxyConfig>(),
@@ -68,6 +73,7 @@ impl Kind {
             Self::Cluster => "cds",
             Self::Endpoint => "eds",
             Self::Secret => "sds",
+            Self::Extension => "ecds",
             Self::Listener => "lds",
             Self::Route => "rds",
             Self::ProxyConfig => "pcds",

@@ -4,6 +4,7 @@ mod all;
 mod bootstrap;
 mod cluster;
 mod describe;
+mod ecds;
 mod endpoint;
 mod listener;
 mod log;
@@ -56,6 +57,8 @@ enum Kind {
     Endpoint(endpoint::Arguments),
     #[command(visible_aliases = ["secrets", "s"])]
     Secret(secret::Arguments),
+    #[command(visible_alias = "ec")]
+    Ecds(ecds::Arguments),
     #[command(visible_alias = "a")]
     All(all::Arguments),
     #[command(visible_alias = "b")]
@@ -94,6 +97,7 @@ pub(crate) fn run(arguments: Arguments, locator: &Locator, terminal: &Terminal) 
         Kind::Cluster(it) => cluster::run(it, locator, terminal),
         Kind::Endpoint(it) => endpoint::run(it, locator, terminal),
         Kind::Secret(it) => secret::run(it, locator, terminal),
+        Kind::Ecds(it) => ecds::run(it, locator, terminal),
         Kind::All(it) => all::run(it, locator, terminal),
         Kind::Bootstrap(it) => bootstrap::run(it, locator, terminal),
         Kind::Log(it) => log::run(it, locator, terminal),

@@ -2,6 +2,7 @@
 //! private keys redacted.
 
 mod endpoints;
+mod extensions;
 mod routes;
 mod secrets;
 
@@ -44,6 +45,7 @@ const RESOURCES: &[(&str, &str)] = &[
         "dynamic_endpoint_configs",
         "EndpointsConfigDump.DynamicEndpointConfig",
     ),
+    ("ecds_filters", "EcdsConfigDump.EcdsFilterConfig"),
     ("static_listeners", "ListenersConfigDump.StaticListener"),
     ("dynamic_listeners", "ListenersConfigDump.DynamicListener"),
     ("static_route_configs", "RoutesConfigDump.StaticRouteConfig"),
@@ -164,6 +166,11 @@ fn dump(state: &AdminState, wanted: &Wanted, include_endpoints: bool) -> ConfigD
     )));
     if include_endpoints {
         configs.push(any::pack(&endpoints::dump(state, wanted)));
+    }
+    // Envoy has the list where a filter asks.
+    let extensions = extensions::dump(state, wanted);
+    if !extensions.ecds_filters.is_empty() {
+        configs.push(any::pack(&extensions));
     }
     configs.push(any::pack(&listeners.dump(state, wanted)));
     configs.push(any::pack(&ScopedRoutesConfigDump::default()));

@@ -25,6 +25,8 @@ pub enum ConfigKind {
     VirtualHost,
     /// `envoy.extensions.transport_sockets.tls.v3.Secret`.
     Secret,
+    /// `envoy.config.core.v3.TypedExtensionConfig`.
+    Extension,
 }
 
 /// A resource that discovery delivered.

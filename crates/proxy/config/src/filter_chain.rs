@@ -14,6 +14,7 @@ use prost_types::Any;
 
 use crate::address::prefix;
 use crate::cluster::metadata_exchange;
+use crate::discovery;
 use crate::extension::{Extension, Known, unpack};
 use crate::fields::fields;
 use crate::hcm;
@@ -210,13 +211,16 @@ fn network_filter(message: &listener_v3::Filter, before: Before, at: &At<'_>) ->
         honoured { name }
         oneof { config_type {
             typed_config: Partly "the extensions listed below",
-            config_discovery: Refused "",
+            config_discovery: Partly "over ADS",
         } }
     });
     let config = match config_type {
         Some(ConfigType::TypedConfig(config)) => Some(config),
-        Some(ConfigType::ConfigDiscovery(_)) => {
-            at.field("config_discovery").refuse("");
+        // Whoever converts puts what has come in its place before.
+        Some(ConfigType::ConfigDiscovery(source)) => {
+            let at = at.field("config_discovery");
+            discovery::check(source, &at)?;
+            at.problem("its configuration has not come");
             return None;
         }
         None => None,

@@ -32,6 +32,7 @@ use meltemi_xds::pb::istio::envoy::config::filter::http::alpn::v2alpha1::filter_
 use meltemi_xds::pb::istio::envoy::config::filter::http::alpn::v2alpha1::FilterConfig as AlpnConfig;
 use prost_types::Any;
 
+use crate::discovery;
 use crate::extension::{Extension, Known, empty_message, unpack};
 use crate::fields::fields;
 use crate::istio_stats::istio_stats;
@@ -216,14 +217,19 @@ fn http_filter(message: &hcm_v3::HttpFilter, at: &At<'_>) -> Option<HttpFilter> 
         honoured { name, is_optional, disabled }
         oneof { config_type {
             typed_config: Partly "the extensions listed below",
-            config_discovery: Refused "",
+            config_discovery: Partly "over ADS",
         } }
     });
     let config = match config_type {
         Some(ConfigType::TypedConfig(config)) => Some(config),
-        Some(ConfigType::ConfigDiscovery(_)) => {
-            at.field("config_discovery").refuse("");
-            return None;
+        // What has come is in its place already.
+        Some(ConfigType::ConfigDiscovery(source)) => {
+            discovery::check(source, &at.field("config_discovery"))?;
+            return Some(HttpFilter {
+                name: non_empty(name, &at.field("name")).to_owned(),
+                kind: HttpFilterKind::Missing,
+                disabled: *disabled,
+            });
         }
         None => None,
     };

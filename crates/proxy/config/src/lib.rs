@@ -31,6 +31,7 @@ mod cluster;
 mod config_source;
 mod cors;
 mod data_source;
+mod discovery;
 mod endpoint;
 mod error;
 mod extension;

@@ -24,6 +24,7 @@ use prost_types::Any;
 
 use crate::access_log::access_log;
 use crate::address::{socket, tcp_keepalive};
+use crate::discovery;
 use crate::extension::{Extension, Known, empty_message, unpack};
 use crate::fields::fields;
 use crate::filter_chain::{check_distinct, filter_chain};
@@ -276,13 +277,16 @@ fn listener_filter(
         honoured { name, filter_disabled }
         oneof { config_type {
             typed_config: Partly "the extensions listed below",
-            config_discovery: Refused "",
+            config_discovery: Partly "over ADS",
         } }
     });
     let config = match config_type {
         Some(ConfigType::TypedConfig(config)) => Some(config),
-        Some(ConfigType::ConfigDiscovery(_)) => {
-            at.field("config_discovery").refuse("");
+        // Whoever converts puts what has come in its place before.
+        Some(ConfigType::ConfigDiscovery(source)) => {
+            let at = at.field("config_discovery");
+            discovery::check(source, &at)?;
+            at.problem("its configuration has not come");
             return None;
         }
         None => None,

@@ -20,6 +20,7 @@ mod health_check;
 mod istio_stats;
 mod jwt_authn;
 mod local_ratelimit;
+mod missing;
 mod notes;
 mod on_demand;
 mod peer_metadata;
@@ -231,6 +232,7 @@ filters! {
     IstioStats(istio_stats::IstioStatsFilter),
     JwtAuthn(jwt_authn::JwtAuthnFilter),
     LocalRateLimit(local_ratelimit::LocalRateLimitFilter),
+    Missing(missing::MissingFilter),
     OnDemand(on_demand::OnDemandFilter),
     PeerMetadata(peer_metadata::PeerMetadataFilter),
     Rbac(Box<rbac::RbacFilter>),
@@ -299,6 +301,7 @@ impl Filter {
                 Self::JwtAuthn(jwt_authn::JwtAuthnFilter::new(config.clone(), parts))
             }
             Kind::OnDemand => Self::OnDemand(on_demand::OnDemandFilter::new(parts.routes.clone())),
+            Kind::Missing => Self::Missing(missing::MissingFilter),
             Kind::Router { .. } | Kind::Inert => return Ok(None),
         }))
     }

@@ -142,6 +142,8 @@ pub enum HttpFilterKind {
     Alpn(Arc<AlpnOverride>),
     /// A filter that is optional and unknown: accepted, with no effect on a request here.
     Inert,
+    /// A filter whose configuration is discovered and has not come: it lets no request pass.
+    Missing,
 }
 
 /// ALPN protocols, the preferred first.

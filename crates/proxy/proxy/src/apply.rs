@@ -13,6 +13,7 @@ use meltemi_tls::SecretStore;
 use meltemi_upstream::ClusterManager;
 use meltemi_xds::any;
 use meltemi_xds::pb::envoy::config::cluster::v3::Cluster;
+use meltemi_xds::pb::envoy::config::core::v3::TypedExtensionConfig;
 use meltemi_xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use meltemi_xds::pb::envoy::config::listener::v3::Listener;
 use meltemi_xds::pb::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
@@ -22,6 +23,7 @@ use prost_types::Any;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
+use crate::extensions::{Extensions, Patience, asked};
 use crate::secret_files::SecretFiles;
 
 /// Everything that xDS changes.
@@ -33,6 +35,8 @@ pub(crate) struct Applier {
     /// The files that secrets are read from.
     pub files: Arc<SecretFiles>,
     pub store: Arc<ConfigStore>,
+    /// The configurations of filters.
+    pub extensions: Extensions,
     /// Clusters whose secret discovery somebody in this process stands in for.
     pub delivered_clusters: Vec<String>,
     /// Listeners came from elsewhere that want what discovery delivers.
@@ -97,7 +101,10 @@ impl Applier {
                 self.routes.publish(&answered.cloned().collect::<Vec<_>>());
             }
             ResourceType::Secret => self.promote_secured(),
-            ResourceType::Cluster | ResourceType::Endpoint | ResourceType::Listener => {}
+            ResourceType::Cluster
+            | ResourceType::Endpoint
+            | ResourceType::Listener
+            | ResourceType::Extension => {}
         }
         info!(
             kind = %update.kind,
@@ -126,6 +133,10 @@ impl Applier {
                 Ok(message) => (message.name.clone(), self.listener(&message)),
             },
             ResourceType::Route => self.route(body),
+            ResourceType::Extension => match any::unpack::<TypedExtensionConfig>(body) {
+                Err(error) => malformed(&error),
+                Ok(message) => (message.name.clone(), self.extension(message)),
+            },
             // its own name does not say for which table it is
             ResourceType::VirtualHost => (received.name.clone(), self.virtual_host(received)),
             ResourceType::Secret => match any::unpack::<Secret>(body) {
@@ -151,6 +162,72 @@ impl Applier {
     }
 
     fn listener(&self, message: &Listener) -> Result<(), String> {
+        if asked(message).is_empty() {
+            self.extensions.forget(&message.name);
+            return self.serve(message);
+        }
+        let name = &message.name;
+        let before = self.extensions.hold(message.clone());
+        // What is wrong with the rest is told at once.
+        let checked = match self.extensions.filled(name, None, Patience::None) {
+            Some(filled) => self.check(&filled),
+            None => Ok(()),
+        };
+        let served = checked.and_then(|()| self.serve_held(name, Patience::Waits));
+        if served.is_err() {
+            self.extensions.put_back(name, before);
+        }
+        served
+    }
+
+    fn check(&self, message: &Listener) -> Result<(), String> {
+        let listener = meltemi_config::listener(message).map_err(|errors| errors.to_string())?;
+        self.check_listener(&listener)
+    }
+
+    /// Serves a listener whose filters ask for configurations, if these are there; else what was there
+    /// before serves on.
+    fn serve_held(&self, name: &str, patience: Patience) -> Result<(), String> {
+        let Some(message) = self.extensions.filled(name, None, patience) else {
+            return Ok(());
+        };
+        self.serve(&message)?;
+        self.extensions.served(name);
+        Ok(())
+    }
+
+    /// A configuration is taken if every filter can have it that asks for it.
+    fn extension(&self, message: TypedExtensionConfig) -> Result<(), String> {
+        let TypedExtensionConfig { name, typed_config } = message;
+        let config = typed_config.ok_or("typed_config: is needed")?;
+        self.extensions.check_type(&name, &config)?;
+        let users = self.extensions.users(&name);
+        for listener in &users {
+            let candidate = Some((name.as_str(), &config));
+            if let Some(filled) = self.extensions.filled(listener, candidate, Patience::None) {
+                self.check(&filled)?;
+            }
+        }
+        self.extensions.set(&name, config);
+        self.serve_all(&users, Patience::Waits);
+        Ok(())
+    }
+
+    fn serve_all(&self, listeners: &[String], patience: Patience) {
+        for listener in listeners {
+            if let Err(reason) = self.serve_held(listener, patience) {
+                warn!(listener, "not served: {reason}");
+            }
+        }
+    }
+
+    /// Listeners have waited for the configurations of their filters for long enough.
+    pub fn end_waiting(&self) {
+        let waiting = self.extensions.waiting_listeners();
+        self.serve_all(&waiting, Patience::Ends);
+    }
+
+    fn serve(&self, message: &Listener) -> Result<(), String> {
         let listener = meltemi_config::listener(message).map_err(|errors| errors.to_string())?;
         self.check_listener(&listener)?;
         self.listeners
@@ -210,7 +287,18 @@ impl Applier {
             ResourceType::Endpoint => {}
             // The same of a route table that a listener still names.
             ResourceType::Route if self.is_named(name) => return,
-            ResourceType::Listener => self.listeners.remove(name),
+            ResourceType::Listener => {
+                self.extensions.forget(name);
+                self.listeners.remove(name);
+            }
+            ResourceType::Extension => {
+                self.extensions.unset(name);
+                // One that waits goes on waiting: it was only told that there is none so far.
+                let waiting = self.extensions.waiting_listeners();
+                let mut users = self.extensions.users(name);
+                users.retain(|it| !waiting.contains(it));
+                self.serve_all(&users, Patience::None);
+            }
             ResourceType::Route => self.routes.remove(name),
             ResourceType::VirtualHost => self.routes.remove_host(name),
             ResourceType::Secret => {
@@ -242,7 +330,11 @@ impl Applier {
 
     fn dynamic_names(&self, kind: ResourceType) -> Vec<String> {
         match kind {
-            ResourceType::Listener => self.listeners.dynamic_names(),
+            ResourceType::Listener => {
+                let mut names = self.listeners.dynamic_names();
+                names.extend(self.extensions.listeners());
+                names
+            }
             ResourceType::Cluster => {
                 let all = self
                     .clusters
@@ -257,7 +349,8 @@ impl Applier {
             ResourceType::Endpoint
             | ResourceType::Route
             | ResourceType::VirtualHost
-            | ResourceType::Secret => Vec::new(),
+            | ResourceType::Secret
+            | ResourceType::Extension => Vec::new(),
         }
     }
 
@@ -271,6 +364,7 @@ impl Applier {
                 let over_ads = wanted.filter(|wanted| wanted.source == ir::CertificateSource::Ads);
                 over_ads.map(|wanted| wanted.name).collect()
             }
+            ResourceType::Extension => self.extensions.wanted(),
             // from services of their own
             ResourceType::VirtualHost => return Interest::None,
             ResourceType::Cluster | ResourceType::Listener => return Interest::Wildcard,
@@ -385,5 +479,6 @@ fn kind_of(kind: ResourceType) -> ConfigKind {
         ResourceType::Route => ConfigKind::Routes,
         ResourceType::VirtualHost => ConfigKind::VirtualHost,
         ResourceType::Secret => ConfigKind::Secret,
+        ResourceType::Extension => ConfigKind::Extension,
     }
 }

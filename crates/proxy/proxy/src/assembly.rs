@@ -24,6 +24,7 @@ use tracing::{info, warn};
 use crate::apply::Applier;
 use crate::control::Control;
 use crate::discovery::{self, DiscoveryOptions};
+use crate::extensions::Extensions;
 use crate::host_services::HostServices;
 use crate::hot_restart::{self, HotRestart, Predecessor, Request, await_successor};
 use crate::secret_files::SecretFiles;
@@ -130,6 +131,7 @@ impl Proxy {
         let config = Arc::new(ConfigStore::new(clock));
         config.set_bootstrap(std::mem::take(&mut bootstrap.encoded));
         let applier = Arc::new(Applier {
+            extensions: Extensions::default(),
             clusters: Arc::clone(&clusters),
             listeners: Arc::clone(&listeners),
             routes,

@@ -128,7 +128,8 @@ impl Discovery {
                     self.open_listeners();
                 }
                 () = sleep_until(warming), if warming.is_some() => {
-                    warn!("route tables did not arrive in time; their listeners go into service without");
+                    warn!("not everything arrived in time that listeners wait for; they go into service without");
+                    self.applier.end_waiting();
                     self.applier.listeners.promote(true);
                     self.warming_until = None;
                 }
@@ -177,12 +178,17 @@ impl Discovery {
             let applier = Arc::clone(&self.applier);
             tokio::spawn(async move { applier.listeners.finish_draining().await });
         }
-        self.warming_until = match (self.applier.listeners.warming(), self.warming_until) {
+        self.warming_until = match (self.warming(), self.warming_until) {
             (0, _) => None,
             (_, Some(until)) => Some(until),
             (_, None) => Some(Instant::now() + WARMING_LIMIT),
         };
         self.refresh_interest();
+    }
+
+    /// How many listeners wait for something.
+    fn warming(&self) -> usize {
+        self.applier.listeners.warming() + self.applier.extensions.waiting()
     }
 
     /// Clusters and listeners name endpoints, route tables and secrets: ask for those.
@@ -191,6 +197,7 @@ impl Discovery {
             ResourceType::Endpoint,
             ResourceType::Route,
             ResourceType::Secret,
+            ResourceType::Extension,
         ] {
             self.client.set_interest(kind, self.applier.interest(kind));
         }
@@ -203,7 +210,8 @@ impl Discovery {
             ResourceType::Endpoint
             | ResourceType::Route
             | ResourceType::VirtualHost
-            | ResourceType::Secret => return,
+            | ResourceType::Secret
+            | ResourceType::Extension => return,
         };
         block.update_attempt.inc();
         if accepted {
@@ -215,8 +223,7 @@ impl Discovery {
 
     fn check_initialized(&self) {
         let clusters = !self.cds || self.clusters_known();
-        let listeners =
-            !self.lds || (self.listeners_known && self.applier.listeners.warming() == 0);
+        let listeners = !self.lds || (self.listeners_known && self.warming() == 0);
         if clusters && listeners && !*self.initialized.borrow() {
             info!("the first configuration is in service");
             self.initialized.send_replace(true);

@@ -10,6 +10,7 @@ mod bootstrap;
 mod control;
 mod dial;
 mod discovery;
+mod extensions;
 mod host_services;
 mod hot_restart;
 mod secret_files;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use meltemi_xds::pb::envoy::config::cluster::v3::Cluster;
+use meltemi_xds::pb::envoy::config::core::v3::TypedExtensionConfig;
 use meltemi_xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use meltemi_xds::pb::envoy::config::listener::v3::Listener;
 use meltemi_xds::pb::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
@@ -24,17 +25,20 @@ pub enum ResourceType {
     VirtualHost,
     /// SDS.
     Secret,
+    /// ECDS.
+    Extension,
 }
 
 impl ResourceType {
     /// All kinds.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Cluster,
         Self::Endpoint,
         Self::Listener,
         Self::Route,
         Self::VirtualHost,
         Self::Secret,
+        Self::Extension,
     ];
 
     /// The type URL, as in `type.googleapis.com/envoy.config.cluster.v3.Cluster`.
@@ -46,6 +50,7 @@ impl ResourceType {
             Self::Route => type_url::<RouteConfiguration>(),
             Self::VirtualHost => type_url::<VirtualHost>(),
             Self::Secret => type_url::<Secret>(),
+            Self::Extension => type_url::<TypedExtensionConfig>(),
         }
     }
 
@@ -70,6 +75,7 @@ impl fmt::Display for ResourceType {
             Self::Route => "RDS",
             Self::VirtualHost => "VHDS",
             Self::Secret => "SDS",
+            Self::Extension => "ECDS",
         })
     }
 }

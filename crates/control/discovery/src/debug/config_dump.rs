@@ -9,9 +9,10 @@ use axum::response::{IntoResponse, Response};
 use meltemi_xds::any;
 use meltemi_xds::json::{JsonStyle, Secrets, to_json_with};
 use meltemi_xds::pb::envoy::admin::v3::{
-    BootstrapConfigDump, ClustersConfigDump, ConfigDump, EndpointsConfigDump, ListenersConfigDump,
-    RoutesConfigDump, SecretsConfigDump, clusters_config_dump, endpoints_config_dump,
-    listeners_config_dump, routes_config_dump, secrets_config_dump,
+    BootstrapConfigDump, ClustersConfigDump, ConfigDump, EcdsConfigDump, EndpointsConfigDump,
+    ListenersConfigDump, RoutesConfigDump, SecretsConfigDump, clusters_config_dump,
+    ecds_config_dump, endpoints_config_dump, listeners_config_dump, routes_config_dump,
+    secrets_config_dump,
 };
 use meltemi_xds::pb::envoy::config::core::v3::Node;
 use meltemi_xds_server::{Kind, Resource, View as _, Wanted};
@@ -115,12 +116,22 @@ fn dump(view: &Arc<MeshView>, node: &Arc<Node>, with_endpoints: bool) -> ConfigD
             .collect(),
         ..Default::default()
     };
+    let extensions = EcdsConfigDump {
+        ecds_filters: all(Kind::Extension)
+            .map(|it| ecds_config_dump::EcdsFilterConfig {
+                ecds_filter: Some(body(&it)),
+                version_info: it.version.to_string(),
+                ..Default::default()
+            })
+            .collect(),
+    };
     let mut configs = vec![
         any::pack(&BootstrapConfigDump::default()),
         any::pack(&clusters),
     ];
     configs.extend(endpoints.map(|it| any::pack(&it)));
     configs.extend([
+        any::pack(&extensions),
         any::pack(&listeners),
         any::pack(&routes),
         any::pack(&secrets),

@@ -28,6 +28,8 @@ struct Row {
     endpoint_acked: String,
     secret_sent: String,
     secret_acked: String,
+    extensionconfig_sent: String,
+    extensionconfig_acked: String,
     /// By kind (`cds`, ...): `SYNCED`, `NOT SENT`, `STALE`, or `ERROR` after a refusal.
     states: BTreeMap<&'static str, &'static str>,
     /// By kind: the proxy's words when it refused.
@@ -76,6 +78,8 @@ fn row(status: &ProxyStatus) -> Row {
         endpoint_acked: acked(Kind::Endpoint),
         secret_sent: sent(Kind::Secret),
         secret_acked: acked(Kind::Secret),
+        extensionconfig_sent: sent(Kind::Extension),
+        extensionconfig_acked: acked(Kind::Extension),
         states: Kind::ALL
             .into_iter()
             .map(|kind| (kind.short_name(), word(status.kinds.get(&kind))))

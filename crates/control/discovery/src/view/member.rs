@@ -202,6 +202,7 @@ impl Seen {
             Kind::Listener => Part::Listener,
             Kind::Route => Part::Routes,
             Kind::Secret => Part::Secret,
+            Kind::Extension => Part::Extension,
             _ => Part::Endpoints,
         };
         let parts: Vec<_> = match wanted {
@@ -220,6 +221,10 @@ impl Seen {
                 .map(Arc::from)
                 .collect(),
             Kind::Route => translate::route_names(snapshot, proxy)
+                .into_iter()
+                .map(Arc::from)
+                .collect(),
+            Kind::Extension => translate::extension_names(snapshot, proxy)
                 .into_iter()
                 .map(Arc::from)
                 .collect(),
@@ -247,7 +252,9 @@ impl ProxyView for Seen {
                 let bundle = self.kept.bundle.load_full();
                 return bundle.as_deref().cloned().into_iter().collect();
             }
-            (Kind::Route | Kind::Secret | Kind::Endpoint, _) => return self.named(wanted, kind),
+            (Kind::Route | Kind::Secret | Kind::Extension | Kind::Endpoint, _) => {
+                return self.named(wanted, kind);
+            }
             (Kind::Listener, _) if self.proxy().generator == Generator::Grpc => {
                 return self.named(wanted, kind);
             }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use meltemi_snapshot::Snapshot;
 use meltemi_translate::{ProxyNode, ResourceMap, translate};
 use meltemi_xds::pb::envoy::config::cluster::v3::{Cluster, cluster};
-use meltemi_xds::pb::envoy::config::core::v3::Node;
+use meltemi_xds::pb::envoy::config::core::v3::{Node, TypedExtensionConfig};
 use meltemi_xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use meltemi_xds::pb::envoy::config::listener::v3::{Filter, Listener, filter};
 use meltemi_xds::pb::envoy::config::route::v3::RouteConfiguration;
@@ -443,6 +443,7 @@ fn name(kind: Kind, body: &Any) -> String {
         Kind::Cluster => Cluster::decode(bytes).unwrap().name,
         Kind::Endpoint => ClusterLoadAssignment::decode(bytes).unwrap().cluster_name,
         Kind::Secret => Secret::decode(bytes).unwrap().name,
+        Kind::Extension => TypedExtensionConfig::decode(bytes).unwrap().name,
         Kind::Listener => Listener::decode(bytes).unwrap().name,
         Kind::Route => RouteConfiguration::decode(bytes).unwrap().name,
         Kind::ProxyConfig => "default".to_owned(),

@@ -266,6 +266,7 @@ pub(super) fn kind(part: &Part) -> Kind {
         Part::Routes(_) => Kind::Route,
         Part::Endpoints(_) => Kind::Endpoint,
         Part::Secret(_) => Kind::Secret,
+        Part::Extension(_) => Kind::Extension,
     }
 }
 

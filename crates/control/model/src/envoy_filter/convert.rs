@@ -20,7 +20,7 @@ pub(crate) const SUPPORT: &[Row] = &[
     supported(KIND, "spec"),
     supported(KIND, "spec.targetRefs").note("kind Gateway of gateway.networking.k8s.io"),
     supported(KIND, "spec.configPatches[].applyTo")
-        .note("all but BOOTSTRAP; EXTENSION_CONFIG is put where config_discovery asks for it"),
+        .note("all but BOOTSTRAP; EXTENSION_CONFIG is served over ECDS"),
     rejected(KIND, "spec.configPatches[].match.waypoint").note("there are no waypoints yet"),
     rejected(KIND, "spec.configPatches[].match.listener.portName").note("nor in Istio"),
     supported(KIND, "spec.configPatches[].patch.value")

@@ -89,6 +89,7 @@ impl Proxy {
             listeners,
             routes,
             secrets,
+            extensions,
         } = resources;
         let types = [
             ("clusters", clusters),
@@ -106,6 +107,11 @@ impl Proxy {
                 None => continue,
             };
             shown.insert(kind.to_owned(), chosen(map, patterns));
+        }
+        // Few cases have any.
+        if self.show.is_empty() && !extensions.is_empty() {
+            let all = chosen(extensions, &["*".to_owned()]);
+            shown.insert("extensions".to_owned(), all);
         }
         Value::Object(shown)
     }

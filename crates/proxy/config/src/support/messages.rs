@@ -71,6 +71,7 @@ messages![
     pb::envoy::config::core::v3::ConfigSource,
     pb::envoy::config::core::v3::DataSource,
     pb::envoy::config::core::v3::DnsResolverOptions,
+    pb::envoy::config::core::v3::ExtensionConfigSource,
     pb::envoy::config::core::v3::GrpcMethodList,
     pb::envoy::config::core::v3::GrpcService,
     pb::envoy::config::core::v3::HeaderValue,

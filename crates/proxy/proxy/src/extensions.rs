@@ -1,0 +1,310 @@
+//! The configurations of filters that discovery delivers by name (ECDS), and the listeners that wait
+//! for them.
+//!
+//! In: listeners as they were received, and configurations. Out: the same listeners with the
+//! configurations in their places, for whoever converts them. A listener is converted anew whenever one
+//! of its configurations changes; connections notice nothing of that.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use meltemi_xds::any::{is, pack, unpack};
+use meltemi_xds::pb::envoy::config::core::v3::{
+    ExtensionConfigSource, config_source::ConfigSourceSpecifier,
+};
+use meltemi_xds::pb::envoy::config::listener::v3::{
+    FilterChain, Listener, filter, listener_filter,
+};
+use meltemi_xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpConnectionManager, http_filter,
+};
+use prost_types::Any;
+
+/// What is known.
+#[derive(Debug, Default)]
+pub(crate) struct Extensions(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The configurations by name.
+    known: BTreeMap<String, Any>,
+    /// The listeners with filters that ask.
+    listeners: BTreeMap<String, Held>,
+}
+
+/// A listener with filters that ask.
+#[derive(Debug)]
+pub(crate) struct Held {
+    message: Listener,
+    asked: Vec<Asked>,
+    /// It is not in service in this form.
+    waits: bool,
+}
+
+/// A filter that asks for its configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Asked {
+    /// The name of the configuration, which is that of the filter.
+    pub name: String,
+    /// The types that it may have.
+    type_urls: Vec<String>,
+    /// What holds without.
+    default: Option<Any>,
+    /// The default holds until the configuration comes.
+    eager: bool,
+    /// The listener waits for some time only.
+    limited: bool,
+    /// A filter of requests, which answers them without its configuration.
+    of_requests: bool,
+}
+
+/// How long a listener waits for what its filters ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Until it comes.
+    Waits,
+    /// It has waited for long enough, if there is a limit.
+    Ends,
+    /// It does not wait.
+    None,
+}
+
+impl Extensions {
+    /// A listener has come; it waits. Gives what it takes the place of.
+    pub fn hold(&self, message: Listener) -> Option<Held> {
+        let held = Held {
+            asked: asked(&message),
+            waits: true,
+            message,
+        };
+        let name = held.message.name.clone();
+        self.lock().listeners.insert(name, held)
+    }
+
+    /// A listener was refused: what was there before is there again.
+    pub fn put_back(&self, listener: &str, before: Option<Held>) {
+        let mut state = self.lock();
+        match before {
+            Some(held) => drop(state.listeners.insert(listener.to_owned(), held)),
+            None => drop(state.listeners.remove(listener)),
+        }
+    }
+
+    /// A listener is gone, or asks for nothing.
+    pub fn forget(&self, listener: &str) {
+        self.lock().listeners.remove(listener);
+    }
+
+    /// The listeners that ask for something.
+    pub fn listeners(&self) -> Vec<String> {
+        self.lock().listeners.keys().cloned().collect()
+    }
+
+    /// The listeners that ask for a configuration.
+    pub fn users(&self, name: &str) -> Vec<String> {
+        let state = self.lock();
+        let asking = (state.listeners.iter())
+            .filter(|(_, it)| it.asked.iter().any(|asked| asked.name == name));
+        asking.map(|(listener, _)| listener.clone()).collect()
+    }
+
+    /// The names that are asked for.
+    pub fn wanted(&self) -> BTreeSet<String> {
+        let state = self.lock();
+        let asked = state.listeners.values().flat_map(|it| &it.asked);
+        asked.map(|it| it.name.clone()).collect()
+    }
+
+    /// How many listeners wait.
+    pub fn waiting(&self) -> usize {
+        let state = self.lock();
+        state.listeners.values().filter(|it| it.waits).count()
+    }
+
+    /// The listeners that wait.
+    pub fn waiting_listeners(&self) -> Vec<String> {
+        let state = self.lock();
+        let waiting = state.listeners.iter().filter(|(_, it)| it.waits);
+        waiting.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// A listener is in service with what is known.
+    pub fn served(&self, listener: &str) {
+        if let Some(held) = self.lock().listeners.get_mut(listener) {
+            held.waits = false;
+        }
+    }
+
+    /// Whether a configuration may be what those who ask for it take.
+    ///
+    /// # Errors
+    /// In Envoy's words, where it may not.
+    pub fn check_type(&self, name: &str, config: &Any) -> Result<(), String> {
+        let state = self.lock();
+        let asked = state.listeners.values().flat_map(|it| &it.asked);
+        for it in asked.filter(|it| it.name == name) {
+            if !it
+                .type_urls
+                .iter()
+                .any(|url| same_type(url, &config.type_url))
+            {
+                return Err(format!(
+                    "Error: filter config has type URL {} but expect {}.",
+                    config.type_url,
+                    it.type_urls.join(", ")
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// A configuration holds from now on.
+    pub fn set(&self, name: &str, config: Any) {
+        self.lock().known.insert(name.to_owned(), config);
+    }
+
+    /// A configuration is there no longer.
+    pub fn unset(&self, name: &str) {
+        self.lock().known.remove(name);
+    }
+
+    /// A listener with what is known in its places, and with `candidate` in the place of what is known
+    /// under its name; `None` while something is missing without which it does not serve.
+    pub fn filled(
+        &self,
+        listener: &str,
+        candidate: Option<(&str, &Any)>,
+        patience: Patience,
+    ) -> Option<Listener> {
+        let state = self.lock();
+        let held = state.listeners.get(listener)?;
+        let known = |name: &str| match candidate {
+            Some((named, config)) if named == name => Some(config),
+            _ => state.known.get(name),
+        };
+        let holds = |asked: &Asked| {
+            let given = known(&asked.name);
+            let fits = |it: &&Any| {
+                asked
+                    .type_urls
+                    .iter()
+                    .any(|url| same_type(url, &it.type_url))
+            };
+            let default = asked.default.as_ref();
+            let default = default.filter(|_| asked.eager || gives_up(asked, patience));
+            given.filter(fits).or(default).cloned()
+        };
+        let lacks =
+            |it: &&Asked| holds(it).is_none() && !(it.of_requests && gives_up(it, patience));
+        if held.asked.iter().any(|it| lacks(&it)) {
+            return None;
+        }
+        let mut message = held.message.clone();
+        visit(&mut message, &mut |asked| holds(asked));
+        Some(message)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn gives_up(asked: &Asked, patience: Patience) -> bool {
+    match patience {
+        Patience::Waits => false,
+        Patience::Ends => asked.limited,
+        Patience::None => true,
+    }
+}
+
+/// The filters of a listener that ask for their configuration over ADS; what asks elsewhere is refused
+/// by whoever converts it.
+pub(crate) fn asked(listener: &Listener) -> Vec<Asked> {
+    let mut all = Vec::new();
+    visit(&mut listener.clone(), &mut |asked| {
+        all.push(asked.clone());
+        None
+    });
+    all
+}
+
+fn same_type(a: &str, b: &str) -> bool {
+    let name = |url: &str| url.rsplit('/').next().map(str::to_owned);
+    name(a) == name(b)
+}
+
+impl Asked {
+    fn of(name: &str, source: &ExtensionConfigSource, of_requests: bool) -> Option<Self> {
+        let config = source.config_source.as_ref()?;
+        let over_ads = matches!(
+            config.config_source_specifier,
+            Some(ConfigSourceSpecifier::Ads(_) | ConfigSourceSpecifier::Self_(_))
+        );
+        let limit = config.initial_fetch_timeout.as_ref();
+        over_ads.then(|| Self {
+            name: name.to_owned(),
+            type_urls: source.type_urls.clone(),
+            default: source.default_config.clone(),
+            eager: source.apply_default_config_without_warming,
+            limited: limit.is_none_or(|it| it.seconds != 0 || it.nanos != 0),
+            of_requests,
+        })
+    }
+}
+
+/// Every filter that asks, and what is given for it.
+fn visit(listener: &mut Listener, give: &mut dyn FnMut(&Asked) -> Option<Any>) {
+    for filter in &mut listener.listener_filters {
+        use listener_filter::ConfigType::{ConfigDiscovery, TypedConfig};
+        if let Some(ConfigDiscovery(source)) = &filter.config_type
+            && let Some(asked) = Asked::of(&filter.name, source, false)
+            && let Some(config) = give(&asked)
+        {
+            filter.config_type = Some(TypedConfig(config));
+        }
+    }
+    let default = listener.default_filter_chain.as_mut();
+    for chain in listener.filter_chains.iter_mut().chain(default) {
+        visit_chain(chain, give);
+    }
+}
+
+fn visit_chain(chain: &mut FilterChain, give: &mut dyn FnMut(&Asked) -> Option<Any>) {
+    use filter::ConfigType::{ConfigDiscovery, TypedConfig};
+    for filter in &mut chain.filters {
+        match &mut filter.config_type {
+            Some(ConfigDiscovery(source)) => {
+                if let Some(asked) = Asked::of(&filter.name, source, false)
+                    && let Some(config) = give(&asked)
+                {
+                    filter.config_type = Some(TypedConfig(config));
+                }
+            }
+            Some(TypedConfig(any)) if is::<HttpConnectionManager>(any) => visit_http(any, give),
+            Some(TypedConfig(_)) | None => {}
+        }
+    }
+}
+
+fn visit_http(any: &mut Any, give: &mut dyn FnMut(&Asked) -> Option<Any>) {
+    use http_filter::ConfigType::{ConfigDiscovery, TypedConfig};
+    let Ok(mut manager) = unpack::<HttpConnectionManager>(any) else {
+        return;
+    };
+    let mut changed = false;
+    for filter in &mut manager.http_filters {
+        if let Some(ConfigDiscovery(source)) = &filter.config_type
+            && let Some(asked) = Asked::of(&filter.name, source, true)
+            && let Some(config) = give(&asked)
+        {
+            filter.config_type = Some(TypedConfig(config));
+            changed = true;
+        }
+    }
+    if changed {
+        *any = pack(&manager);
+    }
+}
+
+#[cfg(test)]
+mod tests;
