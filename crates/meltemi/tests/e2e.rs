@@ -339,8 +339,8 @@ fn a_broken_file_is_told_and_changes_nothing() {
     let broken: [(&str, &str, &str); 3] = [
         (
             "weight: 100",
-            "weight: 150",
-            "VirtualService istioinaction/catalog: spec.http[0].route[0].weight: 150",
+            "weight: -1",
+            "VirtualService istioinaction/catalog: spec.http[0].route[0].weight: -1",
         ),
         (
             "weight: 100",
@@ -487,7 +487,7 @@ fn the_tools_need_no_mesh_to_be_of_use() {
     let directory = tempfile::tempdir().unwrap();
     let bad = directory.path().join("bad.yaml");
     let routing = std::fs::read_to_string(Mesh::example().join("routing.yaml")).unwrap();
-    std::fs::write(&bad, routing.replace("weight: 100", "weight: 150")).unwrap();
+    std::fs::write(&bad, routing.replace("weight: 100", "weight: -1")).unwrap();
     let bootstrap = directory.path().join("bootstrap.yaml");
     std::fs::write(&bootstrap, "static_resources: {}\n").unwrap();
     let wrong = directory.path().join("wrong.yaml");
