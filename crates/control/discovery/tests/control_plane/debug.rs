@@ -41,6 +41,7 @@ async fn the_debug_endpoints_answer() {
         [
             "BootstrapConfigDump",
             "ClustersConfigDump",
+            "EcdsConfigDump",
             "ListenersConfigDump",
             "RoutesConfigDump",
             "SecretsConfigDump"
