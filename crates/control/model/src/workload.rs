@@ -8,7 +8,7 @@ mod convert;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::{EntryEndpoint, Injection, Metadata, ProxyConfigPatch};
+use crate::{EntryEndpoint, Injection, Labels, Metadata, ProxyConfigPatch};
 
 pub(crate) use convert::{PROXY_CONFIG, convert_deployment, convert_pod};
 
@@ -102,6 +102,18 @@ pub struct Locality {
     pub subzone: String,
 }
 
+impl Locality {
+    /// What it says under a label of topology; none for any other label.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        match key {
+            "topology.kubernetes.io/region" => Some(&self.region),
+            "topology.kubernetes.io/zone" => Some(&self.zone),
+            "topology.istio.io/subzone" => Some(&self.subzone),
+            _ => None,
+        }
+    }
+}
+
 /// A container of a workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
@@ -170,6 +182,18 @@ pub struct ContainerPort {
 }
 
 impl Workload {
+    /// Whether a subset has it: by its labels, or by where it is under the labels of topology that it
+    /// does not bear itself.
+    pub fn is_of_subset(&self, labels: &Labels) -> bool {
+        labels.iter().all(|(key, value)| {
+            let place = || match key {
+                "topology.istio.io/network" => self.network.as_deref(),
+                _ => self.locality.as_ref()?.label(key),
+            };
+            self.meta.labels.get(key).or_else(place) == Some(value)
+        })
+    }
+
     /// The number of the container port named `name`.
     pub fn named_port(&self, name: &str) -> Option<u16> {
         self.containers

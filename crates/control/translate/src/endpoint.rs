@@ -112,7 +112,7 @@ fn localities(scope: &Scope<'_>, key: &SubsetKey<'_>) -> Option<Vec<LocalityLbEn
     let endpoints = scope.endpoints(&service)?;
     let of_port = endpoints.port(key.port).iter();
     let here: Vec<_> = of_port
-        .filter(|it| labels.selects(&it.workload.meta.labels))
+        .filter(|it| it.workload.is_of_subset(&labels))
         .collect();
     let preference = locality::preference(scope, policy.for_port(key.port));
     let mut groups: BTreeMap<(u32, Locality), Vec<&WorkloadEndpoint>> = BTreeMap::new();

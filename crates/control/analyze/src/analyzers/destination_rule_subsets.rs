@@ -29,7 +29,7 @@ fn run(context: &Context) {
                 written_endpoints(service).any(|labels| subset.labels.selects(labels))
                     || (context.workloads())
                         .filter(|it| is_of(it, service))
-                        .any(|it| subset.labels.selects(&it.meta.labels))
+                        .any(|it| it.is_of_subset(&subset.labels))
             });
             if !selected && !subset.labels.is_empty() {
                 let text = format!(

@@ -78,12 +78,7 @@ fn label<'a>(
     locality: &'a Locality,
     key: &str,
 ) -> Option<&'a str> {
-    labels.get(key).or(match key {
-        "topology.kubernetes.io/region" => Some(locality.region.as_str()),
-        "topology.kubernetes.io/zone" => Some(locality.zone.as_str()),
-        "topology.istio.io/subzone" => Some(locality.subzone.as_str()),
-        _ => None,
-    })
+    labels.get(key).or(locality.label(key))
 }
 
 fn nearness(client: &Locality, other: &Locality) -> u32 {
