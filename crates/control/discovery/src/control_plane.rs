@@ -185,7 +185,8 @@ impl ControlPlane {
             secure,
         } = sockets;
         for socket in [http, monitoring] {
-            tasks.spawn(http::serve(socket, observed.clone(), drain.clone()));
+            let serving = http::serve(socket, observed.clone(), drain.clone());
+            quietly(&mut tasks, serving);
         }
         let (states, views, bundles) = (mesh.states(), mesh.views().clone(), mesh.bundles());
         let resources = spawn_mesh(&mut tasks, mesh, &options, &drain);

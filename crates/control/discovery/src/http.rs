@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::trust::Trust;
-use crate::{DiscoveryError, MeshState, debug, exposition, process};
+use crate::{MeshState, debug, exposition, process};
 
 /// What the answers are made from.
 #[derive(Clone)]
@@ -45,13 +45,8 @@ impl Observed {
 }
 
 /// Serves until the drain.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    observed: Observed,
-    drain: DrainSignal,
-) -> Result<(), DiscoveryError> {
+pub(crate) async fn serve(listener: TcpListener, observed: Observed, drain: DrainSignal) {
     connections::serve(listener, router(observed), drain).await;
-    Ok(())
 }
 
 fn router(observed: Observed) -> Router {
