@@ -163,12 +163,11 @@ impl ServiceIndex {
         origins: &BTreeSet<Origin>,
         exports: &DefaultExportTo,
     ) -> usize {
-        let mut others_want_addresses = false;
+        let mut addresses_move = false;
         for origin in origins {
             let old = self.made.get(origin).cloned().unwrap_or_default();
             let new = self.make(origin, exports);
-            let both = old.iter().chain(&new);
-            others_want_addresses |= both.clone().any(|(_, it)| wants(it));
+            addresses_move |= !wanting(&old).eq(wanting(&new));
             for (rank, service) in &old {
                 self.remove(rank, service);
             }
@@ -181,8 +180,8 @@ impl ServiceIndex {
                 self.made.insert_mut(origin.clone(), new);
             }
         }
-        // An address depends on which others there are.
-        if !others_want_addresses {
+        // An address depends on which others there are, and on nothing else of them.
+        if !addresses_move {
             return origins.len();
         }
         self.auto_addresses = Arc::new(allocate(self.by_age.iter().map(AsRef::as_ref)));
@@ -256,6 +255,14 @@ fn take(map: &mut ByHost, host: &Hostname, rank: &Rank) {
     } else {
         map.insert_mut(host.clone(), here);
     }
+}
+
+/// What decides which addresses are found: the hosts that want some, and their ages.
+fn wanting(
+    made: &[(Rank, Arc<Service>)],
+) -> impl Iterator<Item = (&Rank, &NamespaceName, &Hostname)> {
+    let wanting = made.iter().filter(|(_, it)| wants(it));
+    wanting.map(|(rank, it)| (rank, &it.meta.namespace, &it.hostname))
 }
 
 fn name(meta: &Metadata) -> Name {

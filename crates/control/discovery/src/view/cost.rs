@@ -101,6 +101,15 @@ fn rule(number: usize, connections: u8) -> String {
     resource("DestinationRule", number, "", &rest)
 }
 
+/// A service of the outside without addresses, for which some are found.
+fn outside(number: usize, endpoint: u8) -> String {
+    let rest = format!(
+        "spec: {{hosts: [outside-{number}.example.com], resolution: STATIC, \
+         ports: [{{number: 80, name: http, protocol: HTTP}}], endpoints: [{{address: 192.0.2.{endpoint}}}]}}"
+    );
+    resource("ServiceEntry", number, "", &rest)
+}
+
 /// Each namespace sees itself alone.
 const SIDECAR: &str = "
 apiVersion: networking.istio.io/v1
@@ -113,7 +122,8 @@ impl Mesh {
     fn of(services: usize) -> Self {
         let of_service = |number| {
             let (service, pod) = (service(number, 8080), pod(number, 0));
-            configs(&(service + &pod + &routes(number, 5) + &rule(number, 5)))
+            let policies = routes(number, 5) + &rule(number, 5);
+            configs(&(service + &pod + &policies + &outside(number, 1)))
         };
         let mut store = Store::default();
         for config in configs(SIDECAR)
@@ -181,4 +191,6 @@ fn a_change_costs_the_same_however_much_there_is_that_it_does_not_touch() {
     let rule = cost("rule", &rule(30, 6));
     assert_eq!(rule.changed, [(Kind::Cluster, 1)].into(), "{rule:?}");
     cost("service", &service(30, 8081));
+    let outside = cost("outside", &outside(30, 2));
+    assert_eq!(outside.changed, [(Kind::Endpoint, 1)].into(), "{outside:?}");
 }
