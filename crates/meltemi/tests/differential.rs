@@ -134,6 +134,7 @@ suites! {
     ext_authz_network,
     extended_connect,
     filters,
+    forward_proxy,
     hashing,
     histograms,
     http1,

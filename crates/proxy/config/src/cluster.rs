@@ -74,7 +74,7 @@ pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Clus
         oneof {
             cluster_discovery_type {
                 r#type: Honoured "",
-                cluster_type: Partly "envoy.cluster.dns",
+                cluster_type: Partly "envoy.cluster.dns, envoy.clusters.dynamic_forward_proxy",
             },
             lb_config {
                 least_request_lb_config: Honoured "",
@@ -135,7 +135,7 @@ pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Clus
         },
         at,
     );
-    let upstream = upstream_http::upstream_http(
+    let mut upstream = upstream_http::upstream_http(
         &upstream_http::Fields {
             typed: typed_extension_protocol_options,
             common: common_http_protocol_options.as_ref(),
@@ -176,11 +176,19 @@ pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Clus
     let preconnect_ratio = preconnect_policy
         .as_ref()
         .map(|message| preconnect(message, &at.field("preconnect_policy")));
-    let (discovery, lb) = (found?, lb?);
+    let (found, lb) = (found?, lb?);
+    if found.verifies_names {
+        upstream.verify_names(!typed_extension_protocol_options.is_empty(), at);
+    }
+    let discovery = found.discovery;
     check_lb(&discovery, &lb.policy, at);
-    if matches!(discovery, Discovery::OriginalDst { .. }) && subsets.is_some() {
+    let is_on_demand = matches!(
+        discovery,
+        Discovery::OriginalDst { .. } | Discovery::ForwardProxy(_)
+    );
+    if is_on_demand && subsets.is_some() {
         at.field("lb_subset_config")
-            .problem("is not for ORIGINAL_DST clusters");
+            .problem("is not for clusters that choose their hosts");
     }
     if health_checks.len() > 1 {
         at.field("health_checks").refuse("more than one");
@@ -216,17 +224,21 @@ pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Clus
     })
 }
 
-/// Original destinations are chosen by discovery, and nothing else is.
+/// Original destinations and names are chosen by discovery, and nothing else is.
 fn check_lb(discovery: &Discovery, policy: &meltemi_ir::LbPolicy, at: &At<'_>) {
-    let original = matches!(discovery, Discovery::OriginalDst { .. });
     let provided = matches!(policy, meltemi_ir::LbPolicy::ClusterProvided);
-    if original != provided {
-        at.field("lb_policy").problem(if original {
+    let problem = match discovery {
+        Discovery::OriginalDst { .. } if !provided => {
             "an ORIGINAL_DST cluster needs CLUSTER_PROVIDED"
-        } else {
-            "CLUSTER_PROVIDED is for ORIGINAL_DST clusters"
-        });
-    }
+        }
+        Discovery::ForwardProxy(_) if !provided => {
+            "a dynamic_forward_proxy cluster needs CLUSTER_PROVIDED"
+        }
+        Discovery::OriginalDst { .. } | Discovery::ForwardProxy(_) => return,
+        _ if provided => "CLUSTER_PROVIDED is for ORIGINAL_DST and dynamic_forward_proxy clusters",
+        _ => return,
+    };
+    at.field("lb_policy").problem(problem);
 }
 
 fn socket_match(
@@ -354,7 +366,7 @@ fn dns_refresh(message: Option<&prost_types::Duration>, at: &At<'_>) -> Duration
 }
 
 /// Which addresses of a name count.
-fn lookup_family(value: i32, at: &At<'_>) -> meltemi_ir::DnsFamily {
+pub(crate) fn lookup_family(value: i32, at: &At<'_>) -> meltemi_ir::DnsFamily {
     use cluster_v3::cluster::DnsLookupFamily;
     match enumeration(value, at) {
         Some(DnsLookupFamily::V4Only) => meltemi_ir::DnsFamily::V4Only,

@@ -35,6 +35,7 @@ use prost_types::Any;
 use crate::discovery;
 use crate::extension::{Extension, Known, empty_message, unpack};
 use crate::fields::fields;
+use crate::forward_proxy;
 use crate::istio_stats::istio_stats;
 use crate::matcher::header_match;
 use crate::path::At;
@@ -175,6 +176,11 @@ pub(crate) static HTTP_FILTERS: &[Known<Convert>] = &[
             let settings = ext_authz::ext_authz(&unpack(config, at)?, at)?;
             Some(HttpFilterKind::ExtAuthz(Arc::new(settings)))
         },
+    },
+    Known {
+        name: "envoy.filters.http.dynamic_forward_proxy",
+        type_name: "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig",
+        convert: |config, at| forward_proxy::filter(&unpack(config, at)?, at),
     },
     Known {
         name: "envoy.filters.http.peer_metadata",

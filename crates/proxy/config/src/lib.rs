@@ -37,6 +37,7 @@ mod error;
 mod extension;
 mod fields;
 mod filter_chain;
+mod forward_proxy;
 mod hcm;
 mod hcm_extension;
 mod header;

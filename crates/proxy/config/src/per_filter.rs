@@ -14,6 +14,7 @@ use prost_types::Any;
 use crate::cors::cors_policy;
 use crate::extension::{Known, inner_type, unpack};
 use crate::fields::fields;
+use crate::forward_proxy;
 use crate::http_filter::{
     buffer, compression, ext_authz, fault, header_mutation, jwt_authn, local_ratelimit, metadata,
     on_demand_per_route,
@@ -113,6 +114,11 @@ pub(crate) static ROUTE_FILTERS: &[Known<Convert>] = &[
         name: "envoy.filters.http.ext_authz",
         type_name: "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
         convert: |config, at| ext_authz::per_route(&unpack(Some(config), at)?, at),
+    },
+    Known {
+        name: "envoy.filters.http.dynamic_forward_proxy",
+        type_name: "envoy.extensions.filters.http.dynamic_forward_proxy.v3.PerRouteConfig",
+        convert: |config, at| forward_proxy::per_route(&unpack(Some(config), at)?, at),
     },
 ];
 

@@ -12,6 +12,7 @@ mod cors;
 mod decompressor;
 pub(crate) mod ext_authz;
 mod fault;
+mod forward_proxy;
 mod grpc_stats;
 mod grpc_web;
 mod header_mutation;
@@ -224,6 +225,7 @@ filters! {
     Decompressor(decompressor::DecompressorFilter),
     ExtAuthz(ext_authz::ExtAuthzFilter),
     Fault(fault::FaultFilter),
+    ForwardProxy(forward_proxy::ForwardProxyFilter),
     GrpcStats(grpc_stats::GrpcStatsFilter),
     GrpcWeb(grpc_web::GrpcWebFilter),
     HeaderMutation(header_mutation::HeaderMutationFilter),
@@ -301,6 +303,7 @@ impl Filter {
                 Self::JwtAuthn(jwt_authn::JwtAuthnFilter::new(config.clone(), parts))
             }
             Kind::OnDemand => Self::OnDemand(on_demand::OnDemandFilter::new(parts.routes.clone())),
+            Kind::ForwardProxy => Self::ForwardProxy(forward_proxy::ForwardProxyFilter),
             Kind::Missing => Self::Missing(missing::MissingFilter),
             Kind::Router { .. } | Kind::Inert => return Ok(None),
         }))

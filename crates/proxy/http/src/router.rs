@@ -323,6 +323,7 @@ impl Forwarding {
         let mut context = LbContext {
             metadata_match: clusters.get(at).map(|cluster| &cluster.metadata_match),
             original_destination: self.stream.connection.info.original_destination(),
+            authority: self.head.as_ref().map(|head| &head.authority),
             headers: self.head.as_ref().map(|head| &head.headers),
             hash: self.hash,
             ..LbContext::default()

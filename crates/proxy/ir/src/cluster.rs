@@ -1,6 +1,7 @@
 //! Clusters (`envoy.config.cluster.v3.Cluster`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
@@ -152,6 +153,29 @@ pub enum Discovery {
         /// Replaces the destination's port.
         port_override: Option<u16>,
     },
+    /// The host that a request names, found by DNS when it comes
+    /// (`envoy.clusters.dynamic_forward_proxy`).
+    ForwardProxy(Arc<DnsCache>),
+}
+
+/// Names that requests ask for and the addresses found for them (`DnsCacheConfig`). The filter and the
+/// clusters that give the same name share one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DnsCache {
+    /// Its name.
+    pub name: String,
+    /// Which addresses count.
+    pub family: DnsFamily,
+    /// How often a name in use is looked up, 60 s unless set.
+    pub refresh: Duration,
+    /// A name that nothing has asked for in so long is forgotten (`host_ttl`), 5 min unless set.
+    pub keep_unused: Duration,
+    /// Most names, 1,024 unless set.
+    pub max_names: u32,
+    /// Most requests that wait for a lookup, 1,024 unless set.
+    pub max_pending: u32,
+    /// A lookup that takes longer has failed, 5 s unless set.
+    pub query_timeout: Duration,
 }
 
 /// Which addresses of a name count.

@@ -84,6 +84,8 @@ pub enum RouteFilterKind {
     JwtAuthn(Arc<JwtRoute>),
     /// `envoy.filters.http.ext_authz`.
     ExtAuthz(Arc<ExtAuthzRoute>),
+    /// `envoy.filters.http.dynamic_forward_proxy`: the host that is asked for in place of the request's.
+    ForwardProxy(ForwardProxyHost),
 }
 
 /// The filters that the proxy has.
@@ -137,13 +139,24 @@ pub enum HttpFilterKind {
     JwtAuthn(Arc<JwtAuthn>),
     /// `envoy.filters.http.ext_authz`.
     ExtAuthz(Arc<ExtAuthz>),
-    /// `istio.alpn` and filters that are optional and unknown: accepted, with no effect on a
+    /// `envoy.filters.http.dynamic_forward_proxy`: waits until the request's host is found in the DNS
+    /// cache of the cluster.
+    ForwardProxy,
     /// `istio.alpn`: tells the server by ALPN which protocol was found here.
     Alpn(Arc<AlpnOverride>),
     /// A filter that is optional and unknown: accepted, with no effect on a request here.
     Inert,
     /// A filter whose configuration is discovered and has not come: it lets no request pass.
     Missing,
+}
+
+/// The host that a forwarded request names in place of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ForwardProxyHost {
+    /// This one.
+    Literal(http::HeaderValue),
+    /// The value of this header, where it is there.
+    Header(http::HeaderName),
 }
 
 /// ALPN protocols, the preferred first.

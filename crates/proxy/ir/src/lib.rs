@@ -33,7 +33,7 @@ pub use address::Address;
 pub use bootstrap::{Admin, Ads, Bootstrap, Node, StatsConfig};
 pub use call::{CallRetry, GrpcTarget, HttpUri};
 pub use cluster::{
-    CircuitBreakers, Cluster, Discovery, DnsFamily, FromRequest, HappyEyeballs, Priority,
+    CircuitBreakers, Cluster, Discovery, DnsCache, DnsFamily, FromRequest, HappyEyeballs, Priority,
     RetryBudget, TcpKeepalive, Thresholds, TransportSocketMatch, UpstreamHttp, UpstreamProtocol,
 };
 pub use endpoint::{
@@ -42,13 +42,13 @@ pub use endpoint::{
 pub use filter::{
     AlpnOverride, AlpnProtocols, AuthzBody, AuthzService, Coding, Compressor, CompressorDirection,
     CompressorOverrides, Decompressor, DecompressorDirection, ExtAuthz, ExtAuthzRoute, Fault,
-    FaultAbort, FaultAmount, FaultDelay, FaultRateLimit, FilterStateValue, GrpcMethods, GrpcStats,
-    HeaderMutations, HeaderSource, HeaderToMetadata, HealthCheckFilter, HttpAuthz, HttpFilter,
-    HttpFilterKind, IstioStats, JwtAuthn, JwtCache, JwtKeys, JwtProvider, JwtRequirement, JwtRoute,
-    JwtRule, LocalDescriptor, LocalRateLimit, MetadataKind, MetadataRule, MetadataWrite,
-    MetricReporter, PeerMetadata, QueryEdit, RateLimitAction, RateLimitEntry, RateLimitRule,
-    RemoteJwks, RouteFilter, RouteFilterKind, RouteFilterSetting, SetFilterState, SetMetadata,
-    TokenBucket,
+    FaultAbort, FaultAmount, FaultDelay, FaultRateLimit, FilterStateValue, ForwardProxyHost,
+    GrpcMethods, GrpcStats, HeaderMutations, HeaderSource, HeaderToMetadata, HealthCheckFilter,
+    HttpAuthz, HttpFilter, HttpFilterKind, IstioStats, JwtAuthn, JwtCache, JwtKeys, JwtProvider,
+    JwtRequirement, JwtRoute, JwtRule, LocalDescriptor, LocalRateLimit, MetadataKind, MetadataRule,
+    MetadataWrite, MetricReporter, PeerMetadata, QueryEdit, RateLimitAction, RateLimitEntry,
+    RateLimitRule, RemoteJwks, RouteFilter, RouteFilterKind, RouteFilterSetting, SetFilterState,
+    SetMetadata, TokenBucket,
 };
 pub use hcm::{
     Codec, EscapedSlashes, ForwardClientCert, Http1Options, Http2Keepalive, Http2Options,

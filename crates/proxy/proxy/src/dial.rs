@@ -24,7 +24,7 @@ pub fn dial(cluster: &Cluster, secrets: &Arc<SecretStore>) -> Result<Connector> 
             load_assignment: assignment,
             ..
         } => assignment,
-        Discovery::Eds { .. } | Discovery::OriginalDst { .. } => {
+        Discovery::Eds { .. } | Discovery::OriginalDst { .. } | Discovery::ForwardProxy(_) => {
             bail!(
                 "cluster {}: a management server is reached by a STATIC or DNS cluster",
                 cluster.name

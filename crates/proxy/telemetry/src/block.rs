@@ -14,9 +14,9 @@ pub use cluster::{
     OutlierStats, RetryStats, RingHashStats, SslStats, TrafficStats, UpstreamProxyProtocolStats,
 };
 pub use filter::{
-    ClusterExtAuthzStats, CompressorStats, CorsStats, DecompressorStats, ExtAuthzStats, FaultStats,
-    GrpcCodes, GrpcMethodStats, JwtAuthnStats, LocalRateLimitStats, RbacPolicyStats,
-    RbacShadowStats, RbacStats,
+    ClusterExtAuthzStats, CompressorStats, CorsStats, DecompressorStats, DnsCacheStats,
+    ExtAuthzStats, FaultStats, GrpcCodes, GrpcMethodStats, JwtAuthnStats, LocalRateLimitStats,
+    RbacPolicyStats, RbacShadowStats, RbacStats,
 };
 pub use http::{HttpStats, ListenerHttpStats};
 pub use listener::{ListenerManagerStats, ListenerStats};

@@ -24,12 +24,13 @@ pub use access_log::{
 pub use block::{
     Agreed, BreakerStats, CircuitBreakerStats, ClusterExtAuthzStats, ClusterManagerStats,
     ClusterStats, CompressorStats, ConnectionLimitStats, ControlPlaneStats, CorsStats,
-    DecompressorStats, DiscoveryStats, ExtAuthzStats, FaultStats, GrpcCodes, GrpcMethodStats,
-    HealthCheckStats, HttpInspectorStats, HttpStats, JwtAuthnStats, ListenerHttpStats,
-    ListenerManagerStats, ListenerStats, LocalRateLimitStats, MaglevStats, NetworkExtAuthzStats,
-    NetworkRateLimitStats, OutlierStats, ProxyProtocolStats, ProxyVersionStats, RbacPolicyStats,
-    RbacShadowStats, RbacStats, RetryStats, RingHashStats, ServerStats, SslStats, StatBlock,
-    TcpStats, TlsInspectorStats, TrafficStats, UpstreamProxyProtocolStats,
+    DecompressorStats, DiscoveryStats, DnsCacheStats, ExtAuthzStats, FaultStats, GrpcCodes,
+    GrpcMethodStats, HealthCheckStats, HttpInspectorStats, HttpStats, JwtAuthnStats,
+    ListenerHttpStats, ListenerManagerStats, ListenerStats, LocalRateLimitStats, MaglevStats,
+    NetworkExtAuthzStats, NetworkRateLimitStats, OutlierStats, ProxyProtocolStats,
+    ProxyVersionStats, RbacPolicyStats, RbacShadowStats, RbacStats, RetryStats, RingHashStats,
+    ServerStats, SslStats, StatBlock, TcpStats, TlsInspectorStats, TrafficStats,
+    UpstreamProxyProtocolStats,
 };
 pub use connection::{ConnectionInfo, TlsInfo};
 pub use grpc::GrpcStatus;

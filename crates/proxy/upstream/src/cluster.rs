@@ -5,7 +5,6 @@
 mod snapshot;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,6 +21,7 @@ use crate::breaker::Breakers;
 pub use snapshot::{ClusterSnapshot, HostSnapshot};
 
 use crate::binding::Binding;
+use crate::dns_cache::DnsCache;
 use crate::health_check::Checker;
 use crate::host::{HostAttributes, NewHost, SetSettings, sum};
 use crate::lb::subset::Subsets;
@@ -41,8 +41,10 @@ pub struct Cluster {
     transport_matches: Vec<(BTreeMap<String, Value>, Transport)>,
     binding: Binding,
     hosts: ArcSwap<HostSet>,
-    /// Hosts made on demand, for original destinations.
-    by_destination: Mutex<HashMap<SocketAddr, Arc<Host>>>,
+    /// Hosts made on demand, for original destinations and for names.
+    by_destination: Mutex<HashMap<Address, Arc<Host>>>,
+    /// Where the names are that requests ask for.
+    dns_cache: Option<Arc<DnsCache>>,
     /// Held by whoever makes another set of hosts.
     changing: Mutex<()>,
     generation: AtomicU64,
@@ -60,6 +62,7 @@ impl Cluster {
         stats: Arc<Sharded<ClusterStats>>,
         secrets: &Arc<SecretStore>,
         bind: Option<&BindConfig>,
+        dns_cache: Option<Arc<DnsCache>>,
     ) -> Result<Self, ClusterError> {
         let binding = Binding::new(config.bind.as_ref(), bind).map_err(ClusterError::Bind)?;
         let transport =
@@ -114,6 +117,7 @@ impl Cluster {
             hosts: ArcSwap::default(),
             changing: Mutex::default(),
             by_destination: Mutex::default(),
+            dns_cache,
             generation: AtomicU64::new(1),
             retired: AtomicBool::new(false),
         })
@@ -142,7 +146,8 @@ impl Cluster {
             Discovery::Static(_)
             | Discovery::StrictDns { .. }
             | Discovery::LogicalDns { .. }
-            | Discovery::OriginalDst { .. } => None,
+            | Discovery::OriginalDst { .. }
+            | Discovery::ForwardProxy(_) => None,
         }
     }
 
@@ -344,7 +349,11 @@ impl Cluster {
 
     /// Whether its hosts, or that it has none, are known.
     pub(crate) fn has_had_hosts(&self) -> bool {
-        self.generation() > 1 || matches!(self.config.discovery, Discovery::OriginalDst { .. })
+        self.generation() > 1
+            || matches!(
+                self.config.discovery,
+                Discovery::OriginalDst { .. } | Discovery::ForwardProxy(_)
+            )
     }
 
     /// Whether a connection was ever begun, checks aside.
@@ -481,13 +490,21 @@ impl Cluster {
         sum(&self.stats, |stats| &stats.upstream_rq_active)
     }
 
-    /// The host for an original destination, made at its first use.
-    pub(crate) fn host_for(&self, destination: SocketAddr) -> Arc<Host> {
+    /// Where the names are that requests ask for.
+    pub(crate) fn dns_cache(&self) -> Option<&Arc<DnsCache>> {
+        self.dns_cache.as_ref()
+    }
+
+    /// The host for an original destination or a name, made at its first use.
+    pub(crate) fn host_for(&self, destination: &Address) -> Arc<Host> {
         let mut hosts = self.lock_destinations();
-        let host = hosts.entry(destination).or_insert_with(|| {
+        let host = hosts.entry(destination.clone()).or_insert_with(|| {
             let endpoint = NewHost {
-                address: Address::Socket(destination),
-                hostname: String::new(),
+                address: destination.clone(),
+                hostname: match destination {
+                    Address::Name { host, .. } => host.clone(),
+                    Address::Socket(_) | Address::Pipe(_) => String::new(),
+                },
                 locality: Locality::default(),
                 locality_weight: None,
                 resolved: None,
@@ -537,7 +554,7 @@ impl Cluster {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_destinations(&self) -> std::sync::MutexGuard<'_, HashMap<SocketAddr, Arc<Host>>> {
+    fn lock_destinations(&self) -> std::sync::MutexGuard<'_, HashMap<Address, Arc<Host>>> {
         self.by_destination
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -77,11 +77,19 @@ fn settings(discovery: &Discovery) -> Option<(&LoadAssignment, Names, DnsFamily,
             family,
             refresh,
         } => Some((load_assignment, Names::OneHost, *family, *refresh)),
-        Discovery::Static(_) | Discovery::Eds { .. } | Discovery::OriginalDst { .. } => None,
+        Discovery::Static(_)
+        | Discovery::Eds { .. }
+        | Discovery::OriginalDst { .. }
+        | Discovery::ForwardProxy(_) => None,
     }
 }
 
-async fn lookup(name: &str, port: u16, family: DnsFamily) -> std::io::Result<Vec<SocketAddr>> {
+/// The addresses of a name that count, asked of the system; an address is its own.
+pub(crate) async fn lookup(
+    name: &str,
+    port: u16,
+    family: DnsFamily,
+) -> std::io::Result<Vec<SocketAddr>> {
     if let Ok(address) = name.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }

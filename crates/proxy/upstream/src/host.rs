@@ -161,6 +161,13 @@ impl Host {
         }
     }
 
+    /// Where its name points to now.
+    pub(crate) fn resolve_to(&self, address: SocketAddr) {
+        if self.resolved.load().as_deref() != Some(&address) {
+            self.resolved.store(Some(Arc::new(address)));
+        }
+    }
+
     /// Where it is reached besides.
     pub(crate) fn additional_addresses(&self) -> &[SocketAddr] {
         &self.additional_addresses

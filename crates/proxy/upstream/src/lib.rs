@@ -19,6 +19,7 @@ mod breaker;
 mod cluster;
 mod connect;
 mod dns;
+mod dns_cache;
 mod endpoints;
 mod failure;
 mod health_check;
@@ -35,6 +36,7 @@ mod worker;
 pub use binding::socket_option;
 pub use body::{BodyError, ResponseBody, UpstreamBody};
 pub use cluster::{Cluster, ClusterSnapshot, HostSnapshot};
+pub use dns_cache::{Demand, PendingName};
 pub use failure::{Breaker, ConnectFailure, ResetReason, SendFailure};
 pub use host::{
     HealthFlags, Host, HostAttributes, HostEntry, HostHealth, HostSet, HostStats, PriorityHosts,

@@ -11,13 +11,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use meltemi_ir::{BindConfig, Cluster as Config, Discovery, LoadAssignment};
+use meltemi_ir::{
+    BindConfig, Cluster as Config, Discovery, DnsCache as CacheSettings, LoadAssignment,
+};
 use meltemi_lifecycle::{Clock, Random, RandomSource, WorkerId};
 use meltemi_telemetry::StatsRegistry;
 use meltemi_tls::SecretStore;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::dns_cache::{self, DnsCache};
 use crate::endpoints::{self, Names, Resolved};
 use crate::host::{NewHost, SetSettings};
 use crate::{Cluster, dns, health_check, outlier};
@@ -59,6 +62,12 @@ pub enum ClusterError {
     /// Its connections cannot be made as it says.
     #[error("{0}")]
     Bind(String),
+    /// Another cluster or filter has a DNS cache of the same name and other settings.
+    #[error(
+        "cluster_type.typed_config.dns_cache_config: the DNS cache {0:?} is in use with other settings; \
+         give it another name"
+    )]
+    DnsCache(String),
 }
 
 /// All clusters. Shared by all threads; looking one up takes no lock.
@@ -80,6 +89,8 @@ struct State {
     /// Who asks for endpoints by EDS service name, in the order of their coming.
     services: HashMap<String, Vec<Weak<Cluster>>>,
     todo: Option<mpsc::UnboundedReceiver<Work>>,
+    /// By name; those that nothing uses go.
+    dns_caches: HashMap<String, Weak<DnsCache>>,
 }
 
 impl State {
@@ -108,6 +119,7 @@ enum Work {
     Detect(Weak<Cluster>),
     Check(Weak<Cluster>),
     Warm(String, Instant),
+    LookUp(Arc<DnsCache>, Arc<dns_cache::Name>),
 }
 
 impl ClusterManager {
@@ -153,6 +165,14 @@ impl ClusterManager {
         {
             return Ok(());
         }
+        let dns_cache = match &config.discovery {
+            Discovery::ForwardProxy(settings) => Some(self.dns_cache(&mut state, settings)),
+            _ => None,
+        };
+        let differs = |cache: &Arc<DnsCache>| !matches!(&config.discovery, Discovery::ForwardProxy(it) if it == cache.settings());
+        if let Some(cache) = dns_cache.as_ref().filter(|it| differs(it)) {
+            return Err(ClusterError::DnsCache(cache.settings().name.clone()));
+        }
         let stat_name = config.alt_stat_name.as_deref().unwrap_or(&name);
         let stats = self.context.stats.cluster(stat_name);
         let cluster = Arc::new(Cluster::new(
@@ -162,6 +182,7 @@ impl ClusterManager {
             stats,
             &self.context.secrets,
             self.context.bind.as_ref(),
+            dns_cache,
         )?);
         let manager = self.context.stats.cluster_manager();
         if self.active.load().get(&name).is_some() || state.warming.contains_key(&name) {
@@ -335,6 +356,9 @@ impl ClusterManager {
                             }
                         }));
                     }
+                    Some(Work::LookUp(cache, name)) => {
+                        tasks.spawn(dns_cache::look_up(cache, name));
+                    }
                     Some(Work::Warm(name, until)) => {
                         let manager = Arc::downgrade(&self);
                         tasks.spawn(async move {
@@ -351,9 +375,36 @@ impl ClusterManager {
                         cluster.forget_unused();
                         cluster.show_limits();
                     }
+                    let caches: Vec<_> = self.lock().dns_caches.values().cloned().collect();
+                    for cache in caches.iter().filter_map(Weak::upgrade) {
+                        for name in cache.due() {
+                            tasks.spawn(dns_cache::look_up(cache.clone(), name));
+                        }
+                    }
                 }
             }
         }
+    }
+
+    /// The DNS cache of this name, made at its first use.
+    fn dns_cache(&self, state: &mut State, settings: &Arc<CacheSettings>) -> Arc<DnsCache> {
+        let known = state.dns_caches.get(&settings.name);
+        if let Some(cache) = known.and_then(Weak::upgrade) {
+            return cache;
+        }
+        let stats = self.context.stats.dns_cache(&settings.name);
+        let work = self.work.clone();
+        let begin = move |cache: &Arc<DnsCache>, name| {
+            // Once `run` is over nobody listens, and the name stays unknown.
+            let _ = work.send(Work::LookUp(Arc::clone(cache), name));
+        };
+        let clock = self.context.clock;
+        let cache = DnsCache::new(settings.clone(), stats, clock, Box::new(begin));
+        let cache = Arc::new(cache);
+        state.dns_caches.retain(|_, it| it.strong_count() > 0);
+        let name = settings.name.clone();
+        state.dns_caches.insert(name, Arc::downgrade(&cache));
+        cache
     }
 
     /// Grows with every change of the clusters in service.
@@ -390,7 +441,7 @@ impl ClusterManager {
                 self.send(Work::Resolve(Arc::downgrade(cluster)));
                 false
             }
-            Discovery::OriginalDst { .. } => true,
+            Discovery::OriginalDst { .. } | Discovery::ForwardProxy(_) => true,
         }
     }
 

@@ -14,8 +14,8 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
-use meltemi_ir::{Discovery, Metadata, Priority, SubsetKeys};
+use http::{HeaderMap, HeaderValue};
+use meltemi_ir::{Address, Discovery, Metadata, Priority, SubsetKeys};
 use meltemi_lifecycle::{Clock, Random, WorkerId};
 use meltemi_telemetry::ClusterStats;
 use meltemi_tls::Wishes;
@@ -23,12 +23,13 @@ use tokio::time::Instant;
 
 use self::balancing::Balancing;
 use crate::connect::Asked;
+use crate::dns_cache::NameAndPort;
 use crate::outlier::Outcome;
 use crate::pool::{HostPools, PoolKey};
 use crate::stream::CountedConnection;
 use crate::{
-    Breaker, Cluster, ClusterManager, ConnectFailure, Host, HostStats, HttpLease, HttpOptions,
-    Proxied, UpstreamStream, connect,
+    Breaker, Cluster, ClusterManager, ConnectFailure, Demand, Host, HostStats, HttpLease,
+    HttpOptions, Proxied, UpstreamStream, connect,
 };
 
 /// Idle connections are looked over this often, or twice in the shortest idle timeout.
@@ -139,6 +140,8 @@ pub struct LbContext<'a> {
     pub original_destination: Option<SocketAddr>,
     /// The request's headers, for an original destination in a header.
     pub headers: Option<&'a HeaderMap>,
+    /// The host that the request names, for clusters that forward there.
+    pub authority: Option<&'a HeaderValue>,
     /// The request's hash, for policies that go by one; at random where there is none.
     pub hash: Option<u64>,
     /// The route's criteria for subsets (`envoy.lb` of `metadata_match`).
@@ -206,6 +209,24 @@ impl WorkerCluster {
         }
     }
 
+    /// Whether requests go to the hosts that they name.
+    pub fn forwards_to_names(&self) -> bool {
+        self.shared.dns_cache().is_some()
+    }
+
+    /// Asks where the host of a request is, before the request can go there; nothing where requests go
+    /// elsewhere, and for what is no host.
+    pub fn demand(&self, authority: &HeaderValue) -> Option<Demand> {
+        let cache = self.shared.dns_cache()?;
+        Some(cache.demand(&self.name(authority)?, self.worker))
+    }
+
+    /// The host and port that an authority names.
+    fn name(&self, authority: &HeaderValue) -> Option<NameAndPort> {
+        let is_secure = self.shared.config().tls.is_some();
+        NameAndPort::of(authority, if is_secure { 443 } else { 80 })
+    }
+
     /// This worker's shard of the cluster's statistics.
     #[inline]
     pub fn stats(&self) -> &ClusterStats {
@@ -214,6 +235,16 @@ impl WorkerCluster {
 
     /// Chooses a host; none where no host may get traffic (flag `UH`).
     pub fn choose(&self, context: &LbContext<'_>) -> Option<Rc<WorkerHost>> {
+        if let Some(cache) = self.shared.dns_cache() {
+            let key = self.name(context.authority?)?;
+            let address = cache.address(&key)?;
+            let host = self.host_for(Address::Name {
+                host: key.name.into(),
+                port: key.port,
+            });
+            host.resolve_to(address);
+            return Some(host);
+        }
         if let Discovery::OriginalDst {
             http_header,
             port_override,
@@ -231,7 +262,7 @@ impl WorkerCluster {
             if let Some(port) = port_override {
                 destination.set_port(*port);
             }
-            return Some(self.host_for(destination));
+            return Some(self.host_for(Address::Socket(destination)));
         }
         let mut balancing = self.balancing.borrow_mut();
         balancing.follow(self);
@@ -324,12 +355,12 @@ impl WorkerCluster {
         self.coarse.now()
     }
 
-    fn host_for(&self, destination: SocketAddr) -> Rc<WorkerHost> {
+    fn host_for(&self, destination: Address) -> Rc<WorkerHost> {
         let mut balancing = self.balancing.borrow_mut();
-        let host = balancing
-            .by_destination
-            .entry(destination)
-            .or_insert_with(|| Rc::new(WorkerHost::new(self.shared.host_for(destination), self)));
+        let hosts = &mut balancing.by_destination;
+        let host = hosts.entry(destination).or_insert_with_key(|destination| {
+            Rc::new(WorkerHost::new(self.shared.host_for(destination), self))
+        });
         host.used.set(self.now());
         Rc::clone(host)
     }

@@ -18,20 +18,52 @@ use crate::config_source::ads_only;
 use crate::endpoint::{Names, load_assignment};
 use crate::extension::{Extension, Known, unpack};
 use crate::fields::fields;
+use crate::forward_proxy::{self, ForwardProxyCluster};
 use crate::header::header_name;
 use crate::http_options::typed_extension;
 use crate::path::At;
 use crate::scalar::{enumeration, non_empty, port};
 
 /// The cluster types that are extensions.
-pub(crate) static DISCOVERY: &[Known<Dns>] = &[Known {
-    name: "",
-    type_name: "envoy.extensions.clusters.dns.v3.DnsCluster",
-    convert: |config, at| dns_cluster(&unpack(config, at)?, at),
-}];
+pub(crate) static DISCOVERY: &[Known<Convert>] = &[
+    Known {
+        name: "",
+        type_name: "envoy.extensions.clusters.dns.v3.DnsCluster",
+        convert: |config, at| dns_cluster(&unpack(config, at)?, at).map(Custom::Dns),
+    },
+    Known {
+        name: "envoy.clusters.dynamic_forward_proxy",
+        type_name: "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig",
+        convert: |config, at| {
+            forward_proxy::cluster(&unpack(config, at)?, at).map(Custom::ForwardProxy)
+        },
+    },
+];
 
 /// Converts the configuration of a cluster type.
-pub(crate) type Dns = fn(Option<&Any>, &At<'_>) -> Option<DnsSettings>;
+pub(crate) type Convert = fn(Option<&Any>, &At<'_>) -> Option<Custom>;
+
+/// A cluster type that is an extension.
+pub(crate) enum Custom {
+    Dns(DnsSettings),
+    ForwardProxy(ForwardProxyCluster),
+}
+
+/// How the endpoints are found.
+pub(super) struct Found {
+    pub(super) discovery: Discovery,
+    /// Servers must prove the name that each request asks for.
+    pub(super) verifies_names: bool,
+}
+
+impl From<Discovery> for Found {
+    fn from(discovery: Discovery) -> Self {
+        Self {
+            discovery,
+            verifies_names: false,
+        }
+    }
+}
 
 /// The DNS resolvers; all of them ask the system's servers.
 pub(crate) static DNS_RESOLVERS: &[Known<Resolver>] = &[
@@ -71,7 +103,7 @@ pub(super) struct Fields<'a> {
 }
 
 /// How the endpoints are found; `at` is the cluster.
-pub(super) fn discovery(fields: &Fields<'_>, at: &At<'_>) -> Option<Discovery> {
+pub(super) fn discovery(fields: &Fields<'_>, at: &At<'_>) -> Option<Found> {
     if let Some(message) = fields.resolver {
         dns_resolver(message, &at.field("typed_dns_resolver_config"));
     }
@@ -79,15 +111,36 @@ pub(super) fn discovery(fields: &Fields<'_>, at: &At<'_>) -> Option<Discovery> {
         None => (DiscoveryType::Static, None),
         Some(ClusterDiscoveryType::Type(kind)) => (enumeration(*kind, &at.field("type"))?, None),
         Some(ClusterDiscoveryType::ClusterType(message)) => {
-            let settings = custom(message, &at.field("cluster_type"))?;
-            let kind = if settings.one_at_a_time {
-                DiscoveryType::LogicalDns
-            } else {
-                DiscoveryType::StrictDns
-            };
-            (kind, Some(settings))
+            match custom(message, &at.field("cluster_type"))? {
+                Custom::Dns(settings) if settings.one_at_a_time => {
+                    (DiscoveryType::LogicalDns, Some(settings))
+                }
+                Custom::Dns(settings) => (DiscoveryType::StrictDns, Some(settings)),
+                Custom::ForwardProxy(settings) => return Some(by_name(fields, settings, at)),
+            }
         }
     };
+    of_type(fields, kind, custom, at).map(Found::from)
+}
+
+fn by_name(fields: &Fields<'_>, settings: ForwardProxyCluster, at: &At<'_>) -> Found {
+    if fields.load_assignment.is_some() {
+        let at = at.field("load_assignment");
+        at.problem("is not for clusters of this type");
+    }
+    Found {
+        discovery: Discovery::ForwardProxy(settings.cache),
+        verifies_names: !settings.insecure,
+    }
+}
+
+/// How the endpoints of a cluster of one of Envoy's own types are found.
+fn of_type(
+    fields: &Fields<'_>,
+    kind: DiscoveryType,
+    custom: Option<DnsSettings>,
+    at: &At<'_>,
+) -> Option<Discovery> {
     if kind != DiscoveryType::Eds && fields.eds.is_some() {
         at.field("eds_cluster_config")
             .problem("is for EDS clusters");
@@ -210,10 +263,10 @@ fn original_dst(message: &OriginalDstLbConfig, at: &At<'_>) -> Option<Discovery>
     })
 }
 
-fn custom(message: &CustomClusterType, at: &At<'_>) -> Option<DnsSettings> {
+fn custom(message: &CustomClusterType, at: &At<'_>) -> Option<Custom> {
     fields!(at, message, CustomClusterType {
         honoured { name }
-        partly { typed_config: "DnsCluster" }
+        partly { typed_config: "DnsCluster, dynamic_forward_proxy" }
     });
     let config = typed_config.as_ref();
     let name = non_empty(name, &at.field("name"));

@@ -58,6 +58,25 @@ pub(super) struct Upstream {
     pub(super) max_connection_duration: Option<Duration>,
 }
 
+impl Upstream {
+    /// Has servers prove the name that each request asks for: where nothing is written that is so, and
+    /// where something is written it must say so.
+    pub(super) fn verify_names(&mut self, is_written: bool, at: &At<'_>) {
+        let from_request = &mut self.http.from_request;
+        if !is_written {
+            from_request.server_name = true;
+            from_request.subject = true;
+        }
+        if !(from_request.server_name && from_request.subject) {
+            let at = at.field("typed_extension_protocol_options");
+            at.key(HTTP_PROTOCOL_OPTIONS).problem(
+                "needs upstream_http_protocol_options with auto_sni and auto_san_validation, \
+                 or set allow_insecure_cluster_options of the cluster type",
+            );
+        }
+    }
+}
+
 /// How HTTP is spoken; `at` is the cluster.
 pub(super) fn upstream_http(fields: &Fields<'_>, at: &At<'_>) -> Upstream {
     let at_typed = &at.field("typed_extension_protocol_options");

@@ -37,6 +37,7 @@ pub(crate) enum RouteConfig {
     Rbac(Box<Access>),
     JwtAuthn(Arc<ir::JwtRoute>),
     ExtAuthz(Arc<ir::ExtAuthzRoute>),
+    ForwardProxy(ir::ForwardProxyHost),
 }
 
 impl RouteOverride {
@@ -63,6 +64,7 @@ impl RouteOverride {
                     RouteConfig::SetFilterState(StateWriter::new(config)?)
                 }
                 Kind::ExtAuthz(route) => RouteConfig::ExtAuthz(route.clone()),
+                Kind::ForwardProxy(host) => RouteConfig::ForwardProxy(host.clone()),
                 Kind::JwtAuthn(route) => RouteConfig::JwtAuthn(route.clone()),
                 Kind::Compressor(overrides) => RouteConfig::Compressor(overrides.clone()),
                 Kind::Rbac(config) => RouteConfig::Rbac(Box::new(Access::new(config))),

@@ -12,6 +12,24 @@ stat_block! {
 }
 
 stat_block! {
+    /// `dns_cache.<name>.*`.
+    DnsCacheStats {
+        Counter {
+            dns_query_attempt,
+            dns_query_failure,
+            dns_query_success,
+            dns_query_timeout,
+            dns_rq_pending_overflow,
+            host_added,
+            host_address_changed,
+            host_overflow,
+            host_removed,
+        }
+        Gauge { num_hosts }
+    }
+}
+
+stat_block! {
     /// `http.<stat_prefix>.cors.*`.
     CorsStats {
         Counter { origin_invalid, origin_valid }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::{
-    ClusterExtAuthzStats, CompressorStats, CorsStats, DecompressorStats, ExtAuthzStats, FaultStats,
-    GrpcMethodStats, JwtAuthnStats, LocalRateLimitStats, RbacPolicyStats, RbacShadowStats,
-    RbacStats, Sharded, StatBlock, StatsRegistry,
+    ClusterExtAuthzStats, CompressorStats, CorsStats, DecompressorStats, DnsCacheStats,
+    ExtAuthzStats, FaultStats, GrpcMethodStats, JwtAuthnStats, LocalRateLimitStats,
+    RbacPolicyStats, RbacShadowStats, RbacStats, Sharded, StatBlock, StatsRegistry,
 };
 
 const MANAGER: &str = "envoy_http_conn_manager_prefix";
@@ -22,6 +22,11 @@ impl StatsRegistry {
                 self.labelled(name, "http_fault", labels)
             }
         }
+    }
+
+    /// `dns_cache.<name>.*`.
+    pub fn dns_cache(&self, name: &str) -> Arc<Sharded<DnsCacheStats>> {
+        self.extension("dns_cache", "envoy_dns_cache_name", name)
     }
 
     /// `http.<stat_prefix>.cors.*`.

@@ -4,11 +4,10 @@
 //! order in which they are used.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use meltemi_ir::{LbPolicy, Locality};
+use meltemi_ir::{Address, LbPolicy, Locality};
 
 use tokio::time::Instant;
 
@@ -24,8 +23,8 @@ pub(super) struct Balancing {
     generation: u64,
     set: Option<Arc<HostSet>>,
     hosts: HashMap<u64, Rc<WorkerHost>>,
-    /// Hosts made on demand, for original destinations.
-    pub(super) by_destination: HashMap<SocketAddr, Rc<WorkerHost>>,
+    /// Hosts made on demand, for original destinations and for names.
+    pub(super) by_destination: HashMap<Address, Rc<WorkerHost>>,
     whole: Orders,
     /// One for each subset, made when first needed.
     subsets: Vec<Option<Orders>>,
