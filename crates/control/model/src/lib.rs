@@ -95,7 +95,7 @@ pub use protocol::Protocol;
 pub use proxy_config::{ProxyConfigRule, effective as effective_proxy_config};
 pub use request_authentication::{JwtHeader, JwtRule, KeySource, RequestAuthentication};
 pub use secret::{ConfigMap, Secret, ServerCertificate};
-pub use service::{Service, ServiceAddresses, ServicePort, TargetPort};
+pub use service::{Service, ServiceAddresses, ServicePort, TargetPort, TrafficDistribution};
 pub use service_entry::{
     EndpointAddress, EntryDetails, EntryEndpoint, EntryResolution, ServiceEntry, WorkloadEntry,
 };

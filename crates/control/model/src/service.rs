@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::{EntryDetails, ExportTo, Hostname, Labels, Metadata, Protocol};
 
-pub(crate) use convert::convert;
+pub(crate) use convert::{annotated_distribution, convert};
 
 /// A Kubernetes Service, or a host of a ServiceEntry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,8 +30,23 @@ pub struct Service {
     pub export_to: ExportTo,
     /// `publishNotReadyAddresses`: endpoints count before their workload is ready.
     pub publish_not_ready: bool,
+    /// Which of its endpoints are preferred: `trafficDistribution`, else the annotation
+    /// `networking.istio.io/traffic-distribution`.
+    pub distribution: TrafficDistribution,
     /// What sets it apart if it is one of a ServiceEntry.
     pub entry: Option<Arc<EntryDetails>>,
+}
+
+/// Which of a service's endpoints are preferred, unless a destination rule says so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TrafficDistribution {
+    /// None.
+    #[default]
+    Any,
+    /// `PreferClose`, `PreferSameZone`: those nearest to the client.
+    Near,
+    /// `PreferSameNode`: those on the client's node, then those nearest to it.
+    SameNode,
 }
 
 /// Where clients reach a service.

@@ -22,6 +22,8 @@ pub(crate) use convert::{
 };
 pub(crate) use convert_endpoint::{convert_endpoint, convert_locality};
 
+use crate::service::annotated_distribution;
+
 /// A valid Istio ServiceEntry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceEntry {
@@ -134,6 +136,7 @@ impl ServiceEntry {
                 ports: self.ports.clone(),
                 export_to: self.export_to.clone(),
                 publish_not_ready: false,
+                distribution: annotated_distribution(&self.meta),
                 entry: Some(self.details.clone()),
             })
             .collect()

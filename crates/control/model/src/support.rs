@@ -60,9 +60,9 @@ const KUBERNETES: &[Row] = &[
     supported(Kind::Namespace, "metadata.labels")
         .note("istio-injection, istio.io/rev, topology.istio.io/network"),
     supported(Kind::Service, "spec")
-        .note("type, clusterIP(s), externalName, selector, ports, publishNotReadyAddresses"),
+        .note("type, clusterIP(s), externalName, selector, ports, publishNotReadyAddresses, trafficDistribution"),
     harmless(Kind::Service, "spec.*").note("other fields are accepted and not read"),
-    supported(Kind::Service, "metadata.annotations").note("networking.istio.io/exportTo"),
+    supported(Kind::Service, "metadata.annotations").note("networking.istio.io/exportTo, networking.istio.io/traffic-distribution"),
     supported(Kind::EndpointSlice, "endpoints").note("addresses, conditions.ready, zone"),
     supported(Kind::EndpointSlice, "ports").note("name, port"),
     supported(Kind::Deployment, "spec").note("replicas, template"),

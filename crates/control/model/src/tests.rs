@@ -107,7 +107,7 @@ fn protocols_of_ports() {
         ("mysql", None, false, Protocol::Mysql),
     ] {
         assert_eq!(
-            Protocol::of_port(name, app, udp),
+            Protocol::of_port(8080, name, app, udp),
             protocol,
             "{name} {app:?}"
         );

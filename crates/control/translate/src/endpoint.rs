@@ -19,7 +19,7 @@ use meltemi_xds::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
 };
 
-use crate::name::SubsetKey;
+use crate::name::{SERVER_NAME, SubsetKey};
 use crate::proto::{address, fields, metadata, pipe, text};
 use crate::scope::Scope;
 
@@ -27,7 +27,9 @@ pub(crate) use locality::setting as locality_setting;
 
 /// The endpoints of the cluster named `name`.
 pub(crate) fn load_assignment(scope: &Scope<'_>, name: &str) -> ClusterLoadAssignment {
-    let endpoints = SubsetKey::parse(name).and_then(|key| localities(scope, &key));
+    // TLS that a gateway passes through by the cluster's name is for those who open it.
+    let passed_through = name.starts_with(SERVER_NAME);
+    let endpoints = SubsetKey::parse(name).and_then(|key| localities(scope, &key, passed_through));
     ClusterLoadAssignment {
         cluster_name: name.to_owned(),
         endpoints: endpoints.unwrap_or_default(),
@@ -94,7 +96,12 @@ pub(crate) fn pipe_endpoint(path: &str) -> LocalityLbEndpoints {
     }
 }
 
-fn localities(scope: &Scope<'_>, key: &SubsetKey<'_>) -> Option<Vec<LocalityLbEndpoints>> {
+/// The endpoints; only those that open the mesh's TLS where that is `passed_through`.
+fn localities(
+    scope: &Scope<'_>,
+    key: &SubsetKey<'_>,
+    passed_through: bool,
+) -> Option<Vec<LocalityLbEndpoints>> {
     let (service, _) = scope.service_port(key.host, key.port)?;
     let rule = scope.destination_rule(&service);
     let (labels, policy) = match key.subset {
@@ -113,8 +120,9 @@ fn localities(scope: &Scope<'_>, key: &SubsetKey<'_>) -> Option<Vec<LocalityLbEn
     let of_port = endpoints.port(key.port).iter();
     let here: Vec<_> = of_port
         .filter(|it| it.workload.is_of_subset(&labels))
+        .filter(|it| !passed_through || opens_mutual(scope, it))
         .collect();
-    let preference = locality::preference(scope, policy.for_port(key.port));
+    let preference = locality::preference(scope, &service, policy.for_port(key.port));
     let mut groups: BTreeMap<(u32, Locality), Vec<&WorkloadEndpoint>> = BTreeMap::new();
     for endpoint in here {
         let locality = endpoint.workload.locality.clone().unwrap_or_default();
@@ -194,11 +202,16 @@ fn endpoint_metadata(scope: &Scope<'_>, endpoint: &WorkloadEndpoint) -> Metadata
     .join(";");
     let istio = ("istio", fields([("workload", text(identity))]));
     // One that opens no TLS of the mesh is not sent any.
-    let policy = scope.mtls_of(&workload.meta.namespace, &workload.meta.labels);
-    let takes = endpoint.mtls && policy.on_port(endpoint.port) != MutualTlsMode::Disable;
-    let tls = takes.then(|| {
+    let tls = opens_mutual(scope, endpoint).then(|| {
         let mode = fields([("tlsMode", text("istio"))]);
         ("envoy.transport_socket_match", mode)
     });
     metadata([istio].into_iter().chain(tls))
+}
+
+/// Whether an endpoint opens the mesh's mutual TLS.
+fn opens_mutual(scope: &Scope<'_>, endpoint: &WorkloadEndpoint) -> bool {
+    let meta = &endpoint.workload.meta;
+    let policy = scope.mtls_of(&meta.namespace, &meta.labels);
+    endpoint.mtls && policy.on_port(endpoint.port) != MutualTlsMode::Disable
 }

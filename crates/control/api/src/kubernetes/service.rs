@@ -26,6 +26,8 @@ pub struct ServiceSpec {
     pub ports: Vec<ServicePort>,
     /// `publishNotReadyAddresses`.
     pub publish_not_ready_addresses: bool,
+    /// `trafficDistribution`.
+    pub traffic_distribution: Option<String>,
 }
 
 /// ServicePort.

@@ -5,12 +5,20 @@ use std::net::IpAddr;
 use meltemi_api::FieldPath;
 use meltemi_api::kubernetes::{self, IntOrText, ServiceSpec};
 
-use super::{Service, ServiceAddresses, ServicePort, TargetPort};
+use super::{Service, ServiceAddresses, ServicePort, TargetPort, TrafficDistribution};
 use crate::check::{Check, filled};
 use crate::metadata::annotation;
 use crate::{ExportTo, Hostname, Labels, Metadata, Protocol, export_to};
 
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
+
+const DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
+
+const DISTRIBUTIONS: [(&str, TrafficDistribution); 3] = [
+    ("PreferClose", TrafficDistribution::Near),
+    ("PreferSameZone", TrafficDistribution::Near),
+    ("PreferSameNode", TrafficDistribution::SameNode),
+];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ServiceType {
@@ -28,6 +36,7 @@ pub(crate) fn convert(meta: Metadata, spec: ServiceSpec, check: &mut Check<'_>) 
         selector,
         ports,
         publish_not_ready_addresses,
+        traffic_distribution,
     } = spec;
     let at = FieldPath::root().field("spec");
     let choices = [
@@ -59,6 +68,10 @@ pub(crate) fn convert(meta: Metadata, spec: ServiceSpec, check: &mut Check<'_>) 
     let hostname =
         Hostname::of_service(&meta.name, meta.namespace.as_str(), &check.defaults.domain);
     let export_to = exported(&meta, check);
+    let distribution = filled(traffic_distribution).and_then(|text| {
+        let at = at.field("trafficDistribution");
+        check.choice(&at, &text, &DISTRIBUTIONS)
+    });
     Service {
         hostname,
         addresses,
@@ -67,9 +80,18 @@ pub(crate) fn convert(meta: Metadata, spec: ServiceSpec, check: &mut Check<'_>) 
         ports,
         export_to,
         publish_not_ready: publish_not_ready_addresses,
+        distribution: distribution.unwrap_or_else(|| annotated_distribution(&meta)),
         entry: None,
         meta,
     }
+}
+
+/// What the annotation says; as in Istio, another value says nothing.
+pub(crate) fn annotated_distribution(meta: &Metadata) -> TrafficDistribution {
+    let written = annotation(&meta.annotations, DISTRIBUTION).unwrap_or_default();
+    let mut known = DISTRIBUTIONS.iter();
+    let known = known.find(|(name, _)| name.eq_ignore_ascii_case(written));
+    known.map_or(TrafficDistribution::Any, |(_, it)| *it)
 }
 
 fn addresses(
@@ -145,7 +167,7 @@ fn convert_ports(
         let Some(number) = check.port(&at.field("port"), port.unwrap_or_default()) else {
             continue;
         };
-        let protocol = Protocol::of_port(&name, filled(app_protocol).as_deref(), udp);
+        let protocol = Protocol::of_port(number, &name, filled(app_protocol).as_deref(), udp);
         let is_udp = |port: &ServicePort| port.protocol == Protocol::Udp;
         if ports
             .iter()

@@ -4,7 +4,8 @@
 //! otherwise.
 
 use meltemi_model::{
-    BalancerPolicy, ConsistentHash, HashAlgorithm, LocalityPreference, PolicySettings, Warmup,
+    BalancerPolicy, ConsistentHash, HashAlgorithm, LocalityPreference, PolicySettings, Service,
+    Warmup,
 };
 use meltemi_xds::pb::envoy::config::cluster::v3::{
     Cluster,
@@ -23,7 +24,12 @@ use crate::proto::duration;
 use crate::scope::Scope;
 
 /// Applies the load balancer.
-pub(super) fn apply(scope: &Scope<'_>, cluster: &mut Cluster, settings: &PolicySettings) {
+pub(super) fn apply(
+    scope: &Scope<'_>,
+    cluster: &mut Cluster,
+    service: &Service,
+    settings: &PolicySettings,
+) {
     let balancer = settings.load_balancer.clone().unwrap_or_default();
     let original = discovery(DiscoveryType::OriginalDst);
     if balancer.policy == BalancerPolicy::Passthrough {
@@ -39,9 +45,14 @@ pub(super) fn apply(scope: &Scope<'_>, cluster: &mut Cluster, settings: &PolicyS
         cluster.lb_policy = LbPolicy::ClusterProvided.into();
         return;
     }
-    let weighted = locality_setting(scope, settings).is_some_and(|it| {
-        matches!(it.preference, LocalityPreference::Distribute(_))
-            || settings.outlier_detection.is_some()
+    // Weights of localities change what the policy chooses, so they are not there without need.
+    let weighted = locality_setting(scope, service, settings).is_some_and(|it| {
+        let fails_over = it.always || settings.outlier_detection.is_some();
+        match *it.preference {
+            LocalityPreference::Distribute(_) => true,
+            LocalityPreference::Failover(_) | LocalityPreference::Priority(_) => fails_over,
+            LocalityPreference::Nearest => false,
+        }
     });
     if weighted && let Some(common) = &mut cluster.common_lb_config {
         common.locality_config_specifier = Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(

@@ -139,7 +139,7 @@ fn cluster(scope: &Scope<'_>, plan: &Plan<'_>) -> Option<Cluster> {
     if policy::upgrades(port.protocol, pool, scope.mesh()) {
         options.version = Version::Http2;
     }
-    balancer::apply(scope, &mut cluster, settings);
+    balancer::apply(scope, &mut cluster, service, settings);
     outlier::apply(&mut cluster, settings.outlier_detection.as_ref());
     outlier::apply_budget(&mut cluster, policy.retry_budget.as_ref());
 

@@ -38,6 +38,7 @@ pub(super) fn apply(cluster: &mut Cluster, wanted: Option<&Wanted>) {
             .map(enforced),
         // Endpoints are ejected for what they do, not for what others do.
         enforcing_success_rate: Some(0),
+        enforcing_local_origin_success_rate: split_local_origin.then_some(0),
         interval: interval.map(duration),
         base_ejection_time: base_ejection_time.map(duration),
         max_ejection_percent,

@@ -4,8 +4,11 @@
 //! priorities and weights of localities. Other localities take over only where endpoints are ejected,
 //! so that without outlier detection there are no priorities.
 
+use std::borrow::Cow;
+
 use meltemi_model::{
-    Distribute, Locality, LocalityPreference, LocalitySetting, PolicySettings, Workload,
+    Distribute, Locality, LocalityPreference, PolicySettings, PriorityLabel, Service,
+    TrafficDistribution, Workload,
 };
 use meltemi_xds::pb::envoy::config::core::v3 as core;
 use meltemi_xds::pb::envoy::config::endpoint::v3::LocalityLbEndpoints;
@@ -15,29 +18,75 @@ use crate::scope::Scope;
 /// The priority of what is neither in the client's region nor in one that takes over.
 const LAST: u32 = 4;
 
-/// What holds for a destination with these settings; `None` if localities do not matter.
-pub(super) fn preference(
-    scope: &Scope<'_>,
-    settings: &PolicySettings,
-) -> Option<LocalityPreference> {
-    let setting = setting(scope, settings)?;
-    if scope.node.locality == Locality::default() {
-        return None;
-    }
-    let distributes = matches!(setting.preference, LocalityPreference::Distribute(_));
-    let fails_over = settings.outlier_detection.is_some();
-    (distributes || fails_over).then(|| setting.preference.clone())
+/// Labels of which a service that prefers the near has as many as possible in common with its client.
+const NEAR: [&str; 4] = [
+    "topology.istio.io/network",
+    "topology.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
+    "topology.istio.io/subzone",
+];
+/// The same of one that prefers the client's node.
+const HOSTNAME: &str = "kubernetes.io/hostname";
+
+/// What holds for localities.
+pub(crate) struct Chosen<'a> {
+    /// Which are preferred.
+    pub preference: Cow<'a, LocalityPreference>,
+    /// So it is where no endpoint is ever ejected too.
+    pub always: bool,
 }
 
-/// The setting that holds: the rule's, else the mesh's; `None` where it is off.
+/// What holds for a service with these settings; `None` if localities do not matter.
+pub(super) fn preference(
+    scope: &Scope<'_>,
+    service: &Service,
+    settings: &PolicySettings,
+) -> Option<LocalityPreference> {
+    let Chosen { preference, always } = setting(scope, service, settings)?;
+    let by_label = matches!(*preference, LocalityPreference::Priority(_));
+    if scope.node.locality == Locality::default() && !by_label {
+        return None;
+    }
+    let distributes = matches!(*preference, LocalityPreference::Distribute(_));
+    let fails_over = always || settings.outlier_detection.is_some();
+    (distributes || fails_over).then(|| preference.into_owned())
+}
+
+/// The setting that holds: the rule's, else the service's, else the mesh's; `None` where it is off.
 pub(crate) fn setting<'a>(
     scope: &'a Scope<'_>,
+    service: &Service,
     settings: &'a PolicySettings,
-) -> Option<&'a LocalitySetting> {
+) -> Option<Chosen<'a>> {
     let own = settings.load_balancer.as_ref();
     let own = own.and_then(|it| it.locality.as_ref());
+    if own.is_none()
+        && let Some(preference) = of_service(service.distribution)
+    {
+        return Some(Chosen {
+            preference: Cow::Owned(preference),
+            always: true,
+        });
+    }
     let setting = own.unwrap_or(&scope.mesh().locality);
-    (setting.enabled != Some(false)).then_some(setting)
+    (setting.enabled != Some(false)).then_some(Chosen {
+        preference: Cow::Borrowed(&setting.preference),
+        always: false,
+    })
+}
+
+/// What a service prefers by itself.
+fn of_service(distribution: TrafficDistribution) -> Option<LocalityPreference> {
+    let host = match distribution {
+        TrafficDistribution::Any => return None,
+        TrafficDistribution::Near => None,
+        TrafficDistribution::SameNode => Some(HOSTNAME),
+    };
+    let labels = NEAR.into_iter().chain(host).map(|key| PriorityLabel {
+        key: key.to_owned(),
+        value: None,
+    });
+    Some(LocalityPreference::Priority(labels.collect()))
 }
 
 /// The priority of an endpoint; priorities may have gaps between them.
