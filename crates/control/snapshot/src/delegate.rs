@@ -69,18 +69,21 @@ fn joined(root: Option<&String>, leaf: Option<&String>) -> Option<String> {
     }
 }
 
-/// Every pair of matches that can both hold; `None` if there is none.
+/// Every pair of matches that can both hold; `None` if one of the delegate's fits none of the root's:
+/// then its route is left out as a whole.
 fn merged_matches(root: &[HttpMatch], leaf: &[HttpMatch]) -> Option<Vec<HttpMatch>> {
     if root.is_empty() || leaf.is_empty() {
         return Some(if root.is_empty() { leaf } else { root }.to_vec());
     }
-    let pairs = leaf
-        .iter()
-        .flat_map(|leaf| root.iter().map(move |root| (root, leaf)));
-    let merged: Vec<_> = pairs
-        .filter_map(|(root, leaf)| merged_match(root, leaf))
-        .collect();
-    (!merged.is_empty()).then_some(merged)
+    let mut merged = Vec::new();
+    for leaf in leaf {
+        let before = merged.len();
+        merged.extend(root.iter().filter_map(|root| merged_match(root, leaf)));
+        if merged.len() == before {
+            return None;
+        }
+    }
+    Some(merged)
 }
 
 /// Both conditions as one, where the leaf's only narrow the root's.

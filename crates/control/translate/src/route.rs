@@ -24,6 +24,7 @@ use meltemi_xds::pb::envoy::config::route::v3::{Decorator, RouteConfiguration, V
 
 pub(crate) use action::cluster as cluster_of;
 pub(crate) use catch_all::virtual_host as catch_all;
+pub(crate) use domain::other_names;
 pub(crate) use fault::FILTER as FAULT_FILTER;
 pub(crate) use hash::hashes_source;
 pub(crate) use inbound::inbound_routes;

@@ -152,6 +152,11 @@ fn convert_value(
     at: &FieldPath,
     check: &mut Check<'_>,
 ) -> Option<HeaderMatch> {
+    // No expression, but Istio's word for a value that may be anything.
+    let is_any = written.exact.is_none() && written.prefix.is_none();
+    if is_any && written.regex.as_deref() == Some("*") {
+        return Some(HeaderMatch::Present);
+    }
     let value = string_match::convert(written, at, check).ok()?;
     Some(value.map_or(HeaderMatch::Present, HeaderMatch::Value))
 }

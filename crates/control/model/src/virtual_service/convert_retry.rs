@@ -63,7 +63,7 @@ pub(crate) fn convert_retry(
         per_try_timeout: check.duration(&at.field("perTryTimeout"), per_try_timeout.as_deref()),
         retry_on,
         retry_remote_localities: retry_remote_localities.unwrap_or(false),
-        ignore_previous_hosts: retry_ignore_previous_hosts.unwrap_or(true),
+        ignore_previous_hosts: retry_ignore_previous_hosts,
         backoff: check.duration(&at.field("backoff"), backoff.as_deref()),
     }
 }

@@ -15,8 +15,9 @@ pub struct RetryPolicy {
     pub retry_on: RetryOn,
     /// `retryRemoteLocalities`: retries may go to other localities.
     pub retry_remote_localities: bool,
-    /// `retryIgnorePreviousHosts`: a retry avoids hosts already tried. True unless written.
-    pub ignore_previous_hosts: bool,
+    /// `retryIgnorePreviousHosts`: a retry avoids hosts already tried; so it does where this is not
+    /// written, unless requests have an endpoint of their own.
+    pub ignore_previous_hosts: Option<bool>,
     /// `backoff`: base interval; `None` leaves Envoy's 25 ms.
     pub backoff: Option<Duration>,
 }
@@ -39,7 +40,7 @@ impl Default for RetryPolicy {
             per_try_timeout: None,
             retry_on: RetryOn::default(),
             retry_remote_localities: false,
-            ignore_previous_hosts: true,
+            ignore_previous_hosts: None,
             backoff: None,
         }
     }

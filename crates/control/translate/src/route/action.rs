@@ -26,11 +26,6 @@ pub(super) fn forward(
 ) -> RouteAction {
     let mut action = RouteAction::default();
     timeout::apply(&mut action, route.timeout);
-    let retries = route.retries.as_ref();
-    action.retry_policy = retry::policy(
-        scope,
-        retries.unwrap_or(&scope.mesh().default_http_retry_policy),
-    );
     let mut authority = operations.authority.take();
     if let Some(rewrite) = &route.rewrite {
         let Rewrite {
@@ -49,9 +44,17 @@ pub(super) fn forward(
         several => ClusterSpecifier::WeightedClusters(weighted(scope, several, port)),
     });
     action.request_mirror_policies = mirror::policies(scope, &route.mirrors, port);
-    if let Some(first) = destinations.first() {
-        action.hash_policy = hash::policies(scope, &first.destination, port);
-    }
+    let chosen = destinations
+        .iter()
+        .filter(|it| it.weight > 0 || destinations.len() == 1);
+    action.hash_policy = chosen
+        .flat_map(|it| hash::policies(scope, &it.destination, port))
+        .collect();
+    // A request that has an endpoint of its own is not to be retried at another.
+    let sticky = destinations.len() == 1 && !action.hash_policy.is_empty();
+    let retries = route.retries.as_ref();
+    let retries = retries.unwrap_or(&scope.mesh().default_http_retry_policy);
+    action.retry_policy = retry::policy(scope, retries, sticky);
     action.host_rewrite_specifier = authority.map(HostRewriteSpecifier::HostRewriteLiteral);
     action
 }
@@ -71,7 +74,7 @@ pub(super) fn default(scope: &Scope<'_>, host: &Hostname, port: u16) -> RouteAct
     let mut action = RouteAction {
         cluster_specifier: Some(ClusterSpecifier::Cluster(key.cluster())),
         hash_policy: hash::policies(scope, &destination, port),
-        retry_policy: retry::policy(scope, &scope.mesh().default_http_retry_policy),
+        retry_policy: retry::policy(scope, &scope.mesh().default_http_retry_policy, false),
         ..Default::default()
     };
     timeout::apply(&mut action, None);

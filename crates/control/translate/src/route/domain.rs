@@ -4,6 +4,7 @@
 //! resolver would complete, its other names and its addresses.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use meltemi_model::Service;
 
@@ -20,9 +21,7 @@ pub(super) fn of_service(
     port: Option<u16>,
     taken: &BTreeSet<&str>,
 ) -> Vec<String> {
-    let aliases = scope.aliases_of(&service.hostname);
-    let visible = |it: &&std::sync::Arc<Service>| it.export_to.is_visible_in(&scope.node.namespace);
-    let aliases = aliases.filter(visible).map(|it| it.hostname.as_str());
+    let aliases = aliases(scope, service).map(|it| it.hostname.as_str());
     let hosts = std::iter::once(service.hostname.as_str()).chain(aliases);
     let mut domains = Vec::new();
     for host in hosts {
@@ -43,6 +42,24 @@ pub(super) fn of_service(
     domains
 }
 
+/// The other names of a service, each with its short forms.
+pub(crate) fn other_names(scope: &Scope<'_>, service: &Service) -> Vec<String> {
+    let mut names = Vec::new();
+    for alias in aliases(scope, service) {
+        let host = alias.hostname.as_str();
+        names.push(host.to_owned());
+        names.extend(short_forms(host, &scope.node.dns_domain));
+    }
+    names
+}
+
+/// The services that are other names of this one and that the proxy sees.
+fn aliases<'a>(scope: &Scope<'a>, service: &Service) -> impl Iterator<Item = &'a Arc<Service>> {
+    let namespace = scope.node.namespace.clone();
+    let aliases = scope.aliases_of(&service.hostname);
+    aliases.filter(move |it| it.export_to.is_visible_in(&namespace))
+}
+
 /// The domains of a host that is no service.
 pub(super) fn of_host(host: &str, port: Option<u16>) -> Vec<String> {
     let mut domains = Vec::new();
@@ -58,9 +75,10 @@ fn push(domains: &mut Vec<String>, host: &str, port: Option<u16>) {
 /// The short forms of `catalog.shop.svc.cluster.local` for a client in `NAMESPACE.svc.cluster.local`:
 /// `catalog` if it is in the same namespace, `catalog.shop`, `catalog.shop.svc`.
 fn short_forms(host: &str, client_domain: &str) -> Vec<String> {
-    let (Some((client_namespace, client_suffix)), Some((short, suffix))) =
-        (client_domain.split_once(".svc."), host.split_once(".svc."))
-    else {
+    let Some((client_namespace, client_suffix)) = client_domain.split_once(".svc.") else {
+        return within_domain(host, client_domain);
+    };
+    let Some((short, suffix)) = host.split_once(".svc.") else {
         return Vec::new();
     };
     let Some((name, namespace)) = short.split_once('.') else {
@@ -74,5 +92,27 @@ fn short_forms(host: &str, client_domain: &str) -> Vec<String> {
         vec![name.to_owned(), with_svc, short.to_owned()]
     } else {
         vec![short.to_owned(), with_svc]
+    }
+}
+
+/// The short forms in a domain that is none of Kubernetes: of `foo.local.campus.net` for a client in
+/// `local.campus.net` it is `foo`, for one in `remote.campus.net` `foo.local` and `foo.local.campus`.
+fn within_domain(host: &str, client_domain: &str) -> Vec<String> {
+    let (parts, domain): (Vec<_>, Vec<_>) = (
+        host.split('.').collect(),
+        client_domain.split('.').collect(),
+    );
+    let both = parts.iter().rev().zip(domain.iter().rev());
+    let shared = both
+        .take_while(|(part, of_client)| part == of_client)
+        .count();
+    let (own, rest) = parts.split_at(parts.len() - shared);
+    let Some(next) = rest.first().filter(|_| !own.is_empty()) else {
+        return Vec::new();
+    };
+    let own_name = own.join(".");
+    match own.len() {
+        2 => vec![own_name.clone(), format!("{own_name}.{next}")],
+        _ => vec![own_name],
     }
 }

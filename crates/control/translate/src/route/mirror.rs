@@ -18,6 +18,7 @@ pub(super) fn policies(
 ) -> Vec<RequestMirrorPolicy> {
     mirrors
         .iter()
+        .filter(|it| it.percentage.0 > 0)
         .map(|it| {
             let Mirror {
                 destination,

@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meltemi_model::{
-    Bind, EgressListener, GatewayRef, Hostname, Protocol, Service, VirtualService,
+    Bind, EgressListener, GatewayRef, Hostname, Protocol, Service, ServicePort, VirtualService,
 };
 use meltemi_xds::pb::envoy::config::route::v3::{Route, RouteConfiguration, VirtualHost, route};
 
 use super::matching::everything;
 use super::virtual_service::{Place, routes};
 use super::{action, catch_all, decorator, domain, table};
-use crate::name::{HTTP_PROXY, host_port};
+use crate::name::{HTTP_PROXY, UNIX, host_port};
 use crate::scope::{Resolution, Scope};
 
 /// The port on which hosts that are no services are routed too.
@@ -41,8 +41,8 @@ pub(super) fn build(scope: &Scope<'_>, name: &str) -> Option<RouteConfiguration>
             ..table(name, hosts)
         });
     }
-    if name.starts_with(['/', '@']) {
-        let tables = Tables::new(scope, Some(&|it| is_unix(it, name)));
+    if let Some(path) = name.strip_prefix(UNIX) {
+        let tables = Tables::new(scope, Some(&|it| is_unix(it, path)));
         return Some(table(name, tables.with_catch_all(Addressed::AnyPort)));
     }
     if let Some((host, port)) = name.rsplit_once(':') {
@@ -70,7 +70,8 @@ pub(super) fn build(scope: &Scope<'_>, name: &str) -> Option<RouteConfiguration>
 /// The routes to a port of a service, whatever is spoken there.
 pub(super) fn to_service(scope: &Scope<'_>, host: &str, port: u16) -> Option<VirtualHost> {
     let (service, _) = scope.service_port(host, port)?;
-    Some(Tables::new(scope, None).virtual_host(&service, port))
+    let (_, host) = Tables::new(scope, None).virtual_host(&service, port);
+    Some(host)
 }
 
 /// Whether a listener is bound to this Unix socket.
@@ -94,11 +95,29 @@ impl Addressed {
         }
     }
 
+    /// The domains that mean a port: without one, a host means that of the web.
+    fn meant(self, mut domains: Vec<String>, port: u16) -> Vec<String> {
+        if self == Self::AnyPort && port != WEB_PORT {
+            let tail = format!(":{port}");
+            domains.retain(|it| it.ends_with(&tail));
+        }
+        domains
+    }
+
+    /// The port on which hosts that are no services are routed whatever else there is.
+    fn always(self) -> Option<u16> {
+        (self == Self::AnyPort).then_some(WEB_PORT)
+    }
+
     /// The port on which further hosts are routed, if it is among these.
     fn web_port(self) -> Option<u16> {
         self.includes(WEB_PORT).then_some(WEB_PORT)
     }
 }
+
+/// Who has a name that several want, the lowest: the place of a virtual service, and whether it is for one
+/// of the services.
+type Rank = (usize, bool);
 
 /// Makes tables for one proxy.
 struct Tables<'s, 'a> {
@@ -111,8 +130,6 @@ struct Tables<'s, 'a> {
     naming: BTreeMap<&'a Hostname, Vec<usize>>,
     /// and those that have a wildcard.
     wildcards: Vec<usize>,
-    /// The hosts of the services.
-    hostnames: BTreeSet<&'s Hostname>,
 }
 
 impl<'s, 'a> Tables<'s, 'a> {
@@ -149,7 +166,6 @@ impl<'s, 'a> Tables<'s, 'a> {
         }
         Self {
             scope,
-            hostnames: services.iter().map(|it| &it.hostname).collect(),
             services,
             virtual_services,
             naming,
@@ -157,11 +173,13 @@ impl<'s, 'a> Tables<'s, 'a> {
         }
     }
 
-    /// The virtual hosts of a shared table.
+    /// The virtual hosts of a shared table. A name belongs to the first that has it: virtual services go
+    /// first, the oldest before others, and of one its hosts that are no services before its services.
     fn with_catch_all(&self, addressed: Addressed) -> Vec<VirtualHost> {
-        // A virtual service for one name of a service goes before the service, which has it too.
-        let mut hosts = self.further_hosts(addressed);
-        hosts.extend(self.services(addressed));
+        let mut ranked = self.further_hosts(addressed);
+        ranked.extend(self.services(addressed));
+        ranked.sort_by_key(|(rank, _)| *rank);
+        let mut hosts: Vec<_> = ranked.into_iter().map(|(_, host)| host).collect();
         let mut seen = BTreeSet::new();
         for host in &mut hosts {
             host.domains
@@ -182,11 +200,11 @@ impl<'s, 'a> Tables<'s, 'a> {
         }
         Some(vec![VirtualHost {
             domains: vec!["*".to_owned()],
-            ..self.virtual_host(&service, port)
+            ..self.virtual_host(&service, port).1
         }])
     }
 
-    fn services(&self, addressed: Addressed) -> Vec<VirtualHost> {
+    fn services(&self, addressed: Addressed) -> Vec<(Rank, VirtualHost)> {
         let services = self.services.iter();
         let full_names = services.map(|it| it.hostname.as_str()).collect();
         let mut hosts = Vec::new();
@@ -196,68 +214,92 @@ impl<'s, 'a> Tables<'s, 'a> {
                     continue;
                 }
                 let suffix = addressed.suffix(port.number);
-                let mut domains = domain::of_service(self.scope, service, suffix, &full_names);
-                // Without a port, a host means that of the web.
-                if addressed == Addressed::AnyPort && port.number != WEB_PORT {
-                    let tail = format!(":{}", port.number);
-                    domains.retain(|it| it.ends_with(&tail));
-                }
-                hosts.push(VirtualHost {
-                    domains,
-                    ..self.virtual_host(service, port.number)
-                });
+                let domains = domain::of_service(self.scope, service, suffix, &full_names);
+                let domains = addressed.meant(domains, port.number);
+                let (place, host) = self.virtual_host(service, port.number);
+                hosts.push(((place, true), VirtualHost { domains, ..host }));
             }
         }
         hosts
     }
 
-    /// The hosts of virtual services that are no services of the mesh.
-    fn further_hosts(&self, addressed: Addressed) -> Vec<VirtualHost> {
+    /// The hosts of virtual services that are no services on the port: on each port of the services
+    /// that a virtual service names beside them, else on that of the web.
+    fn further_hosts(&self, addressed: Addressed) -> Vec<(Rank, VirtualHost)> {
+        let mut here = BTreeMap::<&Hostname, Vec<&ServicePort>>::new();
+        for service in &self.services {
+            let ports = service.ports.iter();
+            let mut ports = ports.filter(|it| addressed.includes(it.number)).peekable();
+            if ports.peek().is_some() {
+                here.entry(&service.hostname).or_default().extend(ports);
+            }
+        }
         let mut hosts = Vec::new();
-        for virtual_service in &self.virtual_services {
+        for (place, virtual_service) in self.virtual_services.iter().enumerate() {
+            let mut ports: BTreeSet<u16> = addressed.always().into_iter().collect();
+            let mut further = Vec::new();
             for host in &virtual_service.hosts {
-                let known = match host.is_wildcard() {
-                    true => self.hostnames.iter().any(|it| host.contains(it)),
-                    false => self.hostnames.contains(host),
+                let matched: Vec<_> = match host.is_wildcard() {
+                    true => here.iter().filter(|(it, _)| host.contains(it)).collect(),
+                    false => here.get_key_value(host).into_iter().collect(),
                 };
-                let Some(port) = addressed.web_port().filter(|_| !known) else {
-                    continue;
-                };
+                if matched.is_empty() {
+                    further.push(host);
+                }
+                let matched = matched.into_iter().flat_map(|(_, ports)| ports);
+                ports.extend(
+                    matched
+                        .filter(|it| is_routed(it.protocol))
+                        .map(|it| it.number),
+                );
+            }
+            if further.is_empty() {
+                continue;
+            }
+            if ports.is_empty() {
+                ports.extend(addressed.web_port());
+            }
+            for port in ports {
                 let routes = self.routes(virtual_service, port);
-                if !routes.is_empty() {
-                    hosts.push(VirtualHost {
+                if routes.is_empty() {
+                    continue;
+                }
+                hosts.extend(further.iter().map(|host| {
+                    let domains = domain::of_host(host.as_str(), addressed.suffix(port));
+                    let made = VirtualHost {
                         name: host_port(host.as_str(), port),
-                        domains: domain::of_host(host.as_str(), addressed.suffix(port)),
-                        routes,
+                        domains: addressed.meant(domains, port),
+                        routes: routes.clone(),
                         include_request_attempt_count: !self.scope.proxy_headers().no_attempt_count,
                         ..Default::default()
-                    });
-                }
+                    };
+                    ((place, false), made)
+                }));
             }
         }
         hosts
     }
 
     /// The virtual host of a service port, domains aside: with the routes of the first virtual service
-    /// that has some for this proxy, else with one to the service.
-    fn virtual_host(&self, service: &Service, port: u16) -> VirtualHost {
-        let routes = self
-            .claiming(&service.hostname)
-            .into_iter()
-            .map(|it| self.routes(it, port))
-            .find(|it| !it.is_empty())
-            .unwrap_or_else(|| vec![self.default_route(service, port)]);
-        VirtualHost {
+    /// that has some for this proxy, else with one to the service; and the place of that virtual service.
+    fn virtual_host(&self, service: &Service, port: u16) -> (usize, VirtualHost) {
+        let claims = self.claiming(&service.hostname).into_iter();
+        let (place, routes) = claims
+            .map(|place| (place, self.routes(self.virtual_services[place], port)))
+            .find(|(_, routes)| !routes.is_empty())
+            .unwrap_or_else(|| (usize::MAX, vec![self.default_route(service, port)]));
+        let host = VirtualHost {
             name: host_port(service.hostname.as_str(), port),
             routes,
             include_request_attempt_count: !self.scope.proxy_headers().no_attempt_count,
             ..Default::default()
-        }
+        };
+        (place, host)
     }
 
-    /// The virtual services for a host: those that name it, then those with a wildcard for it from the
-    /// most specific, each the oldest first.
-    fn claiming(&self, host: &Hostname) -> Vec<&'a Arc<VirtualService>> {
+    /// The places of the virtual services for a host: those that name it, then those with a wildcard for
+    /// it from the most specific, each the oldest first.
+    fn claiming(&self, host: &Hostname) -> Vec<usize> {
         let named = self.naming.get(host).into_iter().flatten();
         let places: BTreeSet<_> = named.chain(&self.wildcards).copied().collect();
         let mut claims: Vec<_> = places
@@ -266,11 +308,11 @@ impl<'s, 'a> Tables<'s, 'a> {
                 let it = self.virtual_services[place];
                 let claims = it.hosts.iter().filter(|claim| claim.contains(host));
                 let best = claims.min_by(|left, right| left.by_specificity(right))?;
-                Some((best, it))
+                Some((best, place))
             })
             .collect();
         claims.sort_by(|(left, _), (right, _)| left.by_specificity(right));
-        claims.into_iter().map(|(_, it)| it).collect()
+        claims.into_iter().map(|(_, place)| place).collect()
     }
 
     fn routes(&self, virtual_service: &VirtualService, port: u16) -> Vec<Route> {

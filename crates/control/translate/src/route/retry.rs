@@ -20,8 +20,8 @@ use crate::scope::Scope;
 /// How often the balancer may choose again to avoid a host that was tried.
 const HOST_SELECTION_ATTEMPTS: i64 = 5;
 
-/// The retry policy of a route.
-pub(super) fn policy(scope: &Scope<'_>, wanted: &Wanted) -> Option<RetryPolicy> {
+/// The retry policy of a route; `sticky` if its requests have an endpoint each.
+pub(super) fn policy(scope: &Scope<'_>, wanted: &Wanted, sticky: bool) -> Option<RetryPolicy> {
     let Wanted {
         attempts,
         per_try_timeout,
@@ -44,6 +44,7 @@ pub(super) fn policy(scope: &Scope<'_>, wanted: &Wanted) -> Option<RetryPolicy> 
         retriable_status_codes: status_codes.iter().map(|&it| u32::from(it)).collect(),
         host_selection_retry_max_attempts: HOST_SELECTION_ATTEMPTS,
         retry_host_predicate: ignore_previous_hosts
+            .unwrap_or(!sticky)
             .then(previous_hosts)
             .into_iter()
             .collect(),
