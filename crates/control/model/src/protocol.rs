@@ -4,6 +4,10 @@
 
 use std::fmt;
 
+/// Ports of SMTP, DNS, MySQL and MongoDB, whose servers speak first or answer to no sniffing: there an
+/// unknown protocol is bytes.
+const WELL_KNOWN: [u16; 4] = [25, 53, 3306, 27017];
+
 /// What is spoken on a service port, as far as the mesh distinguishes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
@@ -55,24 +59,32 @@ impl Protocol {
 
     /// The protocol of a Kubernetes service port: UDP if the transport is; else `appProtocol`
     /// (Kubernetes' own `kubernetes.io/h2c`, `kubernetes.io/ws`, `kubernetes.io/wss` included), else
-    /// the port name up to its first dash (`grpc-web` as a whole), else [`Protocol::Auto`].
-    pub fn of_port(name: &str, app_protocol: Option<&str>, udp: bool) -> Self {
+    /// the port name up to its first dash (`grpc-web` as a whole), else [`Protocol::Tcp`] on ports of
+    /// well-known protocols whose servers speak first, else [`Protocol::Auto`].
+    pub fn of_port(number: u16, name: &str, app_protocol: Option<&str>, udp: bool) -> Self {
         if udp {
             return Self::Udp;
         }
-        match app_protocol {
-            Some("kubernetes.io/h2c") => return Self::Http2,
-            Some("kubernetes.io/ws") => return Self::Http,
-            Some("kubernetes.io/wss") => return Self::Https,
-            Some(text) => return Self::from_name(text).unwrap_or(Self::Auto),
-            None => {}
+        let named = match app_protocol {
+            Some("kubernetes.io/h2c") => Some(Self::Http2),
+            Some("kubernetes.io/ws") => Some(Self::Http),
+            Some("kubernetes.io/wss") => Some(Self::Https),
+            Some(text) => Self::from_name(text),
+            None => Self::of_name(name),
+        };
+        match named {
+            Some(protocol) => protocol,
+            None if WELL_KNOWN.contains(&number) => Self::Tcp,
+            None => Self::Auto,
         }
+    }
+
+    fn of_name(name: &str) -> Option<Self> {
         let lower = name.to_ascii_lowercase();
         if lower == "grpc-web" || lower.starts_with("grpc-web-") {
-            return Self::GrpcWeb;
+            return Some(Self::GrpcWeb);
         }
-        let prefix = lower.split('-').next().unwrap_or(&lower);
-        Self::from_name(prefix).unwrap_or(Self::Auto)
+        Self::from_name(lower.split('-').next().unwrap_or(&lower))
     }
 
     /// Whether requests on the port are HTTP requests that the mesh reads.

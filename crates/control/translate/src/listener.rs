@@ -15,6 +15,7 @@ mod virtual_outbound;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+pub(crate) use beginning::mesh_protocols;
 pub(crate) use grpc::{
     build as grpc, is_server as is_grpc_server, names as grpc_names,
     route_names as grpc_route_names,

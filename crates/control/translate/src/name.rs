@@ -25,6 +25,11 @@ pub(crate) const VIRTUAL_INBOUND: &str = "virtualInbound";
 /// The route table of the explicit HTTP proxy.
 pub(crate) const HTTP_PROXY: &str = "http_proxy";
 
+/// What the server names that stand for clusters begin with.
+pub(crate) const SERVER_NAME: &str = "outbound_.";
+/// What the names of listeners and route tables of Unix sockets begin with.
+pub(crate) const UNIX: &str = "unix://";
+
 /// An outbound cluster's name, taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SubsetKey<'a> {
@@ -39,7 +44,7 @@ pub(crate) struct SubsetKey<'a> {
 impl<'a> SubsetKey<'a> {
     /// Takes `outbound|PORT|SUBSET|HOST` apart, or the server name that stands for it.
     pub fn parse(name: &'a str) -> Option<Self> {
-        let divider = if name.starts_with("outbound_.") {
+        let divider = if name.starts_with(SERVER_NAME) {
             "_."
         } else {
             "|"

@@ -60,6 +60,9 @@ pub struct IstioFilters {
     pub alpn: bool,
 }
 
+/// Ports below this one are for the privileged.
+const PRIVILEGED: u16 = 1024;
+
 /// Which of Envoy's extensions, that only some configurations need, a proxy lacks: one that lists its
 /// extensions, and these not among them. They are left out of what it gets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -120,6 +123,8 @@ pub struct ProxyNode {
     pub metadata: BTreeMap<String, String>,
     /// Metadata `HTTP10`: take HTTP/1.0 requests.
     pub http10: bool,
+    /// Metadata `UNPRIVILEGED_POD`: it may not listen on ports below 1024.
+    pub unprivileged: bool,
     /// Metadata `HTTP_PROXY_PORT`, in the place of the mesh's `proxyHttpPort`.
     pub http_proxy_port: Option<u16>,
     /// Metadata `MELTEMI_APP_ADDRESS`: where the application listens, when that is not the usual
@@ -207,6 +212,7 @@ impl ProxyNode {
             version: metadata.text("ISTIO_VERSION").map(str::to_owned),
             metadata: metadata.texts(),
             http10: metadata.text("HTTP10") == Some("1"),
+            unprivileged: metadata.is_on("UNPRIVILEGED_POD"),
             http_proxy_port: metadata.parsed("HTTP_PROXY_PORT", "a port")?,
             app_address: metadata.parsed("MELTEMI_APP_ADDRESS", "an IP address")?,
             auto_addresses: metadata.is_on("DNS_CAPTURE") && metadata.is_on("DNS_AUTO_ALLOCATE"),
@@ -225,6 +231,11 @@ impl ProxyNode {
     /// Whether it is a gRPC library.
     pub fn is_grpc(&self) -> bool {
         self.generator == Generator::Grpc
+    }
+
+    /// Whether it may listen on a port.
+    pub(crate) fn may_bind(&self, port: u16) -> bool {
+        port >= PRIVILEGED || !self.unprivileged
     }
 
     /// Whether listeners have addresses of their own.

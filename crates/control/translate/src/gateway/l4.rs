@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_model::{GatewayRef, Hostname, L4Match, Protocol, ServerTls, VirtualService};
-use meltemi_xds::pb::envoy::config::listener::v3::{Filter, FilterChain};
+use meltemi_xds::pb::envoy::config::listener::v3::{Filter, FilterChain, FilterChainMatch};
 
 use super::listener::{by_names, free_names, server_names};
 use super::merge::MergedServer;
 use super::route::shared_hosts;
 use crate::filter::{Class, TcpProxyOptions, tcp_proxy};
-use crate::listener::destination_filters;
+use crate::listener::{destination_filters, mesh_protocols};
 use crate::name::SubsetKey;
 use crate::scope::Scope;
 use crate::tls::downstream;
@@ -167,8 +167,12 @@ fn auto_passthrough(
                 let Some(names) = free_names(vec![cluster.clone()], taken) else {
                     continue;
                 };
+                // Nobody comes in who does not speak the mesh's TLS: who is asked is not looked at.
                 chains.push(FilterChain {
-                    filter_chain_match: by_names(names),
+                    filter_chain_match: by_names(names).map(|it| FilterChainMatch {
+                        application_protocols: mesh_protocols(),
+                        ..it
+                    }),
                     filters: tcp_proxy(scope, Class::Gateway, &TcpProxyOptions::to(&cluster)),
                     ..Default::default()
                 });

@@ -64,6 +64,7 @@ pub(super) fn ports<'a>(scope: &Scope<'a>) -> Vec<MergedPort<'a>> {
             }
         }
     }
+    ports.retain(|it| scope.node.may_bind(it.number));
     ports.sort_by_key(|it| (it.number, it.bind));
     ports
 }

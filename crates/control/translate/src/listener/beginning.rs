@@ -13,6 +13,12 @@ const MESH_HTTP: [&str; 3] = ["istio-http/1.0", "istio-http/1.1", "istio-h2"];
 /// ALPN of anything else in it.
 const MESH_TCP: [&str; 2] = ["istio-peer-exchange", "istio"];
 
+/// Every ALPN of the mesh's mutual TLS.
+pub(crate) fn mesh_protocols() -> Vec<String> {
+    let all = MESH_TCP.into_iter().chain(MESH_HTTP);
+    all.map(str::to_owned).collect()
+}
+
 /// A way in which a connection to a port may begin.
 pub(super) struct Beginning {
     /// ALPN, or what the HTTP inspector found.

@@ -14,7 +14,7 @@ use meltemi_xds::pb::envoy::config::listener::v3::{Filter, FilterChain, FilterCh
 
 use crate::filter::{Class, TcpProxyOptions, tcp_proxy};
 use crate::name::SubsetKey;
-use crate::route::cluster_of;
+use crate::route::{cluster_of, other_names};
 use crate::scope::Scope;
 
 /// A chain of bytes.
@@ -88,9 +88,13 @@ pub(super) fn chains(scope: &Scope<'_>, reached: &Reached<'_>) -> Vec<L4Chain> {
         if chains.is_empty() && port.protocol.is_tls() {
             // On a shared address only the server name tells services apart.
             let by_name = *anywhere || range.is_some();
-            let names = by_name.then(|| service.hostname.as_str().to_owned());
+            let mut names = Vec::new();
+            if by_name {
+                names.push(service.hostname.as_str().to_owned());
+                names.extend(other_names(scope, service));
+            }
             chains.push(L4Chain {
-                server_names: names.into_iter().collect(),
+                server_names: names,
                 ranges: own.clone(),
                 filters: service_filters(scope, service, port),
             });

@@ -22,7 +22,7 @@ use super::l4::{self, L4Chain, Reached, is_detected};
 use crate::filter::{
     Class, HttpFilters, Routes, connection_manager, http_inspector, tls_inspector,
 };
-use crate::name::{self, host_port, loopback, stat_prefix};
+use crate::name::{self, UNIX, host_port, loopback, stat_prefix};
 use crate::proto::{address, duration, pipe, zero};
 use crate::scope::{Egress, Resolution, Scope, has_ranges};
 
@@ -39,6 +39,8 @@ struct Plan {
     explicit_proxy: bool,
     /// It is there for the one workload that has this address, and for nothing else.
     of_workload: Option<IpAddr>,
+    /// What the first that came speaks, if its servers speak first: then nobody else comes.
+    server_first: Option<Protocol>,
 }
 
 /// Where clients connect to.
@@ -118,12 +120,19 @@ fn plan_port(
     let Some(port) = &listener.port else {
         return;
     };
+    // Nothing is heard where nothing is imported.
+    if egress.services.is_empty() {
+        return;
+    }
     let bound = match listener.capture_mode {
         CaptureMode::Default => scope.node.binds(),
         CaptureMode::Iptables => false,
         CaptureMode::None => true,
     };
     let unix = matches!(listener.bind, Some(Bind::Unix(_)));
+    if bound && !unix && !scope.node.may_bind(port.number) {
+        return;
+    }
     let key = match &listener.bind {
         Some(Bind::Ip(ip)) => (ip.to_string(), port.number),
         Some(Bind::Unix(path)) => (path.clone(), 0),
@@ -134,7 +143,10 @@ fn plan_port(
     plan.bound = bound || unix;
     plan.explicit_proxy = port.explicit_proxy;
     if port.protocol.is_http() || is_detected(port.protocol) {
-        plan.routes = Some(if unix { key.0 } else { port.number.to_string() });
+        plan.routes = Some(match unix {
+            true => format!("{UNIX}{}", key.0),
+            false => port.number.to_string(),
+        });
     }
     if port.protocol.is_http() {
         return;
@@ -145,9 +157,14 @@ fn plan_port(
             .iter()
             .filter(|it| it.protocol != Protocol::Udp)
         {
+            // What is spoken is as the Sidecar says.
+            let service_port = ServicePort {
+                protocol: port.protocol,
+                ..service_port.clone()
+            };
             let reached = Reached {
                 service,
-                port: service_port,
+                port: &service_port,
                 listen_port: port.number,
                 range: None,
                 anywhere: true,
@@ -171,7 +188,9 @@ fn plan_service(
         let key = (anywhere, port.number);
         if !taken.contains(&key) {
             let plan = plans.entry(key).or_default();
-            plan.routes.get_or_insert_with(|| port.number.to_string());
+            if plan.server_first.is_none() {
+                plan.routes.get_or_insert_with(|| port.number.to_string());
+            }
         }
         return;
     }
@@ -187,6 +206,10 @@ fn plan_service(
         if taken.contains(&key) {
             continue;
         }
+        let there = plans.get(&key);
+        if there.is_some_and(|it| !it.admits(port.protocol)) {
+            continue;
+        }
         let reached = Reached {
             service,
             port,
@@ -198,6 +221,7 @@ fn plan_service(
         let chains = l4::chains(scope, &reached);
         let plan = plans.entry(key).or_insert_with(|| Plan {
             of_workload: ip,
+            server_first: speaks_first(port.protocol).then_some(port.protocol),
             ..Plan::default()
         });
         plan.of_workload = plan.of_workload.filter(|_| of_workload);
@@ -208,10 +232,7 @@ fn plan_service(
             } else {
                 own()
             };
-            // At an address of its own the first service has the requests too.
-            if shared || plan.chains.is_empty() {
-                plan.routes.get_or_insert(table);
-            }
+            plan.routes.get_or_insert(table);
         }
         plan.add(chains);
     }
@@ -261,6 +282,16 @@ fn places(scope: &Scope<'_>, service: &Service, port: &ServicePort) -> Vec<At> {
 }
 
 impl Plan {
+    /// Whether a service of this protocol has a place beside those that are there. Inspectors, which a
+    /// mixture needs, are nothing for servers that speak first; and of services whose protocol is
+    /// detected the first has what is no HTTP.
+    fn admits(&self, protocol: Protocol) -> bool {
+        if let Some(first) = self.server_first {
+            return first == protocol;
+        }
+        self.routes.is_none() || !(speaks_first(protocol) || is_detected(protocol))
+    }
+
     /// Adds chains; what an older one takes is left out of a newer one.
     fn add(&mut self, chains: Vec<L4Chain>) {
         for mut chain in chains {
@@ -286,6 +317,10 @@ impl Plan {
     }
 }
 
+fn speaks_first(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::Mysql | Protocol::Mongo)
+}
+
 fn canonical(ranges: &[AddressRange]) -> BTreeSet<AddressRange> {
     ranges.iter().map(|it| it.canonical()).collect()
 }
@@ -296,13 +331,13 @@ fn listener(scope: &Scope<'_>, (host, port): &Key, plan: Plan) -> Listener {
         chains,
         bound,
         explicit_proxy,
-        of_workload: _, // ignored: said beside the listener
+        of_workload: _,  // ignored: said beside the listener
+        server_first: _, // ignored: decided before
     } = plan;
     let unix = host.starts_with(['/', '@']);
-    let name = if unix {
-        host.clone()
-    } else {
-        name::listener(host, *port)
+    let name = match unix {
+        true => name::listener(&format!("{UNIX}{host}"), *port),
+        false => name::listener(host, *port),
     };
     let place: Address = if unix {
         pipe(host)
@@ -313,8 +348,10 @@ fn listener(scope: &Scope<'_>, (host, port): &Key, plan: Plan) -> Listener {
     let mut filter_chains = Vec::new();
     let mut default = None;
     let mut filters = Vec::new();
-    if explicit_proxy {
-        let http = routes.map(|it| http(scope, &name, it, true));
+    // At an address that somebody chose for HTTP there is nothing else.
+    let http_alone = chains.is_empty() && *host != scope.any_address();
+    if explicit_proxy || http_alone {
+        let http = routes.map(|it| http(scope, &name, it, explicit_proxy));
         filter_chains.push(chain::any("", http.into_iter().collect()));
     } else {
         let detects = routes.is_some();
