@@ -14,6 +14,8 @@ mod check;
 mod conformance;
 #[path = "simulation/exceptions.rs"]
 mod exceptions;
+#[path = "simulation/own.rs"]
+mod own;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -76,6 +78,46 @@ fn what_calls_meet_is_what_they_meet_in_istio() {
     }
     let text = document(&groups, passed, total);
     conformance::hold("# Conformance", &text);
+}
+
+#[test]
+fn what_calls_meet_is_what_our_own_cases_say() {
+    let wanted = std::env::var("SIMULATION").ok();
+    let is_wanted = |it: &&SimulationCase| {
+        let part = wanted.as_ref();
+        part.is_none_or(|part| it.path.contains(part))
+    };
+    let cases = own::all();
+    let mut failures = String::new();
+    for case in cases.iter().filter(is_wanted) {
+        let wrong = check::check(case);
+        if !wrong.is_empty() {
+            writeln!(failures, "{}:\n    {}", case.path, wrong.join("\n    ")).unwrap();
+        }
+    }
+    assert!(failures.is_empty(), "\n{failures}");
+    if wanted.is_none() {
+        conformance::hold("# Cases of our own", &own_document(&cases));
+    }
+}
+
+fn own_document(cases: &[SimulationCase]) -> String {
+    let mut files: BTreeMap<&str, usize> = BTreeMap::new();
+    for case in cases {
+        *files.entry(case.group()).or_default() += 1;
+    }
+    let mut text = format!(
+        "# Cases of our own\n\n\
+         What Istio's other tests hold about traffic, in our words: its unit tests of routes, listeners,\n\
+         clusters, endpoints, Sidecars, delegates and rules, and the calls of its integration tests. They lie in\n\
+         `crates/control/translate/tests/simulation/cases` and are run by the same test.\n\n\
+         **All {} cases pass.**\n\n| file | cases |\n|---|---|\n",
+        cases.len()
+    );
+    for (file, count) in files {
+        writeln!(text, "| {file} | {count} |").unwrap();
+    }
+    text
 }
 
 fn document(groups: &BTreeMap<&str, (usize, usize)>, passed: usize, total: usize) -> String {

@@ -20,25 +20,28 @@ pub struct SimulationCase {
 }
 
 /// By domain, the clusters; none where the domain is absent.
-type Domains = BTreeMap<String, Option<Vec<String>>>;
+pub type Domains = BTreeMap<String, Option<Vec<String>>>;
 
 /// A case's file.
 #[derive(Deserialize)]
 pub struct Written {
-    proxy: Proxy,
-    proxy_effective: Effective,
+    pub proxy: Proxy,
+    pub proxy_effective: Effective,
     #[serde(default)]
-    mesh: Option<Map<String, Value>>,
+    pub mesh: Option<Map<String, Value>>,
     /// Which invariants are to hold.
     #[serde(default)]
     pub validate: Vec<String>,
-    kube: String,
-    config: String,
+    pub kube: String,
+    pub config: String,
     /// The calls.
     #[serde(default)]
     pub calls: Vec<NamedCall>,
     /// By route table and domain, the clusters.
     pub vhosts: Option<BTreeMap<String, Option<Domains>>>,
+    /// By route table and virtual host, its domains; the hosts are all of the table.
+    #[serde(default)]
+    pub domains: BTreeMap<String, BTreeMap<String, Vec<String>>>,
     /// The inbound clusters.
     pub inbound_clusters: Option<BTreeMap<String, InboundCluster>>,
     /// What is looked at besides.
@@ -46,23 +49,27 @@ pub struct Written {
     pub asserts: Vec<Assertion>,
 }
 
+/// What a proxy says of itself.
 #[derive(Deserialize)]
-struct Proxy {
+pub struct Proxy {
     #[serde(default)]
-    metadata: Map<String, Value>,
+    pub metadata: Map<String, Value>,
+    #[serde(default)]
+    pub locality: Map<String, Value>,
 }
 
+/// A proxy as it is in the end.
 #[derive(Deserialize)]
-struct Effective {
-    r#type: String,
-    id: String,
-    ips: Vec<String>,
-    config_namespace: String,
-    metadata_namespace: String,
-    dns_domain: String,
-    istio_version: String,
+pub struct Effective {
+    pub r#type: String,
+    pub id: String,
+    pub ips: Vec<String>,
+    pub config_namespace: String,
+    pub metadata_namespace: String,
+    pub dns_domain: String,
+    pub istio_version: String,
     #[serde(default)]
-    labels: Map<String, Value>,
+    pub labels: Map<String, Value>,
 }
 
 /// A call and what it is to meet.
@@ -130,7 +137,7 @@ pub struct InboundCluster {
     pub telemetry_hosts: Option<Vec<String>>,
 }
 
-/// Something to look at in the listeners.
+/// Something to look at in what is made.
 #[derive(Debug, Deserialize)]
 pub struct Assertion {
     pub path: String,
@@ -168,7 +175,12 @@ impl SimulationCase {
 
     /// The Go test that the case is of.
     pub fn group(&self) -> &str {
-        self.path.rsplit_once('/').map_or("", |(group, _)| group)
+        let (group, _) = match self.path.ends_with(".yaml") {
+            true => self.path.rsplit_once('/'),
+            false => self.path.split_once('/'),
+        }
+        .unwrap_or_default();
+        group
     }
 
     /// The resources; what of them is not taken goes to `refused`.
@@ -232,7 +244,12 @@ impl SimulationCase {
             "{}~{}~{workload}.{}~{}",
             it.r#type, it.ips[0], it.config_namespace, it.dns_domain
         );
-        let node: Node = json::from_json(json!({"id": id, "metadata": metadata})).unwrap();
+        let node = json!({
+            "id": id,
+            "metadata": metadata,
+            "locality": self.written.proxy.locality,
+        });
+        let node: Node = json::from_json(node).unwrap();
         ProxyNode::parse(&node).unwrap()
     }
 }

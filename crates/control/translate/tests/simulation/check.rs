@@ -7,9 +7,12 @@ use meltemi_testkit::simulation::{Outcome, Simulation, invariant};
 use meltemi_translate::{ResourceMap, Resources, translate};
 use meltemi_xds::pb::envoy::config::cluster::v3::Cluster;
 use meltemi_xds::pb::envoy::config::core::v3::{address, socket_address::PortSpecifier};
-use meltemi_xds::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
+use meltemi_xds::pb::envoy::config::endpoint::v3::{
+    ClusterLoadAssignment, lb_endpoint::HostIdentifier,
+};
+use meltemi_xds::pb::envoy::config::route::v3::RouteConfiguration;
 use meltemi_xds::{any, json};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::case::{Assertion, Expected, SimulationCase};
 
@@ -21,11 +24,13 @@ pub fn check(case: &SimulationCase) -> Vec<String> {
     let made = translate(&snapshot, &case.node());
     let Resources {
         clusters,
+        endpoints,
         listeners,
         routes,
         ..
     } = &made;
     let clusters: Vec<Cluster> = messages(clusters);
+    let endpoints: Vec<ClusterLoadAssignment> = messages(endpoints);
     let simulation = Simulation {
         listeners: messages(listeners),
         routes: routes
@@ -61,6 +66,12 @@ pub fn check(case: &SimulationCase) -> Vec<String> {
             }
         }
     }
+    for (name, expected) in &written.domains {
+        let found = simulation.routes.get(name).map(domains);
+        if found.as_ref() != Some(expected) {
+            wrong.push(format!("domains of {name}: {found:?}, not {expected:?}"));
+        }
+    }
     if let Some(expected) = &written.inbound_clusters {
         let found: BTreeMap<_, _> = clusters
             .iter()
@@ -84,7 +95,12 @@ pub fn check(case: &SimulationCase) -> Vec<String> {
             }
         }
     }
-    let all = Value::Array(simulation.listeners.iter().map(json::to_json).collect());
+    let all = json!({
+        "listeners": simulation.listeners.iter().map(json::to_json).collect::<Value>(),
+        "clusters": clusters.iter().map(json::to_json).collect::<Value>(),
+        "endpoints": endpoints.iter().map(json::to_json).collect::<Value>(),
+        "routes": simulation.routes.values().map(json::to_json).collect::<Value>(),
+    });
     wrong.extend(written.asserts.iter().filter_map(|it| assertion(&all, it)));
     wrong
 }
@@ -122,6 +138,15 @@ fn difference(found: &Outcome, expected: &Expected) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
+/// By virtual host, its domains. What is for all other hosts has its name by the outbound policy.
+fn domains(table: &RouteConfiguration) -> BTreeMap<String, Vec<String>> {
+    let hosts = table.virtual_hosts.iter();
+    let hosts = hosts.filter(|it| it.domains != ["*"]);
+    hosts
+        .map(|it| (it.name.clone(), it.domains.clone()))
+        .collect()
+}
+
 fn endpoints_of(cluster: &Cluster) -> Option<Vec<String>> {
     let assignment = cluster.load_assignment.as_ref()?;
     let all = assignment.endpoints.iter().flat_map(|it| &it.lb_endpoints);
@@ -153,34 +178,39 @@ fn telemetry_hosts(cluster: &Cluster) -> Option<Vec<String>> {
     )
 }
 
-/// What is wrong with an assertion about the listeners.
-fn assertion(listeners: &Value, wanted: &Assertion) -> Option<String> {
-    let found = select(listeners, &wanted.path);
+/// What is wrong with an assertion about what was made.
+fn assertion(all: &Value, wanted: &Assertion) -> Option<String> {
+    let found = select(all, &wanted.path);
     let holds = match wanted.op.as_str() {
         "exists" => !found.is_empty(),
         "absent" => found.is_empty(),
         "equals" => found == [&wanted.value],
         "count" => wanted.value.as_u64() == Some(found.len() as u64),
         "min_count" => wanted.value.as_u64() <= Some(found.len() as u64),
+        "list" => wanted
+            .value
+            .as_array()
+            .is_some_and(|it| found.iter().copied().eq(it)),
         "all_equal" => found.iter().all(|it| **it == wanted.value),
         other => panic!("op {other}"),
     };
-    (!holds).then(|| format!("{} {} {}: {found:?}", wanted.path, wanted.op, wanted.value))
+    let mut shown = format!("{found:?}");
+    shown.truncate(400);
+    (!holds).then(|| format!("{} {} {}: {shown}", wanted.path, wanted.op, wanted.value))
 }
 
 /// What lies at a path such as `listeners[name=0.0.0.0_80].filter_chains[*].name`.
-fn select<'a>(listeners: &'a Value, path: &str) -> Vec<&'a Value> {
-    let mut found = vec![listeners];
-    for (index, step) in steps(path).into_iter().enumerate() {
+fn select<'a>(all: &'a Value, path: &str) -> Vec<&'a Value> {
+    let mut found = vec![all];
+    for step in steps(path) {
         let (name, filter) = match step.split_once('[') {
             Some((name, rest)) => (name, Some(rest.trim_end_matches(']'))),
             None => (step.as_str(), None),
         };
-        // A message inside says its type, which says nothing here.
+        // A message inside says its type, which says nothing here; a name with dots is in braces.
         let name = name.split('(').next().unwrap();
-        if index > 0 {
-            found = found.into_iter().filter_map(|it| it.get(name)).collect();
-        }
+        let name = name.trim_start_matches('{').trim_end_matches('}');
+        found = found.into_iter().filter_map(|it| it.get(name)).collect();
         found = match filter {
             None => found,
             Some(filter) => found
@@ -222,8 +252,8 @@ fn steps(path: &str) -> Vec<String> {
     let (mut steps, mut depth) = (vec![String::new()], 0);
     for c in path.chars() {
         match c {
-            '[' => depth += 1,
-            ']' => depth -= 1,
+            '[' | '{' => depth += 1,
+            ']' | '}' => depth -= 1,
             '.' if depth == 0 => {
                 steps.push(String::new());
                 continue;
