@@ -20,16 +20,34 @@ pub fn crds() -> Vec<Value> {
 
 fn definition(it: &Definition) -> Value {
     let mut spec = structural(&(it.schema)());
-    for rule in it.rules {
-        apply(&mut spec, rule);
+    let mut written = false;
+    for Rule { path, check } in it.rules {
+        written |= matches!(check, Check::Written);
+        let place = find(&mut spec, path).expect("rules name fields that there are");
+        apply(place, check);
     }
-    let schema = json!({
+    // A WorkloadEntry is as a whole what is a part of other kinds.
+    let whole = (it.kind == "WorkloadEntry").then_some(("", rules::WORKLOAD));
+    for (at, rules) in rules::SHARED.iter().copied().chain(whole) {
+        let Some(part) = find(&mut spec, at) else {
+            continue;
+        };
+        for Rule { path, check } in rules {
+            if let Some(place) = find_in(part, path) {
+                apply(place, check);
+            }
+        }
+    }
+    let mut schema = json!({
         "type": "object",
         "properties": {
             "spec": spec,
             "status": { "type": "object", "x-kubernetes-preserve-unknown-fields": true },
         },
     });
+    if written {
+        schema["required"] = json!(["spec"]);
+    }
     let column = |(name, path, kind): &(&str, &str, &str)| json!({ "name": name, "jsonPath": path, "type": kind });
     let columns: Vec<_> = it.columns.iter().map(column).collect();
     let version = |(at, version): (usize, &&str)| {
@@ -90,25 +108,40 @@ fn structural(schema: &Schema) -> Value {
     }
 }
 
-/// Adds what a rule asks for to the place that it is for.
-fn apply(spec: &mut Value, rule: &Rule) {
-    let place = find(spec, rule.path).expect("rules name fields that there are");
+/// Adds what is asked for to the place that it is asked of.
+fn apply(place: &mut Map<String, Value>, check: &Check) {
+    let kind = place.get("type").and_then(Value::as_str);
+    let (fewest, most) = match kind {
+        Some("array") => ("minItems", "maxItems"),
+        Some("object") => ("minProperties", "maxProperties"),
+        _ => ("minLength", "maxLength"),
+    };
     let mut set = |key: &str, value: Value| {
         place.insert(key.to_owned(), value);
     };
-    match &rule.check {
+    match check {
         Check::OneOf(values) => set("enum", json!(values)),
         Check::Required(fields) => set("required", json!(fields)),
         Check::Range(least, most) => {
             set("minimum", json!(least));
             set("maximum", json!(most));
         }
-        Check::Filled => {
-            let list = place.get("type").is_some_and(|it| it == "array");
-            let key = if list { "minItems" } else { "minLength" };
-            place.insert(key.to_owned(), json!(1));
-        }
+        Check::Least(least) => set("minimum", json!(least)),
+        Check::Filled => set(fewest, json!(1)),
+        Check::Most(count) => set(most, json!(count)),
         Check::Longest(length) => set("maxLength", json!(length)),
+        Check::Pattern(pattern) => set("pattern", json!(pattern)),
+        Check::Distinct(field) => {
+            set("x-kubernetes-list-type", json!("map"));
+            set("x-kubernetes-list-map-keys", json!([field]));
+        }
+        Check::AtMostOne(fields) => {
+            let one = |field: &&str| json!({ "required": [field] });
+            let each: Vec<_> = fields.iter().map(one).collect();
+            let none = json!({ "not": { "anyOf": each } });
+            set("oneOf", std::iter::once(none).chain(each).collect());
+        }
+        Check::Written => {}
         Check::Duration => add_rule(
             place,
             "duration(self) >= duration('1ms')",
@@ -128,18 +161,30 @@ fn add_rule(place: &mut Map<String, Value>, rule: &str, message: &str) {
 
 /// The schema at a path such as `servers[].port.number`; the whole for an empty one.
 fn find<'a>(spec: &'a mut Value, path: &str) -> Option<&'a mut Map<String, Value>> {
-    let mut place = spec;
+    find_in(spec.as_object_mut()?, path)
+}
+
+fn find_in<'a>(
+    mut place: &'a mut Map<String, Value>,
+    path: &str,
+) -> Option<&'a mut Map<String, Value>> {
     for step in path.split('.').filter(|it| !it.is_empty()) {
         let name_end = step.find('[').unwrap_or(step.len());
         let (name, inner) = step.split_at(name_end);
-        place = place.get_mut("properties")?.get_mut(name)?;
+        if !name.is_empty() {
+            place = within(within(place, "properties")?, name)?;
+        }
         place = match inner {
             "" => place,
-            "[]" => place.get_mut("items")?,
-            _ => place.get_mut("additionalProperties")?,
+            "[]" => within(place, "items")?,
+            _ => within(place, "additionalProperties")?,
         };
     }
-    place.as_object_mut()
+    Some(place)
+}
+
+fn within<'a>(place: &'a mut Map<String, Value>, key: &str) -> Option<&'a mut Map<String, Value>> {
+    place.get_mut(key)?.as_object_mut()
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ fn run(context: &Context) {
             }
         }
     }
+    // An entry that conflicts at several ports is told of once.
+    let mut told = BTreeSet::new();
     for ((host, port), sharing) in ports {
         for found in &sharing {
             let others =
@@ -32,7 +34,7 @@ fn run(context: &Context) {
                 names.insert(it.full_name());
                 protocols.insert(protocol(it, port));
             }
-            if protocols.len() > 1 {
+            if protocols.len() > 1 && told.insert(found.full_name()) {
                 let join = |set: BTreeSet<String>| set.into_iter().collect::<Vec<_>>().join(", ");
                 let text = format!(
                     "The ServiceEntries {} define the same host {host} and port {port} with different protocols: {}.",

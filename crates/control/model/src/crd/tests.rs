@@ -145,3 +145,84 @@ spec: { trafficPolicy: { tls: { mode: SIMPLY } }, subsets: [{ nam: a }] }
         assert!(found.starts_with(expected), "{found}");
     }
 }
+
+/// An API server reckons an expression's cost from the bounds of what it goes over.
+#[test]
+fn what_expressions_go_over_is_bounded() {
+    fn walk(schema: &Value, bounded: bool, path: &str) {
+        for rule in schema["x-kubernetes-validations"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
+            let text = rule["rule"].as_str().expect("an expression");
+            let over = text.contains(".all(") || text.contains(".contains(");
+            let ports = path.ends_with(".portLevelMtls");
+            assert!(bounded || ports || !over, "{path}: {text}");
+            if text.contains("addresses.exists(") {
+                let addresses = &schema["properties"]["addresses"];
+                assert!(addresses.get("maxItems").is_some(), "{path}: {text}");
+                assert!(
+                    addresses["items"].get("maxLength").is_some(),
+                    "{path}: {text}"
+                );
+            }
+        }
+        let properties = schema.get("properties").and_then(Value::as_object);
+        for (name, inner) in properties.into_iter().flatten() {
+            let bounds = ["maxItems", "maxProperties", "maxLength"];
+            let bounded = bounds.iter().any(|it| inner.get(it).is_some());
+            walk(inner, bounded, &format!("{path}.{name}"));
+        }
+        for key in ["items", "additionalProperties"] {
+            if let Some(inner) = schema.get(key) {
+                let bounded =
+                    bounded && inner["type"] == "object" || inner.get("maxLength").is_some();
+                walk(inner, bounded, &format!("{path}[]"));
+            }
+        }
+    }
+    for it in crds() {
+        let spec = &it["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+        walk(spec, true, it["metadata"]["name"].as_str().expect("a name"));
+    }
+}
+
+#[test]
+fn what_kinds_share_is_asked_of_each() {
+    let all = crds();
+    let spec = |kind: &str| {
+        let it = all.iter().find(|it| it["spec"]["names"]["kind"] == kind);
+        &it.expect("a kind")["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    };
+    let rule = &spec("DestinationRule")["properties"];
+    let subset = &rule["subsets"]["items"]["properties"]["trafficPolicy"]["properties"];
+    for policy in [
+        &rule["trafficPolicy"]["properties"],
+        subset,
+        &subset["portLevelSettings"]["items"]["properties"],
+    ] {
+        let balancer = &policy["loadBalancer"];
+        assert_eq!(balancer["oneOf"].as_array().map(Vec::len), Some(3));
+        assert_eq!(balancer["properties"]["warmup"]["required"][0], "duration");
+    }
+    for kind in ["AuthorizationPolicy", "RequestAuthentication", "Telemetry"] {
+        let it = &spec(kind)["properties"];
+        assert_eq!(
+            it["selector"]["properties"]["matchLabels"]["maxProperties"], 4096,
+            "{kind}"
+        );
+        assert_eq!(it["targetRefs"]["maxItems"], 16, "{kind}");
+        assert_eq!(it["targetRef"]["required"][1], "name", "{kind}");
+    }
+    for address in [
+        &spec("ServiceEntry")["properties"]["endpoints"]["items"]["properties"]["address"],
+        &spec("WorkloadEntry")["properties"]["address"],
+        &spec("WorkloadGroup")["properties"]["template"]["properties"]["address"],
+    ] {
+        assert_eq!(
+            address["x-kubernetes-validations"].as_array().map(Vec::len),
+            Some(2)
+        );
+    }
+}
