@@ -5,6 +5,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use meltemi_xds::json as messages;
+use meltemi_xds::pb::envoy::admin::v3::SecretsConfigDump;
 use meltemi_xds::pb::envoy::config::cluster::v3::Cluster;
 use meltemi_xds::pb::envoy::config::core::v3::TypedExtensionConfig;
 use meltemi_xds::pb::envoy::config::listener::v3::Listener;
@@ -166,6 +167,17 @@ impl ConfigDump {
             found.problems.extend(some.problems);
         }
         found
+    }
+
+    /// The secrets as a message, with when each came.
+    ///
+    /// # Errors
+    /// When one of them is not understood.
+    pub(crate) fn secrets_dump(&self) -> Result<SecretsConfigDump> {
+        match self.config("SecretsConfigDump") {
+            Some(config) => message(config).context("the dump's secrets"),
+            None => Ok(SecretsConfigDump::default()),
+        }
     }
 
     /// All of it, as it stands there.

@@ -112,7 +112,7 @@ fn the_tools_show_what_the_proxies_were_told() {
     assert!(one.ends_with(compared), "{one}");
     assert_eq!(one.lines().count(), 6, "{one}");
 
-    let cases: [(&[&str], &[&str]); 12] = [
+    let cases: [(&[&str], &[&str]); 13] = [
         (
             &["proxy-config", "secret", "webapp"],
             &[
@@ -125,7 +125,18 @@ fn the_tools_show_what_the_proxies_were_told() {
         ),
         (
             &["pc", "all", "webapp"],
-            &["SERVICE FQDN", "ADDRESSES", "VHOST NAME", "RESOURCE NAME"],
+            &[
+                "Istio Version: ",
+                "SERVICE FQDN",
+                "ADDRESSES",
+                "VHOST NAME",
+                "RESOURCE NAME",
+                "OUTLIER CHECK",
+            ],
+        ),
+        (
+            &["pc", "secret", "webapp", "-o", "json"],
+            &["\"dynamicActiveSecrets\"", "\"name\": \"ROOTCA\""],
         ),
         (
             &["proxy-config", "route", "webapp"],

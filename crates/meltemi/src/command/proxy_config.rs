@@ -165,10 +165,15 @@ fn understood<M>(found: Found<M>, terminal: &Terminal) -> Vec<M> {
 
 /// Messages as istioctl prints them: a list, names in camel case.
 fn render<M: Message + Name>(messages: &[M], format: Format) -> Result<String> {
+    let list: Value = messages.iter().map(in_camel_case).collect();
+    document::render(&list, format)
+}
+
+/// A message as istioctl prints it, names in camel case.
+fn in_camel_case<M: Message + Name>(message: &M) -> Value {
     let style = JsonStyle {
         names: JsonNames::Json,
         ..JsonStyle::default()
     };
-    let list: Value = messages.iter().map(|it| to_json_with(it, style)).collect();
-    document::render(&list, format)
+    to_json_with(message, style)
 }

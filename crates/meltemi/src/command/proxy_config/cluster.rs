@@ -30,20 +30,20 @@ pub(super) struct Arguments {
     filter: Filter,
 }
 
-#[derive(Debug, clap::Args)]
-struct Filter {
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Filter {
     /// Only clusters of hosts that contain this
     #[arg(long, value_name = "HOST")]
-    fqdn: Option<String>,
+    pub(super) fqdn: Option<String>,
     /// Only clusters of this service port
     #[arg(long, value_name = "PORT")]
-    port: Option<u32>,
+    pub(super) port: Option<u32>,
     /// Only clusters of subsets that contain this
     #[arg(long, value_name = "SUBSET")]
-    subset: Option<String>,
+    pub(super) subset: Option<String>,
     /// inbound or outbound
     #[arg(long, value_name = "DIRECTION")]
-    direction: Option<String>,
+    pub(super) direction: Option<String>,
 }
 
 impl Filter {
@@ -79,8 +79,7 @@ pub(super) fn run(arguments: Arguments, locator: &Locator, terminal: &Terminal) 
         filter,
     } = arguments;
     let dump = subject.dump(locator)?;
-    let mut clusters = sorted(&dump, terminal);
-    clusters.retain(|it| filter.accepts(&it.name));
+    let clusters = sorted(&dump, &filter, terminal);
     let text = match output {
         Format::Short => table(&clusters).to_string(),
         Format::Json | Format::Yaml => render(&clusters, output)?,
@@ -90,13 +89,14 @@ pub(super) fn run(arguments: Arguments, locator: &Locator, terminal: &Terminal) 
     Ok(())
 }
 
-/// The table of all clusters.
-pub(super) fn summary(dump: &ConfigDump, terminal: &Terminal) -> Table {
-    table(&sorted(dump, terminal))
+/// The table of clusters.
+pub(super) fn summary(dump: &ConfigDump, filter: &Filter, terminal: &Terminal) -> Table {
+    table(&sorted(dump, filter, terminal))
 }
 
-fn sorted(dump: &ConfigDump, terminal: &Terminal) -> Vec<Cluster> {
+fn sorted(dump: &ConfigDump, filter: &Filter, terminal: &Terminal) -> Vec<Cluster> {
     let mut clusters = understood(dump.clusters(), terminal);
+    clusters.retain(|it| filter.accepts(&it.name));
     clusters.sort_by(|a, b| ClusterKey::sort_key(&a.name).cmp(&ClusterKey::sort_key(&b.name)));
     clusters
 }

@@ -31,20 +31,20 @@ pub(super) struct Arguments {
     filter: Filter,
 }
 
-#[derive(Debug, clap::Args)]
-struct Filter {
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Filter {
     /// Only endpoints with this address
     #[arg(long, value_name = "ADDRESS")]
-    address: Option<String>,
+    pub(super) address: Option<String>,
     /// Only endpoints on this port
     #[arg(long, value_name = "PORT")]
-    port: Option<u32>,
+    pub(super) port: Option<u32>,
     /// Only endpoints of the cluster of this name
     #[arg(long, value_name = "CLUSTER")]
-    cluster: Option<String>,
+    pub(super) cluster: Option<String>,
     /// Only endpoints of this health: healthy, unhealthy, ...
     #[arg(long, value_name = "STATUS")]
-    status: Option<String>,
+    pub(super) status: Option<String>,
 }
 
 impl Filter {
@@ -75,6 +75,20 @@ pub(super) fn run(arguments: Arguments, locator: &Locator, terminal: &Terminal) 
         output: Output { output },
         filter,
     } = arguments;
+    let statuses = statuses(&subject, locator, &filter)?;
+    let text = match output {
+        Format::Short => table(&statuses).to_string(),
+        Format::Json | Format::Yaml => render(&statuses, output)?,
+    };
+    Ok(terminal.print(&text)?)
+}
+
+/// The table of endpoints.
+pub(super) fn summary(subject: &Subject, locator: &Locator, filter: &Filter) -> Result<Table> {
+    Ok(table(&statuses(subject, locator, filter)?))
+}
+
+fn statuses(subject: &Subject, locator: &Locator, filter: &Filter) -> Result<Vec<ClusterStatus>> {
     let text = subject.get(locator, "/clusters?format=json")?;
     let value: Value = serde_json::from_slice(&text).context("no JSON")?;
     let clusters: Clusters = json::from_json(value).context("the answer of /clusters")?;
@@ -88,11 +102,7 @@ pub(super) fn run(arguments: Arguments, locator: &Locator, terminal: &Terminal) 
         host_statuses.retain(|host| filter.accepts(name, host));
     }
     statuses.retain(|it| !it.host_statuses.is_empty());
-    let text = match output {
-        Format::Short => table(&statuses).to_string(),
-        Format::Json | Format::Yaml => render(&statuses, output)?,
-    };
-    Ok(terminal.print(&text)?)
+    Ok(statuses)
 }
 
 fn table(clusters: &[ClusterStatus]) -> Table {

@@ -34,17 +34,17 @@ pub(super) struct Arguments {
     filter: Filter,
 }
 
-#[derive(Debug, clap::Args)]
-struct Filter {
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Filter {
     /// Only listeners on this address
     #[arg(long, value_name = "ADDRESS")]
-    address: Option<String>,
+    pub(super) address: Option<String>,
     /// Only listeners on this port
     #[arg(long, value_name = "PORT")]
-    port: Option<u32>,
+    pub(super) port: Option<u32>,
     /// HTTP, TCP, HTTP+TCP or UNKNOWN
     #[arg(long = "type", value_name = "TYPE")]
-    kind: Option<String>,
+    pub(super) kind: Option<String>,
 }
 
 const BLACK_HOLE: &str = "BlackHoleCluster";
@@ -102,8 +102,7 @@ pub(super) fn run(arguments: Arguments, locator: &Locator, terminal: &Terminal) 
         output: Output { output },
         filter,
     } = arguments;
-    let mut listeners = sorted(&subject.dump(locator)?, terminal);
-    listeners.retain(|it| filter.accepts(it));
+    let listeners = sorted(&subject.dump(locator)?, &filter, terminal);
     let text = match output {
         Format::Short => table(&listeners).to_string(),
         Format::Json | Format::Yaml => render(&listeners, output)?,
@@ -111,13 +110,14 @@ pub(super) fn run(arguments: Arguments, locator: &Locator, terminal: &Terminal) 
     Ok(terminal.print(&text)?)
 }
 
-/// The table of all listeners.
-pub(super) fn summary(dump: &ConfigDump, terminal: &Terminal) -> Table {
-    table(&sorted(dump, terminal))
+/// The table of listeners.
+pub(super) fn summary(dump: &ConfigDump, filter: &Filter, terminal: &Terminal) -> Table {
+    table(&sorted(dump, filter, terminal))
 }
 
-fn sorted(dump: &ConfigDump, terminal: &Terminal) -> Vec<Listener> {
+fn sorted(dump: &ConfigDump, filter: &Filter, terminal: &Terminal) -> Vec<Listener> {
     let mut listeners = understood(dump.listeners(), terminal);
+    listeners.retain(|it| filter.accepts(it));
     listeners.sort_by_key(|it| {
         let (address, port) = socket(it.address.as_ref());
         (port, address, listener_type(it))

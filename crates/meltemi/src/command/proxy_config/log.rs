@@ -13,13 +13,14 @@ use crate::{logging, runtime};
 #[command(after_help = "\
 Examples:
   meltemi proxy-config log webapp
+  meltemi proxy-config log webapp catalog --level debug
   meltemi proxy-config log webapp --level debug
   meltemi proxy-config log webapp --level http:debug,upstream:trace
   meltemi proxy-config log webapp --reset")]
 pub(super) struct Arguments {
-    /// The proxy: a pod, a Deployment, or the beginning of a pod's name
-    #[arg(value_name = "POD[.NAMESPACE]")]
-    pod: String,
+    /// The proxies: each a pod, a Deployment, or the beginning of a pod's name
+    #[arg(value_name = "POD[.NAMESPACE]", required = true)]
+    pods: Vec<String>,
     /// A level for everything (LEVEL), or for single loggers (LOGGER:LEVEL,...). Levels are trace,
     /// debug, info, warning, error, critical, off
     #[arg(long, value_name = "LEVELS")]
@@ -38,7 +39,7 @@ const INITIAL: &str = "warning";
 /// Runs the command.
 pub(super) fn run(arguments: Arguments, locator: &Locator, terminal: &Terminal) -> Result<()> {
     let Arguments {
-        pod,
+        pods,
         level,
         reset,
         proxy_admin_port,
@@ -48,16 +49,21 @@ pub(super) fn run(arguments: Arguments, locator: &Locator, terminal: &Terminal) 
         None => "/logging".to_owned(),
         Some(levels) => path(&levels)?,
     };
-    let answer = runtime::single_threaded()?.block_on(async {
-        let proxy = locator.proxy(&pod, proxy_admin_port).await?;
-        let answer = http::post(&proxy.admin.to_string(), &path).await;
-        answer.with_context(|| unreachable(&proxy))
-    })?;
-    let text = String::from_utf8_lossy(&answer.body);
-    if !answer.status.is_success() {
-        bail!("{pod}: {}", text.trim());
+    let runtime = runtime::single_threaded()?;
+    for pod in &pods {
+        let (proxy, answer) = runtime.block_on(async {
+            let proxy = locator.proxy(pod, proxy_admin_port).await?;
+            let answer = http::post(&proxy.admin.to_string(), &path).await;
+            let answer = answer.with_context(|| unreachable(&proxy))?;
+            anyhow::Ok((proxy, answer))
+        })?;
+        let text = String::from_utf8_lossy(&answer.body);
+        if !answer.status.is_success() {
+            bail!("{pod}: {}", text.trim());
+        }
+        terminal.print(&format!("{}.{}:\n{text}", proxy.pod, proxy.namespace))?;
     }
-    Ok(terminal.print(&text)?)
+    Ok(())
 }
 
 /// The request that sets levels as written.

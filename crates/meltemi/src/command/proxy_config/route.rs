@@ -35,8 +35,7 @@ pub(super) fn run(arguments: Arguments, locator: &Locator, terminal: &Terminal) 
         name,
     } = arguments;
     let dump = subject.dump(locator)?;
-    let mut tables = sorted(&dump, terminal);
-    tables.retain(|it| name.as_ref().is_none_or(|name| *name == it.name));
+    let tables = sorted(&dump, name.as_deref(), terminal);
     let text = match output {
         Format::Short => table(&tables).to_string(),
         Format::Json | Format::Yaml => render(&tables, output)?,
@@ -46,13 +45,14 @@ pub(super) fn run(arguments: Arguments, locator: &Locator, terminal: &Terminal) 
     Ok(())
 }
 
-/// The table of all routes.
-pub(super) fn summary(dump: &ConfigDump, terminal: &Terminal) -> Table {
-    table(&sorted(dump, terminal))
+/// The table of routes, of one route table or of all.
+pub(super) fn summary(dump: &ConfigDump, name: Option<&str>, terminal: &Terminal) -> Table {
+    table(&sorted(dump, name, terminal))
 }
 
-fn sorted(dump: &ConfigDump, terminal: &Terminal) -> Vec<RouteConfiguration> {
+fn sorted(dump: &ConfigDump, name: Option<&str>, terminal: &Terminal) -> Vec<RouteConfiguration> {
     let mut tables = understood(dump.routes(), terminal);
+    tables.retain(|it| name.is_none_or(|name| name == it.name));
     tables.sort_by(|a, b| order(&a.name).cmp(&order(&b.name)));
     tables
 }

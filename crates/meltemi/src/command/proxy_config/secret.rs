@@ -7,9 +7,9 @@ use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::secret;
 use x509_parser::pem::Pem;
 use x509_parser::time::ASN1Time;
 
-use super::{Output, Subject, render, understood};
+use super::{Output, Subject, in_camel_case, understood};
 use crate::config_dump::{ConfigDump, Held};
-use crate::document::Format;
+use crate::document::{self, Format};
 use crate::locate::Locator;
 use crate::table::Table;
 use crate::terminal::Terminal;
@@ -19,6 +19,7 @@ use crate::terminal::Terminal;
 #[command(after_help = "\
 Examples:
   meltemi proxy-config secret webapp
+  meltemi pc secret webapp -o json | jq '.dynamicActiveSecrets[].name'
   meltemi pc s webapp -o json")]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -35,18 +36,16 @@ pub(super) fn run(arguments: Arguments, locator: &Locator, terminal: &Terminal) 
     } = arguments;
     let dump = subject.dump(locator)?;
     let text = match output {
-        Format::Short => summary(&dump, terminal).to_string(),
+        Format::Short => summary(&dump, terminal),
         Format::Json | Format::Yaml => {
-            let held = understood(dump.secrets(), terminal);
-            let secrets: Vec<_> = held.into_iter().map(|it| it.secret).collect();
-            render(&secrets, output)?
+            document::render(&in_camel_case(&dump.secrets_dump()?), output)?
         }
     };
     Ok(terminal.print(&text)?)
 }
 
-/// The table.
-pub(super) fn summary(dump: &ConfigDump, terminal: &Terminal) -> Table {
+/// The table, or that there is nothing to be in it.
+pub(super) fn summary(dump: &ConfigDump, terminal: &Terminal) -> String {
     let headings = [
         "RESOURCE NAME",
         "TYPE",
@@ -57,6 +56,9 @@ pub(super) fn summary(dump: &ConfigDump, terminal: &Terminal) -> Table {
         "NOT BEFORE",
     ];
     let mut held = understood(dump.secrets(), terminal);
+    if held.is_empty() {
+        return "No active or warming secrets found.\n".to_owned();
+    }
     held.sort_by(|a, b| a.secret.name.cmp(&b.secret.name));
     let now = Clock::system().since_epoch().as_secs();
     let mut table = Table::new(headings, 5);
@@ -75,7 +77,7 @@ pub(super) fn summary(dump: &ConfigDump, terminal: &Terminal) -> Table {
         let (name, kind, state) = (secret.name.clone(), kind.to_owned(), (*state).to_owned());
         table.row([name, kind, state, valid, serial, after, before]);
     }
-    table
+    table.to_string()
 }
 
 /// What is told of a certificate.
