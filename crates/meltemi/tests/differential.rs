@@ -140,6 +140,7 @@ suites! {
     http1,
     http2,
     jwt,
+    log_services,
     matching,
     network_filters,
     proxy_protocol,

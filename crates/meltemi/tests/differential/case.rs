@@ -107,6 +107,9 @@ pub struct Case {
     /// Texts each of which must begin a line of the report.
     #[serde(default)]
     pub must: Vec<String>,
+    /// The same of our proxy alone, where the two differ.
+    #[serde(default)]
+    pub must_here: Vec<String>,
     /// Whether the order of headers counts.
     #[serde(default)]
     pub ordered: bool,
@@ -357,11 +360,12 @@ impl Act {
 
 impl Case {
     /// What a report says that it may not, or does not say that it must.
-    pub fn unwanted(&self, lines: &[String]) -> Vec<String> {
+    pub fn unwanted(&self, lines: &[String], ours: bool) -> Vec<String> {
         let begins = |text: &&String| lines.iter().any(|line| line.starts_with(text.as_str()));
         let never = self.never.iter().filter(begins);
         let never = never.map(|text| format!("{}: there is {text:?}", self.name));
-        let must = self.must.iter().filter(|text| !begins(text));
+        let here = self.must_here.iter().filter(|_| ours);
+        let must = self.must.iter().chain(here).filter(|text| !begins(text));
         let must = must.map(|text| format!("{}: there is no {text:?}", self.name));
         never.chain(must).collect()
     }

@@ -1,27 +1,37 @@
-//! The messages of an authorization service, readable.
+//! The messages of services that the proxy calls over gRPC, readable: authorization and logs.
 //!
 //! In: bodies of gRPC calls, answers as JSON. Out: lines of a report, bodies of gRPC answers. Called
 //! by `observation` and `case`.
 
 use meltemi_xds::json;
+use meltemi_xds::pb::envoy::service::accesslog::v3::StreamAccessLogsMessage;
 use meltemi_xds::pb::envoy::service::auth::v3::{CheckRequest, CheckResponse};
-use prost::Message as _;
+use meltemi_xds::pb::opentelemetry::proto::collector::logs::v1::ExportLogsServiceRequest;
+use prost::{Message, Name};
 use serde_json::Value;
 
-/// The method's path.
-pub const METHOD: &str = "/envoy.service.auth.v3.Authorization/Check";
-
-/// What was asked, without what is another one each time.
-pub fn asked(body: &[u8]) -> String {
-    let Some(request) = body
-        .get(5..)
-        .and_then(|body| CheckRequest::decode(body).ok())
-    else {
-        return "no CheckRequest".to_owned();
+/// What a call says, without what is another one each time; nothing where it is of no such service.
+pub fn said(method: &str, body: &[u8]) -> Option<String> {
+    let message = match method {
+        "/envoy.service.auth.v3.Authorization/Check" => decoded::<CheckRequest>(body),
+        "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs" => {
+            decoded::<StreamAccessLogsMessage>(body)
+        }
+        "/opentelemetry.proto.collector.logs.v1.LogsService/Export" => {
+            decoded::<ExportLogsServiceRequest>(body)
+        }
+        _ => return None,
     };
-    let mut value = json::to_json(&request);
+    let Some(mut value) = message else {
+        return Some("no such message".to_owned());
+    };
     strip(&mut value);
-    serde_json::to_string(&sorted(&value)).expect("JSON is written")
+    Some(serde_json::to_string(&sorted(&value)).expect("JSON is written"))
+}
+
+fn decoded<M: Message + Name + Default>(body: &[u8]) -> Option<Value> {
+    let message = M::decode(body.get(5..)?).ok()?;
+    Some(json::to_json(&message))
 }
 
 /// An answer as the body of a gRPC response.
@@ -32,10 +42,28 @@ pub fn answer(value: &Value) -> Vec<u8> {
     [&[0], length.to_be_bytes().as_slice(), &message].concat()
 }
 
+/// Members that are another each time.
+const ANOTHER_EACH_TIME: [&str; 14] = [
+    "duration",
+    "id",
+    "port_value",
+    "request_id",
+    "start_time",
+    "stream_id",
+    "time",
+    "time_to_first_upstream_rx_byte",
+    "time_to_last_downstream_tx_byte",
+    "time_to_last_rx_byte",
+    "time_to_last_upstream_tx_byte",
+    "time_unix_nano",
+    "upstream_wire_bytes_sent",
+    "x-request-id",
+];
+
 fn strip(value: &mut Value) {
     match value {
         Value::Object(object) => {
-            for name in ["time", "id", "portValue", "port_value", "x-request-id"] {
+            for name in ANOTHER_EACH_TIME {
                 if let Some(found) = object.get_mut(name) {
                     *found = Value::from("(another each time)");
                 }

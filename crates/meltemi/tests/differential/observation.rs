@@ -69,10 +69,9 @@ impl Observation {
                 _ => (name, value),
             });
             self.headers(&format!("{upstream} header"), &headers.collect());
-            if target == check::METHOD {
-                self.say(&format!("{upstream} asks: {}", check::asked(body)));
-            } else {
-                self.say(&format!("{upstream} body: {}", shown(body)));
+            match check::said(target, body) {
+                Some(said) => self.say(&format!("{upstream} is told: {said}")),
+                None => self.say(&format!("{upstream} body: {}", shown(body))),
             }
             self.headers(&format!("{upstream} trailer"), trailers);
         }

@@ -182,7 +182,8 @@ impl<'a> Run<'a> {
             }
         }
         self.received(&mut seen.observation);
-        let unwanted = case.unwanted(&seen.observation.lines);
+        let ours = matches!(self.program, Program::Meltemi);
+        let unwanted = case.unwanted(&seen.observation.lines, ours);
         seen.unexpected.extend(unwanted);
         let left = connections.into_values().flatten();
         self.left

@@ -1,11 +1,12 @@
 //! Access logs.
 
 pub(crate) mod filter;
+mod service;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use meltemi_ir::{AccessLog, LogFormat, LogMoments, LogSink, Value};
+use meltemi_ir::{AccessLog, LogFormat, LogMoments, LogOutput, LogSink, Value};
 use meltemi_xds::pb::envoy::config::accesslog::v3 as accesslog_v3;
 use meltemi_xds::pb::envoy::config::accesslog::v3::access_log::ConfigType;
 use meltemi_xds::pb::envoy::config::core::v3::substitution_format_string::Format;
@@ -63,28 +64,47 @@ pub(crate) static LOGGERS: &[Known<Logger>] = &[
     Known {
         name: "envoy.access_loggers.file",
         type_name: "envoy.extensions.access_loggers.file.v3.FileAccessLog",
-        convert: |config, at| file(&unpack(config, at)?, at),
+        convert: |config, at| file(&unpack(config, at)?, at).map(lines),
     },
     Known {
         name: "envoy.access_loggers.stdout",
         type_name: "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
-        convert: |config, at| stdout(&unpack(config, at)?, at),
+        convert: |config, at| stdout(&unpack(config, at)?, at).map(lines),
     },
     Known {
         name: "envoy.access_loggers.stderr",
         type_name: "envoy.extensions.access_loggers.stream.v3.StderrAccessLog",
-        convert: |config, at| stderr(&unpack(config, at)?, at),
+        convert: |config, at| stderr(&unpack(config, at)?, at).map(lines),
+    },
+    Known {
+        name: "envoy.access_loggers.http_grpc",
+        type_name: "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
+        convert: |config, at| service::http(&unpack(config, at)?, at),
+    },
+    Known {
+        name: "envoy.access_loggers.tcp_grpc",
+        type_name: "envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig",
+        convert: |config, at| service::tcp(&unpack(config, at)?, at),
+    },
+    Known {
+        name: "envoy.access_loggers.open_telemetry",
+        type_name: "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig",
+        convert: |config, at| service::open_telemetry(&unpack(config, at)?, at),
     },
 ];
 
 /// Converts the configuration of a logger.
-pub(crate) type Logger = fn(Option<&Any>, &At<'_>) -> Option<(LogSink, LogFormat)>;
+pub(crate) type Logger = fn(Option<&Any>, &At<'_>) -> Option<LogOutput>;
+
+fn lines((sink, format): (LogSink, LogFormat)) -> LogOutput {
+    LogOutput::Lines { sink, format }
+}
 
 /// One access log.
 pub(crate) fn access_log(message: &accesslog_v3::AccessLog, at: &At<'_>) -> Option<AccessLog> {
     fields!(at, message, accesslog_v3::AccessLog {
         honoured { name, filter }
-        oneof { config_type { typed_config: Partly "file, standard output and standard error" } }
+        oneof { config_type { typed_config: Partly "files, standard output and error, gRPC services, OpenTelemetry over gRPC" } }
     });
     let config = config_type
         .as_ref()
@@ -93,12 +113,8 @@ pub(crate) fn access_log(message: &accesslog_v3::AccessLog, at: &At<'_>) -> Opti
         .as_ref()
         .and_then(|message| log_filter(message, &at.field("filter")));
     let known = Extension { name, config }.find(LOGGERS, at)?;
-    let (sink, format) = (known.convert)(config, &at.field("typed_config"))?;
-    Some(AccessLog {
-        sink,
-        format,
-        filter,
-    })
+    let output = (known.convert)(config, &at.field("typed_config"))?;
+    Some(AccessLog { output, filter })
 }
 
 fn file(message: &FileAccessLog, at: &At<'_>) -> Option<(LogSink, LogFormat)> {
@@ -174,7 +190,7 @@ pub(crate) type FormatterKind = fn(Option<&Any>, &At<'_>) -> Option<()>;
 empty_message!(metadata_formatter, Metadata);
 empty_message!(req_without_query, ReqWithoutQuery);
 
-fn formatter(message: &TypedExtensionConfig, at: &At<'_>) -> Option<()> {
+pub(crate) fn formatter(message: &TypedExtensionConfig, at: &At<'_>) -> Option<()> {
     let config = message.typed_config.as_ref();
     let name = &message.name;
     let known = Extension { name, config }.find(FORMATTERS, at)?;

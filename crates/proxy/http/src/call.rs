@@ -296,6 +296,21 @@ pub(crate) async fn grpc(
     metadata: HeaderMap,
     message: &[u8],
 ) -> Result<Bytes, GrpcFailure> {
+    let mut body = grpc_body(worker, target, path, metadata, message).await?;
+    if body.len() < 5 || body.get_u8() != 0 || body.get_u32() as usize != body.len() {
+        return Err(GrpcFailure::Malformed);
+    }
+    Ok(body)
+}
+
+/// Calls a gRPC method with one message; what it answers is left as it came, perhaps nothing.
+pub(crate) async fn grpc_body(
+    worker: &WorkerContext,
+    target: &ir::GrpcTarget,
+    path: PathAndQuery,
+    metadata: HeaderMap,
+    message: &[u8],
+) -> Result<Bytes, GrpcFailure> {
     const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
     let mut headers = metadata;
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -331,11 +346,7 @@ pub(crate) async fn grpc(
         Some(status) => return Err(GrpcFailure::Status(status)),
         None => return Err(GrpcFailure::Malformed),
     }
-    let mut body = answer.body;
-    if body.len() < 5 || body.get_u8() != 0 || body.get_u32() as usize != body.len() {
-        return Err(GrpcFailure::Malformed);
-    }
-    Ok(body)
+    Ok(answer.body)
 }
 
 /// Whether the request was lost to a connection that was closed while it lay idle.

@@ -1,18 +1,76 @@
 //! Access logs as configured; `meltemi-telemetry` compiles the format and writes the lines.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::{HeaderMatch, MetadataMatch, Value};
+use http::HeaderName;
+
+use crate::{GrpcTarget, HeaderMatch, MetadataMatch, Value};
 
 /// One access log (`envoy.config.accesslog.v3.AccessLog`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct AccessLog {
-    /// Where lines go.
-    pub sink: LogSink,
-    /// What a line says.
-    pub format: LogFormat,
+    /// What is written, and where it goes.
+    pub output: LogOutput,
     /// Which requests or connections are logged; none means all.
     pub filter: Option<AccessLogFilter>,
+}
+
+/// What is written, and where it goes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogOutput {
+    /// Lines of text.
+    Lines {
+        /// Where they go.
+        sink: LogSink,
+        /// What a line says.
+        format: LogFormat,
+    },
+    /// Messages to a service.
+    Service(Arc<LogService>),
+}
+
+/// A service that takes logs over gRPC (`CommonGrpcAccessLogConfig`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogService {
+    /// Where it is.
+    pub target: GrpcTarget,
+    /// The log's name.
+    pub name: String,
+    /// How long an entry waits for others, 1 s unless set.
+    pub flush_interval: Duration,
+    /// So many bytes wait for no others, 16 KiB unless set.
+    pub buffer_size: u32,
+    /// What an entry is.
+    pub entries: LogEntries,
+}
+
+/// What an entry of a log service is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogEntries {
+    /// A request, for `envoy.service.accesslog.v3.AccessLogService`.
+    Http {
+        /// Headers of the request that are told besides the usual ones.
+        request_headers: Vec<HeaderName>,
+        /// Headers of the response that are told.
+        response_headers: Vec<HeaderName>,
+        /// Trailers of the response that are told.
+        response_trailers: Vec<HeaderName>,
+    },
+    /// A TCP connection, for the same.
+    Tcp,
+    /// A record of OpenTelemetry's logs.
+    OpenTelemetry {
+        /// What it says; its texts are formats.
+        body: Option<Value>,
+        /// Its attributes, whose texts are formats.
+        attributes: Vec<(String, Value)>,
+        /// Attributes of where it comes from.
+        resource: Vec<(String, Value)>,
+        /// These name the log and the node besides.
+        names_node: bool,
+    },
 }
 
 /// Where lines go.

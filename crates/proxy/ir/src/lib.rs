@@ -28,7 +28,10 @@ mod secret;
 mod socket;
 mod tls;
 
-pub use access_log::{AccessLog, AccessLogFilter, Comparison, LogFormat, LogSink, LogType};
+pub use access_log::{
+    AccessLog, AccessLogFilter, Comparison, LogEntries, LogFormat, LogOutput, LogService, LogSink,
+    LogType,
+};
 pub use address::Address;
 pub use bootstrap::{Admin, Ads, Bootstrap, Node, StatsConfig};
 pub use call::{CallRetry, GrpcTarget, HttpUri};

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use meltemi_admin::ServerStatus;
-use meltemi_http::{Identity, WorkerContext, WorkerParts};
+use meltemi_http::{Identity, WorkerContext, WorkerParts, deliver_last_logs, deliver_logs};
 use meltemi_lifecycle::{Clock, DrainSignal, Random, WorkerId};
 use meltemi_listener::{Accept, ListenerManager, serve_worker};
 use meltemi_telemetry::StatsRegistry;
@@ -79,6 +79,7 @@ impl WorkerStart {
             loop {
                 tokio::time::sleep(LOG_FLUSH).await;
                 flushing.logs.flush();
+                deliver_logs(&flushing, LOG_FLUSH);
             }
         });
         tokio::select! {
@@ -86,5 +87,6 @@ impl WorkerStart {
             () = stop.draining() => {}
         }
         context.logs.flush();
+        deliver_last_logs(&context).await;
     }
 }

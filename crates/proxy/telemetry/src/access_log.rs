@@ -8,27 +8,38 @@ mod filter;
 mod format;
 mod metadata;
 mod operator;
+mod service;
 mod sink;
 mod time;
 
 pub use filter::LogFilter;
 pub use format::{FormatError, Formatter, RecordFields};
+pub use service::{LogBatch, LogSource};
 pub use sink::{LogBuffers, LogFiles};
 
 use std::sync::Arc;
 
-use meltemi_ir::AccessLog;
+use meltemi_ir::{AccessLog, LogOutput};
 
 use crate::StreamRecord;
+use service::ServiceLog;
 use sink::LogFile;
 
 /// One configured access log.
 #[derive(Debug)]
 pub struct AccessLogger {
-    file: Arc<LogFile>,
-    formatter: Formatter,
+    output: Output,
     filter: LogFilter,
     fields: RecordFields,
+}
+
+#[derive(Debug)]
+enum Output {
+    Lines {
+        file: Arc<LogFile>,
+        formatter: Box<Formatter>,
+    },
+    Service(Box<ServiceLog>),
 }
 
 /// Why an access log cannot be written.
@@ -51,25 +62,33 @@ pub enum AccessLogError {
 }
 
 impl AccessLogger {
-    /// Compiles the format and opens the file.
+    /// Compiles what is written and opens the file.
     ///
     /// # Errors
     /// When the format or the filter is wrong or the file cannot be opened.
     pub fn new(config: &AccessLog, files: &LogFiles) -> Result<Self, AccessLogError> {
-        let AccessLog {
-            sink,
-            format,
-            filter,
-        } = config;
-        let formatter = Formatter::compile(format)?;
+        let AccessLog { output, filter } = config;
         let filter = LogFilter::new(filter.as_ref())?;
         let mut fields = filter.fields();
-        fields.merge(formatter.fields());
+        let output = match output {
+            LogOutput::Lines { sink, format } => {
+                let formatter = Formatter::compile(format)?;
+                fields.merge(formatter.fields());
+                Output::Lines {
+                    file: files.open(sink)?,
+                    formatter: Box::new(formatter),
+                }
+            }
+            LogOutput::Service(service) => {
+                let log = ServiceLog::new(service)?;
+                fields.merge(log.fields());
+                Output::Service(Box::new(log))
+            }
+        };
         Ok(Self {
-            formatter,
+            output,
             filter,
             fields,
-            file: files.open(sink)?,
         })
     }
 
@@ -78,10 +97,16 @@ impl AccessLogger {
         &self.fields
     }
 
-    /// Adds a line to the worker's buffer, if the filter lets it pass.
+    /// Adds a line, or an entry, to the worker's buffers, if the filter lets it pass.
     pub fn log(&self, buffers: &LogBuffers, record: &StreamRecord<'_>) {
-        if self.filter.passes(record) {
-            buffers.append(&self.file, |line| self.formatter.format(record, line));
+        if !self.filter.passes(record) {
+            return;
+        }
+        match &self.output {
+            Output::Lines { file, formatter } => {
+                buffers.append(file, |line| formatter.format(record, line));
+            }
+            Output::Service(log) => log.log(buffers.services(), record),
         }
     }
 }

@@ -18,8 +18,8 @@ mod sharded;
 mod stat;
 
 pub use access_log::{
-    AccessLogError, AccessLogger, FormatError, Formatter, LogBuffers, LogFiles, LogFilter,
-    RecordFields,
+    AccessLogError, AccessLogger, FormatError, Formatter, LogBatch, LogBuffers, LogFiles,
+    LogFilter, LogSource, RecordFields,
 };
 pub use block::{
     Agreed, BreakerStats, CircuitBreakerStats, ClusterExtAuthzStats, ClusterManagerStats,

@@ -157,7 +157,7 @@ pub(crate) fn connection_authz(
     })
 }
 
-fn required_target(message: Option<&GrpcService>, at: &At<'_>) -> Option<GrpcTarget> {
+pub(crate) fn required_target(message: Option<&GrpcService>, at: &At<'_>) -> Option<GrpcTarget> {
     let Some(message) = message else {
         at.problem("is required");
         return None;

@@ -169,14 +169,16 @@ fn manager(
     shared: &HttpShared,
 ) -> Arc<ConnectionManager> {
     config.access_log = vec![ir::AccessLog {
-        sink: ir::LogSink::File(log.to_owned()),
-        format: ir::LogFormat::Text(
-            "%REQ(:METHOD)% %REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% \
-             %RESPONSE_CODE_DETAILS% rx=%BYTES_RECEIVED% tx=%BYTES_SENT% \
-             try=%UPSTREAM_REQUEST_ATTEMPT_COUNT% route=%ROUTE_NAME% \
-             peer=%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%\n"
-                .to_owned(),
-        ),
+        output: ir::LogOutput::Lines {
+            sink: ir::LogSink::File(log.to_owned()),
+            format: ir::LogFormat::Text(
+                "%REQ(:METHOD)% %REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% \
+                 %RESPONSE_CODE_DETAILS% rx=%BYTES_RECEIVED% tx=%BYTES_SENT% \
+                 try=%UPSTREAM_REQUEST_ATTEMPT_COUNT% route=%ROUTE_NAME% \
+                 peer=%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%\n"
+                    .to_owned(),
+            ),
+        },
         filter: None,
     }];
     ConnectionManager::new(Arc::new(config), "test", shared).unwrap()

@@ -6,10 +6,12 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use meltemi_ir::LogSink;
 
 use super::AccessLogError;
+use super::service::{LogBatch, ServiceBuffers};
 
 /// The files of all access logs, each opened once. Shared by the whole process.
 #[derive(Debug, Default)]
@@ -32,7 +34,10 @@ enum Target {
 
 /// One worker's lines on their way to the files. Not shared: the request path takes no lock.
 #[derive(Debug, Default)]
-pub struct LogBuffers(RefCell<Vec<Option<Buffer>>>);
+pub struct LogBuffers {
+    files: RefCell<Vec<Option<Buffer>>>,
+    services: ServiceBuffers,
+}
 
 #[derive(Debug)]
 struct Buffer {
@@ -123,7 +128,7 @@ impl LogBuffers {
     }
 
     pub(super) fn append(&self, file: &Arc<LogFile>, line: impl FnOnce(&mut Vec<u8>)) {
-        let mut buffers = self.0.borrow_mut();
+        let mut buffers = self.files.borrow_mut();
         if buffers.len() <= file.index {
             buffers.resize_with(file.index + 1, || None);
         }
@@ -137,9 +142,18 @@ impl LogBuffers {
         }
     }
 
+    pub(super) fn services(&self) -> &ServiceBuffers {
+        &self.services
+    }
+
+    /// What is to be delivered to services now that so much time has passed since the last call.
+    pub fn take_due(&self, passed: Duration) -> Vec<LogBatch> {
+        self.services.take_due(passed)
+    }
+
     /// Writes what has gathered; the worker calls this on a timer and at its end.
     pub fn flush(&self) {
-        for buffer in self.0.borrow_mut().iter_mut().flatten() {
+        for buffer in self.files.borrow_mut().iter_mut().flatten() {
             buffer.flush();
         }
     }

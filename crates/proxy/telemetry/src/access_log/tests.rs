@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
-use meltemi_ir::{AccessLogFilter, Address, LogFormat, LogSink, Metadata, TrafficDirection, Value};
+use meltemi_ir::{
+    AccessLogFilter, Address, LogFormat, LogOutput, LogSink, Metadata, TrafficDirection, Value,
+};
 
 use super::time::{Civil, TimeFormat};
 use super::*;
@@ -355,8 +357,10 @@ fn dates() {
 
 fn log(path: &std::path::Path, filter: Option<AccessLogFilter>) -> AccessLog {
     AccessLog {
-        sink: LogSink::File(path.to_owned()),
-        format: LogFormat::Text("%RESPONSE_CODE%\n".to_owned()),
+        output: LogOutput::Lines {
+            sink: LogSink::File(path.to_owned()),
+            format: LogFormat::Text("%RESPONSE_CODE%\n".to_owned()),
+        },
         filter,
     }
 }
