@@ -6,10 +6,10 @@
 //! the client is. Rounds are interleaved, so that a machine that slows down slows everybody
 //! down.
 
-mod configuration;
+pub mod configuration;
 mod control_plane;
 mod load;
-mod measure;
+pub mod measure;
 mod proxies;
 mod report;
 mod scale;

@@ -7,6 +7,7 @@
 )]
 
 mod bench;
+mod dist;
 mod protos;
 mod tidy;
 
@@ -25,6 +26,8 @@ struct Arguments {
 enum Task {
     /// Make the descriptor set that the xDS crate is generated from.
     Protos(protos::Arguments),
+    /// Build the program as it is handed out, in `target/dist`.
+    Dist(dist::Arguments),
     /// Check the structure: crate edges, sizes, names, fields that conversions leave out.
     Tidy,
     /// Measure the proxy beside Envoy and HAProxy.
@@ -35,6 +38,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Protos(arguments) => protos::run(&arguments),
+        Task::Dist(arguments) => dist::run(&arguments),
         Task::Tidy => tidy::run(),
         Task::Bench(arguments) => bench::run(&arguments),
     };

@@ -61,6 +61,15 @@ pub fn installed(programs: &Programs, work: Work, only: Option<&str>) -> Vec<Pro
 }
 
 impl Proxy {
+    /// Reads the program's file whole. The kernel maps the pages around one that is used as far as it has them:
+    /// with all of them in its cache, a proxy's memory is the same at each start, and the most that it can be.
+    pub fn bring_into_cache(&self) -> Result<()> {
+        let mut file =
+            File::open(&self.program).with_context(|| self.program.display().to_string())?;
+        std::io::copy(&mut file, &mut std::io::sink())?;
+        Ok(())
+    }
+
     /// Starts the proxy with one worker on the first processor and waits until it listens.
     pub fn start(&self, setting: &Setting<'_>) -> Result<Running> {
         let directory = setting.directory;

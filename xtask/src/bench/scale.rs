@@ -53,6 +53,7 @@ pub fn run(programs: &Programs, rounds: usize, only: Option<&str>) -> Result<Vec
         for round in 1..=rounds {
             for (proxy, result) in proxies.iter().zip(&mut results[first..]) {
                 eprintln!("{size} clusters: round {round} of {rounds}, {}", proxy.name);
+                proxy.bring_into_cache()?;
                 let running = proxy.start(&Setting {
                     work: Work::Http1,
                     listen: free_address()?,

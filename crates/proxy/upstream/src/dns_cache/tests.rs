@@ -79,7 +79,8 @@ async fn a_name_in_use_is_looked_up_again_and_one_that_is_not_goes() {
         cache.demand(&key("127.0.0.3"), WorkerId::MAIN),
         Demand::Full
     ));
-    for name in begun.lock().unwrap().drain(..) {
+    let names = std::mem::take(&mut *begun.lock().unwrap());
+    for name in names {
         look_up(cache.clone(), name).await;
     }
     assert!(cache.due().is_empty());
