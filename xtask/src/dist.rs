@@ -18,7 +18,7 @@ use crate::bench::configuration::{self, Setting};
 
 /// The list, and who links by it, below the repository's root.
 const LIST: &str = "xtask/startup.txt";
-const LINKER: &str = "xtask/link.sh";
+const LINKER: &str = "xtask/startup-cc";
 
 /// How often a connection is tried until the proxy listens, and the pause between; a program that is observed
 /// is some fifty times slower.
