@@ -47,6 +47,8 @@ pub struct JwtRule {
     pub timeout: Option<String>,
     /// `spaceDelimitedClaims`.
     pub space_delimited_claims: Vec<String>,
+    /// `presence`.
+    pub presence: Option<String>,
 }
 
 /// JWTHeader.

@@ -47,6 +47,8 @@ pub struct JwtRule {
     pub timeout: Duration,
     /// `spaceDelimitedClaims`; `scope` and `permission` are lists in any case.
     pub space_delimited_claims: Vec<String>,
+    /// `presence`: whether a request without such a token is refused.
+    pub required: bool,
 }
 
 /// Where an issuer's keys are.

@@ -351,6 +351,7 @@ pub(super) const REQUEST_AUTHENTICATION: &[Rule] = &[
     rule("jwtRules[].outputClaimToHeaders[].header", Filled),
     rule("jwtRules[].outputClaimToHeaders[].claim", Filled),
     rule("jwtRules[].timeout", Duration),
+    rule("jwtRules[].presence", OneOf(&["OPTIONAL", "REQUIRED"])),
     rule("jwtRules[].fromHeaders[]", Required(&["name"])),
     rule("jwtRules[].fromHeaders[].name", Filled),
     rule(

@@ -15,6 +15,9 @@ const KIND: Kind = Kind::RequestAuthentication;
 /// How long fetching an issuer's keys may take where nothing is written.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The `presence` of a token that has to be there.
+const REQUIRED: &str = "REQUIRED";
+
 /// The state of every field.
 pub(crate) const SUPPORT: &[Row] = &[
     supported(KIND, "spec"),
@@ -99,6 +102,7 @@ fn unverifiable_rule(written: api::JwtRule) -> JwtRule {
         output_claim_to_headers,
         timeout: _,                // ignored: nothing is fetched
         space_delimited_claims: _, // ignored: no claim is read
+        presence,
     } = written;
     let is_header = |name: &str| name.parse::<http::HeaderName>().is_ok();
     let filled_only = |list: Vec<String>| list.into_iter().filter(|it| !it.is_empty()).collect();
@@ -123,6 +127,7 @@ fn unverifiable_rule(written: api::JwtRule) -> JwtRule {
             .collect(),
         timeout: FETCH_TIMEOUT,
         space_delimited_claims: Vec::new(),
+        required: presence.is_some_and(|it| it == REQUIRED),
     }
 }
 
@@ -140,6 +145,7 @@ fn convert_rule(written: api::JwtRule, at: &FieldPath, check: &mut Check<'_>) ->
         output_claim_to_headers,
         timeout,
         space_delimited_claims,
+        presence,
     } = written;
     for (name, list) in [
         ("audiences", &audiences),
@@ -188,6 +194,10 @@ fn convert_rule(written: api::JwtRule, at: &FieldPath, check: &mut Check<'_>) ->
         })
         .collect();
     let timeout = check.duration(&at.field("timeout"), timeout.as_deref());
+    let presences = [("OPTIONAL", false), (REQUIRED, true)];
+    let required = filled(presence)
+        .and_then(|text| check.choice(&at.field("presence"), &text, &presences))
+        .unwrap_or_default();
     let issuer = filled(issuer);
     if issuer.is_none() {
         check.invalid(&at.field("issuer"), "write whose tokens are taken");
@@ -205,6 +215,7 @@ fn convert_rule(written: api::JwtRule, at: &FieldPath, check: &mut Check<'_>) ->
         claim_headers,
         timeout: timeout.unwrap_or(FETCH_TIMEOUT),
         space_delimited_claims,
+        required,
     })
 }
 

@@ -1,8 +1,8 @@
 //! Tokens (FEATURES S7, S10).
 //!
 //! In: the RequestAuthentications of the workload and the keys that were fetched for them. Out: the
-//! filter that verifies tokens. A request without a token passes, one with a token that is wrong does
-//! not. Keys that could not be had, or that a rule does not say, are stood in for by one that no token
+//! filter that verifies tokens. A request without a token passes, unless a rule asks for one; one with a
+//! token that is wrong does not. Keys that could not be had, or that a rule does not say, are stood in for by one that no token
 //! fits.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,7 +57,7 @@ pub(super) fn filter(
             path_specifier: Some(PathSpecifier::Prefix("/".to_owned())),
             ..Default::default()
         }),
-        requirement_type: Some(RequirementType::Requires(requirement(&names))),
+        requirement_type: Some(RequirementType::Requires(requirement(&names, &rules))),
     };
     let config = JwtAuthentication {
         providers,
@@ -69,24 +69,32 @@ pub(super) fn filter(
 }
 
 /// Each token that is there is right; or, since several issuers' tokens can be in the same place, the
-/// token is right for one of them.
-fn requirement(names: &[String]) -> JwtRequirement {
+/// token is right for one of them. Where a rule asks for its token there is no such choice.
+fn requirement(names: &[String], rules: &[&JwtRule]) -> JwtRequirement {
     let or_missing = |name: &String| {
         any_of(vec![
             requires(RequiresType::ProviderName(name.clone())),
             requires(RequiresType::AllowMissing(())),
         ])
     };
-    if let [name] = names {
-        return or_missing(name);
+    let each = names
+        .iter()
+        .zip(rules)
+        .map(|(name, rule)| match rule.required {
+            true => requires(RequiresType::ProviderName(name.clone())),
+            false => or_missing(name),
+        });
+    let mut each: Vec<_> = each.collect();
+    match each.len() {
+        1 => return each.remove(0),
+        _ if rules.iter().any(|it| it.required) => return all_of(each),
+        _ => {}
     }
     let one = names.iter().cloned();
     let mut one: Vec<_> = one
         .map(|it| requires(RequiresType::ProviderName(it)))
         .collect();
-    one.push(requires(RequiresType::RequiresAll(JwtRequirementAndList {
-        requirements: names.iter().map(or_missing).collect(),
-    })));
+    one.push(all_of(each));
     any_of(one)
 }
 
@@ -94,6 +102,12 @@ fn requires(requirement: RequiresType) -> JwtRequirement {
     JwtRequirement {
         requires_type: Some(requirement),
     }
+}
+
+fn all_of(requirements: Vec<JwtRequirement>) -> JwtRequirement {
+    requires(RequiresType::RequiresAll(JwtRequirementAndList {
+        requirements,
+    }))
 }
 
 fn any_of(requirements: Vec<JwtRequirement>) -> JwtRequirement {
@@ -115,6 +129,7 @@ fn provider(scope: &Scope<'_>, rule: &JwtRule) -> JwtProvider {
         claim_headers,
         timeout: _, // ignored: the control plane fetches
         space_delimited_claims,
+        required: _, // ignored: `requirement` reads it
     } = rule;
     let lists: BTreeSet<_> = ["permission", "scope"]
         .into_iter()
