@@ -125,6 +125,7 @@ macro_rules! suites {
 
 suites! {
     access_log,
+    access_log_operators,
     admin,
     balancing,
     chains,

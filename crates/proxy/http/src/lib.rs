@@ -23,6 +23,7 @@ mod request_body;
 mod route;
 mod router;
 mod server;
+mod size;
 mod stream;
 mod timer;
 mod tunnel;

@@ -23,6 +23,7 @@ use crate::head::{RequestHead, keep};
 use crate::headers::names;
 use crate::mutation::{Mutation, NoPseudo};
 use crate::route::{RouteIndex, RouteSettings};
+use crate::size::{header_bytes, request_bytes, response_bytes};
 
 /// A request in progress.
 pub(crate) struct Stream {
@@ -46,6 +47,8 @@ pub(crate) struct Stream {
     slow: Cell<u64>,
     pub(crate) request_done: Cell<Option<Instant>>,
     pub(crate) response_started: Cell<Option<Instant>>,
+    /// The response's first byte went downstream.
+    answer_started: Cell<Option<Instant>>,
     pub(crate) response_done: Cell<Option<Instant>>,
     pub(crate) facts: RefCell<Facts>,
 }
@@ -69,6 +72,8 @@ pub(crate) struct Facts {
     pub(crate) host: Option<Rc<WorkerHost>>,
     pub(crate) upstream_version: Option<HttpVersion>,
     pub(crate) upstream_connection: Option<Arc<ConnectionDetails>>,
+    /// When the connection was asked for, and when there was one or none.
+    pub(crate) leased: Option<(Instant, Instant)>,
     pub(crate) transport_failure: Option<Rc<str>>,
     pub(crate) attempts: u32,
     pub(crate) flags: ResponseFlags,
@@ -78,6 +83,7 @@ pub(crate) struct Facts {
     pub(crate) response_trailers: HeaderMap,
     pub(crate) response_header_bytes: u64,
     response_trailer_bytes: u64,
+    response_header_text: u64,
     pub(crate) notes: Notes,
     /// Cookies that the response sets, for the hash of the next request.
     pub(crate) set_cookies: Vec<HeaderValue>,
@@ -89,7 +95,10 @@ struct RequestFacts {
     authority: HeaderValue,
     path: Option<PathAndQuery>,
     headers: HeaderMap,
+    /// On the wire, about.
     header_bytes: u64,
+    /// Of names and values.
+    header_text: u64,
 }
 
 impl StreamSettings {
@@ -149,6 +158,7 @@ impl Stream {
             slow: Cell::new(0),
             request_done: Cell::new(None),
             response_started: Cell::new(None),
+            answer_started: Cell::new(None),
             response_done: Cell::new(None),
             facts: RefCell::new(Facts::new(protocol)),
         }))
@@ -268,6 +278,10 @@ impl Stream {
     pub(crate) fn note_request(&self, head: &RequestHead) {
         let mut facts = self.facts.borrow_mut();
         let keep_headers = self.settings.keeps_headers;
+        let (header_bytes, header_text) = match keep_headers {
+            true => request_bytes(head),
+            false => (0, 0),
+        };
         facts.request = Some(RequestFacts {
             method: head.method.clone(),
             scheme: head.scheme(),
@@ -278,11 +292,8 @@ impl Stream {
             } else {
                 HeaderMap::new()
             },
-            header_bytes: if keep_headers {
-                header_bytes(&head.headers)
-            } else {
-                0
-            },
+            header_bytes,
+            header_text,
         });
     }
 
@@ -306,13 +317,16 @@ impl Stream {
     pub(crate) fn note_response(&self, status: u16, headers: &HeaderMap) {
         let worker = self.connection.worker.worker;
         let manager = &self.settings.manager;
+        self.answer_started.set(Some(Instant::now()));
         manager.stats.shard(worker).count_response(status);
         manager.listener_stats.shard(worker).count_response(status);
         let mut facts = self.facts.borrow_mut();
         facts.status = Some(status);
         if manager.recorded {
             facts.response_headers = keep(headers, &manager.fields.response_headers);
-            facts.response_header_bytes = header_bytes(headers);
+            let (wire, text) = response_bytes(status, headers, facts.protocol);
+            facts.response_header_bytes = wire;
+            facts.response_header_text = text;
         }
     }
 
@@ -322,8 +336,9 @@ impl Stream {
         if manager.recorded {
             let mut facts = self.facts.borrow_mut();
             facts.response_trailers = keep(trailers, &manager.fields.response_trailers);
-            facts.response_trailer_bytes = header_bytes(trailers);
-            facts.response_header_bytes += header_bytes(trailers);
+            let (wire, text) = header_bytes(trailers);
+            facts.response_trailer_bytes = text;
+            facts.response_header_bytes += wire;
         }
     }
 
@@ -348,23 +363,7 @@ impl Stream {
         let mut record = StreamRecord::new(&self.connection.info, self.wall);
         record.remote = facts.client;
         record.protocol = Some(facts.protocol);
-        record.request = match (request, &facts.request) {
-            (Some(head), _) => Some(RequestRecord {
-                method: head.method.as_str(),
-                scheme: head.scheme(),
-                authority: head.authority(),
-                path: head.path(),
-                headers: &head.headers,
-            }),
-            (None, Some(facts)) => Some(RequestRecord {
-                method: facts.method.as_str(),
-                scheme: facts.scheme,
-                authority: facts.authority.to_str().unwrap_or_default(),
-                path: facts.path.as_ref().map_or("", PathAndQuery::as_str),
-                headers: &facts.headers,
-            }),
-            (None, None) => None,
-        };
+        record.request = request_record(request, facts.request.as_ref());
         record.response_code = facts.status;
         record.response_headers = Some(response.unwrap_or(&facts.response_headers));
         record.response_trailers = Some(&facts.response_trailers);
@@ -372,14 +371,24 @@ impl Stream {
         record.flags = facts.flags;
         record.bytes_received = self.bytes_received.get();
         record.bytes_sent = self.bytes_sent.get();
-        record.request_header_bytes = facts
-            .request
-            .as_ref()
-            .map_or(0, |request| request.header_bytes);
-        record.response_header_bytes = facts.response_header_bytes;
+        let request = facts.request.as_ref();
+        record.request_header_text = request.map_or(0, |request| request.header_text);
+        record.response_header_text = facts.response_header_text;
+        (record.request_header_bytes, record.response_header_bytes) = match facts.protocol {
+            Protocol::Http2 => (record.request_header_text, record.response_header_text),
+            Protocol::Http10 | Protocol::Http11 => (
+                request.map_or(0, |request| request.header_bytes),
+                facts.response_header_bytes,
+            ),
+        };
         record.duration = since(ended);
         record.request_done = since(self.request_done.get());
-        record.request_sent = facts.host.as_ref().and(since(self.request_done.get()));
+        let connection = facts.upstream_connection.as_ref();
+        let leased = connection.and(facts.leased.map(|(_, ready)| ready));
+        record.request_started = since(leased);
+        record.answer_started = since(self.answer_started.get());
+        let sent = leased.zip(self.request_done.get());
+        record.request_sent = since(sent.map(|(leased, done)| leased.max(done)));
         record.response_started = since(self.response_started.get());
         record.response_done = since(self.response_done.get());
         record.attempts = facts.attempts;
@@ -415,14 +424,12 @@ impl Stream {
                     .or_else(|| facts.host.as_ref().map(|host| host.address())),
                 host_name: facts.host.as_ref().map(|host| host.hostname()),
                 host_metadata: host_metadata.as_deref(),
-                local_address: facts
-                    .upstream_connection
-                    .as_ref()
-                    .and_then(|details| details.local),
-                tls: facts
-                    .upstream_connection
-                    .as_ref()
-                    .and_then(|details| details.tls.as_deref()),
+                connected: connection.is_some(),
+                connection_id: connection.map(|details| details.id),
+                connecting: connection.and_then(|details| details.connecting(self.start)),
+                ready: facts.leased.map(|(asked, ready)| ready - asked),
+                local_address: connection.and_then(|details| details.local),
+                tls: connection.and_then(|details| details.tls.as_deref()),
                 protocol: facts.upstream_version.map(|version| match version {
                     HttpVersion::Http1 => Protocol::Http11,
                     HttpVersion::Http2 => Protocol::Http2,
@@ -499,6 +506,29 @@ impl Stream {
     }
 }
 
+/// The request as far as it is known: what is at hand, or what is kept.
+fn request_record<'a>(
+    at_hand: Option<&'a RequestHead>,
+    kept: Option<&'a RequestFacts>,
+) -> Option<RequestRecord<'a>> {
+    if let Some(head) = at_hand {
+        return Some(RequestRecord {
+            method: head.method.as_str(),
+            scheme: head.scheme(),
+            authority: head.authority(),
+            path: head.path(),
+            headers: &head.headers,
+        });
+    }
+    kept.map(|facts| RequestRecord {
+        method: facts.method.as_str(),
+        scheme: facts.scheme,
+        authority: facts.authority.to_str().unwrap_or_default(),
+        path: facts.path.as_ref().map_or("", PathAndQuery::as_str),
+        headers: &facts.headers,
+    })
+}
+
 impl Facts {
     fn new(protocol: Protocol) -> Self {
         Self {
@@ -512,6 +542,7 @@ impl Facts {
             host: None,
             upstream_version: None,
             upstream_connection: None,
+            leased: None,
             transport_failure: None,
             attempts: 0,
             flags: ResponseFlags::NONE,
@@ -521,6 +552,7 @@ impl Facts {
             response_trailers: HeaderMap::new(),
             response_header_bytes: 0,
             response_trailer_bytes: 0,
+            response_header_text: 0,
             notes: Notes::default(),
             set_cookies: Vec::new(),
         }
@@ -531,12 +563,4 @@ impl Drop for StreamEnd {
     fn drop(&mut self) {
         self.0.end();
     }
-}
-
-/// About the bytes that headers take on the wire.
-fn header_bytes(headers: &HeaderMap) -> u64 {
-    headers
-        .iter()
-        .map(|(name, value)| (name.as_str().len() + value.len() + 4) as u64)
-        .sum()
 }

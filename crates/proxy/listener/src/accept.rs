@@ -1,6 +1,5 @@
 //! Accepting on one worker.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,17 +27,6 @@ pub struct Accept {
 pub(crate) struct Acceptor {
     pub worker: Rc<WorkerContext>,
     pub by_address: Arc<ArcSwap<AddressMap>>,
-    workers: u64,
-    connections: Cell<u64>,
-}
-
-impl Acceptor {
-    /// A number that no other connection of the process has.
-    pub fn next_connection(&self) -> u64 {
-        let count = self.connections.get();
-        self.connections.set(count + 1);
-        count * self.workers + self.worker.worker.0 as u64
-    }
 }
 
 /// Accepts on every socket that the manager hands over, until the manager is gone. Call
@@ -51,8 +39,6 @@ pub async fn serve_worker(
     let acceptor = Rc::new(Acceptor {
         worker,
         by_address: Arc::clone(manager.by_address()),
-        workers: manager.workers() as u64,
-        connections: Cell::new(0),
     });
     while let Some(Accept { listener, socket }) = sockets.recv().await {
         match TcpListener::from_std(socket) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use meltemi_http::ConnectionContext;
 use meltemi_ir::{self as ir, ListenerFilter};
+use meltemi_lifecycle::next_connection_number;
 use meltemi_net::{Prefixed, original_destination};
 use meltemi_telemetry::{ConnectionInfo, ListenerStats, ResponseFlags, StreamRecord};
 use meltemi_tls::{FailureKind, HandshakeFailure, ServerContext, SessionInfo};
@@ -60,6 +61,7 @@ pub(crate) async fn serve(
         runtime.config.transparent && has(&runtime.config, ListenerFilter::OriginalDst);
     let arrival = Arrival {
         local: redirected.unwrap_or(local),
+        direct: local,
         restored: redirected.is_some() || transparent,
         peer,
     };
@@ -188,7 +190,9 @@ impl<S: Socket> Socket for TlsStream<S> {
 /// How a connection arrived.
 #[derive(Clone, Copy)]
 struct Arrival {
-    /// Our end, or the original destination.
+    /// Our end.
+    direct: SocketAddr,
+    /// The same, or the original destination.
     local: SocketAddr,
     /// It is the original destination.
     restored: bool,
@@ -228,12 +232,14 @@ async fn dispatch(
         ..
     } = looked;
     let direct_source = arrival.peer;
+    let direct_local = arrival.direct;
     let arrival = match addresses {
         None => arrival,
         Some((peer, local)) => Arrival {
             restored: arrival.restored || local != arrival.local,
             local,
             peer,
+            ..arrival
         },
     };
     let protocols = looks::application_protocols(&sniffed);
@@ -255,7 +261,10 @@ async fn dispatch(
         .map(|index| &runtime.chains[index])
         .or(runtime.default_chain.as_ref());
     let mut info = ConnectionInfo {
-        id: acceptor.next_connection(),
+        id: next_connection_number(),
+        listener: runtime.name.clone(),
+        filter_chain: chain.and_then(|chain| chain.name.clone()),
+        direct_local,
         local: arrival.local,
         restored: arrival.restored,
         remote: arrival.peer,
@@ -312,7 +321,6 @@ struct Ended<'a> {
 fn log_end(
     acceptor: &Acceptor,
     runtime: &ListenerRuntime,
-    chain: &ChainRuntime,
     info: &ConnectionInfo,
     (wall, start): (Duration, Instant),
     ended: Ended<'_>,
@@ -325,7 +333,6 @@ fn log_end(
     record.response_code_details = ended.details;
     record.termination_details = ended.termination;
     record.flags = ended.flags;
-    record.filter_chain = Some(chain.config.name.as_str()).filter(|name| !name.is_empty());
     for logger in &runtime.loggers {
         logger.log(&acceptor.worker.logs, &record);
     }
@@ -435,7 +442,7 @@ async fn run<IO>(
     let mut info = info;
     let Some((refused, first)) = admit(acceptor, chain, &mut stream, &mut info).await else {
         let ended = Ended::default();
-        return log_end(acceptor, runtime, chain, &info, (wall, start), ended);
+        return log_end(acceptor, runtime, &info, (wall, start), ended);
     };
     match (&chain.filter, &refused) {
         (
@@ -447,7 +454,7 @@ async fn run<IO>(
                 termination: refused.termination.as_deref(),
                 flags: refused.flags,
             };
-            log_end(acceptor, runtime, chain, &info, (wall, start), ended);
+            log_end(acceptor, runtime, &info, (wall, start), ended);
             authorization::close(&mut stream).await;
         }
         (ChainFilter::Http(slot), None) => {
@@ -461,14 +468,7 @@ async fn run<IO>(
                     .unwrap_or(usize::MAX),
             };
             meltemi_http::serve(Prefixed::new(first, stream), context).await;
-            log_end(
-                acceptor,
-                runtime,
-                chain,
-                &info,
-                (wall, start),
-                Ended::default(),
-            );
+            log_end(acceptor, runtime, &info, (wall, start), Ended::default());
         }
         (ChainFilter::Tcp(tcp), refused) => {
             let by_name = chain
@@ -480,7 +480,6 @@ async fn run<IO>(
                 worker: Rc::clone(&acceptor.worker),
                 cluster: named.map(str::to_owned),
                 info: Rc::new(info),
-                chain: &chain.config.name,
                 gates: &chain.gates,
                 listener_loggers: &runtime.loggers,
             };
@@ -500,21 +499,14 @@ async fn run<IO>(
                 details: Some("direct_response"),
                 ..Ended::default()
             };
-            log_end(acceptor, runtime, chain, &info, (wall, start), ended);
+            log_end(acceptor, runtime, &info, (wall, start), ended);
         }
         (ChainFilter::Echo, None) => {
             let (mut reader, mut writer) = tokio::io::split(Prefixed::new(first, stream));
             // ignored: however it ends, it is over
             let _ = tokio::io::copy(&mut reader, &mut writer).await;
             let _ = writer.shutdown().await;
-            log_end(
-                acceptor,
-                runtime,
-                chain,
-                &info,
-                (wall, start),
-                Ended::default(),
-            );
+            log_end(acceptor, runtime, &info, (wall, start), Ended::default());
         }
     }
 }

@@ -27,6 +27,8 @@ pub struct ListenerShared {
 
 /// A listener's settings of the moment.
 pub(crate) struct ListenerRuntime {
+    /// The listener's name, as connections have it.
+    pub name: Arc<str>,
     pub config: Arc<ir::Listener>,
     pub chains: Vec<Arc<ChainRuntime>>,
     pub default_chain: Option<Arc<ChainRuntime>>,
@@ -64,6 +66,8 @@ impl LooksStats {
 
 /// A filter chain's settings of the moment.
 pub(crate) struct ChainRuntime {
+    /// Its name, as connections have it.
+    pub name: Option<Arc<str>>,
     pub config: Arc<ir::FilterChain>,
     pub tls: Option<Arc<ServerContext>>,
     /// What a connection passes before the filter.
@@ -128,6 +132,7 @@ impl ListenerRuntime {
             })?;
         let looks = LooksStats::new(&config, &shared.http.stats);
         let runtime = Arc::new(Self {
+            name: config.name.as_str().into(),
             looks,
             config,
             chains,
@@ -280,6 +285,9 @@ impl ChainRuntime {
             .filter(same)
             .map_or_else(|| Arc::new(Drain::new().0), |old| Arc::clone(&old.drain));
         Ok(Arc::new(Self {
+            name: Some(config.name.as_str())
+                .filter(|name| !name.is_empty())
+                .map(Arc::from),
             config,
             tls,
             gates,

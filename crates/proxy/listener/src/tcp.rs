@@ -14,7 +14,7 @@ use meltemi_net::{Beneath, Prefixed, RelayEnd, RelayOutcome, relay, reset_when_d
 use meltemi_telemetry::{
     AccessLogger, ConnectionInfo, ResponseFlags, StreamRecord, TcpDelta, UpstreamRecord,
 };
-use meltemi_upstream::{WorkerCluster, WorkerHost};
+use meltemi_upstream::{ConnectionDetails, WorkerCluster, WorkerHost};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::Instant;
 
@@ -34,7 +34,6 @@ pub(crate) struct TcpContext<'a> {
     pub info: Rc<ConnectionInfo>,
     /// The cluster that a filter before named.
     pub cluster: Option<String>,
-    pub chain: &'a str,
     /// What connections pass, those who are asked about them among it.
     pub gates: &'a [Gate],
     /// The listener's own log, in which a connection is written at its end.
@@ -64,23 +63,27 @@ where
     let start = Instant::now();
     let answered = OnceCell::new();
     let mut record = StreamRecord::new(&context.info, wall);
-    record.filter_chain = Some(context.chain).filter(|name| !name.is_empty());
     record.dynamic_metadata = Some(&context.info.metadata).filter(|it| !it.is_empty());
     if tcp.config.log_on_start {
         record.log_type = Some("TcpConnectionStart");
         log(tcp, context, &record);
         record.log_type = None;
     }
-    let mut attempts = 0;
-    let target = connect(tcp, context, &record, &mut attempts).await;
-    record.attempts = attempts;
+    let mut tried = Vec::new();
+    let before = Instant::now();
+    let target = connect(tcp, context, &record, &mut tried).await;
+    record.attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX);
+    let ready = before.elapsed();
     match target {
         Target::Failed(failed) => {
             if failed.cluster.is_none() {
                 stats.downstream_cx_no_route.inc();
             }
             record.duration = Some(start.elapsed());
-            log_failed(tcp, context, record, &failed);
+            let mut upstream = upstream_record(failed.cluster.as_ref(), failed.host.as_ref());
+            upstream.attempted = attempted(&tried);
+            upstream.ready = failed.host.is_some().then_some(ready);
+            log_failed(tcp, context, record, upstream, &failed);
         }
         Target::Reached {
             cluster,
@@ -89,7 +92,6 @@ where
             details,
             kept,
         } => {
-            let local_address = details.local;
             record.filter_state = kept.as_ref();
             let host_metadata = host.metadata();
             // the host of a name is recorded by the address that the name stands for
@@ -97,7 +99,9 @@ where
             let mut upstream = upstream_record(Some(&cluster), Some(&host));
             upstream.address = reached.as_ref().or(upstream.address);
             upstream.host_metadata = Some(&host_metadata);
-            upstream.local_address = local_address;
+            upstream.attempted = attempted(&tried);
+            upstream.ready = Some(ready);
+            note_connection(&mut upstream, &details, start);
             record.upstream = Some(upstream);
             if let Some(istio) = &tcp.config.istio_stats {
                 context.worker.recorder.tcp(
@@ -182,11 +186,11 @@ fn log_failed<'a>(
     tcp: &TcpRuntime,
     context: &'a TcpContext<'_>,
     mut record: StreamRecord<'a>,
+    mut upstream: UpstreamRecord<'a>,
     failed: &'a Failed,
 ) {
     record.filter_state = failed.kept.as_ref();
     record.flags = failed.flags;
-    let mut upstream = upstream_record(failed.cluster.as_ref(), failed.host.as_ref());
     upstream.transport_failure = Some(&*failed.reason).filter(|reason| !reason.is_empty());
     record.upstream = Some(upstream);
     let delta = TcpDelta {
@@ -233,7 +237,6 @@ pub(crate) fn refuse(tcp: &TcpRuntime, context: &TcpContext<'_>, refused: &Refus
         .downstream_cx_total
         .inc();
     let mut record = StreamRecord::new(&context.info, context.worker.clock.since_epoch());
-    record.filter_chain = Some(context.chain).filter(|name| !name.is_empty());
     record.dynamic_metadata = Some(&context.info.metadata).filter(|it| !it.is_empty());
     record.termination_details = refused.termination.as_deref();
     record.response_code_details = refused.details;
@@ -310,6 +313,31 @@ fn jitter(limit: Duration, tcp: &TcpRuntime, context: &TcpContext<'_>) -> Durati
         Ok(0) | Err(_) => Duration::ZERO,
         Ok(most) => Duration::from_millis(context.worker.random.below(most)),
     }
+}
+
+/// The hosts that were tried.
+fn attempted(tried: &[Rc<WorkerHost>]) -> Vec<(ir::Address, &str)> {
+    let one = |host: &Rc<WorkerHost>| {
+        let reached = host.socket_address().map(ir::Address::Socket);
+        reached.unwrap_or_else(|| host.address().clone())
+    };
+    tried
+        .iter()
+        .map(|host| (one(host), host.hostname()))
+        .collect()
+}
+
+/// Records the connection that was made.
+fn note_connection<'a>(
+    upstream: &mut UpstreamRecord<'a>,
+    details: &'a ConnectionDetails,
+    start: Instant,
+) {
+    upstream.local_address = details.local;
+    upstream.connected = true;
+    upstream.connection_id = Some(details.id);
+    upstream.connecting = details.connecting(start);
+    upstream.tls = details.tls.as_deref();
 }
 
 fn upstream_record<'a>(

@@ -3,6 +3,7 @@
 //! `meltemi-http` and `meltemi-listener` make an [`AccessLogger`] for every configured log and
 //! hand it a [`StreamRecord`] at the end of each stream; the worker flushes its [`LogBuffers`].
 
+mod certificate;
 mod field;
 mod filter;
 mod format;

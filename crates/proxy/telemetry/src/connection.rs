@@ -2,6 +2,7 @@
 //! shares it by `Rc`; log lines, header formats and metrics read it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use meltemi_ir::{Metadata, TrafficDirection};
 
@@ -10,6 +11,12 @@ use meltemi_ir::{Metadata, TrafficDirection};
 pub struct ConnectionInfo {
     /// Its number in this process (`%CONNECTION_ID%`).
     pub id: u64,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The name of the filter chain that took the connection, if it has one.
+    pub filter_chain: Option<Arc<str>>,
+    /// Our end of the socket.
+    pub direct_local: SocketAddr,
     /// Our end, or the original destination where the connection was intercepted.
     pub local: SocketAddr,
     /// Listener filters say where the client wanted to go: `local` is that, and not just our end.
@@ -38,6 +45,10 @@ pub struct TlsInfo {
     pub version: &'static str,
     /// OpenSSL's name, such as `TLS_AES_256_GCM_SHA384` or `ECDHE-RSA-AES128-GCM-SHA256`.
     pub cipher: String,
+    /// The key exchange's group by its usual name, such as `X25519`.
+    pub group: &'static str,
+    /// The server name that a client of ours sent.
+    pub server_name: Option<String>,
     /// The application protocol agreed on.
     pub alpn: Option<String>,
     /// The session's identifier in hexadecimal, if there is one.
@@ -50,6 +61,8 @@ pub struct TlsInfo {
     pub peer_uri_sans: Vec<String>,
     /// DNS names of the peer's certificate.
     pub peer_dns_sans: Vec<String>,
+    /// Addresses, mail names and other names (as far as they are text) of the peer's certificate.
+    pub peer_names: OtherNames,
     /// The peer's subject as RFC 2253 text.
     pub peer_subject: String,
     /// The issuer of the peer's certificate as RFC 2253 text.
@@ -66,8 +79,21 @@ pub struct TlsInfo {
     pub local_uri_sans: Vec<String>,
     /// DNS names of our certificate.
     pub local_dns_sans: Vec<String>,
+    /// Addresses, mail names and other names of our certificate.
+    pub local_names: OtherNames,
     /// Our subject as RFC 2253 text.
     pub local_subject: String,
+}
+
+/// The names of a certificate that are seldom asked for.
+#[derive(Clone, Debug, Default)]
+pub struct OtherNames {
+    /// Addresses.
+    pub ip: Vec<String>,
+    /// Mail names.
+    pub email: Vec<String>,
+    /// Names of other kinds whose value is text.
+    pub other: Vec<String>,
 }
 
 impl ConnectionInfo {

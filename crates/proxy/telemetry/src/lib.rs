@@ -32,11 +32,11 @@ pub use block::{
     ServerStats, SslStats, StatBlock, TcpStats, TlsInspectorStats, TrafficStats,
     UpstreamProxyProtocolStats,
 };
-pub use connection::{ConnectionInfo, TlsInfo};
+pub use connection::{ConnectionInfo, OtherNames, TlsInfo};
 pub use grpc::GrpcStatus;
 pub use istio::{IstioMetrics, IstioRecorder, TcpDelta, TcpMetrics};
 pub use peer::{PeerCache, PeerDecodeError, PeerInfo, decode_value};
-pub use record::{Protocol, RequestRecord, StreamRecord, UpstreamRecord};
+pub use record::{Connecting, Protocol, RequestRecord, StreamRecord, UpstreamRecord};
 pub use registry::{HistogramBuckets, StatKind, StatsQuery, StatsRegistry};
 pub use response_flags::ResponseFlags;
 pub use sharded::Sharded;

@@ -43,18 +43,26 @@ pub struct StreamRecord<'a> {
     pub bytes_received: u64,
     /// Body (or TCP) bytes sent downstream.
     pub bytes_sent: u64,
-    /// Bytes of the request's headers and trailers, about.
+    /// Bytes of the request's headers on the wire, about.
     pub request_header_bytes: u64,
-    /// Bytes of the response's headers and trailers, about.
+    /// Bytes of the response's headers and trailers on the wire, about.
     pub response_header_bytes: u64,
+    /// Names and values of the request's headers, pseudo-headers included, in bytes.
+    pub request_header_text: u64,
+    /// Names and values of the response's headers, `:status` included, in bytes.
+    pub response_header_text: u64,
     /// Until the end; none while the stream lasts.
     pub duration: Option<Duration>,
     /// Until the request's last byte had been received.
     pub request_done: Option<Duration>,
+    /// Until the request's first byte was sent upstream.
+    pub request_started: Option<Duration>,
     /// Until the request's last byte had been sent upstream.
     pub request_sent: Option<Duration>,
     /// Until the response's first byte came from upstream.
     pub response_started: Option<Duration>,
+    /// Until the response's first byte was sent downstream.
+    pub answer_started: Option<Duration>,
     /// Until the response's last byte had been sent downstream.
     pub response_done: Option<Duration>,
     /// Where the stream went, if a cluster was chosen.
@@ -71,8 +79,6 @@ pub struct StreamRecord<'a> {
     pub filter_state: Option<&'a BTreeMap<String, String>>,
     /// Tries so far, the first included; 0 where none was made.
     pub attempts: u32,
-    /// The name of the filter chain that took the connection.
-    pub filter_chain: Option<&'a str>,
     /// Who the downstream is, where it said so.
     pub downstream_peer: Option<&'a Arc<PeerInfo>>,
     /// Who the upstream is, where it said so.
@@ -121,6 +127,14 @@ pub struct UpstreamRecord<'a> {
     pub host_name: Option<&'a str>,
     /// The host's metadata.
     pub host_metadata: Option<&'a Metadata>,
+    /// The hosts that were tried, where more than the last is known: addresses and names.
+    pub attempted: Vec<(Address, &'a str)>,
+    /// How long a connection was waited for.
+    pub ready: Option<Duration>,
+    /// When the connection was made.
+    pub connecting: Option<Connecting>,
+    /// It was connected to.
+    pub connected: bool,
     /// Our end of the upstream connection.
     pub local_address: Option<SocketAddr>,
     /// The upstream connection's number.
@@ -135,6 +149,18 @@ pub struct UpstreamRecord<'a> {
     pub bytes_sent: u64,
     /// Bytes received on it for this stream.
     pub bytes_received: u64,
+}
+
+/// When a connection was made, in nanoseconds from the stream's beginning: less than 0 where it is
+/// older.
+#[derive(Clone, Copy, Debug)]
+pub struct Connecting {
+    /// Its first packet.
+    pub started: i128,
+    /// Connected.
+    pub connected: i128,
+    /// The end of the TLS handshake.
+    pub secured: Option<i128>,
 }
 
 /// An HTTP version.
@@ -178,10 +204,14 @@ impl<'a> StreamRecord<'a> {
             bytes_sent: 0,
             request_header_bytes: 0,
             response_header_bytes: 0,
+            request_header_text: 0,
+            response_header_text: 0,
             duration: None,
             request_done: None,
+            request_started: None,
             request_sent: None,
             response_started: None,
+            answer_started: None,
             response_done: None,
             upstream: None,
             route_name: None,
@@ -190,7 +220,6 @@ impl<'a> StreamRecord<'a> {
             dynamic_metadata: None,
             filter_state: None,
             attempts: 0,
-            filter_chain: None,
             downstream_peer: None,
             upstream_peer: None,
             health_check: false,

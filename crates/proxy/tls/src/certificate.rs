@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use rustls_pki_types::CertificateDer;
+use x509_parser::der_parser::asn1_rs::Any;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 
@@ -21,7 +22,9 @@ pub struct CertificateInfo {
     pub ip_sans: Vec<IpAddr>,
     /// Mail names.
     pub email_sans: Vec<String>,
-    /// All of these in their order.
+    /// Names of other kinds whose value is text.
+    pub other_sans: Vec<String>,
+    /// All of these but the last in their order.
     pub(crate) all_sans: Vec<String>,
     /// The subject, as RFC 2253 writes it.
     pub subject: String,
@@ -46,7 +49,7 @@ impl CertificateInfo {
         let mut info = Self {
             subject: rfc2253(parsed.subject()),
             issuer: rfc2253(parsed.issuer()),
-            serial: hexadecimal(parsed.raw_serial()),
+            serial: hexadecimal(without_sign(parsed.raw_serial())),
             sha256: hexadecimal(&sha256(certificate)),
             spki_sha256: sha256(parsed.public_key().raw),
             not_before: parsed.validity().not_before.timestamp(),
@@ -75,6 +78,10 @@ impl CertificateInfo {
                 }
                 return;
             }
+            GeneralName::OtherName(_, value) => {
+                self.other_sans.extend(text_of(value));
+                return;
+            }
             _ => return,
         };
         if let GeneralName::URI(text) | GeneralName::DNSName(text) | GeneralName::RFC822Name(text) =
@@ -84,6 +91,21 @@ impl CertificateInfo {
             self.all_sans.push((*text).to_owned());
         }
     }
+}
+
+/// A number without the first byte that only says that it is positive.
+fn without_sign(number: &[u8]) -> &[u8] {
+    match number {
+        [0, rest @ ..] if !rest.is_empty() => rest,
+        number => number,
+    }
+}
+
+/// The value of another name: text in an explicit tag.
+fn text_of(value: &[u8]) -> Option<String> {
+    let (_, outer) = Any::from_der(value).ok()?;
+    let (_, inner) = Any::from_der(outer.data).ok()?;
+    inner.as_string().ok()
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

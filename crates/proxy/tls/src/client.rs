@@ -161,6 +161,10 @@ impl ClientContext {
     {
         let built = self.built().map_err(io::Error::other)?;
         let server_name = self.name_for(&wishes);
+        let sent_name = match &server_name {
+            ServerName::DnsName(name) => Some(name.as_ref().to_owned()),
+            _ => None,
+        };
         let connector = TlsConnector::from(match wishes.subject {
             Some(subject) => built.for_subject(subject, &server_name),
             None => built.config.clone(),
@@ -186,7 +190,9 @@ impl ClientContext {
                 let chain = state.peer_certificates().unwrap_or_default();
                 rules.fulfilled(Side::Server, chain)
             });
-        let session = SessionInfo::read(state, verified, Some(rules.signed()), built.local.clone());
+        let mut session =
+            SessionInfo::read(state, verified, Some(rules.signed()), built.local.clone());
+        session.server_name = sent_name;
         Ok((stream, session))
     }
 

@@ -18,6 +18,8 @@ pub struct SessionInfo {
     pub curve: &'static str,
     /// What the peer signed with, such as `ecdsa_secp256r1_sha256`.
     pub signature: &'static str,
+    /// The server name that was sent, where a client's session it is.
+    pub server_name: Option<String>,
     /// The application protocol agreed on.
     pub alpn: Option<String>,
     /// It was resumed from an earlier session.
@@ -59,6 +61,7 @@ impl SessionInfo {
                 .and_then(|(signed, leaf)| signed.with(leaf))
                 .map(cipher::scheme_name)
                 .unwrap_or_default(),
+            server_name: None,
             alpn: state
                 .alpn_protocol()
                 .map(|protocol| String::from_utf8_lossy(protocol).into_owned()),

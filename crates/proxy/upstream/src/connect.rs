@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use meltemi_ir::{Address, HappyEyeballs, TcpKeepalive};
-use meltemi_lifecycle::WorkerId;
+use meltemi_lifecycle::{WorkerId, next_connection_number};
 use meltemi_tls::{Alpn, FailureKind, HandshakeFailure, Wishes};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::AsyncWriteExt as _;
@@ -128,6 +128,7 @@ async fn dial(
     worker: WorkerId,
     asked: Asked<'_>,
 ) -> Result<(Io, ConnectionDetails), ConnectFailure> {
+    let started = Instant::now();
     let (mut raw, mut details) = match target.address {
         Address::Pipe(path) => {
             let stream = UnixStream::connect(path)
@@ -142,6 +143,9 @@ async fn dial(
             dial_any(cluster, address, target.others, worker).await?
         }
     };
+    let connected = Instant::now();
+    details.id = next_connection_number();
+    details.made = Some((started, connected, None));
     let stats = cluster.stats(worker);
     if let Some(settings) = &target.transport.header {
         let own = details.local.zip(details.remote);
@@ -161,6 +165,7 @@ async fn dial(
         Ok((stream, session)) => {
             ssl.count(&agreed(&session));
             details.tls = Some(Arc::new(tls_info(session)));
+            details.made = Some((started, connected, Some(Instant::now())));
             Ok((Io::Tls(Box::new(stream)), details))
         }
         Err(error) => {

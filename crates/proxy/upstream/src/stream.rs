@@ -12,8 +12,8 @@ use std::task::{Context, Poll};
 use meltemi_ir::Priority;
 use meltemi_lifecycle::WorkerId;
 use meltemi_net::outstanding;
-use meltemi_telemetry::{Agreed, TlsInfo};
-use meltemi_tls::SessionInfo;
+use meltemi_telemetry::{Agreed, Connecting, OtherNames, TlsInfo};
+use meltemi_tls::{CertificateInfo, SessionInfo};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
@@ -39,7 +39,28 @@ pub struct ConnectionDetails {
     pub remote: Option<SocketAddr>,
     /// What the TLS handshake agreed on.
     pub tls: Option<Arc<TlsInfo>>,
+    /// Its number among the process's connections.
+    pub id: u64,
+    /// When its making began, when it was connected, and when the TLS handshake was over.
+    pub made: Option<(Instant, Instant, Option<Instant>)>,
     pub(crate) sent: Sent,
+}
+
+impl ConnectionDetails {
+    /// When the connection was made, as a stream that began at `start` records it.
+    pub fn connecting(&self, start: Instant) -> Option<Connecting> {
+        let (started, connected, secured) = self.made?;
+        let since = |at: Instant| {
+            let after = at.saturating_duration_since(start).as_nanos();
+            let before = start.saturating_duration_since(at).as_nanos();
+            after.cast_signed() - before.cast_signed()
+        };
+        Some(Connecting {
+            started: since(started),
+            connected: since(connected),
+            secured: secured.map(since),
+        })
+    }
 }
 
 /// What a handshake agreed on, as logs and metrics have it.
@@ -49,9 +70,22 @@ pub fn tls_info(session: SessionInfo) -> TlsInfo {
         .local
         .map(|local| (*local).clone())
         .unwrap_or_default();
+    let names = |certificate: &CertificateInfo| OtherNames {
+        ip: certificate
+            .ip_sans
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        email: certificate.email_sans.clone(),
+        other: certificate.other_sans.clone(),
+    };
     TlsInfo {
         version: session.version,
         cipher: session.cipher,
+        group: session.curve,
+        server_name: session.server_name,
+        peer_names: names(&peer),
+        local_names: names(&local),
         alpn: session.alpn,
         session_id: String::new(),
         peer_presented: !session.peer_chain.is_empty(),

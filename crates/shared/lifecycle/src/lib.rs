@@ -5,10 +5,12 @@
 
 mod clock;
 mod drain;
+mod number;
 mod random;
 mod worker;
 
 pub use clock::Clock;
 pub use drain::{Drain, DrainSignal};
+pub use number::next_connection_number;
 pub use random::{Random, RandomSource};
 pub use worker::WorkerId;

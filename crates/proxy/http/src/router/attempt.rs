@@ -10,6 +10,7 @@ use meltemi_upstream::{
     ResponseBody, SendFailure, UpstreamBody, WorkerHost,
 };
 use tokio::io::AsyncWriteExt as _;
+use tokio::time::Instant;
 
 use super::Forwarding;
 use super::reply::{Author, LocalReply};
@@ -115,7 +116,10 @@ impl Forwarding {
             called: called.as_ref(),
             proxied: proxied.as_ref(),
         };
+        let asked = Instant::now();
+        self.stream.facts.borrow_mut().upstream_connection = None;
         let lease = self.cluster.http(host, options).await;
+        self.stream.facts.borrow_mut().leased = Some((asked, Instant::now()));
         let lease = lease.map_err(Failure::Connect)?;
         host.report(Outcome::Connected);
         self.used = Some((lease.version(), lease.details().clone()));

@@ -199,6 +199,9 @@ async fn accept(
                 worker: worker.clone(),
                 info: Rc::new(ConnectionInfo {
                     id: 1,
+                    listener: "listener".into(),
+                    filter_chain: None,
+                    direct_local: local,
                     local,
                     remote,
                     direct_remote: remote,

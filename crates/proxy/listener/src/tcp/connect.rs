@@ -109,12 +109,13 @@ impl AsyncWrite for Upstream {
     }
 }
 
-/// Chooses a cluster and a host and connects, as often as the configuration allows.
+/// Chooses a cluster and a host and connects, as often as the configuration allows. The hosts go
+/// to `attempted`.
 pub(super) async fn connect(
     tcp: &TcpRuntime,
     context: &TcpContext<'_>,
     record: &StreamRecord<'_>,
-    attempts: &mut u32,
+    attempted: &mut Vec<Rc<WorkerHost>>,
 ) -> Target {
     let chosen = match &context.cluster {
         Some(name) => Some((name.as_str(), None)),
@@ -166,7 +167,7 @@ pub(super) async fn connect(
         };
         match tried {
             Ok((stream, details, kept)) => {
-                *attempts += 1;
+                attempted.push(host.clone());
                 return Target::Reached {
                     cluster,
                     host,
@@ -179,7 +180,7 @@ pub(super) async fn connect(
                 return failed(Some(cluster), None, ResponseFlags::UPSTREAM_OVERFLOW);
             }
             Err(failure) => {
-                *attempts += 1;
+                attempted.push(host.clone());
                 last = Some((host, failure));
             }
         }

@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{self, Algorithm};
 use base64::Engine as _;
 use meltemi_ir::Address;
 
+use super::certificate;
 use crate::{StreamRecord, TlsInfo, UpstreamRecord};
 
 /// An operator without argument.
@@ -13,6 +15,8 @@ use crate::{StreamRecord, TlsInfo, UpstreamRecord};
 pub(super) struct Field(pub FieldKind);
 
 type Get<T> = for<'r> fn(&'r StreamRecord<'r>) -> Option<T>;
+
+type Certificates = for<'r> fn(&'r StreamRecord<'r>) -> Option<&'r [Vec<u8>]>;
 
 /// How its value is found and written.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +31,12 @@ pub(super) enum FieldKind {
     /// Joined by commas; empty is missing.
     List(for<'r> fn(&'r StreamRecord<'r>) -> Option<&'r [String]>),
     Owned(Get<String>),
+    /// Text of which empty is written as it is.
+    Literal(for<'r> fn(&'r StreamRecord<'r>) -> Option<&'r str>),
+    /// Digests of certificates, joined by commas; none is missing.
+    Digests(Certificates, &'static Algorithm),
+    /// The request's id, or one by chance for what is no request.
+    StreamId,
     Socket(Get<SocketAddr>),
     Ip(Get<SocketAddr>),
     Port(Get<SocketAddr>),
@@ -34,12 +44,20 @@ pub(super) enum FieldKind {
 }
 
 use FieldKind::{
-    Address as Addr, Duration as Time, Ip, List, Number, Owned, Port, Socket, Text, Words,
+    Address as Addr, Digests, Duration as Time, Ip, List, Literal, Number, Owned, Port, Socket,
+    StreamId, Text, Words,
 };
+
+impl Field {
+    /// Whether `x-request-id` is looked at.
+    pub fn reads_request_id(self) -> bool {
+        matches!(self.0, StreamId)
+    }
+}
 
 /// The field of this name.
 pub(super) fn find(name: &str) -> Option<Field> {
-    [STREAM, ADDRESSES, DOWNSTREAM_TLS, UPSTREAM]
+    [STREAM, ADDRESSES, DOWNSTREAM_TLS, UPSTREAM, UPSTREAM_TLS]
         .into_iter()
         .flatten()
         .find(|(known, _)| *known == name)
@@ -65,18 +83,26 @@ const STREAM: Table = &[
     ("BYTES_SENT", Number(|r| Some(r.bytes_sent))),
     (
         "REQUEST_HEADERS_BYTES",
-        Number(|r| Some(r.request_header_bytes)),
+        Number(|r| Some(r.request_header_text)),
     ),
     (
         "RESPONSE_HEADERS_BYTES",
-        Number(|r| Some(r.response_header_bytes)),
+        Number(|r| Some(r.response_header_text)),
     ),
     (
         "DOWNSTREAM_HEADER_BYTES_RECEIVED",
         Number(|r| Some(r.request_header_bytes)),
     ),
     (
+        "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
+        Number(|r| Some(r.request_header_bytes)),
+    ),
+    (
         "DOWNSTREAM_HEADER_BYTES_SENT",
+        Number(|r| Some(r.response_header_bytes)),
+    ),
+    (
+        "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT",
         Number(|r| Some(r.response_header_bytes)),
     ),
     (
@@ -97,17 +123,22 @@ const STREAM: Table = &[
     ),
     ("ROUTE_NAME", Text(|r| r.route_name)),
     ("VIRTUAL_HOST_NAME", Text(|r| r.virtual_host)),
-    ("FILTER_CHAIN_NAME", Text(|r| r.filter_chain)),
+    (
+        "FILTER_CHAIN_NAME",
+        Text(|r| r.connection.filter_chain.as_deref()),
+    ),
     (
         "UPSTREAM_REQUEST_ATTEMPT_COUNT",
         Number(|r| Some(r.attempts.into())),
     ),
     ("CONNECTION_ID", Number(|r| Some(r.connection.id))),
-    ("STREAM_ID", Number(|r| Some(r.stream_id))),
+    ("LISTENER_NAME", Text(|r| Some(&r.connection.listener))),
+    ("STREAM_ID", StreamId),
+    ("UNIQUE_ID", Owned(|r| Some(unique_id(r)))),
     ("VIRTUAL_CLUSTER_NAME", Text(|r| r.virtual_cluster)),
     (
         "LOCAL_REPLY_BODY",
-        Owned(|r| r.local_reply_body.map(str::to_owned)),
+        Literal(|r| Some(r.local_reply_body.unwrap_or_default())),
     ),
     (
         "RESPONSE_TRAILERS_BYTES",
@@ -116,10 +147,14 @@ const STREAM: Table = &[
     // Kept for QUIC alone, which there is not.
     ("BYTES_RETRANSMITTED", Number(|_| Some(0))),
     ("PACKETS_RETRANSMITTED", Number(|_| Some(0))),
+    ("ROUNDTRIP_DURATION", Time(|_| None)),
     // There is no tracing, and no extension that sets flags.
     ("TRACE_ID", Text(|_| None)),
     ("SPAN_ID", Text(|_| None)),
-    ("CUSTOM_FLAGS", Text(|_| None)),
+    ("CUSTOM_FLAGS", Literal(|_| Some(""))),
+    // The TLS inspector takes no fingerprints.
+    ("TLS_JA3_FINGERPRINT", Text(|_| None)),
+    ("TLS_JA4_FINGERPRINT", Text(|_| None)),
     (
         "ACCESS_LOG_TYPE",
         Text(|r| {
@@ -166,6 +201,27 @@ const ADDRESSES: Table = &[
         Ip(|r| Some(r.connection.local)),
     ),
     ("DOWNSTREAM_LOCAL_PORT", Port(|r| Some(r.connection.local))),
+    (
+        "DOWNSTREAM_DIRECT_LOCAL_ADDRESS",
+        Socket(|r| Some(r.connection.direct_local)),
+    ),
+    (
+        "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT",
+        Ip(|r| Some(r.connection.direct_local)),
+    ),
+    (
+        "DOWNSTREAM_DIRECT_LOCAL_PORT",
+        Port(|r| Some(r.connection.direct_local)),
+    ),
+    // Of internal listeners, which there are none of.
+    (
+        "DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID",
+        Literal(|_| Some("")),
+    ),
+    (
+        "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID",
+        Literal(|_| Some("")),
+    ),
 ];
 
 const DOWNSTREAM_TLS: Table = &[
@@ -203,6 +259,47 @@ const DOWNSTREAM_TLS: Table = &[
         "DOWNSTREAM_PEER_FINGERPRINT_256",
         Text(|r| Some(&down(r)?.peer_fingerprint_256)),
     ),
+    (
+        "DOWNSTREAM_PEER_FINGERPRINT_1",
+        Digests(|r| down(r)?.peer_chain.get(..1), SHA_1),
+    ),
+    (
+        "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256",
+        Digests(|r| Some(&down(r)?.peer_chain), &digest::SHA256),
+    ),
+    (
+        "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1",
+        Digests(|r| Some(&down(r)?.peer_chain), SHA_1),
+    ),
+    (
+        "DOWNSTREAM_PEER_CHAIN_SERIALS",
+        Owned(|r| serials(&down(r)?.peer_chain)),
+    ),
+    (
+        "DOWNSTREAM_PEER_IP_SAN",
+        List(|r| Some(&down(r)?.peer_names.ip)),
+    ),
+    (
+        "DOWNSTREAM_PEER_EMAIL_SAN",
+        List(|r| Some(&down(r)?.peer_names.email)),
+    ),
+    (
+        "DOWNSTREAM_PEER_OTHERNAME_SAN",
+        List(|r| Some(&down(r)?.peer_names.other)),
+    ),
+    (
+        "DOWNSTREAM_LOCAL_IP_SAN",
+        List(|r| Some(&down(r)?.local_names.ip)),
+    ),
+    (
+        "DOWNSTREAM_LOCAL_EMAIL_SAN",
+        List(|r| Some(&down(r)?.local_names.email)),
+    ),
+    (
+        "DOWNSTREAM_LOCAL_OTHERNAME_SAN",
+        List(|r| Some(&down(r)?.local_names.other)),
+    ),
+    ("DOWNSTREAM_TLS_GROUP", Text(|r| Some(down(r)?.group))),
     ("DOWNSTREAM_PEER_CERT", Owned(|r| url_encoded_pem(down(r)?))),
     (
         "DOWNSTREAM_LOCAL_URI_SAN",
@@ -220,12 +317,36 @@ const DOWNSTREAM_TLS: Table = &[
 
 const UPSTREAM: Table = &[
     ("UPSTREAM_HOST", Addr(|r| up(r)?.address)),
-    ("UPSTREAM_REMOTE_ADDRESS", Addr(|r| up(r)?.address)),
+    ("UPSTREAM_REMOTE_ADDRESS", Addr(remote)),
+    (
+        "UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID",
+        Literal(|r| remote(r).map(|_| "")),
+    ),
     (
         "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
-        Ip(|r| socket(up(r)?)),
+        Ip(|r| socket(remote(r)?)),
     ),
-    ("UPSTREAM_REMOTE_PORT", Port(|r| socket(up(r)?))),
+    ("UPSTREAM_REMOTE_PORT", Port(|r| socket(remote(r)?))),
+    (
+        "UPSTREAM_HOSTS_ATTEMPTED",
+        Owned(|r| attempted(r, |address, _| address.to_string())),
+    ),
+    (
+        "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT",
+        Owned(|r| attempted(r, |address, _| without_port(&address.to_string()))),
+    ),
+    (
+        "UPSTREAM_HOST_NAMES_ATTEMPTED",
+        Owned(|r| attempted(r, name_or_address)),
+    ),
+    (
+        "UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT",
+        Owned(|r| {
+            attempted(r, |address, name| {
+                without_port(&name_or_address(address, name))
+            })
+        }),
+    ),
     ("UPSTREAM_HOST_NAME", Owned(host_name)),
     (
         "UPSTREAM_HOST_NAME_WITHOUT_PORT",
@@ -242,7 +363,24 @@ const UPSTREAM: Table = &[
         Ip(|r| up(r)?.local_address),
     ),
     ("UPSTREAM_LOCAL_PORT", Port(|r| up(r)?.local_address)),
-    ("UPSTREAM_CONNECTION_ID", Number(|r| up(r)?.connection_id)),
+    (
+        "UPSTREAM_CONNECTION_ID",
+        Number(|r| {
+            Some(
+                up(r)
+                    .and_then(|upstream| upstream.connection_id)
+                    .unwrap_or(0),
+            )
+        }),
+    ),
+    (
+        "UPSTREAM_CONNECTION_IDS_ATTEMPTED",
+        Owned(|r| up(r)?.connection_id.map(|id| id.to_string())),
+    ),
+    (
+        "UPSTREAM_CONNECTION_POOL_READY_DURATION",
+        Time(|r| up(r)?.ready),
+    ),
     (
         "UPSTREAM_PROTOCOL",
         Text(|r| Some(up(r)?.protocol?.as_str())),
@@ -253,12 +391,15 @@ const UPSTREAM: Table = &[
     ),
     (
         "UPSTREAM_WIRE_BYTES_SENT",
-        Number(|r| Some(up(r)?.bytes_sent)),
+        Number(|r| Some(up(r).map_or(0, |upstream| upstream.bytes_sent))),
     ),
     (
         "UPSTREAM_WIRE_BYTES_RECEIVED",
-        Number(|r| Some(up(r)?.bytes_received)),
+        Number(|r| Some(up(r).map_or(0, |upstream| upstream.bytes_received))),
     ),
+];
+
+const UPSTREAM_TLS: Table = &[
     ("UPSTREAM_TLS_VERSION", Text(|r| Some(up(r)?.tls?.version))),
     ("UPSTREAM_TLS_CIPHER", Text(|r| Some(&up(r)?.tls?.cipher))),
     (
@@ -286,6 +427,27 @@ const UPSTREAM: Table = &[
         List(|r| Some(&up(r)?.tls?.local_uri_sans)),
     ),
     (
+        "UPSTREAM_PEER_CERT",
+        Owned(|r| url_encoded_pem(up(r)?.tls?)),
+    ),
+    (
+        "UPSTREAM_PEER_IP_SAN",
+        List(|r| Some(&up(r)?.tls?.peer_names.ip)),
+    ),
+    (
+        "UPSTREAM_LOCAL_IP_SAN",
+        List(|r| Some(&up(r)?.tls?.local_names.ip)),
+    ),
+    (
+        "UPSTREAM_LOCAL_DNS_SAN",
+        List(|r| Some(&up(r)?.tls?.local_dns_sans)),
+    ),
+    ("UPSTREAM_TLS_GROUP", Text(|r| Some(up(r)?.tls?.group))),
+    (
+        "UPSTREAM_SERVER_NAME",
+        Text(|r| up(r)?.tls?.server_name.as_deref()),
+    ),
+    (
         "UPSTREAM_LOCAL_SUBJECT",
         Text(|r| Some(&up(r)?.tls?.local_subject)),
     ),
@@ -299,29 +461,97 @@ fn up<'r>(record: &'r StreamRecord<'r>) -> Option<&'r UpstreamRecord<'r>> {
     record.upstream.as_ref()
 }
 
-fn socket(upstream: &UpstreamRecord<'_>) -> Option<SocketAddr> {
-    match upstream.address? {
+/// The host that there is a connection to.
+fn remote<'r>(record: &'r StreamRecord<'r>) -> Option<&'r Address> {
+    let upstream = up(record)?;
+    upstream.address.filter(|_| upstream.connected)
+}
+
+fn socket(address: &Address) -> Option<SocketAddr> {
+    match address {
         Address::Socket(address) => Some(*address),
         Address::Name { .. } | Address::Pipe(_) => None,
+    }
+}
+
+/// The hosts that were tried: where nothing else is known, the one that was reached.
+fn attempted(record: &StreamRecord<'_>, write: fn(&Address, &str) -> String) -> Option<String> {
+    let upstream = record.upstream.as_ref()?;
+    if upstream.attempted.is_empty() {
+        let address = upstream.address.filter(|_| upstream.connected)?;
+        return Some(write(address, upstream.host_name.unwrap_or_default()));
+    }
+    let tried = upstream.attempted.iter();
+    let tried: Vec<_> = tried.map(|(address, name)| write(address, name)).collect();
+    Some(tried.join(","))
+}
+
+fn name_or_address(address: &Address, name: &str) -> String {
+    match name {
+        "" => address.to_string(),
+        name => name.to_owned(),
     }
 }
 
 /// The host's name, or its address where it has none.
 fn host_name<'r>(record: &'r StreamRecord<'r>) -> Option<String> {
     let upstream = up(record)?;
-    match upstream.host_name {
-        Some(name) if !name.is_empty() => Some(name.to_owned()),
-        _ => upstream.address.map(ToString::to_string),
-    }
+    let address = upstream.address?;
+    Some(name_or_address(
+        address,
+        upstream.host_name.unwrap_or_default(),
+    ))
 }
 
 fn host_name_without_port<'r>(record: &'r StreamRecord<'r>) -> Option<String> {
-    let name = host_name(record)?;
-    let host = match name.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => &name,
-    };
-    Some(host.to_owned())
+    Some(without_port(&host_name(record)?))
+}
+
+fn without_port(name: &str) -> String {
+    match name.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host.to_owned(),
+        _ => name.to_owned(),
+    }
+}
+
+const SHA_1: &Algorithm = &digest::SHA1_FOR_LEGACY_USE_ONLY;
+
+/// The digests of certificates, joined by commas.
+pub(super) fn digests(certificates: &[Vec<u8>], algorithm: &'static Algorithm) -> String {
+    let one = |der: &Vec<u8>| certificate::hexadecimal(digest::digest(algorithm, der).as_ref());
+    let all: Vec<_> = certificates.iter().map(one).collect();
+    all.join(",")
+}
+
+/// The serial numbers of certificates, joined by commas.
+fn serials(certificates: &[Vec<u8>]) -> Option<String> {
+    let one = |der: &Vec<u8>| certificate::serial(der);
+    let all: Vec<_> = certificates.iter().filter_map(one).collect();
+    (!all.is_empty()).then(|| all.join(","))
+}
+
+/// A version 4 UUID of its own for each record.
+pub(super) fn unique_id(record: &StreamRecord<'_>) -> String {
+    let start = u64::try_from(record.start.as_nanos()).unwrap_or(u64::MAX);
+    let first = mix(record.stream_id ^ start);
+    let second = mix(first ^ record.connection.id);
+    format!(
+        "{:08x}-{:04x}-4{:03x}-{:x}{:03x}-{:012x}",
+        first >> 32,
+        first >> 16 & 0xffff,
+        first & 0xfff,
+        8 | second >> 62,
+        second >> 48 & 0xfff,
+        second & 0xffff_ffff_ffff,
+    )
+}
+
+/// Spreads a number over all bits (splitmix64).
+fn mix(seed: u64) -> u64 {
+    let mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
 }
 
 /// The peer's certificate as PEM in URL encoding, as `x-forwarded-client-cert` has it too.

@@ -203,6 +203,13 @@ fn parse(text: &str) -> Result<Vec<Segment>, FormatError> {
                 why,
             },
         })?;
+        if limit.is_some() && !operator.may_be_limited() {
+            return Err(FormatError::Argument {
+                name: name.to_owned(),
+                at,
+                why: "it takes no length".to_owned(),
+            });
+        }
         segments.push(Segment::Operator(operator, limit));
         rest = after;
     }

@@ -1,11 +1,13 @@
 //! Command operators: from their name and argument to what they write.
 
-use std::str::FromStr as _;
+mod parse;
+
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
 
-use super::field::{self, Field, FieldKind};
+use super::field::{Field, FieldKind, digests, unique_id};
 use super::format::RecordFields;
 use super::metadata::{Looked, MetadataSource};
 use super::time::{TimeFormat, number};
@@ -22,8 +24,8 @@ pub(super) enum Operator {
     EmitTime(TimeFormat),
     /// A value of filter state.
     FilterState(String),
-    /// A moment of the certificate's validity.
-    Validity(Validity, TimeFormat),
+    /// A moment of the validity of a peer's certificate.
+    Validity(Peer, Validity, TimeFormat),
     /// The first of these request headers that is there.
     Request(Vec<RequestHeader>),
     /// The same without the query that it may have.
@@ -34,8 +36,14 @@ pub(super) enum Operator {
     Trailer(Vec<HeaderName>),
     /// The path.
     Path { query: bool, source: PathSource },
-    /// A query parameter.
+    /// A query parameter, decoded.
     QueryParameter(String),
+    /// The whole query.
+    Query { decoded: bool },
+    /// Why the response is what it is, in words as they are.
+    Details,
+    /// The first of these that is there.
+    Coalesce(Vec<Limited>),
     /// The gRPC status.
     GrpcStatus(GrpcForm),
     /// The time between two moments.
@@ -44,7 +52,7 @@ pub(super) enum Operator {
     Metadata(MetadataSource, Vec<String>),
     /// The same for every stream.
     Constant(String),
-    /// Something that no stream has here.
+    /// Something that no stream has.
     Nothing,
 }
 
@@ -93,10 +101,24 @@ pub(super) enum GrpcForm {
     Number,
 }
 
+/// An operator of which so many bytes are written.
+#[derive(Clone, Debug)]
+pub(super) struct Limited {
+    pub operator: Operator,
+    pub limit: Option<usize>,
+}
+
+/// Whose certificate.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Peer {
+    Downstream,
+    Upstream,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Validity {
-    PeerStart,
-    PeerEnd,
+    Start,
+    End,
 }
 
 /// A moment in a stream's life that the record knows.
@@ -104,8 +126,14 @@ pub(super) enum Validity {
 pub(super) enum Moment {
     Start,
     RequestDone,
+    ConnectStarted,
+    Connected,
+    Secured,
+    RequestStarted,
     RequestSent,
     ResponseStarted,
+    ResponseReceived,
+    AnswerStarted,
     ResponseDone,
 }
 
@@ -117,48 +145,9 @@ pub(super) enum Unit {
 }
 
 const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 impl Operator {
-    /// Compiles `%NAME(argument)%`.
-    pub fn parse(name: &str, argument: Option<&str>) -> Result<Self, OperatorError> {
-        if let Some(field) = field::find(name) {
-            return match argument {
-                None | Some("") => Ok(Self::Field(field)),
-                Some(_) => Err(argument_error("it takes no argument")),
-            };
-        }
-        let required = || argument.ok_or_else(|| argument_error("it needs an argument"));
-        let time = || match argument {
-            None | Some("") => Ok(TimeFormat::iso()),
-            Some(format) => TimeFormat::parse(format)
-                .map_err(|unknown| argument_error(format!("unknown time conversion {unknown}"))),
-        };
-        Ok(match name {
-            "START_TIME" => Self::StartTime(time()?),
-            "EMIT_TIME" => Self::EmitTime(time()?),
-            "FILTER_STATE" => filter_state(required()?)?,
-            "DOWNSTREAM_PEER_CERT_V_START" => Self::Validity(Validity::PeerStart, time()?),
-            "DOWNSTREAM_PEER_CERT_V_END" => Self::Validity(Validity::PeerEnd, time()?),
-            "REQ" => Self::Request(choices(required()?, request_header)?),
-            "REQ_WITHOUT_QUERY" => Self::RequestWithoutQuery(choices(required()?, request_header)?),
-            "RESP" => Self::Response(choices(required()?, response_header)?),
-            "TRAILER" => Self::Trailer(choices(required()?, header_name)?),
-            "PATH" => path(argument.unwrap_or_default())?,
-            "QUERY_PARAM" => Self::QueryParameter(required()?.to_owned()),
-            "GRPC_STATUS" => Self::GrpcStatus(grpc_form(argument.unwrap_or("CAMEL_STRING"))?),
-            "GRPC_STATUS_NUMBER" => Self::GrpcStatus(GrpcForm::Number),
-            "COMMON_DURATION" => between(required()?)?,
-            "DYNAMIC_METADATA" => metadata(MetadataSource::Dynamic, required()?)?,
-            "CLUSTER_METADATA" => metadata(MetadataSource::Cluster, required()?)?,
-            "UPSTREAM_METADATA" => metadata(MetadataSource::Host, required()?)?,
-            "METADATA" => any_metadata(required()?)?,
-            "HOSTNAME" => Self::Constant(hostname()),
-            // No upstream filter keeps such state here.
-            "UPSTREAM_FILTER_STATE" => Self::Nothing,
-            _ => return Err(OperatorError::Unknown),
-        })
-    }
-
     /// The headers that it reads.
     pub fn fields(&self) -> RecordFields {
         let mut fields = RecordFields::default();
@@ -183,6 +172,14 @@ impl Operator {
                 ..
             } => fields.request_headers.push(ORIGINAL_PATH),
             Self::GrpcStatus(_) => fields.merge(&GrpcStatus::fields()),
+            Self::Field(field) if field.reads_request_id() => {
+                fields.request_headers.push(REQUEST_ID);
+            }
+            Self::Coalesce(several) => {
+                for one in several {
+                    fields.merge(&one.operator.fields());
+                }
+            }
             _ => {}
         }
         fields
@@ -207,22 +204,13 @@ impl Operator {
                 let state = record.filter_state.and_then(|state| state.get(key));
                 some(out, state.map(String::as_bytes))
             }
-            Self::Validity(which, format) => {
-                let validity = record
-                    .connection
-                    .tls
-                    .as_ref()
-                    .and_then(|tls| tls.peer_validity);
-                let moment = validity.map(|(start, end)| match which {
-                    Validity::PeerStart => start,
-                    Validity::PeerEnd => end,
-                });
-                let Some(seconds) = moment.and_then(|moment| u64::try_from(moment).ok()) else {
-                    return Found::Nothing;
-                };
-                format.write(Duration::from_secs(seconds), out);
-                Found::Text
-            }
+            Self::Validity(peer, which, format) => match validity(record, *peer, *which) {
+                None => Found::Nothing,
+                Some(moment) => {
+                    format.write(moment, out);
+                    Found::Text
+                }
+            },
             Self::Request(choices) => {
                 let request = record.request.as_ref();
                 let value = |request: &RequestRecord<'_>| {
@@ -261,7 +249,16 @@ impl Operator {
                     .find_map(|name| get(record.response_trailers, name)),
             ),
             Self::Path { query, source } => some(out, path_of(record, *query, *source)),
-            Self::QueryParameter(name) => some(out, query_parameter(record, name)),
+            Self::QueryParameter(name) => some(out, query_parameter(record, name).as_deref()),
+            Self::Query { decoded } => {
+                let query = query(record).map(|query| match decoded {
+                    false => Cow::Borrowed(query.as_bytes()),
+                    true => percent_decoded(query, |byte| byte.is_ascii_graphic()),
+                });
+                some(out, query.as_deref())
+            }
+            Self::Details => some(out, record.response_code_details.map(str::as_bytes)),
+            Self::Coalesce(several) => coalesce(several, record, out),
             Self::GrpcStatus(form) => match GrpcStatus::of(record) {
                 None => Found::Nothing,
                 Some(status) => match form {
@@ -271,7 +268,7 @@ impl Operator {
                 },
             },
             Self::Between(from, to, unit) => {
-                json_number(out, between_value(record, *from, *to, *unit))
+                some_number(out, between_value(record, *from, *to, *unit))
             }
             Self::Metadata(source, path) => match source.look_up(record, path) {
                 None => Found::Nothing,
@@ -283,6 +280,20 @@ impl Operator {
             },
         }
     }
+}
+
+/// A moment of the validity of a peer's certificate, since the Unix epoch.
+fn validity(record: &StreamRecord<'_>, peer: Peer, which: Validity) -> Option<Duration> {
+    let tls = match peer {
+        Peer::Downstream => record.connection.tls.as_ref(),
+        Peer::Upstream => record.upstream.as_ref()?.tls,
+    };
+    let (start, end) = tls?.peer_validity?;
+    let seconds = match which {
+        Validity::Start => start,
+        Validity::End => end,
+    };
+    u64::try_from(seconds).ok().map(Duration::from_secs)
 }
 
 fn write_field(field: Field, record: &StreamRecord<'_>, out: &mut Vec<u8>) -> Found {
@@ -320,6 +331,16 @@ fn write_field(field: Field, record: &StreamRecord<'_>, out: &mut Vec<u8>) -> Fo
             )
         }
         FieldKind::Owned(get) => some(out, get(record).as_deref().map(str::as_bytes)),
+        FieldKind::Literal(get) => some(out, get(record).map(str::as_bytes)),
+        FieldKind::StreamId => match &record.request {
+            Some(request) => some(out, get(Some(request.headers), &REQUEST_ID)),
+            None => some(out, Some(unique_id(record).as_bytes())),
+        },
+        FieldKind::Digests(get, algorithm) => {
+            let digests = get(record).map(|chain| digests(chain, algorithm));
+            let digests = digests.filter(|digests| !digests.is_empty());
+            some(out, digests.as_deref().map(str::as_bytes))
+        }
         FieldKind::Socket(get) => some_display(out, get(record)),
         FieldKind::Ip(get) => some_display(out, get(record).map(|address| address.ip())),
         FieldKind::Port(get) => json_number(out, get(record).map(|address| address.port().into())),
@@ -345,6 +366,13 @@ fn some_display(out: &mut Vec<u8>, value: Option<impl std::fmt::Display>) -> Fou
             Found::Text
         }
         None => Found::Nothing,
+    }
+}
+
+fn some_number(out: &mut Vec<u8>, value: Option<i128>) -> Found {
+    match some_display(out, value) {
+        Found::Nothing => Found::Nothing,
+        Found::Text | Found::Json => Found::Json,
     }
 }
 
@@ -376,25 +404,52 @@ impl RequestHeader {
 }
 
 impl Moment {
-    fn of(self, record: &StreamRecord<'_>) -> Option<Duration> {
+    /// Nanoseconds from the stream's beginning; less than 0 for what was before.
+    fn of(self, record: &StreamRecord<'_>) -> Option<i128> {
+        let since = |time: Duration| i128::try_from(time.as_nanos()).unwrap_or(i128::MAX);
+        let connecting = || record.upstream.as_ref()?.connecting;
         match self {
-            Self::Start => Some(Duration::ZERO),
-            Self::RequestDone => record.request_done,
-            Self::RequestSent => record.request_sent,
-            Self::ResponseStarted => record.response_started,
-            Self::ResponseDone => record.response_done,
+            Self::Start => Some(0),
+            Self::RequestDone => record.request_done.map(since),
+            Self::ConnectStarted => connecting().map(|it| it.started),
+            Self::Connected => connecting().map(|it| it.connected),
+            Self::Secured => connecting()?.secured,
+            Self::RequestStarted => record.request_started.map(since),
+            Self::RequestSent => record.request_sent.map(since),
+            Self::ResponseStarted => record.response_started.map(since),
+            Self::ResponseReceived => {
+                record.response_started?;
+                record.response_done.map(since)
+            }
+            Self::AnswerStarted => record.answer_started.map(since),
+            Self::ResponseDone => record.response_done.map(since),
         }
     }
 }
 
-fn between_value(record: &StreamRecord<'_>, from: Moment, to: Moment, unit: Unit) -> Option<u64> {
-    let time = to.of(record)?.checked_sub(from.of(record)?)?;
-    let whole = match unit {
-        Unit::Milliseconds => time.as_millis(),
-        Unit::Microseconds => time.as_micros(),
-        Unit::Nanoseconds => time.as_nanos(),
-    };
-    Some(u64::try_from(whole).unwrap_or(u64::MAX))
+fn between_value(record: &StreamRecord<'_>, from: Moment, to: Moment, unit: Unit) -> Option<i128> {
+    let time = to.of(record)? - from.of(record)?;
+    Some(match unit {
+        Unit::Milliseconds => time / 1_000_000,
+        Unit::Microseconds => time / 1_000,
+        Unit::Nanoseconds => time,
+    })
+}
+
+/// Writes the first that has a value.
+fn coalesce(several: &[Limited], record: &StreamRecord<'_>, out: &mut Vec<u8>) -> Found {
+    let start = out.len();
+    for Limited { operator, limit } in several {
+        let found = operator.write(record, out);
+        if found != Found::Nothing && out.len() > start {
+            if let Some(limit) = limit {
+                out.truncate(out.len().min(start + limit));
+            }
+            return found;
+        }
+        out.truncate(start);
+    }
+    Found::Nothing
 }
 
 fn path_of<'a>(record: &StreamRecord<'a>, query: bool, source: PathSource) -> Option<&'a [u8]> {
@@ -412,150 +467,41 @@ fn path_of<'a>(record: &StreamRecord<'a>, query: bool, source: PathSource) -> Op
     whole.split(|byte| *byte == b'?').next()
 }
 
-fn query_parameter<'a>(record: &StreamRecord<'a>, name: &str) -> Option<&'a [u8]> {
+fn query<'a>(record: &StreamRecord<'a>) -> Option<&'a str> {
     let (_, query) = record.request.as_ref()?.path.split_once('?')?;
-    query.split('&').find_map(|pair| {
+    Some(query)
+}
+
+fn query_parameter<'a>(record: &StreamRecord<'a>, name: &str) -> Option<Cow<'a, [u8]>> {
+    query(record)?.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (key == name).then_some(value.as_bytes())
+        (key == name).then(|| percent_decoded(value, |_| true))
     })
 }
 
-fn argument_error(why: impl Into<String>) -> OperatorError {
-    OperatorError::Argument(why.into())
-}
-
-/// `A?B`: what is read, and what in its place where it is absent.
-fn choices<T>(
-    argument: &str,
-    read: impl Fn(&str) -> Result<T, OperatorError>,
-) -> Result<Vec<T>, OperatorError> {
-    let parts: Vec<_> = argument.split('?').collect();
-    if parts.len() > 2 {
-        return Err(argument_error("more than one alternative"));
+/// `%41` as `A`, where such a byte is wanted; a percent sign before anything else stands for itself.
+fn percent_decoded(text: &str, wanted: fn(u8) -> bool) -> Cow<'_, [u8]> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text.as_bytes());
     }
-    parts.into_iter().map(read).collect()
-}
-
-fn request_header(name: &str) -> Result<RequestHeader, OperatorError> {
-    Ok(match name.to_ascii_lowercase().as_str() {
-        ":method" => RequestHeader::Method,
-        ":scheme" => RequestHeader::Scheme,
-        ":authority" | "host" => RequestHeader::Authority,
-        ":path" => RequestHeader::Path,
-        other => RequestHeader::Name(header_name(other)?),
-    })
-}
-
-fn response_header(name: &str) -> Result<ResponseHeader, OperatorError> {
-    if name.eq_ignore_ascii_case(":status") {
-        return Ok(ResponseHeader::Status);
-    }
-    Ok(ResponseHeader::Name(header_name(name)?))
-}
-
-fn header_name(name: &str) -> Result<HeaderName, OperatorError> {
-    HeaderName::from_str(name).map_err(|_| argument_error(format!("{name:?} is no header name")))
-}
-
-fn path(argument: &str) -> Result<Operator, OperatorError> {
-    let (query, source) = argument.split_once(':').unwrap_or((argument, ""));
-    let query = match query {
-        "" | "WQ" => true,
-        "NQ" => false,
-        other => return Err(argument_error(format!("{other:?} is neither WQ nor NQ"))),
-    };
-    let source = match source {
-        "" | "ORIG_OR_PATH" => PathSource::OriginalOrCurrent,
-        "PATH" => PathSource::Current,
-        "ORIG" => PathSource::Original,
-        other => {
-            let why = format!("{other:?} is none of ORIG, PATH and ORIG_OR_PATH");
-            return Err(argument_error(why));
+    let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let pair = || Some(digit(bytes.get(at + 1))? << 4 | digit(bytes.get(at + 2))?);
+        let value = (byte == &b'%').then(pair).flatten();
+        let value = value.and_then(|value| u8::try_from(value).ok());
+        match value.filter(|value| wanted(*value)) {
+            Some(value) => {
+                decoded.push(value);
+                at += 3;
+            }
+            None => {
+                decoded.push(*byte);
+                at += 1;
+            }
         }
-    };
-    Ok(Operator::Path { query, source })
-}
-
-/// `KEY:PLAIN`, `KEY:TYPED` or `KEY`; text is all that there is.
-fn filter_state(argument: &str) -> Result<Operator, OperatorError> {
-    let (key, form) = argument.split_once(':').unwrap_or((argument, "TYPED"));
-    if key.is_empty() {
-        return Err(argument_error("an empty key"));
     }
-    match form {
-        "PLAIN" | "TYPED" => Ok(Operator::FilterState(key.to_owned())),
-        other => Err(argument_error(format!(
-            "{other:?} is neither PLAIN nor TYPED"
-        ))),
-    }
-}
-
-fn grpc_form(argument: &str) -> Result<GrpcForm, OperatorError> {
-    Ok(match argument {
-        "CAMEL_STRING" | "" => GrpcForm::Camel,
-        "SNAKE_STRING" => GrpcForm::Snake,
-        "NUMBER" => GrpcForm::Number,
-        other => {
-            let why = format!("{other:?} is none of CAMEL_STRING, SNAKE_STRING and NUMBER");
-            return Err(argument_error(why));
-        }
-    })
-}
-
-fn between(argument: &str) -> Result<Operator, OperatorError> {
-    let moment = |name: &str| {
-        Ok(match name {
-            "DS_RX_BEG" => Moment::Start,
-            "DS_RX_END" => Moment::RequestDone,
-            "US_TX_END" => Moment::RequestSent,
-            "US_RX_BEG" => Moment::ResponseStarted,
-            "DS_TX_END" => Moment::ResponseDone,
-            other => return Err(argument_error(format!("time point {other:?} is not kept"))),
-        })
-    };
-    let parts: Vec<_> = argument.split(':').collect();
-    let (from, to, unit) = match parts.as_slice() {
-        [from, to] => (from, to, "ms"),
-        [from, to, unit] => (from, to, *unit),
-        _ => return Err(argument_error("it needs START:END:PRECISION")),
-    };
-    let unit = match unit {
-        "ms" => Unit::Milliseconds,
-        "us" => Unit::Microseconds,
-        "ns" => Unit::Nanoseconds,
-        other => {
-            return Err(argument_error(format!(
-                "{other:?} is none of ms, us and ns"
-            )));
-        }
-    };
-    Ok(Operator::Between(moment(from)?, moment(to)?, unit))
-}
-
-fn metadata(source: MetadataSource, argument: &str) -> Result<Operator, OperatorError> {
-    let path: Vec<_> = argument.split(':').map(str::to_owned).collect();
-    if path.iter().any(String::is_empty) {
-        return Err(argument_error("an empty metadata key"));
-    }
-    Ok(Operator::Metadata(source, path))
-}
-
-fn any_metadata(argument: &str) -> Result<Operator, OperatorError> {
-    let (source, path) = argument
-        .split_once(':')
-        .ok_or_else(|| argument_error("it needs TYPE:NAMESPACE"))?;
-    let source = match source {
-        "DYNAMIC" => MetadataSource::Dynamic,
-        "CLUSTER" => MetadataSource::Cluster,
-        "UPSTREAM_HOST" => MetadataSource::Host,
-        "ROUTE" => MetadataSource::Route,
-        other => return Err(argument_error(format!("metadata of {other:?} is not kept"))),
-    };
-    metadata(source, path)
-}
-
-fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map(|name| name.trim().to_owned())
-        .unwrap_or_default()
+    Cow::Owned(decoded)
 }

@@ -46,6 +46,9 @@ impl Stream {
         Self {
             connection: ConnectionInfo {
                 id: 7,
+                listener: "inbound".into(),
+                filter_chain: None,
+                direct_local: socket("10.0.0.2:15006"),
                 local: socket("10.0.0.2:8080"),
                 remote: socket("10.0.0.1:5000"),
                 direct_remote: socket("[2001:db8::1]:6000"),
@@ -98,6 +101,7 @@ impl Stream {
             upstream: Some(UpstreamRecord {
                 cluster: "outbound|80||x",
                 alt_stat_name: Some("x"),
+                connected: true,
                 cluster_metadata: Some(&self.metadata),
                 address: Some(&self.address),
                 local_address: Some("10.0.0.2:4000".parse().unwrap()),
@@ -459,4 +463,38 @@ fn what_is_not_there_is_left_out_of_sparse_formats() {
     assert_eq!(written(&LogFormat::SparseJson(nothing)), "{}\n");
     let text = LogFormat::SparseText("[%REQ(NONE)%]".to_owned());
     assert_eq!(written(&text), "[]");
+}
+
+#[test]
+fn a_length_is_for_what_may_be_long() {
+    for format in ["%PROTOCOL:3%", "%START_TIME:4%", "%GRPC_STATUS(NUMBER):1%"] {
+        let error = Formatter::parse(format).unwrap_err().to_string();
+        assert!(error.contains("takes no length"), "{format}: {error}");
+    }
+    for format in ["%REQ(A):3%", "%PATH(NQ):3%", "%QUERY_PARAMS:3%"] {
+        Formatter::parse(format).unwrap();
+    }
+}
+
+#[test]
+fn the_first_of_several_operators() {
+    let stream = Stream::new();
+    for (argument, text) in [
+        (
+            r#"{"operators": ["TRACE_ID", {"command": "REQ", "param": "USER-AGENT", "max_length": 2}]}"#,
+            "cu",
+        ),
+        (r#"{"operators": ["TRACE_ID", "CUSTOM_FLAGS"]}"#, "-"),
+    ] {
+        let formatter = Formatter::parse(&format!("%COALESCE({argument})%")).unwrap();
+        assert_eq!(line(&formatter, &stream.record()), text, "{argument}");
+    }
+    for wrong in [
+        "",
+        "[]",
+        r#"{"operators": []}"#,
+        r#"{"operators": ["NONE_SUCH"]}"#,
+    ] {
+        Formatter::parse(&format!("%COALESCE({wrong})%")).unwrap_err();
+    }
 }

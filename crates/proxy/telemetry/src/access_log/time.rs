@@ -13,6 +13,8 @@ enum Piece {
     Field(char),
     /// So many digits of the second's fraction.
     Fraction(usize),
+    /// The second with so many digits of its fraction; none says as many as it has.
+    Second(Option<usize>),
     /// Seconds since the epoch.
     Epoch,
 }
@@ -103,6 +105,31 @@ impl Civil {
     }
 }
 
+impl Civil {
+    /// The year and the week that the day belongs to by ISO 8601.
+    fn iso_week(&self) -> (u64, u64) {
+        let year = self.year.unsigned_abs();
+        let leap = |year: u64| {
+            year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+        };
+        // a week belongs to the year in which its Thursday is
+        let monday = (self.weekday + 6) % 7;
+        let thursday = (self.day_of_year + 3).saturating_sub(monday);
+        let days = 365 + u64::from(leap(year));
+        if thursday == 0 {
+            let before = 365 + u64::from(leap(year - 1));
+            return (
+                year - 1,
+                (before + self.day_of_year + 3 - monday - 1) / 7 + 1,
+            );
+        }
+        if thursday > days {
+            return (year + 1, 1);
+        }
+        (year, (thursday - 1) / 7 + 1)
+    }
+}
+
 impl TimeFormat {
     /// `2026-01-02T03:04:05.678Z`.
     pub fn iso() -> Self {
@@ -129,6 +156,22 @@ impl TimeFormat {
                 }
                 Some('s') => Piece::Epoch,
                 Some('f') => Piece::Fraction(9),
+                Some('E') if characters.as_str().starts_with("*z") => {
+                    characters = characters.as_str()[2..].chars();
+                    literal.push_str("+00:00:00");
+                    continue;
+                }
+                Some('E') => {
+                    let (piece, rest) = extended(characters.as_str())
+                        .ok_or_else(|| format!("%E{}", characters.as_str()))?;
+                    characters = rest.chars();
+                    piece
+                }
+                Some(':') if characters.as_str().starts_with('z') => {
+                    characters.next();
+                    literal.push_str("+00:00");
+                    continue;
+                }
                 Some(digit @ '1'..='9') if characters.as_str().starts_with('f') => {
                     characters.next();
                     Piece::Fraction(digit.to_digit(10).map_or(9, |digits| digits as usize))
@@ -155,26 +198,75 @@ impl TimeFormat {
                 Piece::Literal(text) => out.extend_from_slice(text.as_bytes()),
                 Piece::Epoch => number(out, since_epoch.as_secs(), 1, b'0'),
                 Piece::Field(field) => write_field(*field, &civil, out),
-                Piece::Fraction(digits) => {
-                    let start = out.len();
-                    number(out, u64::from(civil.nanosecond), 9, b'0');
-                    out.truncate(start + digits);
+                Piece::Second(digits) => {
+                    number(out, civil.second, 2, b'0');
+                    let digits = digits.unwrap_or_else(|| significant(civil.nanosecond));
+                    if digits > 0 {
+                        out.push(b'.');
+                        fraction(out, civil.nanosecond, digits);
+                    }
                 }
+                Piece::Fraction(digits) => fraction(out, civil.nanosecond, *digits),
             }
         }
     }
 }
 
-const FIELDS: &str = "YmdHMSyjezZaAbBhDFTRpIuwGgnt";
+/// What may follow `%E`: `z`, `4Y`, and a count of digits or `*` before `S` or `f`.
+fn extended(text: &str) -> Option<(Piece, &str)> {
+    for (form, zone) in [("z", 'O'), ("4Y", 'Y')] {
+        if let Some(rest) = text.strip_prefix(form) {
+            return Some((Piece::Field(zone), rest));
+        }
+    }
+    let end = text.find(['S', 'f'])?;
+    let (count, rest) = text.split_at(end);
+    let count = match count {
+        "*" => None,
+        digits => Some(digits.parse::<usize>().ok()?.min(9)),
+    };
+    let piece = match (rest.strip_prefix('S'), count) {
+        (Some(_), count) => Piece::Second(count),
+        (None, Some(count)) => Piece::Fraction(count),
+        (None, None) => return None,
+    };
+    Some((piece, &rest[1..]))
+}
+
+/// How many digits of the fraction come before nothing but zeros.
+fn significant(nanosecond: u32) -> usize {
+    let mut digits = 9;
+    let mut left = nanosecond;
+    while digits > 0 && left.is_multiple_of(10) {
+        left /= 10;
+        digits -= 1;
+    }
+    digits
+}
+
+fn fraction(out: &mut Vec<u8>, nanosecond: u32, digits: usize) {
+    let start = out.len();
+    number(out, u64::from(nanosecond), 9, b'0');
+    out.truncate(start + digits);
+}
+
+const FIELDS: &str = "YmdHMSyjezZaAbBhDFTRpIuwGgntklcxXrCUWVP";
 
 fn write_field(field: char, civil: &Civil, out: &mut Vec<u8>) {
     let year = civil.year.unsigned_abs();
     let month = MONTHS[usize::try_from(civil.month - 1).unwrap_or(0) % 12];
     let weekday = WEEKDAYS[usize::try_from(civil.weekday).unwrap_or(0) % 7];
     let hour12 = (civil.hour + 11) % 12 + 1;
+    let monday = (civil.weekday + 6) % 7;
     match field {
-        'Y' | 'G' => number(out, year, 4, b'0'),
-        'y' | 'g' => number(out, year % 100, 2, b'0'),
+        'Y' => number(out, year, 4, b'0'),
+        'y' => number(out, year % 100, 2, b'0'),
+        'C' => number(out, year / 100, 2, b'0'),
+        'G' => number(out, civil.iso_week().0, 4, b'0'),
+        'g' => number(out, civil.iso_week().0 % 100, 2, b'0'),
+        'V' => number(out, civil.iso_week().1, 2, b'0'),
+        'U' => number(out, (civil.day_of_year + 6 - civil.weekday) / 7, 2, b'0'),
+        'W' => number(out, (civil.day_of_year + 6 - monday) / 7, 2, b'0'),
         'm' => number(out, civil.month, 2, b'0'),
         'd' => number(out, civil.day, 2, b'0'),
         'e' => number(out, civil.day, 2, b' '),
@@ -183,7 +275,7 @@ fn write_field(field: char, civil: &Civil, out: &mut Vec<u8>) {
         'M' => number(out, civil.minute, 2, b'0'),
         'S' => number(out, civil.second, 2, b'0'),
         'j' => number(out, civil.day_of_year, 3, b'0'),
-        'u' => number(out, (civil.weekday + 6) % 7 + 1, 1, b'0'),
+        'u' => number(out, monday + 1, 1, b'0'),
         'w' => number(out, civil.weekday, 1, b'0'),
         'z' => out.extend_from_slice(b"+0000"),
         'Z' => out.extend_from_slice(b"UTC"),
@@ -192,9 +284,15 @@ fn write_field(field: char, civil: &Civil, out: &mut Vec<u8>) {
         'b' | 'h' => out.extend_from_slice(&month.as_bytes()[..3]),
         'B' => out.extend_from_slice(month.as_bytes()),
         'p' => out.extend_from_slice(if civil.hour < 12 { b"AM" } else { b"PM" }),
-        'D' => each("m/d/y", civil, out),
+        'P' => out.extend_from_slice(if civil.hour < 12 { b"am" } else { b"pm" }),
+        'k' => number(out, civil.hour, 2, b' '),
+        'l' => number(out, hour12, 2, b' '),
+        'c' => each("a b e T Y", civil, out),
+        'r' => each("I:M:S p", civil, out),
+        'O' => out.extend_from_slice(b"+00:00"),
+        'D' | 'x' => each("m/d/y", civil, out),
         'F' => each("Y-m-d", civil, out),
-        'T' => each("H:M:S", civil, out),
+        'T' | 'X' => each("H:M:S", civil, out),
         'R' => each("H:M", civil, out),
         'n' => out.push(b'\n'),
         't' => out.push(b'\t'),

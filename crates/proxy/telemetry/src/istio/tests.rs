@@ -27,6 +27,9 @@ fn connection(direction: TrafficDirection, tls: Option<TlsInfo>) -> ConnectionIn
     let address: SocketAddr = "10.0.0.1:80".parse().unwrap();
     ConnectionInfo {
         id: 0,
+        listener: "listener".into(),
+        filter_chain: None,
+        direct_local: address,
         local: address,
         remote: address,
         direct_remote: address,
