@@ -130,6 +130,7 @@ suites! {
     balancing,
     chains,
     connect,
+    details,
     edge,
     ext_authz,
     ext_authz_network,

@@ -414,6 +414,8 @@ fn time_limits(
     at: &At<'_>,
 ) -> TimeLimits {
     let timeout = limit(timeout, Some(Duration::from_secs(15)), &at.field("timeout"));
+    // in Envoy the one takes the place of the other, even where it sets no limit
+    let has_newer = max_stream_duration.is_some();
     let (max_stream_duration, most, offset) = match max_stream_duration {
         Some(message) => stream_duration(message, &at.field("max_stream_duration")),
         None => (None, None, None),
@@ -422,7 +424,7 @@ fn time_limits(
     let older_most =
         || older_grpc_timeout(max_grpc_timeout, timeout, &at.field("max_grpc_timeout"));
     TimeLimits {
-        timeout,
+        timeout: timeout.filter(|_| !has_newer),
         max_stream_duration,
         grpc_timeout_max: most.or_else(older_most),
         grpc_timeout_offset: offset.or(older_offset),

@@ -339,6 +339,9 @@ impl RequestSource {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
+                if !self.stream.is_http2() && is_broken_off(&error) {
+                    self.stream.client_left.set(true);
+                }
                 Poll::Ready(Some(Err(BodyError::Source(error.into()))))
             }
             Poll::Ready(Some(Ok(frame))) => {
@@ -379,6 +382,20 @@ impl RequestSource {
     fn pipeline(&mut self) -> Option<&mut Pipeline> {
         self.extra.as_mut()?.pipeline.as_deref_mut()
     }
+}
+
+/// Whether a body of HTTP/1 was broken off, rather than being none.
+fn is_broken_off(error: &hyper::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let cause = std::error::Error::source(error);
+    let cause = cause.and_then(|it| it.downcast_ref::<std::io::Error>());
+    error.is_incomplete_message()
+        || cause.is_some_and(|it| {
+            matches!(
+                it.kind(),
+                BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+            )
+        })
 }
 
 type Polled = Option<Result<Frame<Bytes>, BodyError>>;

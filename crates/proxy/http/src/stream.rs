@@ -37,6 +37,8 @@ pub(crate) struct Stream {
     last_active: Cell<Instant>,
     /// Activity is of interest to some limit.
     pub(crate) watched: Cell<bool>,
+    /// The client went away before the request's body had come.
+    pub(crate) client_left: Cell<bool>,
     /// It was broken off from this side.
     pub(crate) aborted: Cell<bool>,
     /// The connection ends with it.
@@ -152,6 +154,7 @@ impl Stream {
             bytes_sent: Cell::new(0),
             last_active: Cell::new(start),
             watched: Cell::new(false),
+            client_left: Cell::new(false),
             aborted: Cell::new(false),
             last: Cell::new(false),
             grpc: Cell::new(false),
@@ -316,6 +319,10 @@ impl Stream {
     /// Keeps what the record needs of the response, as it goes downstream.
     pub(crate) fn note_response(&self, status: u16, headers: &HeaderMap) {
         let worker = self.connection.worker.worker;
+        if self.client_left.get() {
+            // it goes to nobody
+            return;
+        }
         let manager = &self.settings.manager;
         self.answer_started.set(Some(Instant::now()));
         manager.stats.shard(worker).count_response(status);
@@ -459,8 +466,13 @@ impl Stream {
         let worker = &self.connection.worker;
         let manager = &self.settings.manager;
         let stats = manager.stats.shard(worker.worker);
-        if self.response_done.get().is_none() {
+        let left = self.client_left.get();
+        if left || self.response_done.get().is_none() {
             let mut facts = self.facts.borrow_mut();
+            if left && facts.status.is_none() {
+                // what would have been answered is of no interest
+                facts.flags = ResponseFlags::NONE;
+            }
             if !self.aborted.get() {
                 stats.downstream_rq_rx_reset.inc();
                 let reset = facts.protocol == Protocol::Http2 && !self.connection.is_gone();

@@ -80,7 +80,10 @@ pub(super) fn accept(
     let most = config.max_headers_count as usize;
     if most > 0 && parts.headers.len() + pseudo > most {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        let details = "http1.too_many_headers";
+        let details = match protocol {
+            Protocol::Http2 => "http2.too_many_headers",
+            Protocol::Http10 | Protocol::Http11 => "http1.too_many_headers",
+        };
         return Err(refuse(
             status,
             "Request Header Fields Too Large",
@@ -109,7 +112,7 @@ fn refuse_head(bad: BadHead) -> Box<Refusal> {
         BadHead::RelativePath => (StatusCode::NOT_FOUND, "", "absolute_path_rejected", NONE),
         BadHead::InvalidScheme => {
             let details = "http1.invalid_scheme";
-            (StatusCode::BAD_REQUEST, "Bad Request", details, NONE)
+            (StatusCode::BAD_REQUEST, "Bad Request", details, DPE)
         }
         BadHead::NoPath => {
             let details = "http1.codec_error";

@@ -20,6 +20,9 @@ use crate::deadline::Expired;
 use crate::head::RequestHead;
 use crate::headers::{names, parse_number};
 
+/// The gRPC status of what took too long.
+const DEADLINE_EXCEEDED: u32 = 4;
+
 /// How often a request is sent again because an idle connection turned out to be closed.
 const STALE_CONNECTIONS: usize = 8;
 
@@ -288,12 +291,16 @@ pub(crate) fn expired_reply(
             "stream_idle_timeout",
             ResponseFlags::STREAM_IDLE_TIMEOUT,
         ),
-        Expired::Duration => LocalReply::new(
-            status,
-            "downstream duration timeout",
-            "max_duration_timeout",
-            ResponseFlags::NONE,
-        ),
+        Expired::Duration => {
+            let mut reply = LocalReply::new(
+                status,
+                "downstream duration timeout",
+                "max_duration_timeout",
+                ResponseFlags::NONE,
+            );
+            reply.grpc_status = Some(DEADLINE_EXCEEDED);
+            reply
+        }
         Expired::Request => LocalReply::new(
             StatusCode::REQUEST_TIMEOUT,
             "request timeout",

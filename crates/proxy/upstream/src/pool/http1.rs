@@ -164,9 +164,9 @@ impl Http1Lease {
         connection.reused = true;
         connection.details.sent.restart();
         match connection.sender.try_send_request(request).await {
-            Ok(response) if is_ambiguous(response.headers()) => Err(SendFailure {
+            Ok(response) if is_misframed(&response) => Err(SendFailure {
                 reason: ResetReason::ProtocolError(Arc::from(
-                    "a response with content-length and transfer-encoding",
+                    "a response whose end two readers may see in different places",
                 )),
                 request: None,
                 unprocessed: false,
@@ -228,9 +228,18 @@ impl Drop for Http1Lease {
     }
 }
 
-/// Whether a response says in two ways where its body ends, which two readers may take differently.
-fn is_ambiguous(headers: &http::HeaderMap) -> bool {
-    headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH)
+/// Whether two readers of a response may take its body to end in different places: it says so in
+/// two ways, has a coding other than `chunked`, or has any where no body may be (RFC 9112, section
+/// 6.1).
+fn is_misframed<B>(response: &Response<B>) -> bool {
+    let headers = response.headers();
+    let Some(coding) = headers.get(TRANSFER_ENCODING) else {
+        return false;
+    };
+    let bodiless = response.status().is_informational() || response.status() == 204;
+    bodiless
+        || headers.contains_key(CONTENT_LENGTH)
+        || !coding.as_bytes().eq_ignore_ascii_case(b"chunked")
 }
 
 /// Makes sure that a body is framed: the codec leaves out one of a method that seldom has any.
@@ -270,6 +279,14 @@ fn to_http1(request: &mut Request<UpstreamBody>) -> Result<(), ResetReason> {
     Ok(())
 }
 
+/// Whether a body is none, rather than broken off. What TLS finds wrong has another kind.
+fn is_malformed(error: &hyper::Error) -> bool {
+    let cause = error.source();
+    let cause = cause.and_then(|it| it.downcast_ref::<std::io::Error>());
+    let invalid = |it: &std::io::Error| it.kind() == std::io::ErrorKind::InvalidInput;
+    !error.is_user() && cause.is_some_and(invalid)
+}
+
 /// Whose fault an error is.
 pub(crate) fn reason(error: &hyper::Error) -> ResetReason {
     let text = || -> Arc<str> {
@@ -278,7 +295,7 @@ pub(crate) fn reason(error: &hyper::Error) -> ResetReason {
             None => Arc::from(error.to_string()),
         }
     };
-    if error.is_parse() {
+    if error.is_parse() || is_malformed(error) {
         ResetReason::ProtocolError(text())
     } else if error.is_body_write_aborted() {
         ResetReason::RequestBody(text())
