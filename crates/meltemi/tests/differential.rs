@@ -131,6 +131,7 @@ suites! {
     chains,
     connect,
     details,
+    draining,
     edge,
     ext_authz,
     ext_authz_network,

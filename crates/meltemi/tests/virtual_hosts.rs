@@ -257,8 +257,9 @@ async fn observe(program: Program) -> Vec<String> {
     let document = bootstrap(admin, listener, address.port());
     let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, admin));
     let path = directory.path().to_owned();
-    let process =
-        tokio::task::spawn_blocking(move || program.start(&path, "demand", &document, admin));
+    let process = tokio::task::spawn_blocking(move || {
+        program.start(&path, "demand", (&document, &[]), admin)
+    });
     let _process = process.await.unwrap();
     let client = Client::new(SocketAddr::from((Ipv4Addr::LOCALHOST, listener)));
     let mut seen = Vec::new();

@@ -21,6 +21,9 @@ pub struct Suite {
     /// Bootstraps beside this checkout, under `shared/data`, that the same cases hold for.
     #[serde(default)]
     pub also: Vec<String>,
+    /// What both programs are started with besides.
+    #[serde(default)]
+    pub arguments: Vec<String>,
     /// What stands behind the configuration, by the name that takes the place of an address.
     #[serde(default)]
     pub upstreams: BTreeMap<String, Behind>,

@@ -48,18 +48,19 @@ impl Program {
         command
     }
 
-    /// Runs a bootstrap that is written to `directory`, and waits until it is ready.
+    /// Runs a bootstrap that is written to `directory` with arguments besides, and waits until it
+    /// is ready.
     pub fn start(
         &self,
         directory: &Path,
         name: &str,
-        document: &Value,
+        (document, arguments): (&Value, &[String]),
         admin: SocketAddr,
     ) -> Process {
         let file = directory.join(format!("{name}-{}.json", self.name()));
         let text = serde_json::to_string_pretty(document).unwrap();
         std::fs::write(&file, text).unwrap();
-        let mut process = Process::start(&mut self.command(&file, 1)).unwrap();
+        let mut process = Process::start(self.command(&file, 1).args(arguments)).unwrap();
         process.wait_for_http(STARTUP, admin, "/ready").unwrap();
         process
     }

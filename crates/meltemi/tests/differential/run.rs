@@ -125,7 +125,7 @@ impl<'a> Run<'a> {
                 .map(|it| (format!(":{}", it.port()), ":(listener)")),
         );
         masks.push((own.display().to_string(), "(dir)"));
-        let process = program.start(directory, "bootstrap", &document, admin);
+        let process = program.start(directory, "bootstrap", (&document, &suite.arguments), admin);
         Self {
             program,
             process,

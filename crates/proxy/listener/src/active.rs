@@ -1,8 +1,9 @@
 //! A listener in service: its sockets, its settings of the moment, its connections.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -32,8 +33,34 @@ pub struct ActiveListener {
 pub(crate) struct BoundAddress {
     /// As bound.
     pub bound: SocketAddr,
-    /// A socket for each worker.
-    pub sockets: Vec<TcpListener>,
+    /// A socket for each worker, until they are closed.
+    sockets: Mutex<Vec<TcpListener>>,
+}
+
+impl BoundAddress {
+    pub(crate) fn new(bound: SocketAddr, sockets: Vec<TcpListener>) -> Self {
+        Self {
+            bound,
+            sockets: Mutex::new(sockets),
+        }
+    }
+
+    /// Further descriptors of the sockets; none once they are closed.
+    ///
+    /// # Errors
+    /// When the system has no more descriptors.
+    pub(crate) fn copies(&self) -> io::Result<Vec<TcpListener>> {
+        self.lock().iter().map(TcpListener::try_clone).collect()
+    }
+
+    /// Whether there still are sockets.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.lock().is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<TcpListener>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A listener as the administration endpoint shows it.
@@ -130,6 +157,14 @@ impl ActiveListener {
     pub(crate) fn stop_accepting(&self) {
         self.stop.start();
         self.accepting.store(false, Ordering::Relaxed);
+    }
+
+    /// Closes the sockets, so that the system refuses whoever comes. Connections that wait in them to
+    /// be accepted are lost, so accepting is stopped before.
+    pub(crate) fn close_sockets(&self) {
+        for address in &self.sockets {
+            address.lock().clear();
+        }
     }
 
     /// Asks every connection to close in peace, not all at once but over this time.

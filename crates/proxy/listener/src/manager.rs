@@ -154,9 +154,9 @@ impl ListenerManager {
         let accepting = listeners.iter().filter(|listener| listener.is_accepting());
         let addresses = accepting.flat_map(|listener| listener.sockets());
         let copied = addresses.map(|address| {
-            let sockets = address.sockets.iter().take(MOST_SOCKETS);
-            let sockets = sockets.map(TcpListener::try_clone);
-            Ok((address.bound, sockets.collect::<io::Result<Vec<_>>>()?))
+            let mut sockets = address.copies()?;
+            sockets.truncate(MOST_SOCKETS);
+            Ok((address.bound, sockets))
         });
         copied.collect()
     }
@@ -179,10 +179,6 @@ impl ListenerManager {
             sockets.extend(more);
             sockets
         }))
-    }
-
-    pub(crate) fn workers(&self) -> usize {
-        self.workers.len()
     }
 
     pub(crate) fn by_address(&self) -> &Arc<ArcSwap<AddressMap>> {
@@ -298,17 +294,18 @@ impl ListenerManager {
 
     fn start(&self, listener: &Arc<ActiveListener>) {
         for address in listener.sockets() {
-            for (worker, socket) in self.workers.iter().cycle().zip(&address.sockets) {
-                match socket.try_clone() {
-                    Ok(socket) => drop(worker.send(Accept {
-                        listener: Arc::clone(listener),
-                        socket,
-                    })),
-                    Err(error) => warn!(
-                        listener = listener.name(),
-                        "cannot hand a socket to a worker: {error}"
-                    ),
-                }
+            let sockets = address.copies().unwrap_or_else(|error| {
+                warn!(
+                    listener = listener.name(),
+                    "cannot hand sockets to workers: {error}"
+                );
+                Vec::new()
+            });
+            for (worker, socket) in self.workers.iter().cycle().zip(sockets) {
+                drop(worker.send(Accept {
+                    listener: Arc::clone(listener),
+                    socket,
+                }));
             }
         }
         listener.accepting();
@@ -366,13 +363,11 @@ impl ListenerManager {
             let taken = held()
                 .filter(|other| other.name() == config.name || !other.is_accepting())
                 .flat_map(|other| other.sockets())
-                .find(|other| configured.port() != 0 && other.bound == configured);
+                .find(|other| {
+                    configured.port() != 0 && other.bound == configured && other.is_open()
+                });
             let sockets = match taken {
-                Some(other) => other
-                    .sockets
-                    .iter()
-                    .map(TcpListener::try_clone)
-                    .collect::<io::Result<Vec<_>>>(),
+                Some(other) => other.copies(),
                 None => self
                     .inherited(configured, options)
                     .unwrap_or_else(|| bind(configured, self.workers.len(), options)),
@@ -383,10 +378,7 @@ impl ListenerManager {
                 .map(TcpListener::local_addr)
                 .transpose()
                 .map_err(failed)?;
-            bound.push(BoundAddress {
-                bound: address.unwrap_or(configured),
-                sockets,
-            });
+            bound.push(BoundAddress::new(address.unwrap_or(configured), sockets));
         }
         Ok(bound)
     }
@@ -420,6 +412,10 @@ impl ListenerManager {
         let draining = std::mem::take(&mut self.lock().draining);
         if draining.is_empty() {
             return;
+        }
+        // whoever listens in their place has taken their sockets by now
+        for listener in &draining {
+            listener.close_sockets();
         }
         self.shared
             .http
@@ -458,6 +454,7 @@ impl ListenerManager {
     pub fn stop_accepting(&self, inbound_only: bool) {
         for listener in self.chosen(inbound_only) {
             listener.stop_accepting();
+            listener.close_sockets();
             self.shared
                 .http
                 .stats
