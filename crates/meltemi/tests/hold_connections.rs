@@ -6,10 +6,16 @@
 //! requests and connections see it. A listener that is refused changes nothing.
 #![allow(clippy::unwrap_used)]
 
+#[path = "interop/admin.rs"]
+mod admin;
 #[path = "hold/ads.rs"]
 mod ads;
+#[path = "differential/program.rs"]
+mod program;
 #[path = "hold/streams.rs"]
 mod streams;
+#[path = "hold/warming.rs"]
+mod warming;
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};

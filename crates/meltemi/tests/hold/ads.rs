@@ -168,7 +168,23 @@ impl Ads {
         self.state().verdicts.clone()
     }
 
+    /// Sends what is new or changed and takes back what is gone, without waiting for a verdict: a
+    /// proxy may keep that until its clusters are warm.
+    pub fn offer(&self, resources: &Resources) {
+        self.put(resources);
+    }
+
     async fn set(&self, resources: &Resources) {
+        if self.put(resources) {
+            self.settle(|state| {
+                !state.behind && state.outstanding.is_empty() && state.endpoints_known()
+            })
+            .await;
+        }
+    }
+
+    /// Has other resources from now on; whether they are others.
+    fn put(&self, resources: &Resources) -> bool {
         {
             let mut state = self.state();
             let State {
@@ -182,7 +198,7 @@ impl Ads {
                     .iter()
                     .all(|(key, (_, body))| resources.get(key) == Some(body));
             if same {
-                return;
+                return false;
             }
             *behind = true;
             known.retain(|key, _| resources.contains_key(key));
@@ -193,12 +209,13 @@ impl Ads {
                 }
             }
         }
-        let mut progress = self.progress.subscribe();
         self.changed.send_replace(());
-        let settled = progress.wait_for(|_| {
-            let state = self.state();
-            !state.behind && state.outstanding.is_empty() && state.endpoints_known()
-        });
+        true
+    }
+
+    async fn settle(&self, settled: impl Fn(&State) -> bool) {
+        let mut progress = self.progress.subscribe();
+        let settled = progress.wait_for(|_| settled(&self.state()));
         let waited = tokio::time::timeout(PATIENCE, settled)
             .await
             .map(|it| it.map(drop));
