@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use meltemi_testkit::{Client, Reply, Request, Upstream, envoy_binary, free_port, skip};
+use meltemi_testkit::{Client, Process, Reply, Request, Upstream, envoy_binary, free_port, skip};
 use serde_json::{Value, json};
 
 use crate::admin;
@@ -163,37 +163,44 @@ impl World {
     }
 }
 
-/// What a program makes of clusters that come by and by.
-async fn observe(program: Program) -> Vec<String> {
+/// Starts a program and two upstreams, of which the first is behind the cluster `first`.
+async fn start(program: Program) -> (World, Process, [Upstream; 2]) {
     let (ads, server) = Ads::start().await;
     let upstreams = [Upstream::start(), Upstream::start()];
     for (upstream, says) in upstreams.iter().zip(["one", "two"]) {
         upstream.on("/", Reply::status(200).body(says));
     }
-    let [one, two] = upstreams.each_ref().map(|it| it.address().port());
-    let slowly = Duration::from_millis(600);
-    upstreams[0].on("/health", Reply::status(200).delay(slowly));
-    upstreams[1].on("/health", Reply::status(503).delay(slowly));
+    let one = upstreams[0].address().port();
     let (admin, listener) = (free_port(), free_port());
     let document = bootstrap(admin, listener, server.port());
     let first =
         json!({ "name": "first", "type": "STATIC", "load_assignment": assignment("first", one) });
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_owned();
-    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, admin));
-    let process =
-        tokio::task::spawn_blocking(move || program.start(&path, "warming", (&document, &[]), at));
-    let (key, body) = Kind::Cluster.resource(first);
-    let resources = Resources::from([(key, body)]);
+    let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, admin));
+    let process = tokio::task::spawn_blocking(move || {
+        program.start(&path, "warming", (&document, &[]), admin)
+    });
+    let resources = Resources::from([Kind::Cluster.resource(first)]);
     ads.offer(&resources);
-    let _process = process.await.unwrap();
-    let mut world = World {
+    let process = process.await.unwrap();
+    let world = World {
         ads,
-        admin: at,
+        admin,
         resources,
         client: Client::new(SocketAddr::from((Ipv4Addr::LOCALHOST, listener))),
         seen: Vec::new(),
     };
+    (world, process, upstreams)
+}
+
+/// What a program makes of clusters that come by and by.
+async fn observe(program: Program) -> Vec<String> {
+    let (mut world, _process, upstreams) = start(program).await;
+    let [one, two] = upstreams.each_ref().map(|it| it.address().port());
+    let slowly = Duration::from_millis(600);
+    upstreams[0].on("/health", Reply::status(200).delay(slowly));
+    upstreams[1].on("/health", Reply::status(503).delay(slowly));
     world.note("from the start", "first").await;
 
     world
@@ -239,7 +246,7 @@ async fn observe(program: Program) -> Vec<String> {
         .becomes("taken back", "first", "200 one", "503 ")
         .await;
     world.note("still warming", "late").await;
-    let statistics = admin::ask(at, "/stats?filter=cluster_manager").await;
+    let statistics = admin::ask(world.admin, "/stats?filter=cluster_manager").await;
     let kept = [
         "cluster_manager.warming_clusters",
         "cluster_manager.active_clusters",
@@ -272,5 +279,58 @@ async fn a_cluster_is_used_when_it_is_warm() {
     match envoy_binary() {
         Some(envoy) => assert_eq!(observe(Program::Envoy(envoy)).await, expected),
         None => skip("no Envoy: set ENVOY_BIN, or have envoy on the path"),
+    }
+}
+
+/// How long a host of the cluster `slow` starts slowly.
+const WINDOW: Duration = Duration::from_secs(3);
+
+/// How many of a hundred requests go to a host that has just come, and to the same host later.
+async fn shares(program: Program) -> [usize; 2] {
+    let (mut world, _process, upstreams) = start(program).await;
+    let [one, two] = upstreams.each_ref().map(|it| it.address().port());
+    let mut cluster = discovered("slow", "slow");
+    cluster["round_robin_lb_config"] =
+        json!({ "slow_start_config": { "slow_start_window": format!("{}s", WINDOW.as_secs()) } });
+    world.offer(Kind::Cluster, cluster).await;
+    world.offer(Kind::Endpoints, assignment("slow", one)).await;
+    world
+        .becomes("the first host", "slow", "503 ", "200 one")
+        .await;
+    tokio::time::sleep(WINDOW).await;
+    let mut both = assignment("slow", one);
+    let second = assignment("slow", two)["endpoints"][0]["lb_endpoints"][0].take();
+    both["endpoints"][0]["lb_endpoints"]
+        .as_array_mut()
+        .unwrap()
+        .push(second);
+    world.offer(Kind::Endpoints, both).await;
+    let begin = Instant::now();
+    while world.ask("slow").await != "200 two" {
+        assert!(begin.elapsed() < SEEN, "the second host is used in time");
+    }
+    let mut shares = [0; 2];
+    for share in &mut shares {
+        for _ in 0..100 {
+            *share += usize::from(world.ask("slow").await == "200 two");
+        }
+        tokio::time::sleep(WINDOW).await;
+    }
+    shares
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_host_gets_its_share_by_and_by() {
+    let envoy = envoy_binary();
+    if envoy.is_none() {
+        skip("no Envoy: set ENVOY_BIN, or have envoy on the path");
+    }
+    let programs = [Some(Program::Meltemi), envoy.map(Program::Envoy)];
+    for program in programs.into_iter().flatten() {
+        let name = program.name();
+        let [early, late] = shares(program).await;
+        // a tenth of the other's weight at first, and the same in the end
+        assert!((1..=35).contains(&early), "{name}: {early} of 100 at first");
+        assert!((45..=55).contains(&late), "{name}: {late} of 100 later");
     }
 }
