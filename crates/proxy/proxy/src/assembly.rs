@@ -93,6 +93,7 @@ impl Proxy {
         let clock = Clock::system();
         let concurrency = options.concurrency.max(1);
         let stats = StatsRegistry::new(concurrency);
+        stats.set_fixed_tags(std::mem::take(&mut bootstrap.config.stats.fixed_tags));
         let random = Arc::new(RandomSource::from_entropy());
         let secrets = Arc::clone(&options.secrets);
         let clusters = ClusterManager::new(UpstreamContext {
