@@ -7,6 +7,7 @@
 
 mod e2e {
     mod authz;
+    mod bootstrap;
     mod extension;
     pub mod mesh;
     mod rotation;

@@ -16,9 +16,10 @@ const LEFT_OUT: &str = "\
   proxy serves both modes where something else writes them.
 - **Sources**: directories of files. The Kubernetes API comes later.
 - **xDS**: the aggregated service and one for each type alone, in delta and state-of-the-world form,
-  for CDS, EDS, LDS, RDS, SDS and ECDS; PCDS (of Istio's ProxyConfig, the trust bundle) on the aggregated one.
+  for CDS, EDS, LDS, RDS, SDS and ECDS; on the aggregated one what agents take: PCDS (of Istio's ProxyConfig,
+  the trust bundle), NDS (names and addresses), and what patches say of the bootstrap.
   gRPC libraries without a proxy are served in their form (`docs/grpc.md`).
-  The proxy asks for virtual hosts on demand (VHDS); NDS comes later.
+  The proxy asks for virtual hosts on demand (VHDS).
 - **Identity**: tokens that `up` issues, JWTs of issuers whose public keys are in a file or at an address
   (`--token-issuer`, `JWT_RULE`), and client certificates. TokenReview comes with the Kubernetes API;
   certificates for others (`ImpersonatedIdentity`) and other signers (`CertSigner`) are refused.

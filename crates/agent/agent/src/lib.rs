@@ -11,6 +11,7 @@ mod bootstrap;
 mod chain;
 mod identity;
 mod options;
+mod patches;
 mod run;
 mod sds;
 mod trust;

@@ -1,5 +1,6 @@
 //! The agent, assembled.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -12,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::warn;
 
+use crate::patches::PatchSource;
 use crate::trust::TrustClient;
 use crate::{CertificateClient, ControlPlaneRoots, Identity, Options, SdsServer, bootstrap};
 
@@ -72,7 +74,7 @@ pub async fn run(options: Options, mut shutdown: DrainSignal) -> Result<()> {
             key: options.key,
             holder: options.node_id(),
             token: options.token.clone(),
-            connector,
+            connector: Connector::clone(&connector),
         },
         renewal: options.renewal,
         secrets: Arc::clone(&secrets),
@@ -82,17 +84,14 @@ pub async fn run(options: Options, mut shutdown: DrainSignal) -> Result<()> {
     };
     tasks.spawn(identity.keep_fresh(Random::from_entropy(), bundles));
     let result = if options.run_proxy {
-        let token = options.token.clone();
-        let metadata: StreamMetadata = Arc::new(move || match std::fs::read_to_string(&token) {
-            Ok(token) => vec![(
-                "authorization".to_owned(),
-                format!("Bearer {}", token.trim()),
-            )],
-            Err(error) => {
-                warn!("cannot read the token {}: {error}", token.display());
-                Vec::new()
-            }
-        });
+        let patches = PatchSource {
+            connector: &connector,
+            token: &options.token,
+        };
+        let patched = tokio::select! {
+            patched = patches.patch(&bootstrap) => patched,
+            () = shutdown.draining() => None,
+        };
         let proxy = meltemi_proxy::Options {
             concurrency: options.concurrency,
             drain: DrainPlan {
@@ -100,13 +99,13 @@ pub async fn run(options: Options, mut shutdown: DrainSignal) -> Result<()> {
                 gradual: false,
             },
             secrets,
-            ads_metadata: Some(metadata),
+            ads_metadata: Some(bearer(options.token.clone())),
             logs: Arc::clone(&options.logs),
             delivered_clusters: vec!["sds-grpc".to_owned()],
             config_path: String::new(),
             hot_restart: None,
         };
-        meltemi_proxy::run(bootstrap, proxy, shutdown).await
+        meltemi_proxy::run(patched.unwrap_or(bootstrap), proxy, shutdown).await
     } else {
         shutdown.draining().await;
         Ok(())
@@ -116,4 +115,18 @@ pub async fn run(options: Options, mut shutdown: DrainSignal) -> Result<()> {
         let _ = std::fs::remove_file(path);
     }
     result
+}
+
+/// Who opens a stream, by the token as it is then.
+fn bearer(token: PathBuf) -> StreamMetadata {
+    Arc::new(move || match std::fs::read_to_string(&token) {
+        Ok(token) => vec![(
+            "authorization".to_owned(),
+            format!("Bearer {}", token.trim()),
+        )],
+        Err(error) => {
+            warn!("cannot read the token {}: {error}", token.display());
+            Vec::new()
+        }
+    })
 }

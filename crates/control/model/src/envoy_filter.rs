@@ -75,6 +75,8 @@ pub enum ApplyTo {
     ExtensionConfig,
     /// `LISTENER_FILTER`.
     ListenerFilter,
+    /// `BOOTSTRAP`.
+    Bootstrap,
 }
 
 /// Where what is patched is.
@@ -251,6 +253,7 @@ impl ApplyTo {
             Self::Cluster => "CLUSTER",
             Self::ExtensionConfig => "EXTENSION_CONFIG",
             Self::ListenerFilter => "LISTENER_FILTER",
+            Self::Bootstrap => "BOOTSTRAP",
         }
     }
 }

@@ -175,6 +175,7 @@ impl EntryEndpoint {
             role: crate::WorkloadRole::Application,
             locality: self.locality.clone(),
             node: None,
+            dns_name: None,
             network: self.network.clone(),
             ready: true,
             proxy_config: None,

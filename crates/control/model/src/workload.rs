@@ -51,6 +51,9 @@ pub struct Workload {
     pub locality: Option<Locality>,
     /// `spec.nodeName`.
     pub node: Option<String>,
+    /// `spec.hostname`, the workload's name unless written, and `spec.subdomain`, without which it has no
+    /// name in DNS.
+    pub dns_name: Option<(Arc<str>, Arc<str>)>,
     /// The label `topology.istio.io/network`.
     pub network: Option<String>,
     /// Whether it may receive requests: condition `Ready` where a status is written, else true.

@@ -8,13 +8,13 @@
 //! what merges, as in Istio. A value that is no message is refused by [`judge`] when the resource is
 //! read; one that comes here all the same is passed over.
 
+mod bootstrap;
 mod cluster;
 mod extension;
 mod filter;
 mod insert;
 mod listener;
 mod matching;
-mod merge;
 mod message;
 mod route;
 

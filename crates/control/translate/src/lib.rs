@@ -18,6 +18,7 @@ mod group;
 mod judge;
 mod listener;
 mod name;
+mod name_table;
 mod node;
 mod part;
 mod proto;
@@ -37,6 +38,6 @@ pub use part::{Made, Part, Translator};
 pub use resource::{EncodedResource, ResourceMap, Resources};
 pub use scope::{Read, ReadClass, Topics};
 pub use translate::{
-    clusters, endpoints, extension_names, extensions, listener_names, listeners, route_names,
+    bootstrap, clusters, endpoints, extension_names, extensions, listener_names, listeners, name_table, route_names,
     routes, secret_names, secrets, translate,
 };

@@ -16,7 +16,10 @@ use meltemi_xds::pb::envoy::config::listener::v3::Listener;
 use crate::envoy_filter::{Patches, outbound_context};
 use crate::resource::EncodedResource;
 use crate::scope::{Read, ReadClass, Scope};
-use crate::{ProxyNode, ProxyRole, cluster, endpoint, gateway, listener, route, secret};
+use crate::{ProxyNode, ProxyRole, cluster, endpoint, gateway, listener, name_table, route, secret};
+
+/// The name of a resource of which a proxy has one only.
+const THE_ONE: &str = "default";
 
 /// A part of what a proxy is sent: what is made, kept and made again as one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +44,10 @@ pub enum Part {
     Secret(Arc<str>),
     /// The configuration of a filter.
     Extension(Arc<str>),
+    /// What patches say of the proxy's bootstrap.
+    Bootstrap,
+    /// Names and their addresses.
+    NameTable,
 }
 
 /// A part as it was made.
@@ -62,7 +69,11 @@ impl Part {
     /// proxy is for: what it serves, at which address.
     pub fn is_shared(&self, node: &ProxyNode) -> bool {
         match self {
-            Self::ClustersOf(_) | Self::Endpoints(_) | Self::Extension(_) => true,
+            Self::ClustersOf(_)
+            | Self::Endpoints(_)
+            | Self::Extension(_)
+            | Self::Bootstrap
+            | Self::NameTable => true,
             Self::OwnClusters | Self::OwnListeners | Self::Secret(_) => false,
             Self::Clusters | Self::Routes(_) => node.role == ProxyRole::Sidecar,
             Self::Listener(name) => !listener::is_grpc_server(name),
@@ -172,6 +183,14 @@ impl<'a> Translator<'a> {
                 .map(|it| EncodedResource::new(name, &it))
                 .into_iter()
                 .collect(),
+            Part::Bootstrap => {
+                let bootstrap = patches().bootstrap(scope.node.role);
+                vec![EncodedResource::new(THE_ONE, &bootstrap)]
+            }
+            Part::NameTable => {
+                let table = name_table::build(scope);
+                vec![EncodedResource::new(THE_ONE, &table)]
+            }
         };
         Made {
             resources,
@@ -200,7 +219,9 @@ impl<'a> Translator<'a> {
             | Part::Listeners
             | Part::OwnListeners
             | Part::Secret(_)
-            | Part::Extension(_) => Vec::new(),
+            | Part::Extension(_)
+            | Part::Bootstrap
+            | Part::NameTable => Vec::new(),
         }
     }
 

@@ -82,6 +82,16 @@ pub fn extensions<'a>(
     parts_of(&Translator::new(snapshot, node), names)
 }
 
+/// What patches say of a proxy's bootstrap: one message, which is empty if they say nothing.
+pub fn bootstrap(snapshot: &Snapshot, node: &ProxyNode) -> ResourceMap {
+    parts_of(&Translator::new(snapshot, node), [Part::Bootstrap])
+}
+
+/// NDS: one table with the names that a proxy's workload can look up.
+pub fn name_table(snapshot: &Snapshot, node: &ProxyNode) -> ResourceMap {
+    parts_of(&Translator::new(snapshot, node), [Part::NameTable])
+}
+
 /// The names under which there is the configuration of an extension.
 pub fn extension_names(snapshot: &Snapshot, node: &ProxyNode) -> BTreeSet<String> {
     if node.is_grpc() {

@@ -17,7 +17,9 @@ use std::path::{Path, PathBuf};
 use case::{Proxy, configs};
 use meltemi_model::{Config, Defaults};
 use meltemi_snapshot::Snapshot;
-use meltemi_translate::{Resources, group_key, judge, translate};
+use meltemi_translate::{Resources, bootstrap, group_key, judge, translate};
+use meltemi_xds::json::to_json;
+use serde_json::Value;
 
 /// The mesh, and the resources of each file.
 struct Patches {
@@ -61,6 +63,14 @@ fn made(snapshot: &Snapshot, proxy: &Proxy) -> Resources {
     translate(snapshot, &proxy.node())
 }
 
+/// What a proxy gets, and what its agent is told of the bootstrap.
+fn shown(snapshot: &Snapshot, proxy: &Proxy) -> Value {
+    let mut shown = proxy.shown(&made(snapshot, proxy));
+    let patches = bootstrap(snapshot, &proxy.node());
+    shown["bootstrap"] = to_json(&*patches["default"].any);
+    shown
+}
+
 #[test]
 fn patches_change_what_the_golden_files_say() {
     let patches = Patches::read();
@@ -71,8 +81,8 @@ fn patches_change_what_the_golden_files_say() {
         let after = patches.with(filters);
         let mut text = String::new();
         for (name, proxy) in &patches.proxies {
-            let (old, new) = (made(&before, proxy), made(&after, proxy));
-            let lines = difference::between(&proxy.shown(&old), &proxy.shown(&new));
+            let (old, new) = (shown(&before, proxy), shown(&after, proxy));
+            let lines = difference::between(&old, &new);
             text.push_str(&format!("# {name}\n"));
             for line in lines {
                 text.push_str(&format!("{line}\n"));
@@ -158,6 +168,8 @@ spec:
           inlineCode: 5
   - applyTo: NETWORK_FILTER
     patch: { operation: INSERT_FIRST, value: { name: c } }
+  - applyTo: BOOTSTRAP
+    patch: { operation: MERGE, value: { stats_flush: 1s } }
 ";
     let defaults = Defaults {
         judge: judge(),
@@ -181,6 +193,7 @@ spec:
          write the type of Envoy's v3 API",
         "25: [3].patch.value.typed_config.inlineCode: expected a string, found 5",
         "27: [4].patch.value: a filter needs its typed_config",
+        "29: [5].patch.value.stats_flush: envoy.config.bootstrap.v3.Bootstrap has no such field",
     ];
     assert_eq!(found, expected);
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use meltemi_xds::pb::envoy::config::bootstrap::v3::Bootstrap;
 use meltemi_xds::pb::envoy::config::cluster::v3::Cluster;
 use meltemi_xds::pb::envoy::config::core::v3::TypedExtensionConfig;
 use meltemi_xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
@@ -9,6 +10,7 @@ use meltemi_xds::pb::envoy::config::listener::v3::Listener;
 use meltemi_xds::pb::envoy::config::route::v3::RouteConfiguration;
 use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
 use meltemi_xds::pb::istio::mesh::v1alpha1::ProxyConfig;
+use meltemi_xds::pb::istio::networking::nds::v1::NameTable;
 use meltemi_xds::type_url;
 
 /// A kind of resource. The order is that of a make-before-break push: what is referred
@@ -29,11 +31,15 @@ pub enum Kind {
     Route,
     /// Istio's PCDS: what agents take, the trust bundle.
     ProxyConfig,
+    /// Istio's NDS: names and addresses for the DNS proxy of an agent.
+    NameTable,
+    /// What patches say of a proxy's bootstrap, which its agent asks for before it starts the proxy.
+    Bootstrap,
 }
 
 impl Kind {
     /// All kinds, in push order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Cluster,
         Self::Endpoint,
         Self::Secret,
@@ -41,6 +47,8 @@ impl Kind {
         Self::Listener,
         Self::Route,
         Self::ProxyConfig,
+        Self::NameTable,
+        Self::Bootstrap,
     ];
 
     /// The type URL, as in `type.googleapis.com/envoy.config.cluster.v3.Cluster`.
@@ -53,6 +61,8 @@ impl Kind {
             Self::Listener => type_url::<Listener>(),
             Self::Route => type_url::<RouteConfiguration>(),
             Self::ProxyConfig => type_url::<ProxyConfig>(),
+            Self::NameTable => type_url::<NameTable>(),
+            Self::Bootstrap => type_url::<Bootstrap>(),
         }
     }
 
@@ -61,10 +71,15 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.type_url() == url)
     }
 
-    /// Clusters and listeners are asked for as a whole when no name is given, and so is the one
-    /// resource that agents take.
+    /// Clusters and listeners are asked for as a whole when no name is given, and so is each of the
+    /// resources of which there is one.
     pub fn has_wildcard(self) -> bool {
-        matches!(self, Self::Cluster | Self::Listener | Self::ProxyConfig)
+        matches!(self, Self::Cluster | Self::Listener) || self.is_for_agents()
+    }
+
+    /// Whether agents take it, and not the proxy itself. There is one resource of each of these.
+    pub fn is_for_agents(self) -> bool {
+        matches!(self, Self::ProxyConfig | Self::NameTable | Self::Bootstrap)
     }
 
     /// The short name that tools and metrics use, such as `cds`.
@@ -77,6 +92,8 @@ impl Kind {
             Self::Listener => "lds",
             Self::Route => "rds",
             Self::ProxyConfig => "pcds",
+            Self::NameTable => "nds",
+            Self::Bootstrap => "bds",
         }
     }
 }

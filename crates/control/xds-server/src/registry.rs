@@ -56,7 +56,7 @@ pub struct ProxyStatus {
 impl ProxyStatus {
     /// Whether this is the stream of a proxy's agent, which takes only what agents take.
     pub fn is_agent(&self) -> bool {
-        self.kinds.keys().eq([&Kind::ProxyConfig])
+        !self.kinds.is_empty() && self.kinds.keys().all(|it| it.is_for_agents())
     }
 }
 

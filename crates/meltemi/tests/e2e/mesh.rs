@@ -82,11 +82,19 @@ impl Mesh {
     /// Starts a mesh and waits until it is ready. Each `number` has addresses of its own, different
     /// ones in tests that run at the same time.
     pub fn start(number: u32) -> Self {
+        Self::start_with(number, &[])
+    }
+
+    /// The same with these files beside those of the example.
+    pub fn start_with(number: u32, files: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = directory.path().join("store");
         std::fs::create_dir(&store).unwrap();
         for file in std::fs::read_dir(Self::example()).unwrap().flatten() {
             std::fs::copy(file.path(), store.join(file.file_name())).unwrap();
+        }
+        for (name, text) in files {
+            std::fs::write(store.join(name), text).unwrap();
         }
         let gateway = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let mut command = up(&store, &directory.path().join("state"), gateway.port());

@@ -34,6 +34,10 @@ pub struct PodSpec {
     pub service_account: Option<String>,
     /// `nodeName`.
     pub node_name: Option<String>,
+    /// `hostname`.
+    pub hostname: Option<String>,
+    /// `subdomain`.
+    pub subdomain: Option<String>,
     /// `hostNetwork`.
     pub host_network: bool,
     /// `containers`.

@@ -259,6 +259,8 @@ impl ProxyView for Seen {
                 return self.named(wanted, kind);
             }
             (Kind::Listener, _) => self.collect(&[Part::Listeners, Part::OwnListeners]),
+            (Kind::Bootstrap, _) => self.collect(&[Part::Bootstrap]),
+            (Kind::NameTable, _) => self.collect(&[Part::NameTable]),
             (Kind::Cluster, Wanted::All) => self.clusters(),
             (Kind::Cluster, Wanted::Names(names)) => self.some_clusters(names),
         };

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use meltemi_snapshot::Snapshot;
-use meltemi_translate::{ProxyNode, ResourceMap, translate};
+use meltemi_translate::{ProxyNode, ResourceMap, bootstrap, name_table, translate};
 use meltemi_xds::pb::envoy::config::cluster::v3::{Cluster, cluster};
 use meltemi_xds::pb::envoy::config::core::v3::{Node, TypedExtensionConfig};
 use meltemi_xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
@@ -89,7 +89,14 @@ impl Model {
         self.responses.clear();
         self.nonces.clear();
         self.refused = false;
-        for kind in [Kind::Cluster, Kind::Listener] {
+        // Its agent asks for the last two, on a stream of its own.
+        let whole = [
+            Kind::Cluster,
+            Kind::Listener,
+            Kind::NameTable,
+            Kind::Bootstrap,
+        ];
+        for kind in whole {
             self.request(kind, &[], &[], true);
         }
         for (kind, names) in self.asked.clone() {
@@ -400,6 +407,8 @@ impl Model {
         check(Kind::Endpoint, &wanted.endpoints);
         check(Kind::Listener, &wanted.listeners);
         check(Kind::Route, &wanted.routes);
+        check(Kind::NameTable, &name_table(snapshot, &node));
+        check(Kind::Bootstrap, &bootstrap(snapshot, &node));
         self.check_secrets(&wanted.secrets);
         self.check_references();
     }
@@ -446,6 +455,6 @@ fn name(kind: Kind, body: &Any) -> String {
         Kind::Extension => TypedExtensionConfig::decode(bytes).unwrap().name,
         Kind::Listener => Listener::decode(bytes).unwrap().name,
         Kind::Route => RouteConfiguration::decode(bytes).unwrap().name,
-        Kind::ProxyConfig => "default".to_owned(),
+        Kind::ProxyConfig | Kind::NameTable | Kind::Bootstrap => "default".to_owned(),
     }
 }

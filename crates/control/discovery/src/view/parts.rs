@@ -267,6 +267,8 @@ pub(super) fn kind(part: &Part) -> Kind {
         Part::Endpoints(_) => Kind::Endpoint,
         Part::Secret(_) => Kind::Secret,
         Part::Extension(_) => Kind::Extension,
+        Part::Bootstrap => Kind::Bootstrap,
+        Part::NameTable => Kind::NameTable,
     }
 }
 

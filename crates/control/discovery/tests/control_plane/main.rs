@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod admission;
+mod agent;
 mod client;
 mod debug;
 mod harness;

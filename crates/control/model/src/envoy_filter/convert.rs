@@ -20,7 +20,7 @@ pub(crate) const SUPPORT: &[Row] = &[
     supported(KIND, "spec"),
     supported(KIND, "spec.targetRefs").note("kind Gateway of gateway.networking.k8s.io"),
     supported(KIND, "spec.configPatches[].applyTo")
-        .note("all but BOOTSTRAP; EXTENSION_CONFIG is served over ECDS"),
+        .note("EXTENSION_CONFIG is served over ECDS; BOOTSTRAP is applied by the agent when a proxy starts"),
     rejected(KIND, "spec.configPatches[].match.waypoint").note("there are no waypoints yet"),
     rejected(KIND, "spec.configPatches[].match.listener.portName").note("nor in Istio"),
     supported(KIND, "spec.configPatches[].patch.value")
@@ -162,29 +162,25 @@ fn convert_apply_to(
     at: &FieldPath,
     check: &mut Check<'_>,
 ) -> Option<ApplyTo> {
-    const CHOICES: [(&str, Option<ApplyTo>); 11] = [
-        ("LISTENER", Some(ApplyTo::Listener)),
-        ("FILTER_CHAIN", Some(ApplyTo::FilterChain)),
-        ("NETWORK_FILTER", Some(ApplyTo::NetworkFilter)),
-        ("HTTP_FILTER", Some(ApplyTo::HttpFilter)),
-        ("ROUTE_CONFIGURATION", Some(ApplyTo::RouteConfiguration)),
-        ("VIRTUAL_HOST", Some(ApplyTo::VirtualHost)),
-        ("HTTP_ROUTE", Some(ApplyTo::HttpRoute)),
-        ("CLUSTER", Some(ApplyTo::Cluster)),
-        ("EXTENSION_CONFIG", Some(ApplyTo::ExtensionConfig)),
-        ("LISTENER_FILTER", Some(ApplyTo::ListenerFilter)),
-        ("BOOTSTRAP", None),
+    const CHOICES: [(&str, ApplyTo); 11] = [
+        ("LISTENER", ApplyTo::Listener),
+        ("FILTER_CHAIN", ApplyTo::FilterChain),
+        ("NETWORK_FILTER", ApplyTo::NetworkFilter),
+        ("HTTP_FILTER", ApplyTo::HttpFilter),
+        ("ROUTE_CONFIGURATION", ApplyTo::RouteConfiguration),
+        ("VIRTUAL_HOST", ApplyTo::VirtualHost),
+        ("HTTP_ROUTE", ApplyTo::HttpRoute),
+        ("CLUSTER", ApplyTo::Cluster),
+        ("EXTENSION_CONFIG", ApplyTo::ExtensionConfig),
+        ("LISTENER_FILTER", ApplyTo::ListenerFilter),
+        ("BOOTSTRAP", ApplyTo::Bootstrap),
     ];
     let Some(text) = filled(written) else {
         let names: Vec<_> = CHOICES.iter().map(|(name, _)| *name).collect();
         check.invalid(at, format!("missing; write one of {}", names.join(", ")));
         return None;
     };
-    let found = check.choice(at, &text, &CHOICES)?;
-    if found.is_none() {
-        check.unsupported(at, "BOOTSTRAP");
-    }
-    found
+    check.choice(at, &text, &CHOICES)
 }
 
 fn convert_operation(
@@ -256,6 +252,11 @@ fn has_effect(
 ) -> bool {
     use PatchOperation::{Merge, MergeAndReplaceList, Remove, Replace};
     let what = match (apply_to, operation) {
+        (ApplyTo::Bootstrap, Merge) => return true,
+        (ApplyTo::Bootstrap, _) => {
+            check.invalid(at, "a bootstrap can be merged only; write MERGE");
+            return false;
+        }
         (ApplyTo::RouteConfiguration, Merge | MergeAndReplaceList) => return true,
         (ApplyTo::RouteConfiguration, _) => "a route table can be merged only; write MERGE",
         (ApplyTo::ExtensionConfig, Merge | MergeAndReplaceList | Remove | Replace) => {

@@ -46,7 +46,7 @@ pub(super) fn convert_match(
             Some("routeConfiguration")
         }
         ApplyTo::Cluster => Some("cluster"),
-        ApplyTo::ExtensionConfig => None,
+        ApplyTo::ExtensionConfig | ApplyTo::Bootstrap => None,
     };
     for name in given.into_iter().flatten().filter(|it| Some(*it) != wanted) {
         let what = match wanted {

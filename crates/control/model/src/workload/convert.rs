@@ -89,6 +89,11 @@ pub(crate) fn convert_deployment(
         .map(|n| {
             let mut workload = pod.clone();
             workload.meta.name = Arc::from(format!("{}-{suffix}-{n}", meta.name));
+            if let Some((host, _)) = &mut workload.dns_name
+                && *host == meta.name
+            {
+                host.clone_from(&workload.meta.name);
+            }
             workload
         })
         .collect();
@@ -106,6 +111,8 @@ fn convert_template(
         service_account_name,
         service_account,
         node_name,
+        hostname,
+        subdomain,
         host_network,
         containers,
     } = spec;
@@ -136,6 +143,7 @@ fn convert_template(
         Injection::Unset if written_proxy => Injection::Enabled,
         asked => asked,
     };
+    let host = filled(hostname).unwrap_or_else(|| meta.name.to_string());
     Workload {
         owner,
         service_account: account.unwrap_or_else(|| "default".to_owned()).into(),
@@ -146,6 +154,7 @@ fn convert_template(
         role,
         locality: locality(&meta),
         node: filled(node_name),
+        dns_name: filled(subdomain).map(|it| (host.into(), it.into())),
         network: meta
             .labels
             .get("topology.istio.io/network")

@@ -2,6 +2,7 @@
 //!
 //! In: a cluster and the context that it is in. Out: the cluster patched, or that it goes.
 
+use meltemi_merge::{Lists, merge};
 use meltemi_model::{
     ApplyTo, ClusterMatch, ConfigPatch, ObjectMatch, PatchContext, PatchOperation,
 };
@@ -10,7 +11,6 @@ use meltemi_xds::pb::envoy::config::core::v3::TransportSocket;
 use prost::Message;
 
 use super::listener::{lists, merge_socket};
-use super::merge::{Lists, merge};
 use super::{Patches, message};
 use crate::name::{self, SubsetKey};
 use crate::scope::Scope;

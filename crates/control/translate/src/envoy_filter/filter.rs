@@ -3,6 +3,7 @@
 //! In: a filter chain and its listener. Out: the chain patched. Nothing is put behind a filter that
 //! Envoy takes as the last one only: what would come to stand there stands before it.
 
+use meltemi_merge::merge_any;
 use meltemi_model::{ApplyTo, ConfigPatch, FilterClass, PatchContext, PatchOperation};
 use meltemi_xds::any::{is, pack, unpack};
 use meltemi_xds::pb::envoy::config::listener::v3::{Filter, FilterChain, Listener, filter};
@@ -14,7 +15,6 @@ use meltemi_xds::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProx
 
 use super::listener::lists;
 use super::matching::{filter_name, matches_chain, matches_listener, sub_filter_name};
-use super::merge::merge_any;
 use super::{Patches, insert, message};
 
 /// Patches what is in a chain.

@@ -2,6 +2,7 @@
 //!
 //! In: a listener and the context that it is in. Out: the listener patched, or that it goes.
 
+use meltemi_merge::{Lists, merge, merge_any};
 use meltemi_model::{ApplyTo, ConfigPatch, PatchContext, PatchOperation};
 use meltemi_xds::pb::envoy::config::core::v3::TransportSocket;
 use meltemi_xds::pb::envoy::config::core::v3::transport_socket::ConfigType;
@@ -12,7 +13,6 @@ use prost::Message;
 
 use super::insert::{self, end};
 use super::matching::{listener_filter_name, matches_chain, matches_listener};
-use super::merge::{Lists, merge, merge_any};
 use super::{Patches, filter, message, route};
 
 /// Patches a listener; `false` if it goes.

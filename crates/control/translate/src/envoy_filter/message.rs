@@ -4,6 +4,7 @@
 
 use meltemi_model::{ApplyTo, Config, ConfigPatch, FieldPath, PatchOperation, Segment};
 use meltemi_xds::json::{JsonError, from_json};
+use meltemi_xds::pb::envoy::config::bootstrap::v3::Bootstrap;
 use meltemi_xds::pb::envoy::config::cluster::v3::Cluster;
 use meltemi_xds::pb::envoy::config::core::v3::TypedExtensionConfig;
 use meltemi_xds::pb::envoy::config::listener::v3::{Filter, FilterChain, Listener, ListenerFilter};
@@ -59,6 +60,7 @@ fn encode(apply_to: ApplyTo, value: &Value) -> Result<Vec<u8>, JsonError> {
         ApplyTo::Cluster => read::<Cluster>(value),
         ApplyTo::ExtensionConfig => read::<TypedExtensionConfig>(value),
         ApplyTo::ListenerFilter => read::<ListenerFilter>(value),
+        ApplyTo::Bootstrap => read::<Bootstrap>(value),
     }
 }
 
@@ -89,7 +91,7 @@ fn incomplete(patch: &ConfigPatch) -> Option<&'static str> {
             let it: TypedExtensionConfig = of(patch)?;
             (!it.name.is_empty(), it.typed_config.is_some())
         }
-        ApplyTo::RouteConfiguration | ApplyTo::HttpRoute => (true, true),
+        ApplyTo::RouteConfiguration | ApplyTo::HttpRoute | ApplyTo::Bootstrap => (true, true),
     };
     match (named, configured, patch.apply_to) {
         (false, _, _) => Some("a name is needed"),

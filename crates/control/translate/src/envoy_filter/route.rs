@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use meltemi_merge::merge;
 use meltemi_model::{
     ApplyTo, ConfigPatch, ObjectMatch, PatchContext, PatchOperation, RouteActionKind,
     RouteConfigurationMatch,
@@ -19,7 +20,6 @@ use meltemi_xds::pb::envoy::extensions::filters::network::http_connection_manage
 
 use super::insert::{self, end};
 use super::listener::lists;
-use super::merge::merge;
 use super::{Patches, message};
 use crate::name;
 use crate::scope::Scope;

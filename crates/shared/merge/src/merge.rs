@@ -12,7 +12,7 @@ use prost_types::Any;
 
 /// What becomes of a list that the patch has too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lists {
+pub enum Lists {
     /// The patch's elements come behind.
     Grow,
     /// The patch's elements stand alone.
@@ -20,7 +20,7 @@ pub(super) enum Lists {
 }
 
 /// Merges a patch into a message. Nothing happens if the bytes are not one of its type.
-pub(super) fn merge<M: Message + Name + Default>(into: &mut M, patch: &[u8], lists: Lists) {
+pub fn merge<M: Message + Name + Default>(into: &mut M, patch: &[u8], lists: Lists) {
     let merged = merged(&M::full_name(), &into.encode_to_vec(), patch, lists);
     if let Some(merged) = merged.and_then(|bytes| M::decode(bytes.as_slice()).ok()) {
         *into = merged;
@@ -29,7 +29,7 @@ pub(super) fn merge<M: Message + Name + Default>(into: &mut M, patch: &[u8], lis
 
 /// Merges the message within one `Any` into that of another. Nothing happens if their types differ:
 /// what one says has no meaning in the other.
-pub(super) fn merge_any(into: &mut Any, patch: &Any, lists: Lists) {
+pub fn merge_any(into: &mut Any, patch: &Any, lists: Lists) {
     let name = type_name(&into.type_url);
     if name != type_name(&patch.type_url) {
         return;
@@ -39,7 +39,9 @@ pub(super) fn merge_any(into: &mut Any, patch: &Any, lists: Lists) {
     }
 }
 
-fn merged(name: &str, into: &[u8], patch: &[u8], lists: Lists) -> Option<Vec<u8>> {
+/// Merges two messages of the type of this name in their encoded form; `None` if the bytes are not of
+/// that type.
+pub fn merged(name: &str, into: &[u8], patch: &[u8], lists: Lists) -> Option<Vec<u8>> {
     let descriptor = pool().get_message_by_name(name)?;
     let mut into = DynamicMessage::decode(descriptor.clone(), into).ok()?;
     let patch = DynamicMessage::decode(descriptor, patch).ok()?;
