@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::{Options, Role};
+use crate::{Options, Role, StartSettings, statistics};
 
 /// Where metrics are scraped.
 const PROMETHEUS_PORT: u16 = 15090;
@@ -16,7 +16,7 @@ const HEALTH_PORT: u16 = 15021;
 /// certificate must lead to; it is delivered within this process.
 pub fn bootstrap(options: &Options, roots: &str) -> Value {
     let (host, port) = split_host_port(&options.discovery);
-    json!({
+    let mut bootstrap = json!({
         "node": {
             "id": options.node_id(),
             "cluster": service_cluster(options),
@@ -24,7 +24,7 @@ pub fn bootstrap(options: &Options, roots: &str) -> Value {
             "metadata": metadata(options),
         },
         "admin": { "address": socket_address(&options.admin.ip().to_string(), options.admin.port()) },
-        "layered_runtime": { "layers": [ { "name": "admin", "admin_layer": {} } ] },
+        "layered_runtime": { "layers": runtime(&options.start) },
         "dynamic_resources": {
             "lds_config": { "ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3" },
             "cds_config": { "ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3" },
@@ -47,7 +47,26 @@ pub fn bootstrap(options: &Options, roots: &str) -> Value {
                 local_listener(options, options.status_port, "status", &[health(), metrics()]),
             ],
         },
-    })
+    });
+    if let Some(statistics) = statistics::config(&options.start, options.ip) {
+        bootstrap["stats_config"] = statistics;
+    }
+    bootstrap
+}
+
+/// The runtime: what `runtimeValues` say, below what an administrator says. Texts that are truth values
+/// are such, as with Istio; an empty one stands for a value that is not set.
+fn runtime(start: &StartSettings) -> Vec<Value> {
+    let values = start.runtime_values.iter().filter(|(_, it)| !it.is_empty());
+    let values = values.map(|(key, text)| {
+        let value = text.parse::<bool>().map_or_else(|_| json!(text), Value::Bool);
+        (key.clone(), value)
+    });
+    let values: Map<_, _> = values.collect();
+    let fixed = (!values.is_empty())
+        .then(|| json!({ "name": "global config", "static_layer": values }));
+    let admin = json!({ "name": "admin", "admin_layer": {} });
+    fixed.into_iter().chain([admin]).collect()
 }
 
 fn service_cluster(options: &Options) -> String {

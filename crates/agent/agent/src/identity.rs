@@ -68,6 +68,8 @@ pub struct Identity {
     pub secrets: Arc<SecretStore>,
     /// What connections to the control plane must lead to.
     pub control_plane: ControlPlaneRoots,
+    /// Roots that the workload trusts beside the mesh's, PEM.
+    pub extra_roots: Vec<String>,
     /// How far those have come that take the secrets over a socket.
     pub(crate) deliveries: Option<Deliveries>,
     /// The clock.
@@ -218,7 +220,9 @@ impl Identity {
 
     fn set_roots(&self, bundle: &str) {
         let roots = ValidationContext {
-            trusted_ca_pem: bundle.as_bytes().to_vec(),
+            trusted_ca_pem: [bundle, "\n", &self.extra_roots.join("\n")]
+                .concat()
+                .into_bytes(),
             ..ValidationContext::default()
         };
         self.secrets.set(ROOTS, Secret::Validation(roots));

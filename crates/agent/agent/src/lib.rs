@@ -14,6 +14,7 @@ mod options;
 mod patches;
 mod run;
 mod sds;
+mod statistics;
 mod trust;
 
 pub use bootstrap::bootstrap;
@@ -21,6 +22,6 @@ pub use identity::{
     CertificateClient, ControlPlaneRoots, Identity, IdentityError, Renewal, WorkloadKey,
     WorkloadKeyError,
 };
-pub use options::{Interception, Options, Role};
+pub use options::{Interception, Options, Role, StartSettings};
 pub use run::run;
 pub use sds::SdsServer;

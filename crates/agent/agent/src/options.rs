@@ -52,6 +52,23 @@ impl Interception {
     }
 }
 
+/// What else the proxy's bootstrap has, of Istio's ProxyConfig.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StartSettings {
+    /// `proxyStatsMatcher.inclusionPrefixes`; `{pod_ip}` stands for the pod's address.
+    pub stats_prefixes: Vec<String>,
+    /// `proxyStatsMatcher.inclusionSuffixes`.
+    pub stats_suffixes: Vec<String>,
+    /// `proxyStatsMatcher.inclusionRegexps`.
+    pub stats_regexps: Vec<String>,
+    /// `extraStatTags`.
+    pub extra_stat_tags: Vec<String>,
+    /// `runtimeValues`.
+    pub runtime_values: BTreeMap<String, String>,
+    /// `caCertificatesPem`: roots that the workload trusts beside the mesh's, in PEM.
+    pub ca_certificates: Vec<String>,
+}
+
 /// Who the agent works for, and where things are.
 #[derive(Clone)]
 pub struct Options {
@@ -96,6 +113,8 @@ pub struct Options {
     pub status_port: u16,
     /// What else the proxy says of itself, by the keys of node metadata.
     pub metadata: Map<String, Value>,
+    /// What else the bootstrap has.
+    pub start: StartSettings,
     /// Worker threads.
     pub concurrency: usize,
     /// Serve the workload's secrets over SDS here.

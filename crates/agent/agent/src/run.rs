@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::warn;
 
+use crate::chain::check_bundle;
 use crate::patches::PatchSource;
 use crate::trust::TrustClient;
 use crate::{CertificateClient, ControlPlaneRoots, Identity, Options, SdsServer, bootstrap};
@@ -40,6 +41,10 @@ pub async fn run(options: Options, mut shutdown: DrainSignal) -> Result<()> {
     let node = bootstrap.node.clone();
     let secrets = SecretStore::new();
     secrets.set(&control_plane.secret, control_plane.with(""));
+    let extra_roots = options.start.ca_certificates.clone();
+    if !extra_roots.is_empty() {
+        check_bundle(&extra_roots).map_err(anyhow::Error::msg)?;
+    }
     let trust_domain = options.trust_domain.parse()?;
     let id = SpiffeId::workload(&trust_domain, &options.namespace, &options.service_account)?;
     let discovery = bootstrap
@@ -79,6 +84,7 @@ pub async fn run(options: Options, mut shutdown: DrainSignal) -> Result<()> {
         renewal: options.renewal,
         secrets: Arc::clone(&secrets),
         control_plane,
+        extra_roots,
         deliveries: sds,
         clock: Clock::system(),
     };

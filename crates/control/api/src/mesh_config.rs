@@ -208,13 +208,13 @@ pub struct ProxyConfig {
     /// `tracingServiceName`.
     pub tracing_service_name: Unread,
     /// `proxyStatsMatcher`.
-    pub proxy_stats_matcher: Unread,
+    pub proxy_stats_matcher: Option<ProxyStatsMatcher>,
     /// `extraStatTags`.
-    pub extra_stat_tags: Unread,
+    pub extra_stat_tags: Option<Vec<String>>,
     /// `gatewayTopology`.
     pub gateway_topology: Option<GatewayTopology>,
     /// `interceptionMode`.
-    pub interception_mode: Unread,
+    pub interception_mode: Option<String>,
     /// `envoyAccessLogService`.
     pub envoy_access_log_service: Unread,
     /// `envoyMetricsService`.
@@ -230,13 +230,13 @@ pub struct ProxyConfig {
     /// `readinessProbe`.
     pub readiness_probe: Unread,
     /// `runtimeValues`.
-    pub runtime_values: Unread,
+    pub runtime_values: Option<BTreeMap<String, String>>,
     /// `statNameLength`.
     pub stat_name_length: Unread,
     /// `statsdUdpAddress`.
     pub statsd_udp_address: Unread,
     /// `caCertificatesPem`.
-    pub ca_certificates_pem: Unread,
+    pub ca_certificates_pem: Option<Vec<String>>,
     /// `image`.
     pub image: Unread,
     /// `meshId`.
@@ -272,13 +272,41 @@ pub struct ProxyHeaders {
     /// `envoyDebugHeaders`.
     pub envoy_debug_headers: Option<ProxyHeader>,
     /// `metadataExchangeHeaders`.
-    pub metadata_exchange_headers: Unread,
+    pub metadata_exchange_headers: Option<MetadataExchangeHeaders>,
     /// `preserveHttp1HeaderCase`.
-    pub preserve_http1_header_case: Unread,
+    pub preserve_http1_header_case: Option<bool>,
     /// `xForwardedHost`.
-    pub x_forwarded_host: Unread,
+    pub x_forwarded_host: Option<ForwardedHeader>,
     /// `xForwardedPort`.
-    pub x_forwarded_port: Unread,
+    pub x_forwarded_port: Option<ForwardedHeader>,
+}
+
+/// ProxyStatsMatcher.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProxyStatsMatcher {
+    /// `inclusionPrefixes`.
+    pub inclusion_prefixes: Vec<String>,
+    /// `inclusionSuffixes`.
+    pub inclusion_suffixes: Vec<String>,
+    /// `inclusionRegexps`.
+    pub inclusion_regexps: Vec<String>,
+}
+
+/// MetadataExchangeHeaders.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MetadataExchangeHeaders {
+    /// `mode`.
+    pub mode: Option<String>,
+}
+
+/// A header that can be turned on.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ForwardedHeader {
+    /// `enabled`.
+    pub enabled: Option<bool>,
 }
 
 /// SetCurrentClientCertDetails.

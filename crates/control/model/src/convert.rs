@@ -17,6 +17,7 @@ use crate::{
     destination_rule, endpoint_slice, envoy_filter, gateway, mesh_config, metadata, namespace,
     peer_authentication, proxy_config, request_authentication, secret, service, service_entry,
     sidecar, telemetry, virtual_service, workload, workload_group,
+    Workload,
 };
 
 /// What holds where a resource says nothing.
@@ -433,13 +434,16 @@ impl Source<'_> {
         inner.note(decoded.faults, decoded.set_aside);
         let root = FieldPath::root();
         let patch = mesh_config::convert_proxy_config(decoded.value, &root, &mut inner.check);
-        let patch = Arc::new(patch);
+        let set = |workload: &mut Workload| {
+            let annotated = workload.proxy_config.take();
+            let annotated = annotated.map(|it| it.start.clone()).unwrap_or_default();
+            let mut patch = patch.clone();
+            patch.start = patch.start.annotated(annotated);
+            workload.proxy_config = Some(Arc::new(patch));
+        };
         match &mut config {
-            Config::Pod(pod) => pod.proxy_config = Some(patch),
-            Config::Deployment(it) => {
-                let workloads = it.workloads.iter_mut();
-                workloads.for_each(|it| it.proxy_config = Some(patch.clone()));
-            }
+            Config::Pod(pod) => set(pod),
+            Config::Deployment(it) => it.workloads.iter_mut().for_each(set),
             _ => {}
         }
         let problems: Vec<_> = inner

@@ -26,8 +26,8 @@ pub(crate) use convert_proxy::convert as convert_proxy_config;
 pub(crate) use needed::can_be_left_out;
 pub use of_node::proxy_config_of_node;
 pub use proxy_config::{
-    ClientCertificateDetails, ForwardedClientCertificate, GatewayTopology, ProxyConfig,
-    ProxyConfigPatch, ProxyHeaders,
+    ClientCertificateDetails, ForwardedClientCertificate, GatewayTopology, InterceptionMode,
+    ProxyConfig, ProxyConfigPatch, ProxyHeaders, StartSettings, StartSettingsPatch,
 };
 pub use selector::{LabelOperator, LabelRequirement, NamespaceSelector};
 pub(crate) use support::SUPPORT;

@@ -37,6 +37,7 @@ pub fn group_key(snapshot: &Snapshot, node: &ProxyNode) -> GroupKey {
         id: _,
         workload: _,
         service_account: _,
+        interception: _, // ignored: what it is in the end, below
         // ignored: of these counts what selectors and patches ask for, above
         labels: _,
         version: _,
@@ -49,7 +50,6 @@ pub fn group_key(snapshot: &Snapshot, node: &ProxyNode) -> GroupKey {
         ips,
         namespace,
         dns_domain,
-        interception,
         cluster_id,
         network,
         http10,
@@ -71,7 +71,7 @@ pub fn group_key(snapshot: &Snapshot, node: &ProxyNode) -> GroupKey {
         ips: ips.iter().map(any_of_family).collect(),
         namespace: namespace.clone(),
         dns_domain: dns_domain.clone(),
-        interception: *interception,
+        interception: Some(scope.interception),
         cluster_id: cluster_id.clone(),
         network: network.clone(),
         version,
@@ -98,9 +98,11 @@ pub fn have_same_group(old: Placed<'_>, new: Placed<'_>, node: &ProxyNode) -> bo
         (Some(old), Some(new)) => Arc::ptr_eq(old, new),
         (old, new) => old.is_none() && new.is_none(),
     };
+    let interception = |it: &Snapshot| it.mesh().default_config.interception_mode;
     before.shares_selecting_keys(after)
         && before.shares_envoy_filters(after)
         && before.mesh().root_namespace == after.mesh().root_namespace
+        && interception(before) == interception(after)
         && (same_workload
             || labels_of(node, old) == labels_of(node, new)
                 && settings_of(node, old) == settings_of(node, new))

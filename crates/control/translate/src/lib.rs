@@ -32,7 +32,7 @@ mod translate;
 pub use group::{GroupKey, group_key, have_same_group};
 pub use judge::judge;
 pub use node::{
-    Generator, InterceptionMode, IstioFilters, Lacks, NodeError, OwnSettings, ProxyNode, ProxyRole,
+    Generator, IstioFilters, Lacks, NodeError, OwnSettings, ProxyNode, ProxyRole,
 };
 pub use part::{Made, Part, Translator};
 pub use resource::{EncodedResource, ResourceMap, Resources};

@@ -30,7 +30,7 @@ use crate::scope::Scope;
 pub(crate) fn outbound(scope: &Scope<'_>) -> Vec<(Listener, Option<IpAddr>)> {
     let mut listeners = outbound::build(scope);
     let own = http_proxy::build(scope).into_iter();
-    let own = own.chain((!scope.node.binds()).then(|| virtual_outbound::build(scope)));
+    let own = own.chain((!scope.binds()).then(|| virtual_outbound::build(scope)));
     listeners.extend(own.map(|it| (it, None)));
     listeners
 }

@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use meltemi_model::{
-    GatewayTopology, Labels, Locality, NamespaceName, ProxyHeaders, proxy_config_of_node,
+    GatewayTopology, InterceptionMode, Labels, Locality, NamespaceName, ProxyHeaders,
+    proxy_config_of_node,
 };
 use meltemi_xds::pb::envoy::config::core::v3::{Extension, Node};
 use prost_types::value::Kind;
@@ -32,18 +33,6 @@ pub enum Generator {
     Envoy,
     /// For a gRPC library, which is its own proxy (gRFC A27).
     Grpc,
-}
-
-/// How a workload's connections reach its proxy.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum InterceptionMode {
-    /// Redirected by the kernel.
-    #[default]
-    Redirect,
-    /// The same with the client's address kept.
-    Tproxy,
-    /// Not at all: listeners have addresses of their own, applications use `http_proxy`.
-    None,
 }
 
 /// Which of Istio's own filters the proxy has; Envoy as such has none of them and would refuse a
@@ -86,6 +75,8 @@ pub struct OwnSettings {
     pub topology: Option<GatewayTopology>,
     /// `proxyHeaders`.
     pub headers: Option<ProxyHeaders>,
+    /// `interceptionMode`.
+    pub interception: Option<InterceptionMode>,
 }
 
 /// A proxy of the mesh.
@@ -111,8 +102,9 @@ pub struct ProxyNode {
     pub labels: Labels,
     /// Metadata `SERVICE_ACCOUNT`.
     pub service_account: Option<String>,
-    /// Metadata `INTERCEPTION_MODE`.
-    pub interception: InterceptionMode,
+    /// Metadata `INTERCEPTION_MODE`: how the workload's connections reach it. Of one that does not say it
+    /// the settings do, see [`crate::scope::Scope::interception`].
+    pub interception: Option<InterceptionMode>,
     /// Metadata `CLUSTER_ID`, `Kubernetes` unless given.
     pub cluster_id: String,
     /// Metadata `NETWORK`.
@@ -238,9 +230,9 @@ impl ProxyNode {
         port >= PRIVILEGED || !self.unprivileged
     }
 
-    /// Whether listeners have addresses of their own.
-    pub(crate) fn binds(&self) -> bool {
-        self.interception == InterceptionMode::None
+    /// Whether it says that nothing is intercepted.
+    pub(crate) fn says_none(&self) -> bool {
+        self.interception == Some(InterceptionMode::None)
     }
 }
 
@@ -367,9 +359,10 @@ impl<'a> NodeMetadata<'a> {
         })
     }
 
-    fn interception(&self) -> Result<InterceptionMode, NodeError> {
-        match self.text("INTERCEPTION_MODE") {
-            None | Some("REDIRECT") => Ok(InterceptionMode::Redirect),
+    fn interception(&self) -> Result<Option<InterceptionMode>, NodeError> {
+        let mode = match self.text("INTERCEPTION_MODE") {
+            None => return Ok(None),
+            Some("REDIRECT") => Ok(InterceptionMode::Redirect),
             Some("TPROXY") => Ok(InterceptionMode::Tproxy),
             Some("NONE") => Ok(InterceptionMode::None),
             Some(other) => Err(NodeError::Metadata {
@@ -377,7 +370,8 @@ impl<'a> NodeMetadata<'a> {
                 value: other.to_owned(),
                 expected: "REDIRECT, TPROXY or NONE",
             }),
-        }
+        };
+        mode.map(Some)
     }
 
     fn settings(&self) -> Result<Option<OwnSettings>, NodeError> {
@@ -389,6 +383,11 @@ impl<'a> NodeMetadata<'a> {
         Ok(Some(OwnSettings {
             topology: Some(patch.gateway_topology.unwrap_or_default()),
             headers: Some(patch.proxy_headers.unwrap_or_default()),
+            interception: Some(
+                patch
+                    .interception_mode
+                    .unwrap_or(InterceptionMode::Redirect),
+            ),
         }))
     }
 

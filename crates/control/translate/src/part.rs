@@ -65,7 +65,7 @@ pub struct Translator<'a> {
 }
 
 impl Part {
-    /// Whether the part is the same for all proxies of a group. The others depend on which workload the
+    /// Whether the part is the same for all proxies of the group that has this node. The others depend on which workload the
     /// proxy is for: what it serves, at which address.
     pub fn is_shared(&self, node: &ProxyNode) -> bool {
         match self {
@@ -78,7 +78,7 @@ impl Part {
             Self::Clusters | Self::Routes(_) => node.role == ProxyRole::Sidecar,
             Self::Listener(name) => !listener::is_grpc_server(name),
             // Where nothing is intercepted, listeners have the workload's address.
-            Self::Listeners => node.role == ProxyRole::Sidecar && !node.binds(),
+            Self::Listeners => node.role == ProxyRole::Sidecar && !node.says_none(),
         }
     }
 }

@@ -10,8 +10,12 @@ use std::time::Duration;
 use meltemi_xds::any;
 use meltemi_xds::pb::envoy::config::core::v3::{
     Address, AggregatedConfigSource, ApiVersion, ConfigSource, Metadata, Pipe, SocketAddress,
-    address, config_source::ConfigSourceSpecifier, socket_address::PortSpecifier,
+    TypedExtensionConfig, address,
+    config_source::ConfigSourceSpecifier,
+    http1_protocol_options::{HeaderKeyFormat, header_key_format::HeaderFormat},
+    socket_address::PortSpecifier,
 };
+use meltemi_xds::pb::envoy::extensions::http::header_formatters::preserve_case::v3::PreserveCaseFormatterConfig;
 use meltemi_xds::pb::envoy::r#type::matcher::v3::{
     RegexMatcher, StringMatcher, string_matcher::MatchPattern,
 };
@@ -24,6 +28,16 @@ pub(crate) fn duration(time: Duration) -> prost_types::Duration {
     prost_types::Duration {
         seconds: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
         nanos: i32::try_from(time.subsec_nanos()).expect("below a thousand million"),
+    }
+}
+
+/// HTTP/1 headers as they were written.
+pub(crate) fn preserve_case() -> HeaderKeyFormat {
+    HeaderKeyFormat {
+        header_format: Some(HeaderFormat::StatefulFormatter(TypedExtensionConfig {
+            name: "preserve_case".to_owned(),
+            typed_config: Some(pack(&PreserveCaseFormatterConfig::default())),
+        })),
     }
 }
 

@@ -21,9 +21,9 @@ use std::sync::Arc;
 
 use meltemi_model::{
     AuthorizationPolicy, DestinationRule, EntryResolution, EnvoyFilter, Gateway, GatewayRef,
-    GatewayTopology, Hostname, KeySource, Labels, MeshConfig, NamespaceName, OutboundTrafficPolicy,
-    PolicyWorkload, ProxyHeaders, RequestAuthentication, Secret, Service, ServicePort, Sidecar,
-    Telemetry, VirtualService, Workload,
+    GatewayTopology, Hostname, InterceptionMode, KeySource, Labels, MeshConfig, NamespaceName,
+    OutboundTrafficPolicy, PolicyWorkload, ProxyHeaders, RequestAuthentication, Secret, Service,
+    ServicePort, Sidecar, Telemetry, VirtualService, Workload,
 };
 use meltemi_snapshot::{
     InboundMtls, Served, ServiceAccountName, ServiceEndpoints, ServiceTarget, Snapshot,
@@ -50,6 +50,9 @@ pub(crate) struct Scope<'a> {
     pub node: &'a ProxyNode,
     /// The labels of its workload: as it says itself, else as declared.
     pub labels: &'a Labels,
+    /// How its workload's connections reach it: as it says itself, else as its settings say, else as
+    /// the mesh does. Noted always.
+    pub interception: InterceptionMode,
     workload: Option<&'a Arc<Workload>>,
     sidecar: Option<&'a Arc<Sidecar>>,
     egress: OnceCell<Vec<Egress<'a>>>,
@@ -100,8 +103,21 @@ pub(crate) fn settings_of(
     let own = OwnSettings {
         topology: written.gateway_topology,
         headers: written.proxy_headers.clone(),
+        interception: written.interception_mode,
     };
     (own != OwnSettings::default()).then_some(own)
+}
+
+/// How a workload's connections reach its proxy.
+fn interception_of(
+    snapshot: &Snapshot,
+    node: &ProxyNode,
+    workload: Option<&Arc<Workload>>,
+) -> InterceptionMode {
+    let of_settings = || settings_of(node, workload)?.interception;
+    let of_mesh = snapshot.mesh().default_config.interception_mode;
+    let written = node.interception.or_else(of_settings).or(of_mesh);
+    written.unwrap_or(InterceptionMode::Redirect)
 }
 
 fn workload_of<'a>(snapshot: &'a Snapshot, node: &ProxyNode) -> Option<&'a Arc<Workload>> {
@@ -143,6 +159,7 @@ impl<'a> Scope<'a> {
             snapshot,
             node,
             labels,
+            interception: interception_of(snapshot, node, workload),
             workload,
             sidecar,
             egress: OnceCell::new(),
@@ -497,9 +514,14 @@ impl<'a> Scope<'a> {
         })
     }
 
+    /// Whether listeners have addresses of their own.
+    pub fn binds(&self) -> bool {
+        self.interception == InterceptionMode::None
+    }
+
     /// The address that listeners bind which are for everybody.
     pub fn any_address(&self) -> String {
-        if self.node.binds() {
+        if self.binds() {
             self.node.ip.to_string()
         } else {
             wildcard(Some(self.node.ip)).to_owned()
@@ -509,7 +531,7 @@ impl<'a> Scope<'a> {
     /// The port of the explicit HTTP proxy, if there is one: what the proxy says, else what the mesh
     /// says, else 15080 where nothing is intercepted.
     pub fn http_proxy_port(&self) -> Option<u16> {
-        let default = self.node.binds().then_some(HTTP_PROXY_PORT);
+        let default = self.binds().then_some(HTTP_PROXY_PORT);
         self.node
             .http_proxy_port
             .or(self.mesh().proxy_http_port)
@@ -522,7 +544,7 @@ impl<'a> Scope<'a> {
     }
 
     fn intercepts(&self) -> bool {
-        self.node.role == ProxyRole::Sidecar && !self.node.binds() && !self.node.is_grpc()
+        self.node.role == ProxyRole::Sidecar && !self.binds() && !self.node.is_grpc()
     }
 }
 

@@ -79,7 +79,7 @@ fn shared_parts_are_the_same_for_the_group_as_for_each_proxy() {
             parts.extend(resources.routes.keys().cloned().map(Part::Routes));
             parts.extend([Part::Clusters, Part::Listeners]);
             parts.extend(resources.listeners.keys().cloned().map(Part::Listener));
-            for part in parts.iter().filter(|it| it.is_shared(&node)) {
+            for part in parts.iter().filter(|it| it.is_shared(key.node())) {
                 let of_group = group.make(part).resources.into_iter();
                 let of_group = of_group
                     .filter(|it| it.of_workload.is_none_or(|ip| !node.ips.contains(&ip)))

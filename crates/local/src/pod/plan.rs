@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use meltemi_model::{Container, ProxyConfig, Workload};
+use meltemi_model::{Container, ProxyConfig, StartSettings, Workload};
 
 use super::environment::{self, Values};
 use super::{Pod, PodName, PodPlan, ProcessPlan, ProxyKind};
@@ -139,6 +139,9 @@ fn proxy(
     if let Some(address) = workload.application_address {
         env.insert("MELTEMI_APP_ADDRESS".to_owned(), address.to_string());
     }
+    if let Some(start) = start_settings(&config.start) {
+        env.insert("MELTEMI_PROXY_CONFIG".to_owned(), start.to_string());
+    }
     let settings = context.proxy;
     // What the mesh says goes before what `up` was started with; 0 threads are as many as there are
     // cores, for the agent too.
@@ -168,6 +171,30 @@ fn proxy(
         env,
         working_dir: None,
     }
+}
+
+/// What the agent puts into the bootstrap, as Istio's ProxyConfig; `None` if that is nothing.
+fn start_settings(start: &StartSettings) -> Option<serde_json::Value> {
+    let StartSettings {
+        stats_prefixes,
+        stats_suffixes,
+        stats_regexps,
+        extra_stat_tags,
+        runtime_values,
+        ca_certificates,
+    } = start;
+    (*start != StartSettings::default()).then(|| {
+        serde_json::json!({
+            "proxyStatsMatcher": {
+                "inclusionPrefixes": stats_prefixes,
+                "inclusionSuffixes": stats_suffixes,
+                "inclusionRegexps": stats_regexps,
+            },
+            "extraStatTags": extra_stat_tags,
+            "runtimeValues": runtime_values,
+            "caCertificatesPem": ca_certificates,
+        })
+    })
 }
 
 /// A container's process.

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meltemi_model::{Config, Defaults, MeshConfig, ProxyConfig, convert, effective_proxy_config};
+use meltemi_model::{
+    Config, Defaults, MeshConfig, ProxyConfig, StartSettings, convert, effective_proxy_config,
+};
 
 use super::environment::{Values, expand, listen_addresses};
 use super::{PlanContext, Pod, PodPlan, ProcessPlan, ProxyKind, ProxySettings, plan};
@@ -76,6 +78,10 @@ spec:
                 ("ECC_CURVE".to_owned(), "P384".to_owned()),
                 ("POD_NAME".to_owned(), "other".to_owned()),
             ]),
+            start: StartSettings {
+                extra_stat_tags: vec!["team".to_owned()],
+                ..StartSettings::default()
+            },
             ..ProxyConfig::default()
         },
         ..MeshConfig::default()
@@ -134,6 +140,7 @@ fn a_proxy_is_told_what_the_mesh_says_and_who_it_is() {
     let env = &plan.processes[0].env;
     assert_eq!(env["ECC_CURVE"], "P384");
     assert_eq!(env["POD_NAME"], "web-1", "who it is goes before");
+    assert!(env["MELTEMI_PROXY_CONFIG"].contains("\"extraStatTags\":[\"team\"]"));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
-use meltemi_agent::{Interception, Options, Renewal, WorkloadKey};
+use meltemi_agent::{Interception, Options, Renewal, StartSettings, WorkloadKey};
 use meltemi_proxy::LogLevel;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -23,7 +23,8 @@ use crate::{logging, runtime};
 Environment, as Istio's agent has it: POD_NAME, POD_NAMESPACE, INSTANCE_IP, SERVICE_ACCOUNT,
 ISTIO_META_WORKLOAD_NAME, ISTIO_METAJSON_LABELS, ISTIO_META_CLUSTER_ID,
 ISTIO_META_INTERCEPTION_MODE and every other ISTIO_META_* and ISTIO_METAJSON_*, TRUST_DOMAIN, PROXY_CONFIG (discoveryAddress, concurrency,
-terminationDrainDuration, proxyAdminPort, statusPort), SECRET_TTL, SECRET_GRACE_PERIOD_RATIO,
+terminationDrainDuration, proxyAdminPort, statusPort, proxyStatsMatcher, extraStatTags, runtimeValues,
+interceptionMode, caCertificatesPem), SECRET_TTL, SECRET_GRACE_PERIOD_RATIO,
 SECRET_GRACE_PERIOD_RATIO_JITTER, and for the workload's key ECC_SIGNATURE_ALGORITHM (ECDSA) with
 ECC_CURVE (P256 or P384) or WORKLOAD_RSA_KEY_SIZE (2048, 3072 or 4096; without all of them ECDSA
 P-256); and MELTEMI_APP_ADDRESS, where the application listens if that is not the interception
@@ -103,6 +104,20 @@ struct ProxyConfig {
     termination_drain_duration: Option<String>,
     proxy_admin_port: Option<u16>,
     status_port: Option<u16>,
+    interception_mode: Option<String>,
+    proxy_stats_matcher: StatsMatcher,
+    extra_stat_tags: Vec<String>,
+    runtime_values: BTreeMap<String, String>,
+    ca_certificates_pem: Vec<String>,
+}
+
+/// Istio's ProxyStatsMatcher.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct StatsMatcher {
+    inclusion_prefixes: Vec<String>,
+    inclusion_suffixes: Vec<String>,
+    inclusion_regexps: Vec<String>,
 }
 
 impl ProxyConfig {
@@ -115,6 +130,38 @@ impl ProxyConfig {
         let config = serde_json::from_value(whole.clone()).context("PROXY_CONFIG")?;
         metadata.insert("PROXY_CONFIG".to_owned(), whole);
         Ok(config)
+    }
+
+    /// The same where it is for the agent alone.
+    fn own(text: Option<&str>) -> Result<Option<Self>> {
+        let config = text.map(serde_saphyr::from_str).transpose();
+        config.context("MELTEMI_PROXY_CONFIG")
+    }
+
+    /// What the bootstrap has of it, and of the pod's annotations, of which each stands in the place of
+    /// a list.
+    fn start(self, metadata: &Map<String, Value>) -> StartSettings {
+        let annotation = |name: &str| -> Option<Vec<String>> {
+            let annotations = metadata.get("ANNOTATIONS")?;
+            let text = annotations.get(format!("sidecar.istio.io/{name}"))?.as_str()?;
+            let texts = text.split(',').map(str::trim).filter(|it| !it.is_empty());
+            Some(texts.map(str::to_owned).collect())
+        };
+        let StatsMatcher {
+            inclusion_prefixes,
+            inclusion_suffixes,
+            inclusion_regexps,
+        } = self.proxy_stats_matcher;
+        let mut tags = self.extra_stat_tags;
+        tags.extend(annotation("extraStatTags").unwrap_or_default());
+        StartSettings {
+            stats_prefixes: annotation("statsInclusionPrefixes").unwrap_or(inclusion_prefixes),
+            stats_suffixes: annotation("statsInclusionSuffixes").unwrap_or(inclusion_suffixes),
+            stats_regexps: annotation("statsInclusionRegexps").unwrap_or(inclusion_regexps),
+            extra_stat_tags: tags,
+            runtime_values: self.runtime_values,
+            ca_certificates: self.ca_certificates_pem,
+        }
     }
 
     fn drain_time(&self) -> Result<Duration> {
@@ -172,6 +219,7 @@ fn options(
         app_address,
         metadata,
         proxy_config,
+        own_proxy_config,
         secret_ttl,
         secret_grace_period_ratio,
         secret_grace_period_ratio_jitter,
@@ -191,6 +239,7 @@ fn options(
     )?;
     let mut metadata = node_metadata(metadata)?;
     let config = ProxyConfig::told(proxy_config.as_deref(), &mut metadata)?;
+    let own = ProxyConfig::own(own_proxy_config.as_deref())?;
     let pod = pod_name.context("POD_NAME is not set: which pod is this?")?;
     let namespace = pod_namespace.context("POD_NAMESPACE is not set: which namespace is this?")?;
     let ip = instance_ip.context("INSTANCE_IP is not set: which address has this pod?")?;
@@ -212,12 +261,18 @@ fn options(
         cluster_id: cluster_id.unwrap_or_else(|| "Kubernetes".to_owned()),
         dns_domain: domain.unwrap_or_else(|| format!("{namespace}.svc.cluster.local")),
         trust_domain: trust_domain.unwrap_or_else(|| "cluster.local".to_owned()),
-        interception: interception_mode(interception.as_deref())?,
+        interception: match interception {
+            Some(mode) => interception_mode("ISTIO_META_INTERCEPTION_MODE", Some(&mode))?,
+            None => interception_mode(
+                "PROXY_CONFIG: interceptionMode",
+                config.interception_mode.as_deref(),
+            )?,
+        },
         app_address: app_address
             .map(|it| address("MELTEMI_APP_ADDRESS", &it))
             .transpose()?,
         discovery: discovery
-            .or(config.discovery_address)
+            .or(config.discovery_address.clone())
             .unwrap_or_else(|| "istiod.istio-system.svc:15012".to_owned()),
         root_cert,
         renewal,
@@ -225,11 +280,12 @@ fn options(
         token,
         admin: admin.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, admin_port).into()),
         status_port: status_port.or(config.status_port).unwrap_or(15020),
-        metadata,
         concurrency: concurrency
             .or(config.concurrency)
             .filter(|it| *it > 0)
             .unwrap_or_else(cores),
+        start: own.unwrap_or(config).start(&metadata),
+        metadata,
         sds_socket,
         run_proxy: !no_proxy,
         drain_time,
@@ -296,13 +352,13 @@ fn address(variable: &str, text: &str) -> Result<IpAddr> {
         .with_context(|| format!("{variable}: {text:?}"))
 }
 
-fn interception_mode(text: Option<&str>) -> Result<Interception> {
+fn interception_mode(place: &str, text: Option<&str>) -> Result<Interception> {
     Ok(match text {
         None | Some("REDIRECT") => Interception::Redirect,
         Some("TPROXY") => Interception::Tproxy,
         Some("NONE") => Interception::None,
         Some(other) => {
-            bail!("ISTIO_META_INTERCEPTION_MODE: {other:?} is not REDIRECT, TPROXY or NONE")
+            bail!("{place}: {other:?} is not REDIRECT, TPROXY or NONE")
         }
     })
 }

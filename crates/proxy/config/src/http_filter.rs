@@ -418,14 +418,16 @@ fn peer_metadata(message: &PeerMetadataConfig, at: &At<'_>) -> Option<HttpFilter
     let discovered = |methods: &[peer_v1::DiscoveryMethod], field| {
         at.field(field).each(methods, discovery).contains(&true)
     };
-    let propagated = |methods: &[peer_v1::PropagationMethod], field| {
-        !at.field(field).each(methods, propagation).is_empty()
-    };
+    let propagated =
+        |methods: &[peer_v1::PropagationMethod], field| at.field(field).each(methods, propagation);
+    let upstream = propagated(upstream_propagation, "upstream_propagation");
     Some(HttpFilterKind::PeerMetadata(PeerMetadata {
         downstream_discovery: discovered(downstream_discovery, "downstream_discovery"),
         upstream_discovery: discovered(upstream_discovery, "upstream_discovery"),
-        downstream_propagation: propagated(downstream_propagation, "downstream_propagation"),
-        upstream_propagation: propagated(upstream_propagation, "upstream_propagation"),
+        downstream_propagation: !propagated(downstream_propagation, "downstream_propagation")
+            .is_empty(),
+        upstream_propagation: !upstream.is_empty(),
+        skip_external: upstream.contains(&true),
     }))
 }
 
@@ -456,14 +458,14 @@ fn discovery(message: &peer_v1::DiscoveryMethod, at: &At<'_>) -> Option<bool> {
     }
 }
 
-fn propagation(message: &peer_v1::PropagationMethod, at: &At<'_>) -> Option<()> {
+/// Whether clusters outside the mesh are left out.
+fn propagation(message: &peer_v1::PropagationMethod, at: &At<'_>) -> Option<bool> {
     fields!(at, message, peer_v1::PropagationMethod {
         oneof { method_specifier { istio_headers: Honoured "" } }
     });
     match method_specifier {
         Some(Propagation::IstioHeaders(message)) => {
-            headers(message, &at.field("istio_headers"));
-            Some(())
+            Some(headers(message, &at.field("istio_headers")))
         }
         None => {
             at.problem("needs a method");
@@ -472,8 +474,9 @@ fn propagation(message: &peer_v1::PropagationMethod, at: &At<'_>) -> Option<()> 
     }
 }
 
-fn headers(message: &peer_v1::IstioHeaders, at: &At<'_>) {
+fn headers(message: &peer_v1::IstioHeaders, at: &At<'_>) -> bool {
     fields!(at, message, peer_v1::IstioHeaders {
-        unsupported { skip_external_clusters }
+        honoured { skip_external_clusters }
     });
+    *skip_external_clusters
 }

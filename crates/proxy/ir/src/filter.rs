@@ -360,4 +360,6 @@ pub struct PeerMetadata {
     pub downstream_propagation: bool,
     /// Say who we are to the upstream, in the request.
     pub upstream_propagation: bool,
+    /// But not where it is outside the mesh (`skip_external_clusters`).
+    pub skip_external: bool,
 }

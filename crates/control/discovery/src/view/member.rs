@@ -162,7 +162,7 @@ impl Seen {
         let (shared, own): (Vec<_>, Vec<_>) = parts
             .iter()
             .cloned()
-            .partition(|part| part.is_shared(proxy));
+            .partition(|part| part.is_shared(&self.group.node));
         let shared = self.shared.parts(&self.group.node, &shared, &self.kept);
         let own = self.own.parts(proxy, &own, &self.kept);
         let mut all = ByName::new();

@@ -4,8 +4,8 @@ use meltemi_api::FieldPath;
 use meltemi_api::mesh_config as api;
 
 use super::{
-    ClientCertificateDetails, ForwardedClientCertificate, GatewayTopology, ProxyConfigPatch,
-    ProxyHeaders,
+    ClientCertificateDetails, ForwardedClientCertificate, GatewayTopology, InterceptionMode,
+    ProxyConfigPatch, ProxyHeaders, StartSettingsPatch,
 };
 use crate::check::{Check, filled};
 
@@ -64,18 +64,13 @@ pub(crate) fn convert(
         ("tracing", tracing),
         ("zipkinAddress", zipkin_address),
         ("tracingServiceName", tracing_service_name),
-        ("proxyStatsMatcher", proxy_stats_matcher),
-        ("extraStatTags", extra_stat_tags),
-        ("interceptionMode", interception_mode),
         ("envoyAccessLogService", envoy_access_log_service),
         ("envoyMetricsService", envoy_metrics_service),
         ("customConfigFile", custom_config_file),
         ("proxyBootstrapTemplatePath", proxy_bootstrap_template_path),
         ("privateKeyProvider", private_key_provider),
         ("readinessProbe", readiness_probe),
-        ("runtimeValues", runtime_values),
         ("statsdUdpAddress", statsd_udp_address),
-        ("caCertificatesPem", ca_certificates_pem),
     ] {
         check.unread(at, name, field);
     }
@@ -87,6 +82,16 @@ pub(crate) fn convert(
     let proxy_admin_port = port("proxyAdminPort", proxy_admin_port);
     let status_port = port("statusPort", status_port);
     let concurrency = check.count(&at.field("concurrency"), concurrency);
+    let start = StartSettingsPatch {
+        extra_stat_tags: extra_stat_tags.map(|it| tags(it, &at.field("extraStatTags"), check)),
+        runtime_values,
+        ca_certificates: ca_certificates_pem
+            .map(|it| certificates(it, &at.field("caCertificatesPem"), check)),
+        ..statistics(proxy_stats_matcher, &at.field("proxyStatsMatcher"), check)
+    };
+    let at_interception = at.field("interceptionMode");
+    let interception_mode = filled(interception_mode)
+        .and_then(|text| check.choice(&at_interception, &text, &INTERCEPTION));
     let at_topology = at.field("gatewayTopology");
     let at_headers = at.field("proxyHeaders");
     ProxyConfigPatch {
@@ -98,7 +103,59 @@ pub(crate) fn convert(
         proxy_metadata,
         gateway_topology: gateway_topology.map(|it| topology(it, &at_topology, check)),
         proxy_headers: proxy_headers.map(|it| headers(it, &at_headers, check)),
+        interception_mode,
+        start,
     }
+}
+
+const INTERCEPTION: [(&str, InterceptionMode); 3] = [
+    ("REDIRECT", InterceptionMode::Redirect),
+    ("TPROXY", InterceptionMode::Tproxy),
+    ("NONE", InterceptionMode::None),
+];
+
+/// Which statistics there are beside those that there always are.
+fn statistics(
+    written: Option<api::ProxyStatsMatcher>,
+    at: &FieldPath,
+    check: &mut Check<'_>,
+) -> StartSettingsPatch {
+    let Some(api::ProxyStatsMatcher {
+        inclusion_prefixes,
+        inclusion_suffixes,
+        inclusion_regexps,
+    }) = written
+    else {
+        return StartSettingsPatch::default();
+    };
+    let at_regexps = at.field("inclusionRegexps");
+    for (index, pattern) in inclusion_regexps.iter().enumerate() {
+        check.regex(&at_regexps.index(index), pattern);
+    }
+    StartSettingsPatch {
+        stats_prefixes: Some(inclusion_prefixes),
+        stats_suffixes: Some(inclusion_suffixes),
+        stats_regexps: Some(inclusion_regexps),
+        ..StartSettingsPatch::default()
+    }
+}
+
+fn tags(written: Vec<String>, at: &FieldPath, check: &mut Check<'_>) -> Vec<String> {
+    for (index, tag) in written.iter().enumerate() {
+        if tag.is_empty() {
+            check.invalid(&at.index(index), "a tag needs a name");
+        }
+    }
+    written
+}
+
+fn certificates(written: Vec<String>, at: &FieldPath, check: &mut Check<'_>) -> Vec<String> {
+    for (index, pem) in written.iter().enumerate() {
+        if !pem.contains("-----BEGIN CERTIFICATE-----") {
+            check.invalid(&at.index(index), "is no certificate in PEM");
+        }
+    }
+    written
 }
 
 /// The names of what happens to `x-forwarded-client-cert`.
@@ -167,14 +224,14 @@ fn headers(written: api::ProxyHeaders, at: &FieldPath, check: &mut Check<'_>) ->
         x_forwarded_host,
         x_forwarded_port,
     } = written;
-    for (name, field) in [
-        ("metadataExchangeHeaders", metadata_exchange_headers),
-        ("preserveHttp1HeaderCase", preserve_http1_header_case),
-        ("xForwardedHost", x_forwarded_host),
-        ("xForwardedPort", x_forwarded_port),
-    ] {
-        check.unread(at, name, field);
-    }
+    let is_on = |header: Option<api::ForwardedHeader>| {
+        let api::ForwardedHeader { enabled } = header.unwrap_or_default();
+        enabled.unwrap_or(false)
+    };
+    let api::MetadataExchangeHeaders { mode } = metadata_exchange_headers.unwrap_or_default();
+    let at_mode = at.field("metadataExchangeHeaders").field("mode");
+    let modes = [("UNDEFINED", false), ("IN_MESH", true)];
+    let in_mesh = filled(mode).and_then(|text| check.choice(&at_mode, &text, &modes));
     let is_off = |header: Option<api::ProxyHeader>| {
         let api::ProxyHeader { disabled } = header.unwrap_or_default();
         disabled.unwrap_or(false)
@@ -207,5 +264,9 @@ fn headers(written: api::ProxyHeaders, at: &FieldPath, check: &mut Check<'_>) ->
         server: filled(value),
         no_attempt_count: is_off(attempt_count),
         no_envoy_headers: is_off(envoy_debug_headers),
+        preserve_case: preserve_http1_header_case.unwrap_or(false),
+        x_forwarded_host: is_on(x_forwarded_host),
+        x_forwarded_port: is_on(x_forwarded_port),
+        metadata_in_mesh: in_mesh.unwrap_or(false),
     }
 }

@@ -11,7 +11,7 @@ use crate::Defaults;
 use crate::check::Check;
 
 /// What a control plane goes by; the rest is the agent's affair.
-const READ: [&str; 2] = ["gatewayTopology", "proxyHeaders"];
+const READ: [&str; 3] = ["gatewayTopology", "proxyHeaders", "interceptionMode"];
 
 /// Reads the settings. Fields of which nothing is known here, and those that are an agent's, are
 /// passed over.

@@ -26,6 +26,41 @@ pub struct ProxyConfig {
     pub gateway_topology: GatewayTopology,
     /// `proxyHeaders`.
     pub proxy_headers: ProxyHeaders,
+    /// `interceptionMode`, of a proxy that does not say it itself.
+    pub interception_mode: Option<InterceptionMode>,
+    /// What else it starts with.
+    pub start: StartSettings,
+}
+
+/// What a proxy starts with and a control plane has nothing to do with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StartSettings {
+    /// `proxyStatsMatcher.inclusionPrefixes`, or the annotation
+    /// `sidecar.istio.io/statsInclusionPrefixes`.
+    pub stats_prefixes: Vec<String>,
+    /// `proxyStatsMatcher.inclusionSuffixes`, or the annotation
+    /// `sidecar.istio.io/statsInclusionSuffixes`.
+    pub stats_suffixes: Vec<String>,
+    /// `proxyStatsMatcher.inclusionRegexps`, or the annotation
+    /// `sidecar.istio.io/statsInclusionRegexps`.
+    pub stats_regexps: Vec<String>,
+    /// `extraStatTags`, and those of the annotation `sidecar.istio.io/extraStatTags`.
+    pub extra_stat_tags: Vec<String>,
+    /// `runtimeValues`.
+    pub runtime_values: BTreeMap<String, String>,
+    /// `caCertificatesPem`: roots that are trusted beside the mesh's, in PEM.
+    pub ca_certificates: Vec<String>,
+}
+
+/// How connections come to a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum InterceptionMode {
+    /// Redirected by the kernel.
+    Redirect,
+    /// The same with the client's address kept.
+    Tproxy,
+    /// Not at all.
+    None,
 }
 
 /// What was written of a proxy's settings; the rest is as it was.
@@ -47,6 +82,29 @@ pub struct ProxyConfigPatch {
     pub gateway_topology: Option<GatewayTopology>,
     /// `proxyHeaders`.
     pub proxy_headers: Option<ProxyHeaders>,
+    /// `interceptionMode`.
+    pub interception_mode: Option<InterceptionMode>,
+    /// What else it starts with.
+    pub start: StartSettingsPatch,
+}
+
+/// What was written of [`StartSettings`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StartSettingsPatch {
+    /// Prefixes of statistics.
+    pub stats_prefixes: Option<Vec<String>>,
+    /// Suffixes of statistics.
+    pub stats_suffixes: Option<Vec<String>>,
+    /// Expressions for statistics.
+    pub stats_regexps: Option<Vec<String>>,
+    /// `extraStatTags`.
+    pub extra_stat_tags: Option<Vec<String>>,
+    /// Tags beside those, of the annotation.
+    pub more_stat_tags: Vec<String>,
+    /// `runtimeValues`.
+    pub runtime_values: Option<BTreeMap<String, String>>,
+    /// `caCertificatesPem`.
+    pub ca_certificates: Option<Vec<String>>,
 }
 
 /// What stands before a gateway.
@@ -92,6 +150,14 @@ pub struct ProxyHeaders {
     pub no_attempt_count: bool,
     /// `envoyDebugHeaders.disabled`.
     pub no_envoy_headers: bool,
+    /// `preserveHttp1HeaderCase`.
+    pub preserve_case: bool,
+    /// `xForwardedHost.enabled`.
+    pub x_forwarded_host: bool,
+    /// `xForwardedPort.enabled`.
+    pub x_forwarded_port: bool,
+    /// `metadataExchangeHeaders.mode` is `IN_MESH`: nothing outside the mesh is told who calls.
+    pub metadata_in_mesh: bool,
 }
 
 /// What `x-forwarded-client-cert` says of a client.
@@ -120,6 +186,8 @@ impl Default for ProxyConfig {
             proxy_metadata: BTreeMap::new(),
             gateway_topology: GatewayTopology::default(),
             proxy_headers: ProxyHeaders::default(),
+            interception_mode: None,
+            start: StartSettings::default(),
         }
     }
 }
@@ -137,6 +205,8 @@ impl ProxyConfig {
             proxy_metadata,
             gateway_topology,
             proxy_headers,
+            interception_mode,
+            start,
         } = patch;
         let mut metadata = self.proxy_metadata;
         metadata.extend(proxy_metadata);
@@ -150,6 +220,68 @@ impl ProxyConfig {
             proxy_metadata: metadata,
             gateway_topology: gateway_topology.unwrap_or(self.gateway_topology),
             proxy_headers: proxy_headers.unwrap_or(self.proxy_headers),
+            interception_mode: interception_mode.or(self.interception_mode),
+            start: self.start.with(start),
+        }
+    }
+}
+
+impl StartSettings {
+    /// These settings with what is written over them.
+    fn with(self, patch: StartSettingsPatch) -> Self {
+        let StartSettingsPatch {
+            stats_prefixes,
+            stats_suffixes,
+            stats_regexps,
+            extra_stat_tags,
+            more_stat_tags,
+            runtime_values,
+            ca_certificates,
+        } = patch;
+        let mut tags = extra_stat_tags.unwrap_or(self.extra_stat_tags);
+        for tag in more_stat_tags {
+            if !tags.contains(&tag) {
+                tags.push(tag);
+            }
+        }
+        Self {
+            stats_prefixes: stats_prefixes.unwrap_or(self.stats_prefixes),
+            stats_suffixes: stats_suffixes.unwrap_or(self.stats_suffixes),
+            stats_regexps: stats_regexps.unwrap_or(self.stats_regexps),
+            extra_stat_tags: tags,
+            runtime_values: runtime_values.unwrap_or(self.runtime_values),
+            ca_certificates: ca_certificates.unwrap_or(self.ca_certificates),
+        }
+    }
+}
+
+impl StartSettingsPatch {
+    /// What a workload's annotations say, of which each stands in the place of a list.
+    pub(crate) fn of_annotations(annotations: &BTreeMap<String, String>) -> Self {
+        let list = |name: &str| {
+            let text = annotations.get(&format!("sidecar.istio.io/{name}"))?;
+            let texts = text.split(',').map(str::trim).filter(|it| !it.is_empty());
+            let texts: Vec<_> = texts.map(str::to_owned).collect();
+            (!texts.is_empty()).then_some(texts)
+        };
+        Self {
+            stats_prefixes: list("statsInclusionPrefixes"),
+            stats_suffixes: list("statsInclusionSuffixes"),
+            stats_regexps: list("statsInclusionRegexps"),
+            more_stat_tags: list("extraStatTags").unwrap_or_default(),
+            ..Self::default()
+        }
+    }
+
+    /// The same where annotations say more.
+    #[must_use]
+    pub(crate) fn annotated(self, annotations: Self) -> Self {
+        Self {
+            stats_prefixes: annotations.stats_prefixes.or(self.stats_prefixes),
+            stats_suffixes: annotations.stats_suffixes.or(self.stats_suffixes),
+            stats_regexps: annotations.stats_regexps.or(self.stats_regexps),
+            more_stat_tags: annotations.more_stat_tags,
+            ..self
         }
     }
 }

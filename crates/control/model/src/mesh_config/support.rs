@@ -50,22 +50,23 @@ pub(crate) const SUPPORT: &[Row] = &[
     rejected(KIND, "defaultConfig.tracing"),
     rejected(KIND, "defaultConfig.zipkinAddress"),
     rejected(KIND, "defaultConfig.tracingServiceName"),
-    rejected(KIND, "defaultConfig.proxyStatsMatcher"),
-    rejected(KIND, "defaultConfig.extraStatTags"),
-    rejected(KIND, "defaultConfig.interceptionMode"),
+    supported(KIND, "defaultConfig.proxyStatsMatcher")
+        .note("by Envoy; this proxy has every statistic anyway. Of a pod also its annotations sidecar.istio.io/statsInclusionPrefixes, -Suffixes, -Regexps"),
+    supported(KIND, "defaultConfig.extraStatTags")
+        .note("by Envoy; this proxy knows the tags of its statistics anyway. Of a pod also its annotation sidecar.istio.io/extraStatTags"),
+    supported(KIND, "defaultConfig.interceptionMode")
+        .note("of a proxy whose metadata has no INTERCEPTION_MODE; `up` intercepts nothing"),
     rejected(KIND, "defaultConfig.envoyAccessLogService"),
     rejected(KIND, "defaultConfig.envoyMetricsService"),
     rejected(KIND, "defaultConfig.customConfigFile"),
     rejected(KIND, "defaultConfig.proxyBootstrapTemplatePath"),
-    rejected(KIND, "defaultConfig.proxyHeaders.metadataExchangeHeaders"),
-    rejected(KIND, "defaultConfig.proxyHeaders.preserveHttp1HeaderCase"),
-    rejected(KIND, "defaultConfig.proxyHeaders.xForwardedHost"),
-    rejected(KIND, "defaultConfig.proxyHeaders.xForwardedPort"),
     rejected(KIND, "defaultConfig.privateKeyProvider"),
     rejected(KIND, "defaultConfig.readinessProbe"),
-    rejected(KIND, "defaultConfig.runtimeValues"),
-    rejected(KIND, "defaultConfig.statsdUdpAddress"),
-    rejected(KIND, "defaultConfig.caCertificatesPem"),
+    supported(KIND, "defaultConfig.runtimeValues")
+        .note("by Envoy; this proxy knows no runtime key"),
+    rejected(KIND, "defaultConfig.statsdUdpAddress").note("there is no such sink"),
+    supported(KIND, "defaultConfig.caCertificatesPem")
+        .note("by the agent, which trusts them beside the mesh's roots"),
     supported(KIND, "defaultServiceExportTo"),
     supported(KIND, "defaultVirtualServiceExportTo"),
     supported(KIND, "defaultDestinationRuleExportTo"),

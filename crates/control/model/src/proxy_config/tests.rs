@@ -129,3 +129,43 @@ fn the_nearer_goes_before_the_farther() {
         );
     }
 }
+
+#[test]
+fn annotations_stand_in_the_place_of_lists_and_add_tags() {
+    let mesh = "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    defaultConfig:
+      proxyStatsMatcher: {inclusionPrefixes: [a], inclusionRegexps: ['b.*']}
+      extraStatTags: [team]
+      runtimeValues: {x: '1'}
+";
+    let pod = "
+apiVersion: v1
+kind: Pod
+metadata:
+  name: a
+  namespace: shop
+  annotations:
+    sidecar.istio.io/statsInclusionPrefixes: c, d
+    sidecar.istio.io/extraStatTags: team,area
+    proxy.istio.io/config: '{proxyStatsMatcher: {inclusionPrefixes: [e], inclusionSuffixes: [f]}}'
+spec: {containers: [{name: a, image: a}]}
+";
+    let made = |text: &str| {
+        let documents = parse(None, text).unwrap();
+        convert(&documents[0], &Defaults::default()).unwrap()
+    };
+    let (Config::MeshConfig(mesh), Config::Pod(pod)) = (made(mesh), made(pod)) else {
+        panic!("a mesh and a pod");
+    };
+    let start = effective(&mesh, [], &pod).start;
+    assert_eq!(start.stats_prefixes, ["c", "d"]);
+    assert_eq!(start.stats_suffixes, ["f"]);
+    assert_eq!(start.stats_regexps, [""; 0]);
+    assert_eq!(start.extra_stat_tags, ["team", "area"]);
+    assert_eq!(start.runtime_values["x"], "1");
+}

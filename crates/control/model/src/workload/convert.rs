@@ -12,7 +12,7 @@ use super::{
 };
 use crate::check::{Check, filled};
 use crate::metadata::{self, annotation};
-use crate::{Injection, Metadata};
+use crate::{Injection, Metadata, ProxyConfigPatch, StartSettingsPatch};
 
 const PROXY_CONTAINER: &str = "istio-proxy";
 const INJECT: &str = "sidecar.istio.io/inject";
@@ -160,10 +160,21 @@ fn convert_template(
             .get("topology.istio.io/network")
             .map(str::to_owned),
         ready: true,
-        proxy_config: None,
+        proxy_config: annotated(&meta),
         entry: None,
         meta,
     }
+}
+
+/// What annotations of its own say of the workload's proxy.
+fn annotated(meta: &Metadata) -> Option<Arc<ProxyConfigPatch>> {
+    let start = StartSettingsPatch::of_annotations(&meta.annotations);
+    (start != StartSettingsPatch::default()).then(|| {
+        Arc::new(ProxyConfigPatch {
+            start,
+            ..ProxyConfigPatch::default()
+        })
+    })
 }
 
 fn injection(meta: &Metadata) -> Injection {

@@ -87,6 +87,7 @@ fn original_destination(scope: &Scope<'_>, name: &str) -> Cluster {
     };
     let mut options = HttpOptions {
         version: Version::Downstream,
+        preserve_case: scope.proxy_headers().preserve_case,
         ..Default::default()
     };
     policy::apply_pool(&mut cluster, &mut options, None, scope.mesh());

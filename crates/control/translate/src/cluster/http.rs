@@ -19,7 +19,8 @@ use meltemi_xds::pb::envoy::extensions::upstreams::http::v3::{
 };
 use prost_types::Any;
 
-use crate::proto::pack;
+use crate::proto::{pack, preserve_case};
+use crate::scope::Scope;
 
 /// The key of these options in a cluster.
 const KEY: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -49,19 +50,23 @@ pub(super) struct HttpOptions {
     pub common: Option<CommonOptions>,
     /// What TLS takes from the request.
     pub upstream: Option<UpstreamHttpProtocolOptions>,
+    /// HTTP/1 headers keep the case in which they were written.
+    pub preserve_case: bool,
 }
 
 impl HttpOptions {
     /// What a port's protocol asks for; where it is not known, `sniffed` says whether the version of
     /// the incoming request is taken.
-    pub fn of(protocol: Protocol, sniffed: bool) -> Self {
+    pub fn of(protocol: Protocol, sniffed: bool, scope: &Scope<'_>) -> Self {
         let version = match protocol {
             it if it.is_http2() => Version::Http2,
             Protocol::Auto if sniffed => Version::Downstream,
             _ => Version::Http1,
         };
+        let speaks_http1 = protocol == Protocol::Auto || protocol.is_http() && !protocol.is_http2();
         Self {
             version,
+            preserve_case: speaks_http1 && scope.proxy_headers().preserve_case,
             ..Self::default()
         }
     }
@@ -74,9 +79,13 @@ impl HttpOptions {
     /// The options as a cluster has them.
     pub fn build(self) -> BTreeMap<String, Any> {
         let plain = self.version == Version::Http1;
-        if plain && self.common.is_none() && self.upstream.is_none() {
+        if plain && self.common.is_none() && self.upstream.is_none() && !self.preserve_case {
             return BTreeMap::new();
         }
+        let http1 = Http1ProtocolOptions {
+            header_key_format: self.preserve_case.then(preserve_case),
+            ..Default::default()
+        };
         let http2 = Http2ProtocolOptions {
             max_concurrent_streams: self.max_concurrent_streams,
             connection_keepalive: self.keepalive,
@@ -91,13 +100,11 @@ impl HttpOptions {
             common_http_protocol_options: self.common,
             upstream_http_protocol_options: self.upstream,
             upstream_protocol_options: Some(match self.version {
-                Version::Http1 => explicit(ProtocolConfig::HttpProtocolOptions(
-                    Http1ProtocolOptions::default(),
-                )),
+                Version::Http1 => explicit(ProtocolConfig::HttpProtocolOptions(http1)),
                 Version::Http2 => explicit(ProtocolConfig::Http2ProtocolOptions(http2)),
                 Version::Downstream => {
                     UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
-                        http_protocol_options: Some(Http1ProtocolOptions::default()),
+                        http_protocol_options: Some(http1),
                         http2_protocol_options: Some(http2),
                         http3_protocol_options: None,
                     })

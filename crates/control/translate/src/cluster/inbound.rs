@@ -40,7 +40,7 @@ pub(super) fn build(scope: &Scope<'_>) -> Vec<Cluster> {
                 .and_then(|it| it.pool.as_ref())
                 .or(default_pool)
                 .or_else(|| of_rule.and_then(|it| it.connection_pool.as_ref()));
-            let mut options = HttpOptions::of(port.protocol, true);
+            let mut options = HttpOptions::of(port.protocol, true, scope);
             policy::apply_pool(&mut cluster, &mut options, pool, scope.mesh());
             cluster.typed_extension_protocol_options = options.build();
             cluster.metadata = istio.map(|it| proto::metadata([("istio", it)]));
@@ -100,7 +100,7 @@ fn application(scope: &Scope<'_>, port: &InboundPort<'_>) -> Option<LocalityLbEn
         None => {}
     }
     let own = app_address.or_else(|| {
-        let local = scope.node.binds() || scope.mesh().inbound_to_localhost;
+        let local = scope.binds() || scope.mesh().inbound_to_localhost;
         local.then(|| loopback(Some(scope.ip())).to_owned())
     })?;
     Some(static_endpoint(&own, port.number))

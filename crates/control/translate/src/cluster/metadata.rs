@@ -2,7 +2,8 @@
 //!
 //! In: the services behind it. Out: the fields that Istio's telemetry and tools read.
 
-use meltemi_model::{Kind, Metadata, Service};
+use meltemi_model::{Metadata, Service};
+use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 
 use crate::name::config_path;
@@ -35,8 +36,16 @@ pub(super) fn add_subset(istio: &mut Struct, subset: &str) {
 
 /// Adds the destination rule that shaped the cluster.
 pub(super) fn add_rule(istio: &mut Struct, rule: &Metadata) {
-    let path = config_path(Kind::DestinationRule, rule);
+    let path = config_path(meltemi_model::Kind::DestinationRule, rule);
     istio.fields.insert("config".to_owned(), text(path));
+}
+
+/// Says that it is outside the mesh.
+pub(super) fn add_external(istio: &mut Struct) {
+    let value = Value {
+        kind: Some(Kind::BoolValue(true)),
+    };
+    istio.fields.insert("external".to_owned(), value);
 }
 
 /// Says that the TLS is not the mesh's own, so that the ALPN filter leaves it alone.

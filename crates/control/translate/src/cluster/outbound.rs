@@ -133,7 +133,7 @@ fn cluster(scope: &Scope<'_>, plan: &Plan<'_>) -> Option<Cluster> {
     }
 
     let sidecar = scope.node.role == ProxyRole::Sidecar;
-    let mut options = HttpOptions::of(port.protocol, sidecar);
+    let mut options = HttpOptions::of(port.protocol, sidecar, scope);
     let pool = settings.connection_pool.as_ref();
     policy::apply_pool(&mut cluster, &mut options, pool, scope.mesh());
     if policy::upgrades(port.protocol, pool, scope.mesh()) {
@@ -153,6 +153,9 @@ fn cluster(scope: &Scope<'_>, plan: &Plan<'_>) -> Option<Cluster> {
     let tls = upstream::transport(scope, &peer, settings.tls.as_ref());
     if tls.foreign {
         metadata::add_foreign_tls(&mut istio);
+    }
+    if service.is_external() && scope.proxy_headers().metadata_in_mesh {
+        metadata::add_external(&mut istio);
     }
     cluster.transport_socket = tls.socket;
     cluster.transport_socket_matches = tls.matches;

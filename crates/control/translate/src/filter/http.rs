@@ -41,7 +41,7 @@ use prost::{Message, Name};
 use super::access_log::request_log;
 use super::{Class, METADATA_EXCHANGE, network_filter};
 use crate::dynamic_dns;
-use crate::proto::{ads, pack, zero};
+use crate::proto::{ads, pack, preserve_case, zero};
 use crate::scope::Scope;
 
 /// What sets one connection manager apart from another.
@@ -88,6 +88,7 @@ pub(crate) fn connection_manager(scope: &Scope<'_>, options: HttpFilters) -> Fil
         use_remote_address: Some(class == Class::Gateway),
         xff_num_trusted_hops: topology.trusted_proxies,
         generate_request_id: headers.no_request_id.then_some(false),
+        append_x_forwarded_port: headers.x_forwarded_port,
         stream_idle_timeout: Some(zero()),
         normalize_path: Some(normalization != PathNormalization::None),
         merge_slashes: matches!(
@@ -119,7 +120,7 @@ pub(crate) fn connection_manager(scope: &Scope<'_>, options: HttpFilters) -> Fil
             ServerHeaderTransformation::Overwrite
         }
         .into(),
-        http_protocol_options: http1(scope, class, options.explicit_proxy),
+        http_protocol_options: http1(scope, class, options.explicit_proxy, headers),
         http2_protocol_options: (inbound && options.http2).then(Http2ProtocolOptions::default),
         route_specifier: Some(match options.routes {
             Routes::Discovered(name) => RouteSpecifier::Rds(Rds {
@@ -188,11 +189,18 @@ fn client_certificate(
     (forward, Some(details))
 }
 
-fn http1(scope: &Scope<'_>, class: Class, explicit_proxy: bool) -> Option<Http1ProtocolOptions> {
+fn http1(
+    scope: &Scope<'_>,
+    class: Class,
+    explicit_proxy: bool,
+    headers: &ProxyHeaders,
+) -> Option<Http1ProtocolOptions> {
     let always = class == Class::Gateway || explicit_proxy;
-    (always || scope.node.http10).then(|| Http1ProtocolOptions {
+    let needed = always || scope.node.http10 || headers.preserve_case;
+    needed.then(|| Http1ProtocolOptions {
         accept_http_10: scope.node.http10,
         allow_absolute_url: explicit_proxy.then_some(true),
+        header_key_format: headers.preserve_case.then(preserve_case),
         ..Default::default()
     })
 }
@@ -203,7 +211,11 @@ fn filters(scope: &Scope<'_>, options: &HttpFilters) -> Vec<HttpFilter> {
     let has = &scope.node.filters;
     let mut filters = Vec::new();
     if has.peer_metadata {
-        filters.push(http_filter(METADATA_EXCHANGE, &peer_metadata(class)));
+        let in_mesh = scope.proxy_headers().metadata_in_mesh;
+        filters.push(http_filter(
+            METADATA_EXCHANGE,
+            &peer_metadata(class, in_mesh),
+        ));
     }
     if class != Class::Outbound {
         filters.extend(scope.guards().http.iter().cloned());
@@ -263,8 +275,9 @@ pub(super) fn stats_config(class: Class) -> PluginConfig {
     }
 }
 
-/// Who exchanges metadata with whom: a server with its clients, everybody else with servers.
-fn peer_metadata(class: Class) -> peer_metadata::Config {
+/// Who exchanges metadata with whom: a server with its clients, everybody else with servers, or with
+/// those of the mesh alone.
+fn peer_metadata(class: Class, in_mesh: bool) -> peer_metadata::Config {
     let discovery = vec![DiscoveryMethod {
         method_specifier: Some(discovery_method::MethodSpecifier::IstioHeaders(
             IstioHeaders::default(),
@@ -272,7 +285,9 @@ fn peer_metadata(class: Class) -> peer_metadata::Config {
     }];
     let propagation = vec![PropagationMethod {
         method_specifier: Some(propagation_method::MethodSpecifier::IstioHeaders(
-            IstioHeaders::default(),
+            IstioHeaders {
+                skip_external_clusters: in_mesh && class != Class::Inbound,
+            },
         )),
     }];
     if class == Class::Inbound {

@@ -16,7 +16,7 @@ use crate::scope::Scope;
 /// on loopback.
 pub(super) fn build(scope: &Scope<'_>) -> Option<Listener> {
     let port = scope.http_proxy_port()?;
-    let ip = if scope.node.binds() {
+    let ip = if scope.binds() {
         scope.ip().to_string()
     } else {
         name::loopback(Some(scope.ip())).to_owned()

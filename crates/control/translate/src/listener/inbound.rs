@@ -18,7 +18,6 @@ use meltemi_xds::pb::envoy::r#type::v3::Int32Range;
 
 use super::beginning::{Beginning, Opened, beginnings};
 use super::chain;
-use crate::InterceptionMode;
 use crate::filter::{
     Class, HttpFilters, Routes, TcpProxyOptions, connection_manager, http_inspector, listener_log,
     metadata_exchange, original_destination, original_source, tcp_proxy, tls_inspector,
@@ -28,6 +27,7 @@ use crate::proto::{address, duration};
 use crate::route::inbound_routes;
 use crate::scope::{InboundPort, Scope};
 use crate::tls::downstream;
+use meltemi_model::InterceptionMode;
 
 /// A port of the workload, or all that no service names.
 struct Served<'a> {
@@ -47,7 +47,7 @@ struct Served<'a> {
 pub(super) fn build(scope: &Scope<'_>) -> Vec<Listener> {
     let ports = scope.inbound();
     let mtls = scope.inbound_mtls();
-    let binds = scope.node.binds();
+    let binds = scope.binds();
     let (bound, intercepted): (Vec<_>, Vec<_>) = ports.iter().partition(|it| it.is_bound(binds));
     let mut listeners: Vec<_> = bound
         .into_iter()
@@ -113,7 +113,7 @@ fn intercepting(scope: &Scope<'_>, ports: &[&InboundPort<'_>], mtls: &InboundMtl
         filter_chains.extend(made);
     }
 
-    let tproxy = scope.node.interception == InterceptionMode::Tproxy;
+    let tproxy = scope.interception == InterceptionMode::Tproxy;
     let mut listener_filters = vec![original_destination()];
     let keeps_source = tproxy && !scope.node.lacks.original_source;
     listener_filters.extend(keeps_source.then(original_source));

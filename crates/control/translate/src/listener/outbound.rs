@@ -86,7 +86,7 @@ fn plan(scope: &Scope<'_>) -> BTreeMap<Key, Plan> {
         }
     }
     let taken: BTreeSet<Key> = plans.keys().cloned().collect();
-    if scope.node.binds() {
+    if scope.binds() {
         return plans;
     }
     let rest = scope.egress().iter().filter(|it| {
@@ -125,7 +125,7 @@ fn plan_port(
         return;
     }
     let bound = match listener.capture_mode {
-        CaptureMode::Default => scope.node.binds(),
+        CaptureMode::Default => scope.binds(),
         CaptureMode::Iptables => false,
         CaptureMode::None => true,
     };

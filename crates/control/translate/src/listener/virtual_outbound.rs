@@ -8,7 +8,6 @@ use meltemi_xds::pb::envoy::config::core::v3::TrafficDirection;
 use meltemi_xds::pb::envoy::config::listener::v3::{FilterChain, Listener};
 
 use super::chain;
-use crate::InterceptionMode;
 use crate::filter::{
     Class, HttpFilters, Routes, connection_manager, http_inspector, listener_log, tls_inspector,
 };
@@ -16,11 +15,12 @@ use crate::name::{VIRTUAL_OUTBOUND, stat_prefix};
 use crate::proto::{address, duration};
 use crate::route::{catch_all, table};
 use crate::scope::Scope;
+use meltemi_model::InterceptionMode;
 
 /// The listener.
 pub(super) fn build(scope: &Scope<'_>) -> Listener {
     let port = scope.mesh().proxy_listen_port;
-    let tproxy = scope.node.interception == InterceptionMode::Tproxy;
+    let tproxy = scope.interception == InterceptionMode::Tproxy;
     let by_host = scope.outbound_policy() == OutboundTrafficPolicy::AllowAnyDynamicDns;
     let mut filter_chains = vec![chain::black_hole(
         scope,

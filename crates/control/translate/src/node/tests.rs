@@ -21,7 +21,7 @@ fn a_node_without_metadata_has_the_defaults() {
     );
     assert_eq!(node.dns_domain, "shop.svc.cluster.local");
     assert_eq!(node.cluster_id, "Kubernetes");
-    assert_eq!(node.interception, InterceptionMode::Redirect);
+    assert_eq!(node.interception, None);
     assert!(node.labels.is_empty() && node.app_address.is_none() && !node.http10);
     assert_eq!(
         (node.filters, node.lacks),
@@ -60,7 +60,7 @@ fn metadata_and_extensions_are_read() {
     );
     assert_eq!(node.labels.iter().collect::<Vec<_>>(), [("app", "web")]);
     assert_eq!(node.service_account.as_deref(), Some("web"));
-    assert_eq!(node.interception, InterceptionMode::None);
+    assert_eq!(node.interception, Some(InterceptionMode::None));
     assert_eq!(node.cluster_id, "west");
     assert_eq!(node.network.as_deref(), Some("n1"));
     assert_eq!(node.version.as_deref(), Some("1.29.0"));

@@ -24,7 +24,10 @@ pub(super) fn forward(
     port: u16,
     operations: &mut Operations,
 ) -> RouteAction {
-    let mut action = RouteAction::default();
+    let mut action = RouteAction {
+        append_x_forwarded_host: scope.proxy_headers().x_forwarded_host,
+        ..Default::default()
+    };
     timeout::apply(&mut action, route.timeout);
     let mut authority = operations.authority.take();
     if let Some(rewrite) = &route.rewrite {
@@ -75,6 +78,7 @@ pub(super) fn default(scope: &Scope<'_>, host: &Hostname, port: u16) -> RouteAct
         cluster_specifier: Some(ClusterSpecifier::Cluster(key.cluster())),
         hash_policy: hash::policies(scope, &destination, port),
         retry_policy: retry::policy(scope, &scope.mesh().default_http_retry_policy, false),
+        append_x_forwarded_host: scope.proxy_headers().x_forwarded_host,
         ..Default::default()
     };
     timeout::apply(&mut action, None);

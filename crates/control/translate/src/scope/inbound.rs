@@ -71,7 +71,7 @@ impl<'a> Scope<'a> {
             }
             None => self.served_ports(),
         };
-        ports.retain(|it| !self.node.binds() || !self.is_reserved(it.number));
+        ports.retain(|it| !self.binds() || !self.is_reserved(it.number));
         ports.sort_by_key(|it| it.number);
         ports
     }

@@ -334,6 +334,7 @@ fn iterators_same<'a, T: PartialEq + 'a>(
 fn same_own(old: &Scope<'_>, new: &Scope<'_>) -> bool {
     let sidecar = |it: &Scope<'_>| it.sidecar.cloned();
     old.labels == new.labels
+        && old.interception == new.interception
         && old.own_settings() == new.own_settings()
         && same(&sidecar(old), &sidecar(new))
 }

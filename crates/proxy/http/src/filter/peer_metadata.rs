@@ -11,6 +11,9 @@ use super::{Decision, HttpFilter, RequestContext, ResponseContext};
 use crate::headers::names;
 use crate::worker::WorkerContext;
 
+/// Where what the mesh does not know goes.
+const PASSTHROUGH: &str = "PassthroughCluster";
+
 /// The filter with its settings.
 #[derive(Debug)]
 pub(crate) struct PeerMetadataFilter(ir::PeerMetadata);
@@ -41,9 +44,8 @@ impl HttpFilter for PeerMetadataFilter {
             (peers.downstream, peers.told_metadata) = take(headers, worker);
         }
         let cluster = facts.cluster.as_ref();
-        if self.0.upstream_propagation
-            && !is_external(cluster.map(|cluster| &cluster.config().metadata))
-        {
+        let skips = self.0.skip_external && cluster.is_some_and(|it| is_external(it.config()));
+        if self.0.upstream_propagation && !skips {
             put(headers, worker, true, true);
         }
         Decision::Continue
@@ -81,6 +83,7 @@ fn put(headers: &mut HeaderMap, worker: &WorkerContext, id: bool, metadata: bool
 }
 
 /// The cluster lies outside the mesh, and need not know what runs inside.
-fn is_external(metadata: Option<&ir::Metadata>) -> bool {
-    metadata.and_then(|metadata| metadata.get("istio", "external")) == Some(&ir::Value::Bool(true))
+fn is_external(cluster: &ir::Cluster) -> bool {
+    cluster.name == PASSTHROUGH
+        || cluster.metadata.get("istio", "external") == Some(&ir::Value::Bool(true))
 }

@@ -109,6 +109,7 @@ fn exchange(inbound: bool) -> ir::HttpFilterKind {
         downstream_propagation: inbound,
         upstream_discovery: !inbound,
         upstream_propagation: !inbound,
+        skip_external: false,
     })
 }
 
@@ -159,6 +160,33 @@ fn the_client_side_says_who_it_is_and_hides_the_answer() {
             Some("sidecar~test")
         );
         assert!(received.header("x-envoy-peer-metadata").is_some());
+    });
+}
+
+#[test]
+fn nothing_outside_the_mesh_is_told_who_calls_where_that_is_asked_for() {
+    on_worker(async || {
+        let upstream = Upstream::start();
+        let filter = ir::HttpFilterKind::PeerMetadata(ir::PeerMetadata {
+            upstream_propagation: true,
+            skip_external: true,
+            ..ir::PeerMetadata::default()
+        });
+        let routes = vec![
+            to("/known", "up", |_| {}),
+            to("/", "PassthroughCluster", |_| {}),
+        ];
+        let proxy = Proxy::start(with(vec![filter], routes)).await;
+        proxy.cluster("up", &[upstream.address()]);
+        proxy.cluster("PassthroughCluster", &[upstream.address()]);
+        proxy.get("/known").await;
+        proxy.get("/unknown").await;
+        let received = upstream.take_received();
+        let told: Vec<_> = received
+            .iter()
+            .map(|it| it.header("x-envoy-peer-metadata").is_some())
+            .collect();
+        assert_eq!(told, [true, false]);
     });
 }
 
