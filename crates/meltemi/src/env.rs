@@ -68,6 +68,8 @@ pub(crate) struct AgentEnvironment {
     pub proxy_config: Option<String>,
     /// `MELTEMI_PROXY_CONFIG`: the same, of which the control plane is not told.
     pub own_proxy_config: Option<String>,
+    /// `DNS_PROXY_ADDR`: `HOST:PORT`.
+    pub dns_address: Option<String>,
     /// `SECRET_TTL`: a Go duration.
     pub secret_ttl: Option<String>,
     /// `SECRET_GRACE_PERIOD_RATIO`: a number from 0 to 1.
@@ -131,6 +133,7 @@ impl AgentEnvironment {
             metadata: beginning("ISTIO_META"),
             proxy_config: variable("PROXY_CONFIG"),
             own_proxy_config: variable("MELTEMI_PROXY_CONFIG"),
+            dns_address: variable("DNS_PROXY_ADDR"),
             secret_ttl: variable("SECRET_TTL"),
             secret_grace_period_ratio: variable("SECRET_GRACE_PERIOD_RATIO"),
             secret_grace_period_ratio_jitter: variable("SECRET_GRACE_PERIOD_RATIO_JITTER"),

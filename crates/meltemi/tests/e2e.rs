@@ -8,6 +8,7 @@
 mod e2e {
     mod authz;
     mod bootstrap;
+    mod dns;
     mod extension;
     pub mod mesh;
     mod rotation;

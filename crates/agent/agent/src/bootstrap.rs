@@ -59,12 +59,14 @@ pub fn bootstrap(options: &Options, roots: &str) -> Value {
 fn runtime(start: &StartSettings) -> Vec<Value> {
     let values = start.runtime_values.iter().filter(|(_, it)| !it.is_empty());
     let values = values.map(|(key, text)| {
-        let value = text.parse::<bool>().map_or_else(|_| json!(text), Value::Bool);
+        let value = text
+            .parse::<bool>()
+            .map_or_else(|_| json!(text), Value::Bool);
         (key.clone(), value)
     });
     let values: Map<_, _> = values.collect();
-    let fixed = (!values.is_empty())
-        .then(|| json!({ "name": "global config", "static_layer": values }));
+    let fixed =
+        (!values.is_empty()).then(|| json!({ "name": "global config", "static_layer": values }));
     let admin = json!({ "name": "admin", "admin_layer": {} });
     fixed.into_iter().chain([admin]).collect()
 }

@@ -10,11 +10,13 @@
 mod bootstrap;
 mod chain;
 mod identity;
+mod names;
 mod options;
 mod patches;
 mod run;
 mod sds;
 mod statistics;
+mod stream;
 mod trust;
 
 pub use bootstrap::bootstrap;

@@ -113,6 +113,8 @@ pub struct Options {
     pub status_port: u16,
     /// What else the proxy says of itself, by the keys of node metadata.
     pub metadata: Map<String, Value>,
+    /// Where DNS is answered for the workload, if it is.
+    pub dns: Option<SocketAddr>,
     /// What else the bootstrap has.
     pub start: StartSettings,
     /// Worker threads.

@@ -4,21 +4,17 @@
 //! merged onto it, as they are when the proxy starts. Called by `run`, once. The control plane is waited
 //! for a while; a proxy that it cannot patch starts as it is, and that is said.
 
-use std::path::Path;
 use std::time::Duration;
 
 use meltemi_merge::{Lists, merged};
 use meltemi_proxy::Bootstrap;
 use meltemi_xds::any;
 use meltemi_xds::pb::envoy::config::bootstrap::v3 as bootstrap_v3;
-use meltemi_xds::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
-use meltemi_xds::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
-use meltemi_xds_client::Connector;
+use meltemi_xds::pb::envoy::service::discovery::v3::DiscoveryResponse;
 use prost::{Message as _, Name as _};
-use tokio_stream::StreamExt as _;
 use tracing::{debug, error, info, warn};
 
-use crate::identity::{channel, innermost};
+use crate::stream::StreamSource;
 
 /// For how long the control plane is asked.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -26,16 +22,13 @@ const LIMIT: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(250);
 
 /// Where patches come from.
-pub(crate) struct PatchSource<'a> {
-    pub connector: &'a Connector,
-    pub token: &'a Path,
-}
+pub(crate) struct PatchSource<'a>(pub &'a StreamSource);
 
 impl PatchSource<'_> {
     /// The bootstrap with what patches say of it; `None` if that is nothing.
     pub async fn patch(&self, bootstrap: &Bootstrap) -> Option<Bootstrap> {
         let mut reason = "it does not answer".to_owned();
-        let asked = tokio::time::timeout(LIMIT, self.ask(bootstrap, &mut reason)).await;
+        let asked = tokio::time::timeout(LIMIT, self.ask(&mut reason)).await;
         let Ok(answer) = asked else {
             warn!(
                 waited = ?LIMIT,
@@ -55,9 +48,13 @@ impl PatchSource<'_> {
     }
 
     /// Asks until there is an answer; `reason` is why there was none.
-    async fn ask(&self, bootstrap: &Bootstrap, reason: &mut String) -> DiscoveryResponse {
+    async fn ask(&self, reason: &mut String) -> DiscoveryResponse {
         loop {
-            match self.stream(bootstrap).await {
+            let answer = match self.0.open::<bootstrap_v3::Bootstrap>().await {
+                Ok(mut stream) => stream.next().await,
+                Err(reason) => Err(reason),
+            };
+            match answer {
                 Ok(answer) => return answer,
                 Err(why) => {
                     debug!("no patches to the bootstrap yet: {why}");
@@ -66,35 +63,6 @@ impl PatchSource<'_> {
             }
             tokio::time::sleep(RETRY).await;
         }
-    }
-
-    /// One stream, which ends with its first answer.
-    async fn stream(&self, bootstrap: &Bootstrap) -> Result<DiscoveryResponse, String> {
-        let token = std::fs::read_to_string(self.token)
-            .map_err(|error| format!("{}: {error}", self.token.display()))?;
-        let channel = channel(self.connector)
-            .await
-            .map_err(|error| innermost(&error))?;
-        let request = DiscoveryRequest {
-            node: Some(bootstrap.node.clone()),
-            type_url: meltemi_xds::type_url::<bootstrap_v3::Bootstrap>(),
-            ..DiscoveryRequest::default()
-        };
-        // The stream stays open until it is answered.
-        let requests = tokio_stream::once(request).chain(tokio_stream::pending());
-        let mut asking = tonic::Request::new(requests);
-        let value = format!("Bearer {}", token.trim()).parse();
-        let value = value.map_err(|_| "the token is not a header value".to_owned())?;
-        asking.metadata_mut().insert("authorization", value);
-        let answers = AggregatedDiscoveryServiceClient::new(channel)
-            .stream_aggregated_resources(asking)
-            .await;
-        let mut answers = answers
-            .map_err(|status| status.message().to_owned())?
-            .into_inner();
-        let answer = answers.message().await;
-        let answer = answer.map_err(|status| status.message().to_owned())?;
-        answer.ok_or_else(|| "the stream has ended".to_owned())
     }
 }
 
@@ -112,7 +80,12 @@ fn patched(bootstrap: &Bootstrap, answer: &DiscoveryResponse) -> Result<Option<B
         return Ok(None);
     }
     let name = bootstrap_v3::Bootstrap::full_name();
-    let merged = merged(&name, &bootstrap.encoded, &patch.encode_to_vec(), Lists::Grow);
+    let merged = merged(
+        &name,
+        &bootstrap.encoded,
+        &patch.encode_to_vec(),
+        Lists::Grow,
+    );
     meltemi_xds::release_pool();
     let merged = merged.ok_or_else(|| "the answer is no bootstrap".to_owned())?;
     let patched = Bootstrap::from_encoded(merged).map_err(|error| format!("{error:#}"))?;

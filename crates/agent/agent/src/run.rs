@@ -15,8 +15,9 @@ use tracing::warn;
 
 use crate::chain::check_bundle;
 use crate::patches::PatchSource;
+use crate::stream::StreamSource;
 use crate::trust::TrustClient;
-use crate::{CertificateClient, ControlPlaneRoots, Identity, Options, SdsServer, bootstrap};
+use crate::{CertificateClient, ControlPlaneRoots, Identity, Options, SdsServer, bootstrap, names};
 
 /// How many bundles may wait.
 const BUNDLES: usize = 4;
@@ -66,10 +67,15 @@ pub async fn run(options: Options, mut shutdown: DrainSignal) -> Result<()> {
         deliveries
     });
     let (updates, bundles) = mpsc::channel(BUNDLES);
-    let trust = TrustClient {
+    let source = StreamSource {
         connector: Connector::clone(&connector),
         token: options.token.clone(),
         node,
+    };
+    let started = names::start(&options, source.clone(), &mut tasks).await;
+    started.context("cannot serve DNS")?;
+    let trust = TrustClient {
+        source: source.clone(),
         updates,
     };
     tasks.spawn(trust.run(Random::from_entropy()));
@@ -79,7 +85,7 @@ pub async fn run(options: Options, mut shutdown: DrainSignal) -> Result<()> {
             key: options.key,
             holder: options.node_id(),
             token: options.token.clone(),
-            connector: Connector::clone(&connector),
+            connector,
         },
         renewal: options.renewal,
         secrets: Arc::clone(&secrets),
@@ -90,10 +96,7 @@ pub async fn run(options: Options, mut shutdown: DrainSignal) -> Result<()> {
     };
     tasks.spawn(identity.keep_fresh(Random::from_entropy(), bundles));
     let result = if options.run_proxy {
-        let patches = PatchSource {
-            connector: &connector,
-            token: &options.token,
-        };
+        let patches = PatchSource(&source);
         let patched = tokio::select! {
             patched = patches.patch(&bootstrap) => patched,
             () = shutdown.draining() => None,

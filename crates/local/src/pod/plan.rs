@@ -50,6 +50,9 @@ pub(crate) struct ProxySettings {
 /// The port of every sidecar's HTTP proxy.
 const HTTP_PROXY_PORT: u16 = 15080;
 
+/// The port at which a sidecar answers DNS, if it does.
+const DNS_PORT: u16 = 15053;
+
 /// The name of the proxy's process.
 const PROXY: &str = "proxy";
 
@@ -139,6 +142,8 @@ fn proxy(
     if let Some(address) = workload.application_address {
         env.insert("MELTEMI_APP_ADDRESS".to_owned(), address.to_string());
     }
+    let dns = SocketAddr::new(pod.ip(), DNS_PORT);
+    env.insert("DNS_PROXY_ADDR".to_owned(), dns.to_string());
     if let Some(start) = start_settings(&config.start) {
         env.insert("MELTEMI_PROXY_CONFIG".to_owned(), start.to_string());
     }

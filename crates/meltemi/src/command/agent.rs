@@ -24,7 +24,7 @@ Environment, as Istio's agent has it: POD_NAME, POD_NAMESPACE, INSTANCE_IP, SERV
 ISTIO_META_WORKLOAD_NAME, ISTIO_METAJSON_LABELS, ISTIO_META_CLUSTER_ID,
 ISTIO_META_INTERCEPTION_MODE and every other ISTIO_META_* and ISTIO_METAJSON_*, TRUST_DOMAIN, PROXY_CONFIG (discoveryAddress, concurrency,
 terminationDrainDuration, proxyAdminPort, statusPort, proxyStatsMatcher, extraStatTags, runtimeValues,
-interceptionMode, caCertificatesPem), SECRET_TTL, SECRET_GRACE_PERIOD_RATIO,
+interceptionMode, caCertificatesPem), ISTIO_META_DNS_CAPTURE with DNS_PROXY_ADDR (localhost:15053), SECRET_TTL, SECRET_GRACE_PERIOD_RATIO,
 SECRET_GRACE_PERIOD_RATIO_JITTER, and for the workload's key ECC_SIGNATURE_ALGORITHM (ECDSA) with
 ECC_CURVE (P256 or P384) or WORKLOAD_RSA_KEY_SIZE (2048, 3072 or 4096; without all of them ECDSA
 P-256); and MELTEMI_APP_ADDRESS, where the application listens if that is not the interception
@@ -95,6 +95,15 @@ enum Role {
     Router,
 }
 
+impl From<Role> for meltemi_agent::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Sidecar => Self::Sidecar,
+            Role::Router => Self::Router,
+        }
+    }
+}
+
 /// Istio's ProxyConfig, as far as the agent goes by it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -143,7 +152,9 @@ impl ProxyConfig {
     fn start(self, metadata: &Map<String, Value>) -> StartSettings {
         let annotation = |name: &str| -> Option<Vec<String>> {
             let annotations = metadata.get("ANNOTATIONS")?;
-            let text = annotations.get(format!("sidecar.istio.io/{name}"))?.as_str()?;
+            let text = annotations
+                .get(format!("sidecar.istio.io/{name}"))?
+                .as_str()?;
             let texts = text.split(',').map(str::trim).filter(|it| !it.is_empty());
             Some(texts.map(str::to_owned).collect())
         };
@@ -161,6 +172,17 @@ impl ProxyConfig {
             extra_stat_tags: tags,
             runtime_values: self.runtime_values,
             ca_certificates: self.ca_certificates_pem,
+        }
+    }
+
+    /// How traffic comes in: as the metadata say, else as written here.
+    fn interception(&self, metadata: Option<&str>) -> Result<Interception> {
+        match metadata {
+            Some(mode) => interception_mode("ISTIO_META_INTERCEPTION_MODE", Some(mode)),
+            None => {
+                let place = "PROXY_CONFIG: interceptionMode";
+                interception_mode(place, self.interception_mode.as_deref())
+            }
         }
     }
 
@@ -220,6 +242,7 @@ fn options(
         metadata,
         proxy_config,
         own_proxy_config,
+        dns_address,
         secret_ttl,
         secret_grace_period_ratio,
         secret_grace_period_ratio_jitter,
@@ -247,27 +270,17 @@ fn options(
         Some(seconds) => Duration::from_secs(seconds),
         None => config.drain_time()?,
     };
-    let labels = labels_of(labels.as_deref())?;
     let admin_port = config.proxy_admin_port.unwrap_or(15000);
     Ok(Options {
-        role: match role {
-            Role::Sidecar => meltemi_agent::Role::Sidecar,
-            Role::Router => meltemi_agent::Role::Router,
-        },
+        role: role.into(),
         ip: address("INSTANCE_IP", &ip)?,
         service_account: service_account.unwrap_or_else(|| "default".to_owned()),
-        labels,
+        labels: labels_of(labels.as_deref())?,
         workload: workload_name.unwrap_or_else(|| pod.clone()),
         cluster_id: cluster_id.unwrap_or_else(|| "Kubernetes".to_owned()),
         dns_domain: domain.unwrap_or_else(|| format!("{namespace}.svc.cluster.local")),
         trust_domain: trust_domain.unwrap_or_else(|| "cluster.local".to_owned()),
-        interception: match interception {
-            Some(mode) => interception_mode("ISTIO_META_INTERCEPTION_MODE", Some(&mode))?,
-            None => interception_mode(
-                "PROXY_CONFIG: interceptionMode",
-                config.interception_mode.as_deref(),
-            )?,
-        },
+        interception: config.interception(interception.as_deref())?,
         app_address: app_address
             .map(|it| address("MELTEMI_APP_ADDRESS", &it))
             .transpose()?,
@@ -284,6 +297,7 @@ fn options(
             .or(config.concurrency)
             .filter(|it| *it > 0)
             .unwrap_or_else(cores),
+        dns: dns(role, &metadata, dns_address.as_deref())?,
         start: own.unwrap_or(config).start(&metadata),
         metadata,
         sds_socket,
@@ -309,6 +323,24 @@ fn node_metadata(variables: BTreeMap<String, String>) -> Result<Map<String, Valu
         }
     }
     Ok(metadata)
+}
+
+/// Where DNS is answered: at `DNS_PROXY_ADDR`, of sidecars with `ISTIO_META_DNS_CAPTURE`.
+fn dns(
+    role: Role,
+    metadata: &Map<String, Value>,
+    address: Option<&str>,
+) -> Result<Option<SocketAddr>> {
+    let capture = metadata.get("DNS_CAPTURE").and_then(Value::as_str);
+    if role != Role::Sidecar || !matches!(capture, Some("true" | "1")) {
+        return Ok(None);
+    }
+    let address = address.unwrap_or("localhost:15053");
+    let numeric = address.replacen("localhost", "127.0.0.1", 1);
+    let parsed = numeric.parse();
+    parsed
+        .map(Some)
+        .with_context(|| format!("DNS_PROXY_ADDR: {address:?}"))
 }
 
 fn labels_of(text: Option<&str>) -> Result<BTreeMap<String, String>> {
