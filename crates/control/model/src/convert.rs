@@ -13,11 +13,10 @@ use serde::de::DeserializeOwned;
 
 use crate::check::{Check, Fault};
 use crate::{
-    Config, Judge, Kind, Metadata, NamespaceName, ResourceId, authorization_policy,
+    Config, Judge, Kind, Metadata, NamespaceName, ResourceId, Workload, authorization_policy,
     destination_rule, endpoint_slice, envoy_filter, gateway, mesh_config, metadata, namespace,
     peer_authentication, proxy_config, request_authentication, secret, service, service_entry,
     sidecar, telemetry, virtual_service, workload, workload_group,
-    Workload,
 };
 
 /// What holds where a resource says nothing.
@@ -72,12 +71,7 @@ pub fn convert_in_part(document: &Document, defaults: &Defaults) -> (Option<Conf
         Err(problem) => return (None, vec![*problem]),
     };
     let namespace = namespace_of(document, kind, defaults);
-    let mut source = Source {
-        document,
-        check: Check::new(&namespace, defaults),
-        faults: Vec::new(),
-        set_aside: Vec::new(),
-    };
+    let mut source = Source::new(document, Check::new(&namespace, defaults));
     let meta = source.metadata(kind);
     let config = source.config(kind, meta);
     let (config, nested) = match config {
@@ -308,6 +302,27 @@ struct Source<'a> {
     set_aside: Vec<FieldPath>,
 }
 
+/// What is wrong in a document that stands at `at` in another.
+fn nested_problem(document: &Document, at: &FieldPath, fault: Fault) -> Problem {
+    let path = fault.path.below(at);
+    let problem = document.problem(fault.kind, None, fault.path, fault.message);
+    Problem {
+        path: Some(path),
+        ..problem
+    }
+}
+
+impl<'a> Source<'a> {
+    fn new(document: &'a Document, check: Check<'a>) -> Self {
+        Self {
+            document,
+            check,
+            faults: Vec::new(),
+            set_aside: Vec::new(),
+        }
+    }
+}
+
 impl Source<'_> {
     fn metadata(&mut self, kind: Kind) -> Metadata {
         let decoded = self.document.metadata();
@@ -337,11 +352,11 @@ impl Source<'_> {
                 return self.with_proxy_config(&FieldPath::root(), Config::Pod(Box::new(pod)));
             }
             Kind::ConfigMap => {
-                let written = self.whole();
+                let written = self.whole(Lenient);
                 Config::ConfigMap(secret::convert_config_map(meta, written))
             }
             Kind::Secret => {
-                let written = self.whole();
+                let written = self.whole(Lenient);
                 Config::Secret(secret::convert_secret(meta, written, &mut self.check))
             }
             Kind::Gateway => {
@@ -357,7 +372,7 @@ impl Source<'_> {
                 Config::DestinationRule(destination_rule::convert(meta, spec, &mut self.check))
             }
             Kind::EndpointSlice => {
-                let written = self.whole();
+                let written = self.whole(Lenient);
                 Config::EndpointSlice(endpoint_slice::convert(meta, written, &mut self.check))
             }
             Kind::ServiceEntry => {
@@ -424,16 +439,11 @@ impl Source<'_> {
                 });
             }
         };
-        let mut inner = Source {
-            document: &document,
-            check: Check::new(self.check.namespace, self.check.defaults),
-            faults: Vec::new(),
-            set_aside: Vec::new(),
-        };
-        let decoded = document.whole(Strictness::Strict);
-        inner.note(decoded.faults, decoded.set_aside);
+        let check = Check::new(self.check.namespace, self.check.defaults);
+        let mut inner = Source::new(&document, check);
+        let written = inner.whole(Strictness::Strict);
         let root = FieldPath::root();
-        let patch = mesh_config::convert_proxy_config(decoded.value, &root, &mut inner.check);
+        let patch = mesh_config::convert_proxy_config(written, &root, &mut inner.check);
         let set = |workload: &mut Workload| {
             let annotated = workload.proxy_config.take();
             let annotated = annotated.map(|it| it.start.clone()).unwrap_or_default();
@@ -446,16 +456,9 @@ impl Source<'_> {
             Config::Deployment(it) => it.workloads.iter_mut().for_each(set),
             _ => {}
         }
-        let problems: Vec<_> = inner
-            .into_faults()
-            .into_iter()
-            .map(|it| {
-                let problem = document.problem(it.kind, None, it.path.clone(), it.message);
-                Problem {
-                    path: Some(it.path.below(&at)),
-                    ..problem
-                }
-            })
+        let faults = inner.into_faults().into_iter();
+        let problems: Vec<_> = faults
+            .map(|it| nested_problem(&document, &at, it))
             .collect();
         if problems.is_empty() {
             return Ok(config);
@@ -485,15 +488,10 @@ impl Source<'_> {
             }
             Some(Ok(document)) => document,
         };
-        let mut inner = Source {
-            document: &document,
-            check: Check::new(self.check.namespace, self.check.defaults),
-            faults: Vec::new(),
-            set_aside: Vec::new(),
-        };
-        let decoded = document.whole(Strictness::Strict);
-        inner.note(decoded.faults, decoded.set_aside);
-        let config = mesh_config::convert(meta, decoded.value, &mut inner.check);
+        let check = Check::new(self.check.namespace, self.check.defaults);
+        let mut inner = Source::new(&document, check);
+        let written = inner.whole(Strictness::Strict);
+        let config = mesh_config::convert(meta, written, &mut inner.check);
         let faults = inner.into_faults();
         if faults.is_empty() {
             return Ok(Config::MeshConfig(Box::new(config)));
@@ -503,13 +501,8 @@ impl Source<'_> {
             it.is_warning() || unsupported && mesh_config::can_be_left_out(&it.path)
         });
         let rest = harmless.then(|| Box::new(Config::MeshConfig(Box::new(config))));
-        let problems = faults.into_iter().map(|it| {
-            let problem = document.problem(it.kind, None, it.path.clone(), it.message);
-            Problem {
-                path: Some(it.path.below(&at)),
-                ..problem
-            }
-        });
+        let problems = faults.into_iter();
+        let problems = problems.map(|it| nested_problem(&document, &at, it));
         Err(Nested {
             problems: problems.collect(),
             rest,
@@ -525,8 +518,8 @@ impl Source<'_> {
         decoded.value
     }
 
-    fn whole<T: DeserializeOwned + Default>(&mut self) -> T {
-        let decoded = self.document.whole(Strictness::Lenient);
+    fn whole<T: DeserializeOwned + Default>(&mut self, strictness: Strictness) -> T {
+        let decoded = self.document.whole(strictness);
         self.note(decoded.faults, decoded.set_aside);
         decoded.value
     }

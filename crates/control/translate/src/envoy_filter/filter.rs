@@ -12,6 +12,8 @@ use meltemi_xds::pb::envoy::extensions::filters::network::http_connection_manage
     HttpConnectionManager, HttpFilter, http_filter,
 };
 use meltemi_xds::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
+use prost::Message;
+use prost_types::Any;
 
 use super::listener::lists;
 use super::matching::{filter_name, matches_chain, matches_listener, sub_filter_name};
@@ -57,19 +59,44 @@ fn names(wanted: Option<&str>, name: &str) -> bool {
     wanted.is_none_or(|it| it == name)
 }
 
-fn merge_filter(patch: &ConfigPatch, filter: &mut Filter) {
-    use filter::ConfigType::TypedConfig;
+/// A filter of either sort: a name and a configuration.
+trait Named: Message + Default {
+    fn parts(&mut self) -> (&mut String, Option<&mut Any>);
+}
+
+impl Named for Filter {
+    fn parts(&mut self) -> (&mut String, Option<&mut Any>) {
+        let config = match &mut self.config_type {
+            Some(filter::ConfigType::TypedConfig(config)) => Some(config),
+            Some(filter::ConfigType::ConfigDiscovery(_)) | None => None,
+        };
+        (&mut self.name, config)
+    }
+}
+
+impl Named for HttpFilter {
+    fn parts(&mut self) -> (&mut String, Option<&mut Any>) {
+        let config = match &mut self.config_type {
+            Some(http_filter::ConfigType::TypedConfig(config)) => Some(config),
+            Some(http_filter::ConfigType::ConfigDiscovery(_)) | None => None,
+        };
+        (&mut self.name, config)
+    }
+}
+
+/// Merges the value of a patch into a filter.
+fn merge_filter<F: Named>(patch: &ConfigPatch, filter: &mut F) {
     let Some(lists) = lists(patch) else { return };
-    let Some(value) = message::of::<Filter>(patch) else {
+    let Some(mut value) = message::of::<F>(patch) else {
         return;
     };
-    if let (Some(TypedConfig(own)), Some(TypedConfig(more))) =
-        (&mut filter.config_type, &value.config_type)
-    {
+    let (name, config) = filter.parts();
+    let (new_name, more) = value.parts();
+    if let (Some(own), Some(more)) = (config, more) {
         merge_any(own, more, lists);
     }
-    if !value.name.is_empty() {
-        filter.name = value.name;
+    if !new_name.is_empty() {
+        name.clone_from(new_name);
     }
 }
 
@@ -93,7 +120,7 @@ fn patch_http_filters(patches: &[&ConfigPatch], filter: &mut Filter) {
     for filter in &mut manager.http_filters {
         for patch in &patches {
             if names(sub_filter_name(patch), &filter.name) {
-                merge_http_filter(patch, filter);
+                merge_filter(patch, filter);
             }
         }
     }
@@ -117,22 +144,6 @@ fn insert_http_filter(patch: &ConfigPatch, filters: &mut Vec<HttpFilter>) {
     let is_named = |it: &HttpFilter| Some(it.name.as_str()) == wanted;
     let named = wanted.map(|_| &is_named as &dyn Fn(&HttpFilter) -> bool);
     insert::apply(filters, patch, named, |list| before_last(list, is_router));
-}
-
-fn merge_http_filter(patch: &ConfigPatch, filter: &mut HttpFilter) {
-    use http_filter::ConfigType::TypedConfig;
-    let Some(lists) = lists(patch) else { return };
-    let Some(value) = message::of::<HttpFilter>(patch) else {
-        return;
-    };
-    if let (Some(TypedConfig(own)), Some(TypedConfig(more))) =
-        (&mut filter.config_type, &value.config_type)
-    {
-        merge_any(own, more, lists);
-    }
-    if !value.name.is_empty() {
-        filter.name = value.name;
-    }
 }
 
 /// Where the end of a list is for those that come before a last one.
