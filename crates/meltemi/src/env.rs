@@ -101,6 +101,8 @@ pub(crate) struct DiscoveryEnvironment {
     pub token_audiences: Option<String>,
     /// `PILOT_MAX_REQUESTS_PER_SECOND`: a number.
     pub max_requests: Option<String>,
+    /// `PILOT_ENABLE_HEADLESS_FILTER_CHAIN_LISTENER`: `true` or `false`.
+    pub headless_by_range: Option<String>,
     /// `JWT_RULE`: Istio's JWTRule, in JSON.
     pub jwt_rule: Option<String>,
 }
@@ -154,6 +156,7 @@ impl DiscoveryEnvironment {
             max_workload_cert_ttl: variable("MAX_WORKLOAD_CERT_TTL"),
             token_audiences: variable("TOKEN_AUDIENCES"),
             max_requests: variable("PILOT_MAX_REQUESTS_PER_SECOND"),
+            headless_by_range: variable("PILOT_ENABLE_HEADLESS_FILTER_CHAIN_LISTENER"),
             jwt_rule: variable("JWT_RULE"),
         }
     }

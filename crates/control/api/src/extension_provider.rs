@@ -41,7 +41,19 @@ pub struct ExtensionProvider {
     /// `envoyOtelAls`.
     pub envoy_otel_als: Option<GrpcLog>,
     /// `sds`.
-    pub sds: Unread,
+    pub sds: Option<SecretService>,
+}
+
+/// SecretDiscoveryServiceProvider.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SecretService {
+    /// `name`.
+    pub name: Option<String>,
+    /// `service`.
+    pub service: Option<String>,
+    /// `port`.
+    pub port: Option<i64>,
 }
 
 /// PrometheusMetricsProvider.

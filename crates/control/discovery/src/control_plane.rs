@@ -146,6 +146,7 @@ impl ControlPlane {
             MeshOptions {
                 overlay: options.overlay.clone(),
                 trust_domain: trust_domain.clone(),
+                headless_by_range: options.headless_by_range,
                 debounce: Debounce::new(options.debounce_quiet, options.debounce_maximum),
                 metrics: MeshMetrics::register(&mut figures),
                 clock: options.clock,

@@ -50,6 +50,7 @@ pub struct MeshState {
 pub(crate) struct MeshOptions {
     pub overlay: Option<Arc<dyn Overlay>>,
     pub trust_domain: TrustDomain,
+    pub headless_by_range: bool,
     pub debounce: Debounce,
     pub metrics: MeshMetrics,
     pub clock: Clock,
@@ -276,6 +277,7 @@ impl Mesh {
         }
         let mut mesh = mesh.clone();
         mesh.trust_domain = ours.clone();
+        mesh.headless_by_range = self.options.headless_by_range;
         Some(Arc::new(Config::MeshConfig(mesh)))
     }
 

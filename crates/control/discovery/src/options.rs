@@ -73,6 +73,9 @@ pub struct Options {
     /// How many streams may begin in a second; the others wait up to a second and are then told to
     /// come back. Istio's `PILOT_MAX_REQUESTS_PER_SECOND`; no limit unless one is given.
     pub streams_per_second: Option<f64>,
+    /// The workloads of headless services are chains of one listener for each port, and not a listener
+    /// each; Istio's `PILOT_ENABLE_HEADLESS_FILTER_CHAIN_LISTENER`, no.
+    pub headless_by_range: bool,
     /// Allows an issuer's keys to be fetched from a private address to which its own redirects.
     pub private_key_redirects: bool,
     /// The clock.
@@ -109,6 +112,7 @@ impl Options {
             debounce_maximum: Duration::from_secs(10),
             concurrent_pushes: 100,
             streams_per_second: None,
+            headless_by_range: false,
             private_key_redirects: false,
             clock: Clock::system(),
         }

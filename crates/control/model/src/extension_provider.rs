@@ -37,6 +37,8 @@ pub enum ProviderKind {
     OtelLog(Box<GrpcLog>),
     /// `prometheus`, whose metrics are there anyway.
     Prometheus,
+    /// `sds`: a service that has the credentials of gateways.
+    Secrets(ProviderService),
 }
 
 /// An access log in a file.

@@ -81,7 +81,11 @@ pub use hostname::Hostname;
 pub use judge::Judge;
 pub use labels::Labels;
 pub use mesh_config::{
-    AccessLog, AccessLogFormat, ClientCertificateDetails, DefaultExports, ForwardedClientCertificate, GatewayTopology, IngressDefaults, InterceptionMode, LabelOperator, LabelRequirement, MeshConfig, NamespaceSelector, OutboundTrafficPolicy, PathNormalization, ProxyConfig, ProxyConfigPatch, ProxyHeaders, StartSettings, StartSettingsPatch, TlsDefaults, proxy_config_of_node,
+    AccessLog, AccessLogFormat, ClientCertificateDetails, DefaultExports,
+    ForwardedClientCertificate, GatewayTopology, IngressDefaults, InterceptionMode, LabelOperator,
+    LabelRequirement, MeshConfig, NamespaceSelector, OutboundTrafficPolicy, PathNormalization,
+    ProxyConfig, ProxyConfigPatch, ProxyHeaders, StartSettings, StartSettingsPatch, TlsDefaults,
+    proxy_config_of_node,
 };
 pub use metadata::{Metadata, Timestamp};
 pub use name::{HeaderName, NamespaceName, SubsetName};

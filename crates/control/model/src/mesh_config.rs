@@ -50,6 +50,9 @@ pub struct MeshConfig {
     /// `inboundTrafficPolicy.mode: LOCALHOST`: requests come to the application at the loopback
     /// address rather than at the workload's own.
     pub inbound_to_localhost: bool,
+    /// Istio's `PILOT_ENABLE_HEADLESS_FILTER_CHAIN_LISTENER`: the workloads of headless services are
+    /// chains of one listener, and not a listener each. No field: whoever runs the control plane says it.
+    pub headless_by_range: bool,
     /// `accessLogFile`, `accessLogFormat`, `accessLogEncoding`; `None` if the file is empty.
     pub access_log: Option<AccessLog>,
     /// `enableAutoMtls`.
@@ -187,6 +190,7 @@ impl Default for MeshConfig {
             domain: "cluster.local".to_owned(),
             outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
             inbound_to_localhost: false,
+            headless_by_range: false,
             access_log: Some(AccessLog::default()),
             enable_auto_mtls: true,
             proxy_listen_port: 15001,

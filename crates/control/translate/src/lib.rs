@@ -31,13 +31,11 @@ mod translate;
 
 pub use group::{GroupKey, group_key, have_same_group};
 pub use judge::judge;
-pub use node::{
-    Generator, IstioFilters, Lacks, NodeError, OwnSettings, ProxyNode, ProxyRole,
-};
+pub use node::{Generator, IstioFilters, Lacks, NodeError, OwnSettings, ProxyNode, ProxyRole};
 pub use part::{Made, Part, Translator};
 pub use resource::{EncodedResource, ResourceMap, Resources};
 pub use scope::{Read, ReadClass, Topics};
 pub use translate::{
-    bootstrap, clusters, endpoints, extension_names, extensions, listener_names, listeners, name_table, route_names,
-    routes, secret_names, secrets, translate,
+    bootstrap, clusters, endpoints, extension_names, extensions, listener_names, listeners,
+    name_table, route_names, routes, secret_names, secrets, translate,
 };

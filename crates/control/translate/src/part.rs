@@ -16,7 +16,9 @@ use meltemi_xds::pb::envoy::config::listener::v3::Listener;
 use crate::envoy_filter::{Patches, outbound_context};
 use crate::resource::EncodedResource;
 use crate::scope::{Read, ReadClass, Scope};
-use crate::{ProxyNode, ProxyRole, cluster, endpoint, gateway, listener, name_table, route, secret};
+use crate::{
+    ProxyNode, ProxyRole, cluster, endpoint, gateway, listener, name_table, route, secret,
+};
 
 /// The name of a resource of which a proxy has one only.
 const THE_ONE: &str = "default";

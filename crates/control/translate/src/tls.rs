@@ -6,6 +6,7 @@
 pub(crate) mod downstream;
 pub(crate) mod upstream;
 
+use meltemi_model::{MeshConfig, ProviderKind};
 use meltemi_xds::pb::envoy::config::core::v3::{
     ApiConfigSource, ApiVersion, ConfigSource, DataSource, GrpcService, TransportSocket,
     api_config_source::ApiType, config_source::ConfigSourceSpecifier, data_source::Specifier,
@@ -24,6 +25,7 @@ use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::{
 use meltemi_xds::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 use prost::{Message, Name};
 
+use crate::name::SubsetKey;
 use crate::proto::{ads, matching, pack, zero};
 
 /// The name of the workload's own certificate.
@@ -36,6 +38,9 @@ const MESH_ROOTS: &str = "ROOTCA";
 const SYSTEM_ROOTS: &str = "file-root:system";
 /// The cluster of the bootstrap that leads to the agent's secret service.
 const SDS_CLUSTER: &str = "sds-grpc";
+
+/// What the name of a credential begins with that a provider has.
+const EXTERNAL: &str = "sds://";
 
 /// A TLS transport socket.
 pub(crate) fn tls_socket<M: Message + Name>(context: &M) -> TransportSocket {
@@ -55,8 +60,13 @@ fn plain_socket() -> TransportSocket {
 
 /// A secret that the agent beside the proxy serves.
 fn agent_secret(name: &str) -> SdsSecretConfig {
-    let agent = grpc_service::EnvoyGrpc {
-        cluster_name: SDS_CLUSTER.to_owned(),
+    secret_of(SDS_CLUSTER.to_owned(), name)
+}
+
+/// A secret that is asked for at a cluster.
+fn secret_of(cluster: String, name: &str) -> SdsSecretConfig {
+    let service = grpc_service::EnvoyGrpc {
+        cluster_name: cluster,
         ..Default::default()
     };
     let source = ApiConfigSource {
@@ -64,7 +74,7 @@ fn agent_secret(name: &str) -> SdsSecretConfig {
         transport_api_version: ApiVersion::V3.into(),
         set_node_on_first_message_only: true,
         grpc_services: vec![GrpcService {
-            target_specifier: Some(grpc_service::TargetSpecifier::EnvoyGrpc(agent)),
+            target_specifier: Some(grpc_service::TargetSpecifier::EnvoyGrpc(service)),
             ..Default::default()
         }],
         ..Default::default()
@@ -149,11 +159,31 @@ fn peer_name(kind: SanType, pattern: MatchPattern) -> SubjectAltNameMatcher {
 }
 
 /// A secret of Kubernetes, which the control plane serves to gateways.
-fn credential_secret(name: &str) -> SdsSecretConfig {
+fn credential_secret(mesh: &MeshConfig, name: &str) -> SdsSecretConfig {
+    if let (Some(name), Some(cluster)) = (name.strip_prefix(EXTERNAL), secret_service(mesh)) {
+        return secret_of(cluster, name);
+    }
     SdsSecretConfig {
         name: credential_name(name),
         sds_config: Some(ads()),
     }
+}
+
+/// The cluster of the first provider that has credentials.
+fn secret_service(mesh: &MeshConfig) -> Option<String> {
+    mesh.extension_providers
+        .iter()
+        .find_map(|it| match &it.kind {
+            ProviderKind::Secrets(service) => {
+                let key = SubsetKey {
+                    port: service.port,
+                    subset: "",
+                    host: service.host.as_str(),
+                };
+                Some(key.cluster())
+            }
+            _ => None,
+        })
 }
 
 /// The name under which a gateway's credential is asked for.

@@ -17,7 +17,8 @@ use crate::{logging, runtime};
 #[command(after_help = "\
 Environment, as istiod has it: PILOT_DEBOUNCE_AFTER, PILOT_DEBOUNCE_MAX, PILOT_PUSH_THROTTLE,
 DEFAULT_WORKLOAD_CERT_TTL, MAX_WORKLOAD_CERT_TTL, TOKEN_AUDIENCES (istio-ca),
-PILOT_MAX_REQUESTS_PER_SECOND (no limit unless it is given), JWT_RULE (an issuer whose tokens are
+PILOT_MAX_REQUESTS_PER_SECOND (no limit unless it is given),
+PILOT_ENABLE_HEADLESS_FILTER_CHAIN_LISTENER (false), JWT_RULE (an issuer whose tokens are
 believed, as JSON: issuer, audiences, and jwksUri, jwks, or neither for OpenID discovery).
 
 Examples:
@@ -162,6 +163,7 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
         max_workload_cert_ttl,
         token_audiences,
         max_requests,
+        headless_by_range,
         jwt_rule,
     } = environment;
     let mut options = Options::new(ca_dir);
@@ -223,12 +225,19 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
     if let Some(text) = push_throttle {
         options.concurrent_pushes = text.parse().context("PILOT_PUSH_THROTTLE")?;
     }
+    options.headless_by_range = switch(headless_by_range.as_deref())
+        .context("PILOT_ENABLE_HEADLESS_FILTER_CHAIN_LISTENER")?;
     if let Some(text) = max_requests {
         let limit: f64 = text.parse().context("PILOT_MAX_REQUESTS_PER_SECOND")?;
         // As in Istio, zero says that nobody has chosen.
         options.streams_per_second = (limit != 0.0).then_some(limit);
     }
     Ok(options)
+}
+
+/// Whether a feature is on that is off unless somebody turns it on.
+fn switch(text: Option<&str>) -> Result<bool> {
+    Ok(text.map(str::parse).transpose()?.unwrap_or(false))
 }
 
 /// How long certificates are valid.

@@ -79,7 +79,6 @@ fn convert_kind(
         ("opencensus", opencensus),
         ("skywalking", skywalking),
         ("opentelemetry", opentelemetry),
-        ("sds", sds),
     ];
     let refused = others.iter().filter(|(_, field)| field.is_some()).count();
     for (name, field) in others {
@@ -93,6 +92,7 @@ fn convert_kind(
         envoy_tcp_als.is_some(),
         envoy_otel_als.is_some(),
         prometheus.is_some(),
+        sds.is_some(),
     ];
     match refused + kinds.into_iter().filter(|it| *it).count() {
         0 => check.invalid(at, "says nothing but a name; write what it is"),
@@ -119,6 +119,16 @@ fn convert_kind(
         if let Some(log) = log {
             return convert_log::convert_grpc(log, to, &at.field(name), check);
         }
+    }
+    if let Some(secrets) = sds {
+        let api::SecretService {
+            // ignored: the provider has a name, and credentials are asked for by their own.
+            name: _name,
+            service,
+            port,
+        } = secrets;
+        let service = convert_service(service, port, &at.field("sds"), check);
+        return service.map(ProviderKind::Secrets);
     }
     prometheus.map(|api::Prometheus {}| ProviderKind::Prometheus)
 }
@@ -165,24 +175,24 @@ fn convert_http(
     if path_prefix.as_ref().is_some_and(|it| !it.starts_with('/')) {
         check.invalid(&at.field("pathPrefix"), "begin it with `/`");
     }
-    let status = convert_status(status_on_error, &at.field("statusOnError"), check);
-    let timeout = check.duration(&at.field("timeout"), timeout.as_deref());
-    Some(ExtAuthz {
-        body: convert_body(body, &at.field("includeRequestBodyInCheck"), check),
-        service: convert_service(service, port, at, check)?,
+    let protocol = ExtAuthzProtocol::Http(ExtAuthzHttp {
+        path_prefix,
+        request_headers: if newer.is_empty() { older } else { newer },
+        additional_headers: additional.into_iter().collect(),
+        to_upstream_on_allow: headers_to_upstream_on_allow,
+        to_downstream_on_deny: headers_to_downstream_on_deny,
+        to_downstream_on_allow: headers_to_downstream_on_allow,
+    });
+    let common = Common {
+        service,
+        port,
         timeout,
         fail_open,
         clear_route_cache,
-        status_on_error: status,
-        protocol: ExtAuthzProtocol::Http(ExtAuthzHttp {
-            path_prefix,
-            request_headers: if newer.is_empty() { older } else { newer },
-            additional_headers: additional.into_iter().collect(),
-            to_upstream_on_allow: headers_to_upstream_on_allow,
-            to_downstream_on_deny: headers_to_downstream_on_deny,
-            to_downstream_on_allow: headers_to_downstream_on_allow,
-        }),
-    })
+        status_on_error,
+        body,
+    };
+    common.convert(protocol, at, check)
 }
 
 fn convert_grpc(
@@ -199,17 +209,57 @@ fn convert_grpc(
         status_on_error,
         include_request_body_in_check: body,
     } = written;
-    let status = convert_status(status_on_error, &at.field("statusOnError"), check);
-    let timeout = check.duration(&at.field("timeout"), timeout.as_deref());
-    Some(ExtAuthz {
-        body: convert_body(body, &at.field("includeRequestBodyInCheck"), check),
-        service: convert_service(service, port, at, check)?,
+    let common = Common {
+        service,
+        port,
         timeout,
         fail_open,
         clear_route_cache,
-        status_on_error: status,
-        protocol: ExtAuthzProtocol::Grpc,
-    })
+        status_on_error,
+        body,
+    };
+    common.convert(ExtAuthzProtocol::Grpc, at, check)
+}
+
+/// What is written of an authorization service however it is asked.
+struct Common {
+    service: Option<String>,
+    port: Option<i64>,
+    timeout: Option<String>,
+    fail_open: bool,
+    clear_route_cache: bool,
+    status_on_error: Option<String>,
+    body: Option<api::RequestBody>,
+}
+
+impl Common {
+    fn convert(
+        self,
+        protocol: ExtAuthzProtocol,
+        at: &FieldPath,
+        check: &mut Check<'_>,
+    ) -> Option<ExtAuthz> {
+        let Self {
+            service,
+            port,
+            timeout,
+            fail_open,
+            clear_route_cache,
+            status_on_error,
+            body,
+        } = self;
+        let status = convert_status(status_on_error, &at.field("statusOnError"), check);
+        let timeout = check.duration(&at.field("timeout"), timeout.as_deref());
+        Some(ExtAuthz {
+            body: convert_body(body, &at.field("includeRequestBodyInCheck"), check),
+            service: convert_service(service, port, at, check)?,
+            timeout,
+            fail_open,
+            clear_route_cache,
+            status_on_error: status,
+            protocol,
+        })
+    }
 }
 
 /// The service `[namespace/]host` and its port.

@@ -80,6 +80,7 @@ pub(crate) fn convert(
         domain: check.defaults.domain.clone(),
         outbound_traffic_policy: outbound(it.outbound, &at, check),
         inbound_to_localhost: to_localhost(it.inbound, &at, check),
+        headless_by_range: false,
         access_log: access_log(it.log, &at, check),
         enable_auto_mtls: it.auto_mtls.unwrap_or(true),
         proxy_listen_port: outbound_port.unwrap_or(defaults.proxy_listen_port),

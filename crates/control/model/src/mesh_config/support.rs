@@ -88,7 +88,8 @@ pub(crate) const SUPPORT: &[Row] = &[
     rejected(KIND, "extensionProviders[].opencensus"),
     rejected(KIND, "extensionProviders[].skywalking"),
     rejected(KIND, "extensionProviders[].opentelemetry"),
-    rejected(KIND, "extensionProviders[].sds"),
+    supported(KIND, "extensionProviders[].sds")
+        .note("for a gateway's credentialName `sds://NAME`, from the first such provider; this proxy asks one whose service is found by DNS"),
     supported(KIND, "discoverySelectors")
         .note("the root namespace is always of the mesh, and namespaces have the label kubernetes.io/metadata.name"),
     supported(KIND, "localityLbSetting"),

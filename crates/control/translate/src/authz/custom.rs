@@ -162,7 +162,8 @@ fn provider<'a>(scope: &Scope<'a>, name: &str) -> Option<Provider<'a>> {
         | ProviderKind::HttpLog(_)
         | ProviderKind::TcpLog(_)
         | ProviderKind::OtelLog(_)
-        | ProviderKind::Prometheus => return None,
+        | ProviderKind::Prometheus
+        | ProviderKind::Secrets(_) => return None,
     };
     let ProviderService {
         namespace,

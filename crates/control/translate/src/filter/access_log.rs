@@ -217,7 +217,7 @@ fn made(scope: &Scope<'_>, name: &str) -> Option<AccessLog> {
             ProviderKind::HttpLog(log) => service::http(scope, log),
             ProviderKind::TcpLog(log) => service::tcp(scope, log),
             ProviderKind::OtelLog(log) => service::open_telemetry(scope, log, TEXT),
-            ProviderKind::ExtAuthz(_) | ProviderKind::Prometheus => None,
+            ProviderKind::ExtAuthz(_) | ProviderKind::Prometheus | ProviderKind::Secrets(_) => None,
         },
         None if name == BUILT_IN => Some(built_in(scope, "/dev/stdout")),
         None => None,

@@ -274,6 +274,20 @@ fn places(scope: &Scope<'_>, service: &Service, port: &ServicePort) -> Vec<At> {
     }
     let endpoints = scope.endpoints(service);
     let endpoints = endpoints.map_or(&[][..], |it| it.port(port.number)).iter();
+    if scope.mesh().headless_by_range {
+        // The proxy's own workload among them, as the listener is that of every proxy.
+        let ranges: BTreeSet<_> = endpoints
+            .filter_map(|it| match &it.address {
+                EndpointAddress::Ip(ip) => Some(AddressRange::single(*ip)),
+                _ => None,
+            })
+            .collect();
+        let by_range = |range| At {
+            range: Some(range),
+            ..At::default()
+        };
+        return ranges.into_iter().map(by_range).collect();
+    }
     let others = endpoints.filter_map(|it| match &it.address {
         EndpointAddress::Ip(ip) if !scope.node.ips.contains(ip) => Some(*ip),
         _ => None,

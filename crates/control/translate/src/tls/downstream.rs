@@ -119,7 +119,7 @@ fn terminated(
         match certificate {
             CertificateSource::Secret(name) => context
                 .tls_certificate_sds_secret_configs
-                .push(credential_secret(name)),
+                .push(credential_secret(mesh_config, name)),
             CertificateSource::Files { certificate, key } if by_agent => context
                 .tls_certificate_sds_secret_configs
                 .push(agent_secret(&format!("file-cert:{certificate}~{key}"))),
@@ -144,8 +144,13 @@ fn terminated(
             crl: ca_crl.as_deref().map(file),
             ..Default::default()
         };
-        context.validation_context_type =
-            Some(roots(certificates, ca.as_ref(), expected, by_agent));
+        context.validation_context_type = Some(roots(
+            mesh_config,
+            certificates,
+            ca.as_ref(),
+            expected,
+            by_agent,
+        ));
     }
     tls_socket(&DownstreamTlsContext {
         common_tls_context: Some(context),
@@ -156,17 +161,20 @@ fn terminated(
 
 /// How clients are verified, with roots from where they are.
 fn roots(
+    mesh: &MeshConfig,
     certificates: &[CertificateSource],
     ca: Option<&CaSource>,
     expected: CertificateValidationContext,
     by_agent: bool,
 ) -> ValidationContextType {
     let secret = match (ca, certificates) {
-        (Some(CaSource::Secret(name)), _) => Some(credential_secret(name)),
+        (Some(CaSource::Secret(name)), _) => Some(credential_secret(mesh, name)),
         (Some(CaSource::File(path)), _) if by_agent => {
             Some(agent_secret(&format!("file-root:{path}")))
         }
-        (None, [CertificateSource::Secret(name), ..]) => Some(credential_secret(&ca_name(name))),
+        (None, [CertificateSource::Secret(name), ..]) => {
+            Some(credential_secret(mesh, &ca_name(name)))
+        }
         _ => None,
     };
     match (secret, ca) {

@@ -136,7 +136,7 @@ fn foreign(
             common.tls_certificates = vec![certificate_files(certificate, key)];
         }
         (Some(None), Some(name)) => {
-            common.tls_certificate_sds_secret_configs = vec![credential_secret(name)];
+            common.tls_certificate_sds_secret_configs = vec![credential_secret(scope.mesh(), name)];
         }
         _ => {}
     }
@@ -150,7 +150,10 @@ fn foreign(
             Some(name) => ValidationContextType::CombinedValidationContext(
                 CombinedCertificateValidationContext {
                     default_validation_context: Some(expected),
-                    validation_context_sds_secret_config: Some(credential_secret(&ca_name(name))),
+                    validation_context_sds_secret_config: Some(credential_secret(
+                        scope.mesh(),
+                        &ca_name(name),
+                    )),
                     ..Default::default()
                 },
             ),

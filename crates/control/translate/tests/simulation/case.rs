@@ -29,6 +29,9 @@ pub struct Written {
     pub proxy_effective: Effective,
     #[serde(default)]
     pub mesh: Option<Map<String, Value>>,
+    /// Features that are off by default.
+    #[serde(default)]
+    pub features: BTreeMap<String, Value>,
     /// Which invariants are to hold.
     #[serde(default)]
     pub validate: Vec<String>,
@@ -207,6 +210,11 @@ impl SimulationCase {
             };
             for document in &documents {
                 match meltemi_model::convert(document, defaults) {
+                    Ok(Config::MeshConfig(mut mesh)) => {
+                        mesh.headless_by_range =
+                            self.has("PILOT_ENABLE_HEADLESS_FILTER_CHAIN_LISTENER");
+                        configs.push(Config::MeshConfig(mesh));
+                    }
                     Ok(config) => configs.push(config),
                     Err(problems) => {
                         refused.extend(problems.iter().map(ToString::to_string));
@@ -215,6 +223,11 @@ impl SimulationCase {
             }
         }
         configs
+    }
+
+    /// Whether a feature is on that is off by default.
+    fn has(&self, feature: &str) -> bool {
+        self.written.features.get(feature) == Some(&Value::Bool(true))
     }
 
     /// The mesh configuration as a resource.

@@ -1,10 +1,8 @@
 //! The cases that are known not to pass, with the reason.
 
 const GATEWAY_API: &str = "the Gateway API and Ingress are not taken yet";
-const PROVIDERS: &str = "extension providers that give secrets (sds) are not taken yet";
 const REFUSED: &str =
     "Istio makes a listener that Envoy refuses; here the older of the two servers has the name";
-const FLAG: &str = "a shape of listeners that Istio has behind a flag that is off by default";
 
 /// Path below the folder of the cases, and why.
 pub const EXCEPTIONS: &[(&str, &str)] = &[
@@ -13,16 +11,8 @@ pub const EXCEPTIONS: &[(&str, &str)] = &[
         REFUSED,
     ),
     (
-        "gateway/TestGatewayExternalSDSProviderSimulation/01-testgatewayexternalsdsprovidersimulation.yaml",
-        PROVIDERS,
-    ),
-    (
         "gateway/TestIngress/01-ingress-shared-tls-cert-conflict-beta-first.yaml",
         GATEWAY_API,
-    ),
-    (
-        "sidecar/TestHeadlessServiceListenerShape/01-cidr-listener-enabled.yaml",
-        FLAG,
     ),
     (
         "sidecar/TestSidecarRoutes/01-httproute-simple-port-80.yaml",

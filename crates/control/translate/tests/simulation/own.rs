@@ -114,6 +114,7 @@ impl Own {
             .entry("CLUSTER_ID")
             .or_insert_with(|| json!("Kubernetes"));
         Written {
+            features: BTreeMap::new(),
             proxy: Proxy { metadata, locality },
             proxy_effective: Effective {
                 r#type,
