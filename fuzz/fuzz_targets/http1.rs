@@ -110,6 +110,9 @@ impl Proxy {
                 worker: self.worker.clone(),
                 info: Rc::new(ConnectionInfo {
                     id: 1,
+                    listener: "fuzz".into(),
+                    filter_chain: None,
+                    direct_local: address,
                     local: address,
                     remote: address,
                     direct_remote: address,

@@ -2,7 +2,7 @@
 //! endpoints are known and have been looked at, and one that changes serves as it was until then.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use meltemi_testkit::{Client, Process, Reply, Request, Upstream, envoy_binary, free_port, skip};
 use serde_json::{Value, json};
@@ -125,7 +125,7 @@ impl World {
     async fn publish(&self) {
         let before = self.looked_at().await;
         self.ads.offer(&self.resources);
-        let begin = Instant::now();
+        let begin = tokio::time::Instant::now();
         while self.looked_at().await == before {
             assert!(begin.elapsed() < SEEN, "clusters are looked at in time");
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -152,7 +152,7 @@ impl World {
 
     /// Notes that an answer has come, before which there was only the other.
     async fn becomes(&mut self, what: &str, cluster: &str, before: &str, after: &str) {
-        let begin = Instant::now();
+        let begin = tokio::time::Instant::now();
         let mut answer = self.ask(cluster).await;
         while answer == before && begin.elapsed() < SEEN {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -305,7 +305,7 @@ async fn shares(program: Program) -> [usize; 2] {
         .unwrap()
         .push(second);
     world.offer(Kind::Endpoints, both).await;
-    let begin = Instant::now();
+    let begin = tokio::time::Instant::now();
     while world.ask("slow").await != "200 two" {
         assert!(begin.elapsed() < SEEN, "the second host is used in time");
     }
