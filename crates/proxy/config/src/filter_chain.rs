@@ -22,7 +22,8 @@ use crate::http_filter::ext_authz::connection_authz;
 use crate::istio_stats::istio_stats;
 use crate::metadata::metadata;
 use crate::network_filter::{
-    connection_limit, connection_rate_limit, direct_response, echo, sni_cluster,
+    connection_limit, connection_rate_limit, direct_response, echo, mongo_proxy, sni_cluster,
+    zookeeper_proxy,
 };
 use crate::path::At;
 use crate::rbac::network_rbac;
@@ -99,6 +100,22 @@ pub(crate) static NETWORK_FILTERS: &[Known<Convert>] = &[
         convert: |config, before, at| {
             let asked = connection_authz(&unpack(config, at)?, at)?;
             Some(before.and(NetworkGate::ExtAuthz(Arc::new(asked))))
+        },
+    },
+    Known {
+        name: "envoy.filters.network.mongo_proxy",
+        type_name: "envoy.extensions.filters.network.mongo_proxy.v3.MongoProxy",
+        convert: |config, before, at| {
+            mongo_proxy(&unpack(config, at)?, at);
+            Some(Step::Next(before))
+        },
+    },
+    Known {
+        name: "envoy.filters.network.zookeeper_proxy",
+        type_name: "envoy.extensions.filters.network.zookeeper_proxy.v3.ZooKeeperProxy",
+        convert: |config, before, at| {
+            zookeeper_proxy(&unpack(config, at)?, at);
+            Some(Step::Next(before))
         },
     },
     Known {

@@ -10,7 +10,9 @@ use meltemi_xds::pb::envoy::extensions::filters::network::connection_limit::v3 a
 use meltemi_xds::pb::envoy::extensions::filters::network::direct_response::v3 as direct_v3;
 use meltemi_xds::pb::envoy::extensions::filters::network::echo::v3::Echo;
 use meltemi_xds::pb::envoy::extensions::filters::network::local_ratelimit::v3 as rate_v3;
+use meltemi_xds::pb::envoy::extensions::filters::network::mongo_proxy::v3::MongoProxy;
 use meltemi_xds::pb::envoy::extensions::filters::network::sni_cluster::v3::SniCluster;
+use meltemi_xds::pb::envoy::extensions::filters::network::zookeeper_proxy::v3::ZooKeeperProxy;
 use meltemi_xds::pb::envoy::r#type::v3::TokenBucket;
 
 use crate::data_source;
@@ -94,6 +96,37 @@ pub(crate) fn direct_response(
         Some(source) => data_source::bytes(source, &at.field("response"))?,
     };
     Some(ConnectionFilter::DirectResponse(Arc::from(bytes)))
+}
+
+/// `envoy.filters.network.mongo_proxy`, which only looks on unless it is to delay.
+pub(crate) fn mongo_proxy(message: &MongoProxy, at: &At<'_>) {
+    fields!(at, message, MongoProxy {
+        honoured { stat_prefix }
+        unsupported { delay, access_log, emit_dynamic_metadata }
+        ignored {
+            commands: "what passes is not counted by command",
+            max_bson_depth: "what passes is not read",
+        }
+    });
+    non_empty(stat_prefix, &at.field("stat_prefix"));
+}
+
+/// `envoy.filters.network.zookeeper_proxy`, which only looks on.
+pub(crate) fn zookeeper_proxy(message: &ZooKeeperProxy, at: &At<'_>) {
+    fields!(at, message, ZooKeeperProxy {
+        honoured { stat_prefix }
+        ignored {
+            access_log: "Envoy does not write it either",
+            max_packet_bytes: "what passes is not read",
+            enable_latency_threshold_metrics: "what passes is not counted",
+            default_latency_threshold: "what passes is not counted",
+            latency_threshold_overrides: "what passes is not counted",
+            enable_per_opcode_request_bytes_metrics: "what passes is not counted",
+            enable_per_opcode_response_bytes_metrics: "what passes is not counted",
+            enable_per_opcode_decoder_error_metrics: "what passes is not counted",
+        }
+    });
+    non_empty(stat_prefix, &at.field("stat_prefix"));
 }
 
 /// A switch; on where nothing is said.
