@@ -143,6 +143,7 @@ suites! {
     http1,
     http2,
     jwt,
+    log_expressions,
     log_services,
     matching,
     network_filters,

@@ -62,8 +62,6 @@ pub struct Lacks {
     pub original_source: bool,
     /// `envoy.filters.http.fault`: routes have no faults.
     pub fault: bool,
-    /// `envoy.access_loggers.extension_filters.cel`: logs are filtered by plain comparisons.
-    pub cel_filter: bool,
     /// `envoy.clusters.dynamic_forward_proxy`: destinations by the name of a request are not there.
     pub dynamic_dns: bool,
 }
@@ -274,10 +272,6 @@ impl Lacks {
             fault: lacks(
                 "envoy.filters.http.fault",
                 "envoy.extensions.filters.http.fault.v3.HTTPFault",
-            ),
-            cel_filter: lacks(
-                "envoy.access_loggers.extension_filters.cel",
-                "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
             ),
             dynamic_dns: lacks(
                 "envoy.clusters.dynamic_forward_proxy",

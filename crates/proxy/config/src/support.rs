@@ -59,10 +59,20 @@ fn rows_of<M: Declared + prost::Name>() -> Vec<SupportRow> {
     M::ROWS.iter().map(row).collect()
 }
 
+fn add_logging(all: &mut Vec<SupportedExtension>) {
+    use crate::access_log;
+    add(all, "envoy.access_loggers", access_log::LOGGERS);
+    add(
+        all,
+        "envoy.access_loggers.extension_filters",
+        access_log::filter::LOG_FILTERS,
+    );
+}
+
 /// The extensions that the proxy has, by category.
 pub fn supported_extensions() -> Vec<SupportedExtension> {
     let mut all = Vec::new();
-    add(&mut all, "envoy.access_loggers", crate::access_log::LOGGERS);
+    add_logging(&mut all);
     add(
         &mut all,
         "envoy.bootstrap",

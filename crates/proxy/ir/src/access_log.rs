@@ -137,6 +137,8 @@ pub enum AccessLogFilter {
         /// What holds where it is not there.
         match_if_missing: bool,
     },
+    /// Where an expression in CEL is true.
+    Expression(String),
     /// By what is logged.
     LogType {
         /// These.

@@ -4,6 +4,7 @@
 //! hand it a [`StreamRecord`] at the end of each stream; the worker flushes its [`LogBuffers`].
 
 mod certificate;
+mod expression;
 mod field;
 mod filter;
 mod format;
@@ -60,6 +61,9 @@ pub enum AccessLogError {
     /// The filter names a flag that does not exist.
     #[error("filter.response_flag_filter.flags: unknown response flag {0:?}")]
     UnknownFlag(String),
+    /// The filter's expression is none.
+    #[error("filter.extension_filter.typed_config.expression: {0}")]
+    Expression(String),
 }
 
 impl AccessLogger {

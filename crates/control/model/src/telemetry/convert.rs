@@ -18,8 +18,7 @@ pub(crate) const SUPPORT: &[Row] = &[
     supported(KIND, "spec.targetRefs").note("kind Gateway of gateway.networking.k8s.io"),
     rejected(KIND, "spec.tracing"),
     rejected(KIND, "spec.metrics").note("the provider prometheus as such is accepted"),
-    supported(KIND, "spec.accessLogging[].filter")
-        .note("CEL in Envoy; this proxy takes comparisons of response.code and of request headers"),
+    supported(KIND, "spec.accessLogging[].filter").note("CEL"),
 ];
 
 /// Checks a Telemetry.

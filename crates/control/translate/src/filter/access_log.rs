@@ -132,10 +132,7 @@ fn logs(scope: &Scope<'_>, class: Class, only: Option<AccessLogFilter>) -> Vec<A
     let enabled = known.into_iter().filter(|(_, spec)| !spec.disabled);
     enabled
         .map(|(log, spec)| {
-            let own = spec
-                .filter
-                .as_deref()
-                .map(|it| expression::filter(scope.node, it));
+            let own = spec.filter.as_deref().map(expression::filter);
             let filters: Vec<_> = only.iter().cloned().chain(own).collect();
             AccessLog {
                 filter: all(filters),

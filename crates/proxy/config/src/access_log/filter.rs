@@ -4,13 +4,17 @@ use meltemi_ir::{AccessLogFilter, Comparison, LogType};
 use meltemi_xds::pb::envoy::config::accesslog::v3 as accesslog_v3;
 use meltemi_xds::pb::envoy::config::accesslog::v3::access_log_filter::FilterSpecifier;
 use meltemi_xds::pb::envoy::config::accesslog::v3::comparison_filter::Op;
+use meltemi_xds::pb::envoy::config::accesslog::v3::extension_filter::ConfigType;
 use meltemi_xds::pb::envoy::config::core::v3::RuntimeUInt32;
 use meltemi_xds::pb::envoy::data::accesslog::v3::AccessLogType;
+use meltemi_xds::pb::envoy::extensions::access_loggers::filters::cel::v3::ExpressionFilter;
+use prost_types::Any;
 
+use crate::extension::{Extension, Known, unpack};
 use crate::fields::fields;
 use crate::matcher::{header_match, metadata_match};
 use crate::path::At;
-use crate::scalar::{enumeration, per_million};
+use crate::scalar::{enumeration, non_empty, per_million};
 
 /// Every flag that a filter may name.
 const FLAGS: &[&str] = &[
@@ -36,7 +40,7 @@ pub(crate) fn log_filter(
             or_filter: Honoured "",
             header_filter: Honoured "",
             grpc_status_filter: Honoured "",
-            extension_filter: Refused "",
+            extension_filter: Partly "expressions in CEL",
             metadata_filter: Honoured "",
             log_type_filter: Honoured "",
         } }
@@ -107,9 +111,8 @@ pub(crate) fn log_filter(
             at.field("traceable_filter").refuse("there is no tracing");
             None
         }
-        Some(FilterSpecifier::ExtensionFilter(_)) => {
-            at.field("extension_filter").refuse("");
-            None
+        Some(FilterSpecifier::ExtensionFilter(message)) => {
+            extension(message, &at.field("extension_filter"))
         }
         None => {
             at.problem("needs a filter");
@@ -204,4 +207,35 @@ fn flags(message: &accesslog_v3::ResponseFlagFilter, at: &At<'_>) -> AccessLogFi
         }
         Some(flag.clone())
     }))
+}
+
+/// The filters that are extensions.
+pub(crate) static LOG_FILTERS: &[Known<Convert>] = &[Known {
+    name: "envoy.access_loggers.extension_filters.cel",
+    type_name: "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+    convert: |config, at| expression(&unpack(config, at)?, at),
+}];
+
+/// Converts the configuration of a filter.
+pub(crate) type Convert = fn(Option<&Any>, &At<'_>) -> Option<AccessLogFilter>;
+
+fn extension(message: &accesslog_v3::ExtensionFilter, at: &At<'_>) -> Option<AccessLogFilter> {
+    fields!(at, message, accesslog_v3::ExtensionFilter {
+        honoured { name }
+        oneof { config_type { typed_config: Partly "expressions in CEL" } }
+    });
+    let config = config_type
+        .as_ref()
+        .map(|ConfigType::TypedConfig(config)| config);
+    let known = Extension { name, config }.find(LOG_FILTERS, at)?;
+    (known.convert)(config, &at.field("typed_config"))
+}
+
+fn expression(message: &ExpressionFilter, at: &At<'_>) -> Option<AccessLogFilter> {
+    fields!(at, message, ExpressionFilter {
+        honoured { expression }
+        unsupported { cel_config }
+    });
+    let expression = non_empty(expression, &at.field("expression"));
+    Some(AccessLogFilter::Expression(expression.to_owned()))
 }

@@ -4,6 +4,7 @@ use http::HeaderName;
 use meltemi_ir::{AccessLogFilter, Comparison, HeaderMatch, LogType, MatchedHeader};
 
 use super::AccessLogError;
+use super::expression::Expression;
 use crate::{GrpcStatus, RecordFields, ResponseFlags, StreamRecord};
 
 /// A compiled filter.
@@ -16,6 +17,7 @@ enum Filter {
     AnyFlag,
     Flags(ResponseFlags),
     Plain(AccessLogFilter),
+    Expression(Expression),
     And(Vec<Filter>),
     Or(Vec<Filter>),
 }
@@ -63,6 +65,9 @@ impl Filter {
                 }
                 Self::Flags(flags)
             }
+            AccessLogFilter::Expression(text) => {
+                Self::Expression(Expression::new(text).map_err(AccessLogError::Expression)?)
+            }
             AccessLogFilter::And(filters) => Self::And(all(filters)?),
             AccessLogFilter::Or(filters) => Self::Or(all(filters)?),
             plain => Self::Plain(plain.clone()),
@@ -74,6 +79,7 @@ impl Filter {
             Self::All => true,
             Self::AnyFlag => !record.flags.is_empty(),
             Self::Flags(flags) => record.flags.intersects(*flags),
+            Self::Expression(expression) => expression.passes(record),
             Self::And(filters) => filters.iter().all(|filter| filter.passes(record)),
             Self::Or(filters) => filters.iter().any(|filter| filter.passes(record)),
             Self::Plain(plain) => passes(plain, record),
@@ -92,6 +98,7 @@ impl Filter {
             }
             Self::Plain(AccessLogFilter::Share { .. }) => fields.request_headers.push(REQUEST_ID),
             Self::Plain(AccessLogFilter::GrpcStatus { .. }) => fields.merge(&GrpcStatus::fields()),
+            Self::Expression(expression) => fields.merge(&expression.fields()),
             Self::All | Self::AnyFlag | Self::Flags(_) | Self::Plain(_) => {}
         }
     }
@@ -152,9 +159,11 @@ fn passes(filter: &AccessLogFilter, record: &StreamRecord<'_>) -> bool {
             };
             types.contains(&own) != *exclude
         }
-        AccessLogFilter::ResponseFlags(_) | AccessLogFilter::And(_) | AccessLogFilter::Or(_) => {
-            true
-        }
+        // Compiled to something else.
+        AccessLogFilter::ResponseFlags(_)
+        | AccessLogFilter::Expression(_)
+        | AccessLogFilter::And(_)
+        | AccessLogFilter::Or(_) => true,
     }
 }
 
