@@ -11,7 +11,9 @@ use meltemi_xds::pb::envoy::extensions::access_loggers::grpc::v3::{
 };
 use meltemi_xds::pb::envoy::extensions::access_loggers::open_telemetry::v3::OpenTelemetryAccessLogConfig;
 use meltemi_xds::pb::opentelemetry::proto::common::v1::any_value::Value as Kind;
-use meltemi_xds::pb::opentelemetry::proto::common::v1::{AnyValue, KeyValueList};
+use meltemi_xds::pb::opentelemetry::proto::common::v1::{
+    AnyValue, ArrayValue, KeyValue, KeyValueList,
+};
 
 use super::formatter;
 use crate::fields::fields;
@@ -180,29 +182,48 @@ fn target(message: Option<&GrpcService>, at: &At<'_>) -> Option<GrpcTarget> {
     Some(target)
 }
 
-fn pairs(list: &KeyValueList, at: &At<'_>) -> Vec<(String, Value)> {
-    let at = &at.field("values");
-    at.each(&list.values, |pair, at| {
-        let value = value(pair.value.as_ref()?, &at.field("value"))?;
-        Some((pair.key.clone(), value))
-    })
+fn pairs(message: &KeyValueList, at: &At<'_>) -> Vec<(String, Value)> {
+    fields!(at, message, KeyValueList { honoured { values } });
+    at.field("values").each(values, pair)
+}
+
+fn pair(message: &KeyValue, at: &At<'_>) -> Option<(String, Value)> {
+    fields!(at, message, KeyValue {
+        honoured { key, value }
+        unsupported { key_strindex }
+    });
+    let value = self::value(value.as_ref()?, &at.field("value"))?;
+    Some((key.clone(), value))
+}
+
+fn list(message: &ArrayValue, at: &At<'_>) -> Vec<Value> {
+    fields!(at, message, ArrayValue { honoured { values } });
+    at.field("values").each(values, value)
 }
 
 /// A value whose texts are formats.
 fn value(message: &AnyValue, at: &At<'_>) -> Option<Value> {
-    match message.value.as_ref()? {
+    fields!(at, message, AnyValue {
+        oneof { value {
+            string_value: Honoured "",
+            array_value: Honoured "",
+            kvlist_value: Honoured "",
+            bool_value: Refused "nor in Envoy",
+            int_value: Refused "nor in Envoy",
+            double_value: Refused "nor in Envoy",
+            bytes_value: Refused "nor in Envoy",
+            string_value_strindex: Refused "nor in Envoy",
+        } }
+    });
+    match value.as_ref()? {
         Kind::StringValue(text) => Some(Value::String(text.clone())),
-        Kind::ArrayValue(list) => {
-            let at = at.field("array_value");
-            let values = at.field("values").each(&list.values, value);
-            Some(Value::List(values))
-        }
-        Kind::KvlistValue(list) => {
-            let at = at.field("kvlist_value");
-            Some(Value::Struct(pairs(list, &at).into_iter().collect()))
+        Kind::ArrayValue(message) => Some(Value::List(list(message, &at.field("array_value")))),
+        Kind::KvlistValue(message) => {
+            let pairs = pairs(message, &at.field("kvlist_value"));
+            Some(Value::Struct(pairs.into_iter().collect()))
         }
         _ => {
-            at.problem("must be a string, an array or a kvlist, as in Envoy");
+            at.problem("must be a string_value, an array_value or a kvlist_value, as in Envoy");
             None
         }
     }
