@@ -136,6 +136,7 @@ suites! {
     ext_authz,
     ext_authz_network,
     extended_connect,
+    file_sources,
     filters,
     forward_proxy,
     hashing,

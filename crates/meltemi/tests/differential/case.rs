@@ -24,6 +24,10 @@ pub struct Suite {
     /// What both programs are started with besides.
     #[serde(default)]
     pub arguments: Vec<String>,
+    /// Files that stand in `${dir}` when the programs start, by name: documents that are placed as the
+    /// bootstrap is, and texts.
+    #[serde(default)]
+    pub files: BTreeMap<String, Value>,
     /// What stands behind the configuration, by the name that takes the place of an address.
     #[serde(default)]
     pub upstreams: BTreeMap<String, Behind>,
@@ -204,6 +208,8 @@ pub struct Sent {
     pub close: bool,
     /// Waits.
     pub wait_ms: Option<u64>,
+    /// `FROM TO`: moves a file of the suite into the place of another.
+    pub moves: Option<String>,
     /// `METHOD PATH` on the administration endpoint.
     pub admin: Option<String>,
     /// Lines of the answer that are reported begin with one of these; all unless given.
@@ -400,7 +406,13 @@ impl Sent {
 
     /// What it is called in reports.
     pub fn title(&self) -> String {
-        let texts = [&self.request, &self.raw, &self.write, &self.admin];
+        let texts = [
+            &self.request,
+            &self.raw,
+            &self.write,
+            &self.admin,
+            &self.moves,
+        ];
         if let Some(text) = texts.into_iter().flatten().next() {
             let short: String = text.chars().take(200).collect();
             return format!("{short:?}");

@@ -18,8 +18,10 @@ pub struct Placed {
     pub document: Value,
     /// Its administration endpoint.
     pub admin: SocketAddr,
-    /// Its listeners by name.
+    /// Its listeners by name, those of files included.
     pub listeners: BTreeMap<String, SocketAddr>,
+    /// The files beside it.
+    pub files: BTreeMap<String, Value>,
 }
 
 /// Reads YAML.
@@ -37,9 +39,11 @@ pub fn own_data() -> PathBuf {
 /// Gives the administration endpoint and every listener that is bound a free port, every endpoint
 /// whose host name is in `upstreams` the address that stands there, and replaces in every text
 /// `${dir}` by `directory`, `${port:NAME}` by the port of the listener of that name, and
-/// `${hash:NAME}` and `${spki:NAME}` by the digests of the certificate of that name.
+/// `${hash:NAME}` and `${spki:NAME}` by the digests of the certificate of that name. The same is done
+/// in the resources of `files`.
 pub fn place(
     mut document: Value,
+    mut files: BTreeMap<String, Value>,
     upstreams: &BTreeMap<String, u16>,
     directory: &Path,
     pki: &Pki,
@@ -81,7 +85,25 @@ pub fn place(
             }
         });
     }
-    fill(&mut document, &|text| {
+    let lists = files
+        .values_mut()
+        .filter_map(|file| file.get_mut("resources")?.as_array_mut());
+    for resource in lists.flatten() {
+        let kind = resource["@type"].as_str().unwrap_or_default();
+        if kind.ends_with(".Listener") {
+            let name = resource["name"].as_str().unwrap_or_default().to_owned();
+            let address = *listeners.entry(name).or_insert_with(loopback);
+            resource["address"] = socket_address(address);
+        }
+        visit(resource, &mut |object| {
+            let named = object.get("address").and_then(Value::as_str);
+            if let Some(port) = named.and_then(|name| upstreams.get(name)) {
+                object.insert("address".to_owned(), json!("127.0.0.1"));
+                object.insert("port_value".to_owned(), json!(port));
+            }
+        });
+    }
+    let with = |text: &str| {
         let mut filled = text.replace("${dir}", &directory.display().to_string());
         for (name, address) in &listeners {
             let place = format!("${{port:{name}}}");
@@ -97,11 +119,14 @@ pub fn place(
             return json!(key_digest(pki.der(name)));
         }
         json!(filled)
-    });
+    };
+    fill(&mut document, &with);
+    files.values_mut().for_each(|file| fill(file, &with));
     Placed {
         document,
         admin,
         listeners,
+        files,
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ const LOG_LINE: &str = "access ";
 pub struct Run<'a> {
     program: Program,
     process: Process,
+    /// Its own files.
+    directory: PathBuf,
     admin: SocketAddr,
     servers: BTreeMap<String, Server>,
     listeners: BTreeMap<String, SocketAddr>,
@@ -118,7 +120,15 @@ impl<'a> Run<'a> {
             document,
             admin,
             listeners,
-        } = place(document, &ports, &own, pki);
+            files,
+        } = place(document, suite.files.clone(), &ports, &own, pki);
+        for (name, file) in files {
+            let text = match file {
+                Value::String(text) => text,
+                other => other.to_string(),
+            };
+            std::fs::write(own.join(name), text).unwrap();
+        }
         masks.extend(
             listeners
                 .values()
@@ -129,6 +139,7 @@ impl<'a> Run<'a> {
         Self {
             program,
             process,
+            directory: own,
             admin,
             servers,
             listeners,
@@ -204,6 +215,11 @@ impl<'a> Run<'a> {
             .say(&format!("step {step}: {}", sent.title()));
         if let Some(time) = sent.wait_ms {
             tokio::time::sleep(Duration::from_millis(time)).await;
+            return;
+        }
+        if let Some(moves) = &sent.moves {
+            let (from, to) = moves.split_once(' ').expect("FROM TO");
+            std::fs::rename(self.directory.join(from), self.directory.join(to)).unwrap();
             return;
         }
         if let Some(line) = &sent.admin {

@@ -97,8 +97,21 @@ impl ConfigStore {
         self.lock().versions.insert(kind, version.to_owned());
     }
 
-    /// A resource is in force in this version.
-    pub fn accept(&self, kind: ConfigKind, name: &str, version: &str, resource: Any) {
+    /// A resource is in force in this version; whether it is another than before. The same again stays
+    /// in the version that brought it, as in Envoy, but for secrets.
+    pub fn accept(&self, kind: ConfigKind, name: &str, version: &str, resource: Any) -> bool {
+        let mut inner = self.lock();
+        let entries = inner.entries.entry(kind).or_default();
+        if let Some(entry) = entries.get_mut(name)
+            && entry
+                .active
+                .as_ref()
+                .is_some_and(|active| active.resource == resource)
+            && kind != ConfigKind::Secret
+        {
+            entry.failure = None;
+            return false;
+        }
         let active = ActiveConfig {
             version: version.to_owned(),
             resource,
@@ -108,9 +121,8 @@ impl ConfigStore {
             active: Some(active),
             failure: None,
         };
-        let mut inner = self.lock();
-        let entries = inner.entries.entry(kind).or_default();
         entries.insert(name.to_owned(), entry);
+        true
     }
 
     /// A version of a resource was refused; what was in force before still is.

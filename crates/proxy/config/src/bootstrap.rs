@@ -4,9 +4,10 @@ mod dynamic;
 mod settings;
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
-use meltemi_ir::{Admin, Ads, Bootstrap, Cluster, Listener, Node, SecretConfig};
+use meltemi_ir::{Admin, Ads, Bootstrap, Cluster, Listener, Node, ResourceSource, SecretConfig};
 use meltemi_xds::any;
 use meltemi_xds::json::{self, Failure, JsonError};
 use meltemi_xds::pb::envoy::config::bootstrap::v3 as bootstrap_v3;
@@ -83,6 +84,37 @@ pub fn secret_messages(text: &str, file: &str) -> Result<Vec<Secret>, ConfigErro
     response.resources.iter().enumerate().map(secret).collect()
 }
 
+/// Reads a file that is a discovery response (`path_config_source`), whose form its extension tells as
+/// in Envoy: YAML by `yaml` and `yml`, else JSON.
+///
+/// # Errors
+/// Malformed YAML or JSON, with file and line; a field that does not exist, with its path; a form that
+/// is not read.
+pub fn discovery_response(text: &str, file: &Path) -> Result<DiscoveryResponse, ConfigErrors> {
+    let name = file.display().to_string();
+    let extension = file.extension().and_then(|it| it.to_str());
+    let extension = extension.unwrap_or_default().to_ascii_lowercase();
+    let encoded = match extension.as_str() {
+        "yaml" | "yml" => encode_yaml::<DiscoveryResponse>(text, &name)?,
+        "pb" | "pb_text" => {
+            let problem = "only YAML and JSON are read".to_owned();
+            return Err(ConfigError {
+                path: name,
+                problem,
+            }
+            .into());
+        }
+        _ => {
+            let value = serde_json::from_str(text).map_err(|error| ConfigError {
+                path: format!("{name}:{}:{}", error.line(), error.column()),
+                problem: error.to_string(),
+            })?;
+            json::encode_json::<DiscoveryResponse>(value).map_err(|error| unfit(&error))?
+        }
+    };
+    decode(&encoded)
+}
+
 fn encode_yaml<M: Name>(text: &str, file: &str) -> Result<Vec<u8>, ConfigErrors> {
     if let Some(document) = Document::plain(text) {
         match json::encode_deserializer::<M, _>(document) {
@@ -153,7 +185,7 @@ fn convert(
     fields!(at, message, bootstrap_v3::Bootstrap {
         honoured { node, static_resources, admin }
         partly {
-            dynamic_resources: "ads",
+            dynamic_resources: "ads, files",
             cluster_manager: "without effect",
             stats_config: "without effect on which statistics there are",
             layered_runtime: "static and admin layers, without effect",
@@ -229,7 +261,7 @@ fn convert(
             dynamic::dynamic(message, &resources.clusters, &at.field("dynamic_resources"))
         })
         .unwrap_or_default();
-    if dynamic.ads.is_some() {
+    if dynamic.discovers() {
         check_identity(&node, &at.field("node"));
     }
     Some(Bootstrap {
@@ -350,6 +382,13 @@ impl Names {
 #[derive(Default)]
 struct Dynamic {
     ads: Option<Ads>,
-    lds: bool,
-    cds: bool,
+    lds: Option<ResourceSource>,
+    cds: Option<ResourceSource>,
+}
+
+impl Dynamic {
+    /// Whether there is discovery, for which Envoy wants a node even where files are all of it.
+    fn discovers(&self) -> bool {
+        self.ads.is_some() || self.lds.is_some() || self.cds.is_some()
+    }
 }

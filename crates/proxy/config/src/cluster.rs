@@ -58,7 +58,7 @@ pub(crate) fn cluster(message: &cluster_v3::Cluster, at: &At<'_>) -> Option<Clus
             upstream_http_protocol_options,
         }
         partly {
-            eds_cluster_config: "from ads",
+            eds_cluster_config: "from ads, files",
             lb_policy: "all but LOAD_BALANCING_POLICY_CONFIG, which needs load_balancing_policy",
             circuit_breakers: "without limits on pools",
             lb_subset_config: "without lists of metadata to fall back to",

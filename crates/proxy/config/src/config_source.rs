@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use meltemi_ir::DiscoveryService;
+use meltemi_ir::{DiscoveryService, ResourceSource};
 use meltemi_xds::pb::envoy::config::core::v3::api_config_source::ApiType;
 use meltemi_xds::pb::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
 use meltemi_xds::pb::envoy::config::core::v3::{
@@ -55,8 +55,8 @@ pub(crate) fn config_source(message: &ConfigSource, at: &At<'_>) -> Option<Sourc
         oneof { config_source_specifier {
             ads: Honoured "",
             api_config_source: Partly "for SDS",
-            path: Partly "for SDS",
-            path_config_source: Partly "for SDS",
+            path: Partly "not for VHDS and ECDS",
+            path_config_source: Partly "not for VHDS and ECDS",
             self_: Honoured "",
         } }
         refused { authorities: "resource names are not URLs" }
@@ -100,21 +100,41 @@ pub(crate) fn config_source(message: &ConfigSource, at: &At<'_>) -> Option<Sourc
     })
 }
 
-/// Requires ADS, as every kind of resource but secrets does.
-pub(crate) fn ads_only(message: Option<&ConfigSource>, at: &At<'_>) -> Option<Source> {
+/// Where listeners, clusters, route tables or endpoints come from, and how long to wait for the first.
+///
+/// A file must be there, as in Envoy, which would else not know what to look at.
+pub(crate) fn resource_source(
+    message: Option<&ConfigSource>,
+    at: &At<'_>,
+) -> Option<(ResourceSource, Duration)> {
     let Some(message) = message else {
         at.problem("is required");
         return None;
     };
     let source = config_source(message, at)?;
-    let field = match source.kind {
-        SourceKind::Ads => return Some(source),
-        SourceKind::Api(_) => "api_config_source",
-        SourceKind::Path(_) => "path_config_source",
+    let from = match source.kind {
+        SourceKind::Ads => ResourceSource::Ads,
+        SourceKind::Api(_) => {
+            at.field("api_config_source")
+                .refuse("only ads and files deliver this kind of resource");
+            return None;
+        }
+        SourceKind::Path(path) => {
+            if !path.exists() {
+                let problem = format_args!("there is no file {path:?}");
+                match message.config_source_specifier {
+                    Some(ConfigSourceSpecifier::Path(_)) => at.field("path").problem(problem),
+                    _ => at
+                        .field("path_config_source")
+                        .field("path")
+                        .problem(problem),
+                }
+                return None;
+            }
+            ResourceSource::Path(path)
+        }
     };
-    at.field(field)
-        .refuse("only ads delivers this kind of resource");
-    None
+    Some((from, source.initial_fetch_timeout))
 }
 
 /// Requires a service of its own in the delta form, as virtual hosts do.
@@ -144,8 +164,10 @@ pub(crate) fn delta_service(
 fn path(message: &PathConfigSource, at: &At<'_>) -> PathBuf {
     fields!(at, message, PathConfigSource {
         honoured { path }
-        refused { watched_directory: "the file itself is watched" }
-        ignored { poll_interval: "how a change is noticed does not show" }
+        ignored {
+            watched_directory: "the file itself is looked at, links followed",
+            poll_interval: "how a change is noticed does not show",
+        }
     });
     PathBuf::from(non_empty(path, &at.field("path")))
 }

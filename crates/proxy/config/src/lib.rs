@@ -70,7 +70,8 @@ mod uri_template;
 pub mod yaml;
 
 pub use bootstrap::{
-    bootstrap, bootstrap_from_yaml, bootstrap_node, encode_bootstrap, secret_messages,
+    bootstrap, bootstrap_from_yaml, bootstrap_node, discovery_response, encode_bootstrap,
+    secret_messages,
 };
 pub use error::{ConfigError, ConfigErrors};
 pub use fields::FieldState;

@@ -106,7 +106,9 @@ impl ConnectionManager {
             .collect::<Result<Box<[_]>, _>>()?;
         let routes = match &config.routes {
             ir::RouteSource::Inline(table) => Routes::Inline(Arc::new(RouteTable::new(table)?)),
-            ir::RouteSource::Rds(name) => Routes::Discovered(shared.routes.slot(name)),
+            ir::RouteSource::Rds { name, source: _ } => {
+                Routes::Discovered(shared.routes.slot(name))
+            }
         };
         let parts = FilterParts {
             stats: &shared.stats,
@@ -167,7 +169,7 @@ impl ConnectionManager {
     /// The name of the route configuration that it asks for, if it asks.
     pub fn route_name(&self) -> Option<&str> {
         match &self.config.routes {
-            ir::RouteSource::Rds(name) => Some(name),
+            ir::RouteSource::Rds { name, source: _ } => Some(name),
             ir::RouteSource::Inline(_) => None,
         }
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{BindConfig, Cluster, Listener, Locality, SecretConfig, Value};
+use crate::{BindConfig, Cluster, Listener, Locality, ResourceSource, SecretConfig, Value};
 
 /// What the proxy starts with.
 #[derive(Clone, Debug)]
@@ -22,10 +22,10 @@ pub struct Bootstrap {
     pub secrets: Vec<SecretConfig>,
     /// The aggregated discovery service, if configured.
     pub ads: Option<Ads>,
-    /// `dynamic_resources.lds_config` asks for listeners over ADS.
-    pub lds: bool,
-    /// `dynamic_resources.cds_config` asks for clusters over ADS.
-    pub cds: bool,
+    /// Where `dynamic_resources.lds_config` asks for listeners.
+    pub lds: Option<ResourceSource>,
+    /// Where `dynamic_resources.cds_config` asks for clusters.
+    pub cds: Option<ResourceSource>,
     /// How statistics are tagged.
     pub stats: StatsConfig,
     /// Where connections of clusters come from that do not say so themselves.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{
     BindConfig, HealthCheck, Http1Options, Http2Options, LbPolicy, LbSettings, LoadAssignment,
-    Metadata, OutlierDetection, ProxyHeader, SubsetLb, UpstreamTls, Value,
+    Metadata, OutlierDetection, ProxyHeader, ResourceSource, SubsetLb, UpstreamTls, Value,
 };
 
 /// A group of endpoints that serve the same thing. What most clusters of a large mesh do without
@@ -140,10 +140,12 @@ pub enum Discovery {
         /// How often to ask, 5 s unless set.
         refresh: Duration,
     },
-    /// By endpoint discovery over ADS.
+    /// By endpoint discovery.
     Eds {
         /// The name asked for.
         service_name: String,
+        /// Who is asked.
+        source: ResourceSource,
     },
     /// The downstream connection's original destination.
     OriginalDst {

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::{
     AccessLog, AccessLogFilter, HeaderEdit, HeaderMutation, HttpFilter, LogFormat, Prefix,
-    RouteConfiguration,
+    ResourceSource, RouteConfiguration,
 };
 
 /// `envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`.
@@ -196,8 +196,13 @@ pub enum Codec {
 pub enum RouteSource {
     /// Written in place.
     Inline(Arc<RouteConfiguration>),
-    /// Asked for over ADS under this name.
-    Rds(String),
+    /// By route discovery.
+    Rds {
+        /// The name asked for.
+        name: String,
+        /// Who is asked.
+        source: ResourceSource,
+    },
 }
 
 /// What happens to the upstream's `server` header.

@@ -26,6 +26,7 @@ mod retry;
 mod route;
 mod secret;
 mod socket;
+mod source;
 mod tls;
 
 pub use access_log::{
@@ -97,4 +98,5 @@ pub use secret::{
     TlsCertificate, ValidationContext,
 };
 pub use socket::{BindConfig, SocketOption, SocketState, SocketValue};
+pub use source::ResourceSource;
 pub use tls::{DownstreamTls, SanMatch, SessionTickets, TicketKeySource, TlsVersion, UpstreamTls};

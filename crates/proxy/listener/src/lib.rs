@@ -22,4 +22,4 @@ pub use accept::{Accept, serve_worker};
 pub use active::{ActiveListener, ListenerStatus};
 pub use manager::{DrainPlan, ListenerError, ListenerManager};
 pub use matcher::{ConnectionView, choose_chain};
-pub use runtime::ListenerShared;
+pub use runtime::{ListenerShared, WantedRoutes, wanted_routes};

@@ -16,7 +16,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tracing::{info, warn};
 
 use crate::active::BoundAddress;
-use crate::runtime::{Built, ListenerRuntime};
+use crate::runtime::{Built, ListenerRuntime, WantedRoutes};
 use crate::{Accept, ActiveListener, ListenerShared};
 
 /// How connections are drained.
@@ -537,21 +537,21 @@ impl ListenerManager {
         warming.collect()
     }
 
-    /// The route tables that listeners, warming or in service, ask for over RDS.
-    pub fn wanted_routes(&self) -> Vec<String> {
+    /// The route tables that listeners, warming or in service, ask for over RDS, each with the name
+    /// of the listener.
+    pub fn wanted_routes(&self) -> Vec<(String, WantedRoutes)> {
         let state = self.lock();
-        let warming = state
-            .warming
-            .values()
-            .flat_map(|warming| warming.built.runtime.route_names());
-        let active = state
-            .active
-            .values()
-            .flat_map(|listener| listener.runtime().route_names());
-        let mut names: Vec<String> = warming.chain(active).collect();
-        names.sort();
-        names.dedup();
-        names
+        let warming = state.warming.iter();
+        let warming = warming.map(|(name, it)| (name.clone(), it.built.runtime.wanted_routes()));
+        let active = state.active.values();
+        let active = active.map(|it| (it.name().to_owned(), it.runtime().wanted_routes()));
+        let mut wanted: Vec<_> = warming
+            .chain(active)
+            .flat_map(|(listener, wanted)| wanted.into_iter().map(move |it| (listener.clone(), it)))
+            .collect();
+        wanted.sort();
+        wanted.dedup();
+        wanted
     }
 
     fn publish(&self, state: &State) {

@@ -182,18 +182,44 @@ impl ListenerRuntime {
         names.into_iter().map(str::to_owned).collect()
     }
 
-    /// The route tables that the chains ask for over RDS.
+    /// The names of the route tables that the chains ask for over RDS.
     pub fn route_names(&self) -> Vec<String> {
-        let name = |chain: &Arc<ChainRuntime>| match &chain.config.filter {
-            ir::ConnectionFilter::Http(http) => match &http.routes {
-                ir::RouteSource::Rds(name) => Some(name.clone()),
-                ir::RouteSource::Inline(_) => None,
-            },
-            ir::ConnectionFilter::Tcp(_)
-            | ir::ConnectionFilter::DirectResponse(_)
-            | ir::ConnectionFilter::Echo => None,
-        };
-        self.all_chains().filter_map(name).collect()
+        let wanted = self.all_chains().filter_map(|it| wanted_routes(&it.config));
+        wanted.map(|wanted| wanted.name).collect()
+    }
+
+    /// The route tables that the chains ask for over RDS.
+    pub fn wanted_routes(&self) -> Vec<WantedRoutes> {
+        let wanted = self.all_chains().filter_map(|it| wanted_routes(&it.config));
+        wanted.collect()
+    }
+}
+
+/// A route table that a filter chain asks for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WantedRoutes {
+    /// From where.
+    pub source: ir::ResourceSource,
+    /// By which name.
+    pub name: String,
+    /// The `stat_prefix` of the connection manager that asks.
+    pub stat_prefix: String,
+}
+
+/// The route table that a chain asks for over RDS, if it does.
+pub fn wanted_routes(chain: &ir::FilterChain) -> Option<WantedRoutes> {
+    match &chain.filter {
+        ir::ConnectionFilter::Http(http) => match &http.routes {
+            ir::RouteSource::Rds { name, source } => Some(WantedRoutes {
+                source: source.clone(),
+                name: name.clone(),
+                stat_prefix: http.stat_prefix.clone(),
+            }),
+            ir::RouteSource::Inline(_) => None,
+        },
+        ir::ConnectionFilter::Tcp(_)
+        | ir::ConnectionFilter::DirectResponse(_)
+        | ir::ConnectionFilter::Echo => None,
     }
 }
 

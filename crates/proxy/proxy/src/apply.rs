@@ -8,7 +8,7 @@ use std::sync::Arc;
 use meltemi_admin::{ConfigKind, ConfigStore};
 use meltemi_http::RouteTables;
 use meltemi_ir as ir;
-use meltemi_listener::ListenerManager;
+use meltemi_listener::{ListenerManager, wanted_routes};
 use meltemi_tls::SecretStore;
 use meltemi_upstream::ClusterManager;
 use meltemi_xds::any;
@@ -25,6 +25,14 @@ use tracing::{info, warn};
 
 use crate::extensions::{Extensions, Patience, asked};
 use crate::secret_files::SecretFiles;
+
+/// What came of an update.
+pub(crate) struct Applied {
+    /// What was refused.
+    pub rejected: Vec<Rejection>,
+    /// Whether something is in force that was not.
+    pub changed: bool,
+}
 
 /// Everything that xDS changes.
 pub(crate) struct Applier {
@@ -46,8 +54,15 @@ pub(crate) struct Applier {
 }
 
 impl Applier {
-    /// Puts an update into service, whose messages go into the store; gives what was refused.
+    /// Puts an update into service that came over a stream, whose messages go into the store; gives
+    /// what was refused.
     pub fn apply(&self, update: &mut Update) -> Vec<Rejection> {
+        self.apply_of(&ir::ResourceSource::Ads, update).rejected
+    }
+
+    /// The same of an update that came from there.
+    pub fn apply_of(&self, source: &ir::ResourceSource, update: &mut Update) -> Applied {
+        let mut changed = false;
         let mut rejections = Vec::new();
         let mut names = BTreeSet::new();
         // Removals first, so that an address can change hands.
@@ -61,14 +76,14 @@ impl Applier {
                 self.remove(update.kind, &received.name);
                 continue;
             }
-            let (name, result) = self.apply_one(update.kind, received);
+            let (name, result) = self.apply_one(source, update.kind, received);
             let name = if name.is_empty() {
                 received.name.clone()
             } else {
                 name
             };
             let body = std::mem::take(&mut received.body);
-            self.record(
+            changed |= self.record(
                 update.kind,
                 &name,
                 (&received.version, body),
@@ -114,10 +129,18 @@ impl Applier {
             version = update.version,
             "configuration applied"
         );
-        rejections
+        Applied {
+            rejected: rejections,
+            changed,
+        }
     }
 
-    fn apply_one(&self, kind: ResourceType, received: &Received) -> (String, Result<(), String>) {
+    fn apply_one(
+        &self,
+        source: &ir::ResourceSource,
+        kind: ResourceType,
+        received: &Received,
+    ) -> (String, Result<(), String>) {
         let body = &received.body;
         match kind {
             ResourceType::Cluster => match any::unpack::<Cluster>(body) {
@@ -126,7 +149,10 @@ impl Applier {
             },
             ResourceType::Endpoint => match any::unpack::<ClusterLoadAssignment>(body) {
                 Err(error) => malformed(&error),
-                Ok(message) => (message.cluster_name.clone(), self.endpoints(&message)),
+                Ok(message) => {
+                    let result = self.endpoints(source, &message);
+                    (message.cluster_name, result)
+                }
             },
             ResourceType::Listener => match any::unpack::<Listener>(body) {
                 Err(error) => malformed(&error),
@@ -154,10 +180,14 @@ impl Applier {
             .map_err(|error| error.to_string())
     }
 
-    fn endpoints(&self, message: &ClusterLoadAssignment) -> Result<(), String> {
+    fn endpoints(
+        &self,
+        source: &ir::ResourceSource,
+        message: &ClusterLoadAssignment,
+    ) -> Result<(), String> {
         let assignment =
             meltemi_config::load_assignment(message).map_err(|errors| errors.to_string())?;
-        self.clusters.apply_endpoints(assignment);
+        self.clusters.apply_endpoints_of(source, assignment);
         Ok(())
     }
 
@@ -311,7 +341,7 @@ impl Applier {
 
     fn is_named(&self, route_table: &str) -> bool {
         let wanted = self.listeners.wanted_routes();
-        wanted.iter().any(|name| name == route_table)
+        wanted.iter().any(|(_, wanted)| wanted.name == route_table)
     }
 
     fn record(
@@ -320,11 +350,14 @@ impl Applier {
         name: &str,
         (version, body): (&str, Any),
         error: Option<&String>,
-    ) {
+    ) -> bool {
         let kind = kind_of(kind);
         match error {
             None => self.store.accept(kind, name, version, body),
-            Some(reason) => self.store.reject(kind, name, version, Some(body), reason),
+            Some(reason) => {
+                self.store.reject(kind, name, version, Some(body), reason);
+                false
+            }
         }
     }
 
@@ -354,11 +387,15 @@ impl Applier {
         }
     }
 
-    /// What is wanted of a kind that is asked for by name.
+    /// What is wanted of a kind over ADS.
     pub fn interest(&self, kind: ResourceType) -> Interest {
         let names: BTreeSet<String> = match kind {
             ResourceType::Endpoint => self.clusters.wanted_endpoints().into_iter().collect(),
-            ResourceType::Route => self.listeners.wanted_routes().into_iter().collect(),
+            ResourceType::Route => {
+                let wanted = self.listeners.wanted_routes().into_iter();
+                let over_ads = wanted.filter(|(_, it)| it.source == ir::ResourceSource::Ads);
+                over_ads.map(|(_, it)| it.name).collect()
+            }
             ResourceType::Secret => {
                 let wanted = self.secrets.wanted().into_iter();
                 let over_ads = wanted.filter(|wanted| wanted.source == ir::CertificateSource::Ads);
@@ -392,14 +429,29 @@ impl Applier {
         Ok(())
     }
 
-    /// Refuses a listener whose secrets nobody would deliver.
+    /// Refuses a listener whose secrets nobody would deliver, and one that asks for a route table
+    /// elsewhere than the others do: a name is of one table.
     pub fn check_listener(&self, listener: &ir::Listener) -> Result<(), String> {
+        let known = self.listeners.wanted_routes();
         for (index, chain) in listener
             .filter_chains
             .iter()
             .chain(&listener.default_filter_chain)
             .enumerate()
         {
+            let routes = wanted_routes(chain);
+            let elsewhere = routes.and_then(|routes| {
+                known.iter().find(|(name, it)| {
+                    *name != listener.name && it.name == routes.name && it.source != routes.source
+                })
+            });
+            if let Some((other, routes)) = elsewhere {
+                return Err(format!(
+                    "filter_chains[{index}].rds.config_source: listener {other:?} has the route \
+                     table {:?} from elsewhere",
+                    routes.name
+                ));
+            }
             let Some(tls) = &chain.tls else { continue };
             let path = format!("filter_chains[{index}].transport_socket");
             self.check_secrets(&path, &tls.certificates, tls.validation.as_ref())?;

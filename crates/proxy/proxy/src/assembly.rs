@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 use crate::apply::Applier;
 use crate::control::Control;
-use crate::discovery::{self, DiscoveryOptions};
+use crate::discovery::{self, AdsOptions, DiscoveryOptions};
 use crate::extensions::Extensions;
 use crate::host_services::HostServices;
 use crate::hot_restart::{self, HotRestart, Predecessor, Request, await_successor};
@@ -240,18 +240,12 @@ impl Proxy {
         }
         let mut admin = self.start_admin(&options, Arc::clone(&quit)).await?;
         let (initialized, became) = watch::channel(false);
-        let discovery = match self.discovery_options(&options)? {
-            Some(discovery) => Some(tokio::spawn(discovery::run(
-                discovery,
-                Arc::clone(&self.applier),
-                Arc::clone(&self.stats),
-                initialized,
-            ))),
-            None => {
-                initialized.send_replace(true);
-                None
-            }
-        };
+        let discovery = tokio::spawn(discovery::run(
+            self.discovery_options(&options)?,
+            Arc::clone(&self.applier),
+            Arc::clone(&self.stats),
+            initialized,
+        ));
         self.status.set_phase(ServerPhase::Initializing);
         let listeners = std::mem::take(&mut self.bootstrap.config.listeners);
         let control = (&mut requests, &mut admin);
@@ -265,9 +259,7 @@ impl Proxy {
             self.applier.listeners.drain_at_once();
         }
         self.status.set_phase(ServerPhase::Draining);
-        if let Some(discovery) = discovery {
-            discovery.abort();
-        }
+        discovery.abort();
         secrets.abort();
         tokio::select! {
             () = self.drain(limit) => {}
@@ -433,7 +425,16 @@ impl Proxy {
         })))
     }
 
-    fn discovery_options(&self, options: &Options) -> Result<Option<DiscoveryOptions>> {
+    fn discovery_options(&self, options: &Options) -> Result<DiscoveryOptions> {
+        let config = &self.bootstrap.config;
+        Ok(DiscoveryOptions {
+            ads: self.ads_options(options)?,
+            cds: config.cds.clone(),
+            lds: config.lds.clone(),
+        })
+    }
+
+    fn ads_options(&self, options: &Options) -> Result<Option<AdsOptions>> {
         let config = &self.bootstrap.config;
         let Some(ads) = &config.ads else {
             return Ok(None);
@@ -456,13 +457,11 @@ impl Proxy {
             metadata.extend(more.iter().flat_map(|more| more()));
             metadata
         });
-        Ok(Some(DiscoveryOptions {
+        Ok(Some(AdsOptions {
             mode: if ads.delta { Mode::Delta } else { Mode::Sotw },
             node: node(&self.bootstrap),
             metadata,
             connector: dial(cluster, &self.applier.secrets)?,
-            cds: config.cds,
-            lds: config.lds,
         }))
     }
 

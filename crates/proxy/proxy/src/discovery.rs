@@ -1,10 +1,12 @@
-//! The loop that keeps the proxy as the management server wants it.
+//! The loop that keeps the proxy as the management server and files want it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meltemi_ir::ResourceSource;
 use meltemi_lifecycle::Random;
-use meltemi_telemetry::StatsRegistry;
+use meltemi_telemetry::{StatsRegistry, SubscriptionStats as _, UpdateOutcome};
 use meltemi_xds::pb::envoy::config::core::v3::Node;
 use meltemi_xds_client::{
     Client, ClientConfig, Connector, Event, Mode, ResourceType, Service, StreamMetadata, Update,
@@ -13,30 +15,49 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::apply::Applier;
+use crate::apply::{Applied, Applier};
+use crate::file_sources::{FileSources, News, Wanted};
 
 /// How long listeners wait for their route tables, and listeners for the first clusters.
 const WARMING_LIMIT: Duration = Duration::from_secs(15);
 
-/// How the management server is spoken to.
+/// Where resources come from.
 pub(crate) struct DiscoveryOptions {
+    /// The management server, if there is one.
+    pub ads: Option<AdsOptions>,
+    /// Clusters.
+    pub cds: Option<ResourceSource>,
+    /// Listeners.
+    pub lds: Option<ResourceSource>,
+}
+
+/// How the management server is spoken to.
+pub(crate) struct AdsOptions {
     pub mode: Mode,
     pub node: Node,
     pub metadata: StreamMetadata,
     pub connector: Connector,
-    /// Ask for clusters.
-    pub cds: bool,
-    /// Ask for listeners.
-    pub lds: bool,
+}
+
+/// What came of a file.
+struct Read {
+    outcome: UpdateOutcome,
+    /// Something is in force that was not.
+    changed: bool,
+    /// It has no resources.
+    empty: bool,
+    version: String,
 }
 
 /// The state of the loop.
 struct Discovery {
-    client: Client,
+    /// The management server's.
+    client: Option<Client>,
+    files: FileSources,
     applier: Arc<Applier>,
     stats: Arc<StatsRegistry>,
-    cds: bool,
-    lds: bool,
+    cds: Option<ResourceSource>,
+    lds: Option<ResourceSource>,
     /// Listeners have been asked for.
     lds_open: bool,
     /// The first answer about listeners has been applied.
@@ -55,24 +76,12 @@ pub(crate) async fn run(
     stats: Arc<StatsRegistry>,
     initialized: watch::Sender<bool>,
 ) {
-    let DiscoveryOptions {
-        mode,
-        node,
-        metadata,
-        connector,
-        cds,
-        lds,
-    } = options;
-    let config = ClientConfig {
-        service: Service::Aggregated,
-        mode,
-        node,
-        metadata,
-        random: Random::from_entropy(),
-    };
-    let (client, events) = Client::start(config, connector);
+    let DiscoveryOptions { ads, cds, lds } = options;
+    let (client, events) = ads.map(connect).unzip();
+    let (files, news) = FileSources::new();
     let discovery = Discovery {
         client,
+        files,
         applier,
         stats,
         cds,
@@ -82,28 +91,43 @@ pub(crate) async fn run(
         initialized,
         warming_until: None,
     };
-    discovery.serve(events).await;
+    discovery.serve(events, news).await;
+}
+
+fn connect(options: AdsOptions) -> (Client, mpsc::Receiver<Event>) {
+    let AdsOptions {
+        mode,
+        node,
+        metadata,
+        connector,
+    } = options;
+    let config = ClientConfig {
+        service: Service::Aggregated,
+        mode,
+        node,
+        metadata,
+        random: Random::from_entropy(),
+    };
+    Client::start(config, connector)
 }
 
 impl Discovery {
-    async fn serve(mut self, mut events: mpsc::Receiver<Event>) {
+    async fn serve(
+        mut self,
+        mut events: Option<mpsc::Receiver<Event>>,
+        mut news: mpsc::Receiver<(Wanted, News)>,
+    ) {
         let mut secrets = self.applier.secrets.watch();
-        if self.cds {
-            self.client.set_interest(
-                ResourceType::Cluster,
-                self.applier.interest(ResourceType::Cluster),
-            );
-        } else {
-            self.open_listeners();
-        }
+        self.lds_open = self.cds.is_none() && self.lds.is_some();
         self.refresh_interest();
+        self.check_initialized();
         let mut first_clusters = Instant::now() + WARMING_LIMIT;
         loop {
             let clusters = Arc::clone(&self.applier.clusters);
             let applier = Arc::clone(&self.applier);
             let warming = self.warming_until;
             tokio::select! {
-                event = events.recv() => match event {
+                event = next(&mut events) => match event {
                     None => return,
                     Some(event) => {
                         if let Event::Update(update) = &event
@@ -114,6 +138,12 @@ impl Discovery {
                         self.handle(event);
                     }
                 },
+                Some((wanted, news)) = news.recv() => {
+                    if wanted.kind == ResourceType::Cluster {
+                        first_clusters = first_clusters.min(Instant::now() + WARMING_LIMIT);
+                    }
+                    self.read(&wanted, news);
+                }
                 () = applier.wants_more.notified() => self.refresh_interest(),
                 changed = secrets.changed() => {
                     if changed.is_err() {
@@ -121,10 +151,10 @@ impl Discovery {
                     }
                     self.refresh_interest();
                 }
-                () = clusters.warmed(), if self.lds && !self.lds_open && self.clusters_known() => {
+                () = clusters.warmed(), if self.waits_for_clusters() && self.clusters_known() => {
                     self.open_listeners();
                 }
-                () = tokio::time::sleep_until(first_clusters), if self.lds && !self.lds_open => {
+                () = tokio::time::sleep_until(first_clusters), if self.waits_for_clusters() => {
                     self.open_listeners();
                 }
                 () = sleep_until(warming), if warming.is_some() => {
@@ -138,19 +168,20 @@ impl Discovery {
         }
     }
 
+    /// Whether listeners are to be asked for once clusters are in service.
+    fn waits_for_clusters(&self) -> bool {
+        self.lds.is_some() && !self.lds_open
+    }
+
     fn clusters_known(&self) -> bool {
-        let stats = self.stats.cluster_manager();
-        stats.cds.update_success.get() + stats.cds.update_rejected.get() > 0
+        let cds = &self.stats.cluster_manager().cds;
+        let (success, rejected) = (cds.update_success.get(), cds.update_rejected.get());
+        success + rejected + cds.update_failure.get() > 0
     }
 
     fn open_listeners(&mut self) {
-        if self.lds && !self.lds_open {
-            self.lds_open = true;
-            self.client.set_interest(
-                ResourceType::Listener,
-                self.applier.interest(ResourceType::Listener),
-            );
-        }
+        self.lds_open = true;
+        self.refresh_interest();
     }
 
     fn handle(&mut self, event: Event) {
@@ -169,10 +200,93 @@ impl Discovery {
     }
 
     fn update(&mut self, mut update: Update) {
-        let rejected = self.applier.apply(&mut update);
-        self.count(&update, rejected.is_empty());
+        let applied = self.applier.apply_of(&ResourceSource::Ads, &mut update);
         let kind = update.kind;
-        self.client.acknowledge(update, rejected);
+        self.count(kind, outcome(&applied), (applied.changed, &update.version));
+        if let Some(client) = &self.client {
+            client.acknowledge(update, applied.rejected);
+        }
+        self.applied(kind);
+    }
+
+    /// A file has been read.
+    fn read(&mut self, wanted: &Wanted, news: News) {
+        if !self.files.follows(wanted) {
+            return;
+        }
+        let source = ResourceSource::Path(wanted.path.clone());
+        let mut read = Read {
+            outcome: UpdateOutcome::Accepted,
+            changed: false,
+            empty: false,
+            version: String::new(),
+        };
+        match news {
+            News::Update(mut update) => {
+                let applied = self.applier.apply_of(&source, &mut update);
+                read.outcome = outcome(&applied);
+                read.changed = applied.changed;
+                read.empty = update.added.is_empty();
+                read.version = update.version;
+            }
+            News::Unfit(reason) => {
+                complain(wanted, &reason);
+                read.outcome = UpdateOutcome::Rejected;
+            }
+            News::Unread(reason) => {
+                complain(wanted, &reason);
+                read.outcome = UpdateOutcome::Failed;
+            }
+        }
+        self.count(wanted.kind, read.outcome, (read.changed, &read.version));
+        if let Some(name) = &wanted.name {
+            let none = read.outcome != UpdateOutcome::Accepted || read.empty;
+            match wanted.kind {
+                ResourceType::Route => {
+                    self.count_routes(&source, name, &read);
+                    if none {
+                        self.applier.routes.wait_no_more(name);
+                        self.applier.listeners.promote(false);
+                    }
+                }
+                _ if none => self.without_endpoints(&source, name, read.outcome),
+                _ => {}
+            }
+        }
+        self.applied(wanted.kind);
+    }
+
+    fn count_routes(&self, source: &ResourceSource, name: &str, read: &Read) {
+        let users = self.applier.listeners.wanted_routes();
+        let mut users = users.iter().map(|(_, routes)| routes);
+        let user = users.find(|routes| routes.name == name && routes.source == *source);
+        let Some(user) = user else { return };
+        let stats = self.stats.rds(&user.stat_prefix, name);
+        let stats = stats.main();
+        stats.count(read.outcome, &read.version);
+        if read.outcome == UpdateOutcome::Accepted {
+            stats.config_reload.add(u64::from(read.changed));
+            stats.update_empty.add(u64::from(read.empty));
+        }
+    }
+
+    /// What waits for endpoints goes into service without.
+    fn without_endpoints(&self, source: &ResourceSource, name: &str, outcome: UpdateOutcome) {
+        self.applier.clusters.no_endpoints(source, name, |stats| {
+            stats.update_attempt.inc();
+            match outcome {
+                UpdateOutcome::Accepted => {
+                    stats.update_success.inc();
+                    stats.update_empty.inc();
+                }
+                UpdateOutcome::Rejected => stats.update_rejected.inc(),
+                UpdateOutcome::Failed => stats.update_failure.inc(),
+            }
+        });
+    }
+
+    /// Something of this kind was applied.
+    fn applied(&mut self, kind: ResourceType) {
         if kind == ResourceType::Listener {
             self.listeners_known = true;
             let applier = Arc::clone(&self.applier);
@@ -191,43 +305,100 @@ impl Discovery {
         self.applier.listeners.warming() + self.applier.extensions.waiting()
     }
 
-    /// Clusters and listeners name endpoints, route tables and secrets: ask for those.
-    fn refresh_interest(&self) {
+    /// Asks for clusters, listeners, and what these name: endpoints, route tables and secrets.
+    fn refresh_interest(&mut self) {
+        self.files.follow(self.wanted_of_files());
+        let Some(client) = &self.client else {
+            return;
+        };
+        let ads = Some(&ResourceSource::Ads);
+        if self.cds.as_ref() == ads {
+            let kind = ResourceType::Cluster;
+            client.set_interest(kind, self.applier.interest(kind));
+        }
+        if self.lds.as_ref() == ads && self.lds_open {
+            let kind = ResourceType::Listener;
+            client.set_interest(kind, self.applier.interest(kind));
+        }
         for kind in [
             ResourceType::Endpoint,
             ResourceType::Route,
             ResourceType::Secret,
             ResourceType::Extension,
         ] {
-            self.client.set_interest(kind, self.applier.interest(kind));
+            client.set_interest(kind, self.applier.interest(kind));
         }
     }
 
-    fn count(&self, update: &Update, accepted: bool) {
-        let block = match update.kind {
-            ResourceType::Cluster => &self.stats.cluster_manager().cds,
-            ResourceType::Listener => &self.stats.listener_manager().lds,
+    /// What is wanted of which files.
+    fn wanted_of_files(&self) -> BTreeSet<Wanted> {
+        let lds = self.lds.as_ref().filter(|_| self.lds_open);
+        let all = [
+            (ResourceType::Cluster, self.cds.as_ref()),
+            (ResourceType::Listener, lds),
+        ];
+        let all = all
+            .into_iter()
+            .filter_map(|(kind, source)| Some((kind, source?.clone(), None)));
+        let endpoints = self.applier.clusters.wanted_services().into_iter();
+        let endpoints =
+            endpoints.map(|(source, name)| (ResourceType::Endpoint, source, Some(name)));
+        let routes = self.applier.listeners.wanted_routes().into_iter();
+        let routes = routes.map(|(_, it)| (ResourceType::Route, it.source, Some(it.name)));
+        let wanted = all.chain(endpoints).chain(routes);
+        let of_files = wanted.filter_map(|(kind, source, name)| match source {
+            ResourceSource::Ads => None,
+            ResourceSource::Path(path) => Some(Wanted { kind, path, name }),
+        });
+        of_files.collect()
+    }
+
+    fn count(&self, kind: ResourceType, outcome: UpdateOutcome, (changed, version): (bool, &str)) {
+        match kind {
+            ResourceType::Cluster => {
+                let cds = &self.stats.cluster_manager().cds;
+                cds.count(outcome, version);
+                if outcome == UpdateOutcome::Accepted && changed {
+                    cds.config_reload.inc();
+                }
+            }
+            ResourceType::Listener => self.stats.listener_manager().lds.count(outcome, version),
             ResourceType::Endpoint
             | ResourceType::Route
             | ResourceType::VirtualHost
             | ResourceType::Secret
-            | ResourceType::Extension => return,
-        };
-        block.update_attempt.inc();
-        if accepted {
-            block.update_success.inc();
-        } else {
-            block.update_rejected.inc();
+            | ResourceType::Extension => {}
         }
     }
 
     fn check_initialized(&self) {
-        let clusters = !self.cds || self.clusters_known();
-        let listeners = !self.lds || (self.listeners_known && self.warming() == 0);
+        let clusters = self.cds.is_none() || self.clusters_known();
+        let listeners = self.lds.is_none() || (self.listeners_known && self.warming() == 0);
         if clusters && listeners && !*self.initialized.borrow() {
             info!("the first configuration is in service");
             self.initialized.send_replace(true);
         }
+    }
+}
+
+fn outcome(applied: &Applied) -> UpdateOutcome {
+    if applied.rejected.is_empty() {
+        UpdateOutcome::Accepted
+    } else {
+        UpdateOutcome::Rejected
+    }
+}
+
+fn complain(wanted: &Wanted, reason: &str) {
+    let path = wanted.path.display();
+    warn!(kind = %wanted.kind, %path, "what was there stays: {reason}");
+}
+
+/// What the management server says; for ever nothing where there is none.
+async fn next(events: &mut Option<mpsc::Receiver<Event>>) -> Option<Event> {
+    match events {
+        Some(events) => events.recv().await,
+        None => std::future::pending().await,
     }
 }
 

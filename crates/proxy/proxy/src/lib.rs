@@ -11,6 +11,7 @@ mod control;
 mod dial;
 mod discovery;
 mod extensions;
+mod file_sources;
 mod host_services;
 mod hot_restart;
 mod secret_files;

@@ -15,7 +15,7 @@ use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
 use tracing::{info, warn};
 
 /// How often files are looked at. A look is one question to the system for each file.
-const LOOK: Duration = Duration::from_secs(1);
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
 /// The files of secrets.
 pub(crate) struct SecretFiles {
@@ -29,7 +29,7 @@ struct Watched {
 }
 
 /// What tells that a file is another one.
-type Mark = Option<(SystemTime, u64, u64)>;
+pub(crate) type Mark = Option<(SystemTime, u64, u64)>;
 
 impl SecretFiles {
     pub fn new(secrets: Arc<SecretStore>) -> Arc<Self> {
@@ -143,7 +143,8 @@ impl SecretFiles {
     }
 }
 
-fn mark(path: &Path) -> Mark {
+/// What tells now that a file is another one; nothing where there is none.
+pub(crate) fn mark(path: &Path) -> Mark {
     use std::os::unix::fs::MetadataExt as _;
     let found = std::fs::metadata(path).ok()?;
     Some((found.modified().ok()?, found.len(), found.ino()))

@@ -24,7 +24,10 @@ pub use network::{
     ConnectionLimitStats, HttpInspectorStats, NetworkExtAuthzStats, NetworkRateLimitStats,
     ProxyProtocolStats, ProxyVersionStats, TlsInspectorStats,
 };
-pub use server::{ClusterManagerStats, ControlPlaneStats, DiscoveryStats, ServerStats};
+pub use server::{
+    ClusterDiscoveryStats, ClusterManagerStats, ControlPlaneStats, ListenerDiscoveryStats,
+    RouteDiscoveryStats, ServerStats, SubscriptionStats, UpdateOutcome,
+};
 pub use tcp::TcpStats;
 
 use crate::StatRef;

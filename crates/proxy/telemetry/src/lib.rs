@@ -22,15 +22,15 @@ pub use access_log::{
     LogFilter, LogSource, RecordFields,
 };
 pub use block::{
-    Agreed, BreakerStats, CircuitBreakerStats, ClusterExtAuthzStats, ClusterManagerStats,
-    ClusterStats, CompressorStats, ConnectionLimitStats, ControlPlaneStats, CorsStats,
-    DecompressorStats, DiscoveryStats, DnsCacheStats, ExtAuthzStats, FaultStats, GrpcCodes,
+    Agreed, BreakerStats, CircuitBreakerStats, ClusterDiscoveryStats, ClusterExtAuthzStats,
+    ClusterManagerStats, ClusterStats, CompressorStats, ConnectionLimitStats, ControlPlaneStats,
+    CorsStats, DecompressorStats, DnsCacheStats, ExtAuthzStats, FaultStats, GrpcCodes,
     GrpcMethodStats, HealthCheckStats, HttpInspectorStats, HttpStats, JwtAuthnStats,
-    ListenerHttpStats, ListenerManagerStats, ListenerStats, LocalRateLimitStats, MaglevStats,
-    NetworkExtAuthzStats, NetworkRateLimitStats, OutlierStats, ProxyProtocolStats,
-    ProxyVersionStats, RbacPolicyStats, RbacShadowStats, RbacStats, RetryStats, RingHashStats,
-    ServerStats, SslStats, StatBlock, TcpStats, TlsInspectorStats, TrafficStats,
-    UpstreamProxyProtocolStats,
+    ListenerDiscoveryStats, ListenerHttpStats, ListenerManagerStats, ListenerStats,
+    LocalRateLimitStats, MaglevStats, NetworkExtAuthzStats, NetworkRateLimitStats, OutlierStats,
+    ProxyProtocolStats, ProxyVersionStats, RbacPolicyStats, RbacShadowStats, RbacStats, RetryStats,
+    RingHashStats, RouteDiscoveryStats, ServerStats, SslStats, StatBlock, SubscriptionStats,
+    TcpStats, TlsInspectorStats, TrafficStats, UpdateOutcome, UpstreamProxyProtocolStats,
 };
 pub use connection::{ConnectionInfo, OtherNames, TlsInfo};
 pub use grpc::GrpcStatus;

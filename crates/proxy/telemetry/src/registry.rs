@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
-    ClusterManagerStats, ClusterStats, ControlPlaneStats, DiscoveryStats, HttpStats, IstioMetrics,
-    ListenerHttpStats, ListenerManagerStats, ListenerStats, ServerStats, Sharded, StatBlock,
-    TcpStats,
+    ClusterManagerStats, ClusterStats, ControlPlaneStats, HttpStats, IstioMetrics,
+    ListenerHttpStats, ListenerManagerStats, ListenerStats, RouteDiscoveryStats, ServerStats,
+    Sharded, StatBlock, TcpStats,
 };
 use collect::Value;
 
@@ -42,7 +42,7 @@ struct Blocks {
     /// By listener and prefix.
     listener_http: BTreeMap<(String, String), Arc<Sharded<ListenerHttpStats>>>,
     /// By prefix and route table.
-    rds: BTreeMap<(String, String), Arc<Sharded<DiscoveryStats>>>,
+    rds: BTreeMap<(String, String), Arc<Sharded<RouteDiscoveryStats>>>,
     /// Of extensions, by what their names begin with, and the type of the block.
     extensions: BTreeMap<(String, &'static str), Extension>,
 }
@@ -221,7 +221,7 @@ impl StatsRegistry {
     }
 
     /// `http.<stat_prefix>.rds.<route table>.*`.
-    pub fn rds(&self, prefix: &str, routes: &str) -> Arc<Sharded<DiscoveryStats>> {
+    pub fn rds(&self, prefix: &str, routes: &str) -> Arc<Sharded<RouteDiscoveryStats>> {
         self.pair(prefix, routes, |blocks| &mut blocks.rds)
     }
 

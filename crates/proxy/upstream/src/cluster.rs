@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, Guard};
 use meltemi_ir::{
     Address, BindConfig, Cluster as Config, Discovery, HealthStatus, LbPolicy, Locality, Metadata,
-    Priority, ProxyHeader, TransportSocketMatch, UpstreamTls, Value,
+    Priority, ProxyHeader, ResourceSource, TransportSocketMatch, UpstreamTls, Value,
 };
 use meltemi_lifecycle::WorkerId;
 use meltemi_telemetry::{ClusterStats, Sharded};
@@ -140,9 +140,19 @@ impl Cluster {
 
     /// The EDS service name that it asks for, if any.
     pub fn eds_service(&self) -> Option<&str> {
+        self.eds().map(|(_, name)| name)
+    }
+
+    /// The source and the EDS service name that it asks for, if any.
+    pub fn eds(&self) -> Option<(&ResourceSource, &str)> {
         match &self.config.discovery {
-            Discovery::Eds { service_name } if service_name.is_empty() => Some(self.name()),
-            Discovery::Eds { service_name } => Some(service_name),
+            Discovery::Eds {
+                service_name,
+                source,
+            } => {
+                let own = service_name.is_empty();
+                Some((source, if own { self.name() } else { service_name }))
+            }
             Discovery::Static(_)
             | Discovery::StrictDns { .. }
             | Discovery::LogicalDns { .. }

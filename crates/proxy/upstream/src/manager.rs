@@ -13,9 +13,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use meltemi_ir::{
     BindConfig, Cluster as Config, Discovery, DnsCache as CacheSettings, LoadAssignment,
+    ResourceSource,
 };
 use meltemi_lifecycle::{Clock, Random, RandomSource, WorkerId};
-use meltemi_telemetry::StatsRegistry;
+use meltemi_telemetry::{ClusterStats, StatsRegistry};
 use meltemi_tls::SecretStore;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -80,14 +81,17 @@ pub struct ClusterManager {
     warming_count: watch::Sender<usize>,
 }
 
+/// The source of endpoints, and their EDS service name there.
+type Service = (ResourceSource, String);
+
 #[derive(Default)]
 struct State {
     warming: BTreeMap<String, Warming>,
     /// The last delivered endpoints by EDS service name, so that a changed cluster has
     /// them at once.
-    assignments: HashMap<String, Arc<LoadAssignment>>,
+    assignments: HashMap<Service, Arc<LoadAssignment>>,
     /// Who asks for endpoints by EDS service name, in the order of their coming.
-    services: HashMap<String, Vec<Weak<Cluster>>>,
+    services: HashMap<Service, Vec<Weak<Cluster>>>,
     todo: Option<mpsc::UnboundedReceiver<Work>>,
     /// By name; those that nothing uses go.
     dns_caches: HashMap<String, Weak<DnsCache>>,
@@ -96,13 +100,13 @@ struct State {
 impl State {
     /// The cluster asks for endpoints no longer.
     fn forget_service(&mut self, cluster: &Arc<Cluster>) {
-        let Some(service) = cluster.eds_service() else {
+        let Some(service) = service_of(cluster) else {
             return;
         };
-        if let Some(asking) = self.services.get_mut(service) {
+        if let Some(asking) = self.services.get_mut(&service) {
             asking.retain(|it| it.strong_count() > 0 && it.as_ptr() != Arc::as_ptr(cluster));
             if asking.is_empty() {
-                self.services.remove(service);
+                self.services.remove(&service);
             }
         }
     }
@@ -199,8 +203,8 @@ impl ClusterManager {
         if cluster.checker().is_some() {
             self.send(Work::Check(Arc::downgrade(&cluster)));
         }
-        if let Some(service) = cluster.eds_service() {
-            let asking = state.services.entry(service.to_owned()).or_default();
+        if let Some(service) = service_of(&cluster) {
+            let asking = state.services.entry(service).or_default();
             asking.retain(|it| it.strong_count() > 0);
             asking.push(Arc::downgrade(&cluster));
         }
@@ -238,10 +242,15 @@ impl ClusterManager {
         self.count(&state);
     }
 
-    /// The endpoints of every cluster with this EDS service name, now or later.
+    /// The endpoints of every cluster with this EDS service name over ADS, now or later.
     pub fn apply_endpoints(&self, assignment: LoadAssignment) {
+        self.apply_endpoints_of(&ResourceSource::Ads, assignment);
+    }
+
+    /// The endpoints of every cluster with this EDS service name at this source, now or later.
+    pub fn apply_endpoints_of(&self, source: &ResourceSource, assignment: LoadAssignment) {
         let mut state = self.lock();
-        let service = assignment.cluster_name.clone();
+        let service = (source.clone(), assignment.cluster_name.clone());
         let assignment = Arc::new(assignment);
         state
             .assignments
@@ -250,17 +259,24 @@ impl ClusterManager {
         self.count(&state);
     }
 
-    /// The management server no longer has these endpoints.
-    pub fn remove_endpoints(&self, service_name: &str) {
+    /// The source gave no endpoints that can be used, which `count` tells to the statistics of each
+    /// cluster that asks: what has endpoints keeps them, and nothing waits any more.
+    pub fn no_endpoints(
+        &self,
+        source: &ResourceSource,
+        service_name: &str,
+        count: impl Fn(&ClusterStats),
+    ) {
         let mut state = self.lock();
-        if state.assignments.remove(service_name).is_some() {
-            let none = Arc::new(LoadAssignment {
-                cluster_name: service_name.to_owned(),
-                ..LoadAssignment::default()
-            });
-            self.deliver(&mut state, service_name, &none);
+        let service = (source.clone(), service_name.to_owned());
+        let asking = state.services.get(&service).into_iter().flatten();
+        let asking: Vec<_> = asking.filter_map(Weak::upgrade).collect();
+        for cluster in asking.iter().filter(|it| !it.is_retired()) {
+            count(cluster.stats(WorkerId::MAIN));
+            if !cluster.awaits_more() {
+                self.end_warming(&mut state, cluster);
+            }
         }
-        self.count(&state);
     }
 
     /// The cluster in service under this name.
@@ -296,13 +312,20 @@ impl ClusterManager {
         }
     }
 
-    /// The EDS service names that clusters, warming or in service, ask for; sorted.
+    /// The EDS service names that clusters, warming or in service, ask for over ADS; sorted.
     pub fn wanted_endpoints(&self) -> Vec<String> {
-        let mut wanted: Vec<String> = self
+        let wanted = self.wanted_services().into_iter();
+        let over_ads = wanted.filter(|(source, _)| *source == ResourceSource::Ads);
+        over_ads.map(|(_, name)| name).collect()
+    }
+
+    /// The sources and EDS service names that clusters, warming or in service, ask for; sorted.
+    pub fn wanted_services(&self) -> Vec<(ResourceSource, String)> {
+        let mut wanted: Vec<_> = self
             .clusters()
             .iter()
             .chain(&self.warming())
-            .filter_map(|cluster| cluster.eds_service().map(str::to_owned))
+            .filter_map(service_of)
             .collect();
         wanted.sort();
         wanted.dedup();
@@ -429,9 +452,10 @@ impl ClusterManager {
                 cluster.set_hosts(hosts, endpoints::settings(assignment));
                 true
             }
-            Discovery::Eds { service_name: _ } => {
-                let service = cluster.eds_service().unwrap_or_default();
-                let Some(assignment) = state.assignments.get(service) else {
+            Discovery::Eds { .. } => {
+                let service = service_of(cluster);
+                let known = service.and_then(|service| state.assignments.get(&service));
+                let Some(assignment) = known else {
                     return false;
                 };
                 set_endpoints(cluster, assignment);
@@ -445,7 +469,7 @@ impl ClusterManager {
         }
     }
 
-    fn deliver(&self, state: &mut State, service: &str, assignment: &LoadAssignment) {
+    fn deliver(&self, state: &mut State, service: &Service, assignment: &LoadAssignment) {
         let asking = state.services.get_mut(service);
         let Some(asking) = asking else { return };
         asking.retain(|cluster| cluster.strong_count() > 0);
@@ -556,6 +580,11 @@ impl ClusterManager {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn service_of(cluster: &Arc<Cluster>) -> Option<Service> {
+    let (source, name) = cluster.eds()?;
+    Some((source.clone(), name.to_owned()))
 }
 
 fn set_endpoints(cluster: &Cluster, assignment: &LoadAssignment) {

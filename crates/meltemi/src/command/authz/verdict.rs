@@ -255,7 +255,7 @@ impl Asking<'_> {
         let facts = question.facts(Some(&path), over_tls);
         let table = match &manager.routes {
             RouteSource::Inline(table) => Some(table),
-            RouteSource::Rds(name) => self.tables.get(name),
+            RouteSource::Rds { name, source: _ } => self.tables.get(name),
         };
         let overrides = table.map(|it| Overrides::of(it, &question.view(&path, over_tls)));
         let overrides = overrides.unwrap_or_default();

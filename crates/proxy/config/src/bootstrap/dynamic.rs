@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use meltemi_ir::{Ads, Cluster};
+use meltemi_ir::{Ads, Cluster, ResourceSource};
 use meltemi_xds::pb::envoy::config::bootstrap::v3::bootstrap::DynamicResources;
 use meltemi_xds::pb::envoy::config::core::v3::ConfigSource;
 
 use super::Dynamic;
-use crate::config_source::{ads_only, api};
+use crate::config_source::{api, resource_source};
 use crate::fields::fields;
 use crate::path::At;
 
@@ -21,21 +21,25 @@ pub(super) fn dynamic(
     fields!(at, message, DynamicResources {
         honoured { ads_config }
         partly {
-            lds_config: "ads",
-            cds_config: "ads",
+            lds_config: "ads, files",
+            cds_config: "ads, files",
         }
         refused {
             lds_resources_locator: "resource names are not URLs",
             cds_resources_locator: "resource names are not URLs",
         }
     });
-    let timeout = |message: &Option<ConfigSource>, field| {
+    let source = |message: &Option<ConfigSource>, field| {
         let message = message.as_ref()?;
-        let source = ads_only(Some(message), &at.field(field))?;
-        Some(source.initial_fetch_timeout)
+        resource_source(Some(message), &at.field(field))
     };
-    let lds_timeout = timeout(lds_config, "lds_config");
-    let cds_timeout = timeout(cds_config, "cds_config");
+    let lds = source(lds_config, "lds_config");
+    let cds = source(cds_config, "cds_config");
+    let over_ads = |source: &Option<(ResourceSource, Duration)>| match source {
+        Some((ResourceSource::Ads, timeout)) => Some(*timeout),
+        Some((ResourceSource::Path(_), _)) | None => None,
+    };
+    let (lds_timeout, cds_timeout) = (over_ads(&lds), over_ads(&cds));
     let at_ads = &at.field("ads_config");
     let ads = ads_config.as_ref().and_then(|message| {
         let api = api(message, at_ads)?;
@@ -61,8 +65,8 @@ pub(super) fn dynamic(
     }
     Dynamic {
         ads,
-        lds: lds_timeout.is_some(),
-        cds: cds_timeout.is_some(),
+        lds: lds.map(|(source, _)| source),
+        cds: cds.map(|(source, _)| source),
     }
 }
 

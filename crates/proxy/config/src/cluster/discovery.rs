@@ -14,7 +14,7 @@ use meltemi_xds::pb::envoy::extensions::network::dns_resolver::getaddrinfo::v3::
 use prost_types::Any;
 
 use super::{dns_refresh, lookup_family};
-use crate::config_source::ads_only;
+use crate::config_source::resource_source;
 use crate::endpoint::{Names, load_assignment};
 use crate::extension::{Extension, Known, unpack};
 use crate::fields::fields;
@@ -227,9 +227,9 @@ fn dns(load_assignment: LoadAssignment, settings: DnsSettings, at: &At<'_>) -> D
 fn eds(message: &EdsClusterConfig, name: &str, at: &At<'_>) -> Option<Discovery> {
     fields!(at, message, EdsClusterConfig {
         honoured { service_name }
-        partly { eds_config: "ads" }
+        partly { eds_config: "ads, files" }
     });
-    ads_only(eds_config.as_ref(), &at.field("eds_config"))?;
+    let (source, _) = resource_source(eds_config.as_ref(), &at.field("eds_config"))?;
     let service_name = if service_name.is_empty() {
         name
     } else {
@@ -237,6 +237,7 @@ fn eds(message: &EdsClusterConfig, name: &str, at: &At<'_>) -> Option<Discovery>
     };
     Some(Discovery::Eds {
         service_name: service_name.to_owned(),
+        source,
     })
 }
 

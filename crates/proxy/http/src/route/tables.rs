@@ -41,6 +41,8 @@ struct Entry {
     stale: bool,
     /// Their service has answered once.
     answered: bool,
+    /// There is no table to wait for.
+    given_up: bool,
 }
 
 /// The virtual hosts that a table wants.
@@ -119,8 +121,15 @@ impl RouteTables {
         let state = self.lock();
         state.tables.get(name).is_some_and(|entry| {
             let alone = entry.base.as_ref().is_some_and(|base| base.vhds.is_none());
-            alone || entry.answered
+            alone || entry.answered || (entry.base.is_none() && entry.given_up)
         })
+    }
+
+    /// Nobody waits for the table any more, though it may not be there: its source gave none that can
+    /// be served.
+    pub fn wait_no_more(&self, name: &str) {
+        let mut state = self.lock();
+        state.tables.entry(name.to_owned()).or_default().given_up = true;
     }
 
     /// The service of a table's virtual hosts has answered.

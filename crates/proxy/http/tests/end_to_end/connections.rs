@@ -49,7 +49,10 @@ fn a_new_configuration_serves_the_next_request_of_an_old_connection() {
 fn discovered_routes_are_served_as_they_come() {
     on_worker(async || {
         let mut config = hcm(Vec::new());
-        config.routes = ir::RouteSource::Rds("table".to_owned());
+        config.routes = ir::RouteSource::Rds {
+            name: "table".to_owned(),
+            source: ir::ResourceSource::Ads,
+        };
         let proxy = Proxy::start(config).await;
         let mut client = RawClient::connect(proxy.address).await.unwrap();
         let get = Request::get("/");

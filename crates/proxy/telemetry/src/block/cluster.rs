@@ -31,6 +31,7 @@ stat_block! {
             update_empty,
             update_failure,
             update_no_rebuild,
+            update_rejected,
             update_success,
             upstream_cx_close_notify,
             upstream_cx_connect_attempts_exceeded,

@@ -1,7 +1,7 @@
 //! `listener.<address>.*` and `listener_manager.*`.
 
 use super::stat_block;
-use crate::{Counter, DiscoveryStats, Gauge, Histogram, Lazy, SslStats};
+use crate::{Counter, Gauge, Histogram, Lazy, ListenerDiscoveryStats, SslStats};
 
 stat_block! {
     /// `listener.<address>.*`: what a listener accepts.
@@ -54,7 +54,7 @@ stat_block! {
             workers_pinned,
             workers_started,
         }
-        DiscoveryStats {
+        ListenerDiscoveryStats {
             lds,
         }
     }

@@ -55,16 +55,38 @@ stat_block! {
             active_clusters,
             warming_clusters,
         }
-        DiscoveryStats {
+        ClusterDiscoveryStats {
             cds,
         }
     }
 }
 
 stat_block! {
-    /// One discovery subscription, such as `cluster_manager.cds.*` or
-    /// `http.<stat_prefix>.rds.<name>.*`.
-    DiscoveryStats {
+    /// `listener_manager.lds.*`: the subscription to listeners.
+    ListenerDiscoveryStats {
+        Counter {
+            init_fetch_timeout,
+            update_attempt,
+            update_failure,
+            update_rejected,
+            update_success,
+        }
+        Gauge {
+            update_time,
+            version,
+        }
+        Histogram {
+            update_duration,
+        }
+        Text {
+            version_text,
+        }
+    }
+}
+
+stat_block! {
+    /// `cluster_manager.cds.*`: the subscription to clusters.
+    ClusterDiscoveryStats {
         Counter {
             config_reload,
             init_fetch_timeout,
@@ -86,6 +108,73 @@ stat_block! {
         }
     }
 }
+
+stat_block! {
+    /// `http.<stat_prefix>.rds.<name>.*`: the subscription to a route table.
+    RouteDiscoveryStats {
+        Counter {
+            config_reload,
+            init_fetch_timeout,
+            update_attempt,
+            update_empty,
+            update_failure,
+            update_rejected,
+            update_success,
+        }
+        Gauge {
+            config_reload_time_ms,
+            update_time,
+            version,
+        }
+        Histogram {
+            update_duration,
+        }
+        Text {
+            version_text,
+        }
+    }
+}
+
+/// What became of an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateOutcome {
+    /// It is in force.
+    Accepted,
+    /// Something of it is refused.
+    Rejected,
+    /// It could not be read.
+    Failed,
+}
+
+/// The statistics that every subscription has.
+pub trait SubscriptionStats {
+    /// Counts an update of this version.
+    fn count(&self, outcome: UpdateOutcome, version: &str);
+}
+
+macro_rules! subscriptions {
+    ($($block:ident),*) => {
+        $(impl SubscriptionStats for $block {
+            fn count(&self, outcome: UpdateOutcome, version: &str) {
+                self.update_attempt.inc();
+                match outcome {
+                    UpdateOutcome::Accepted => {
+                        self.update_success.inc();
+                        self.version_text.set(version);
+                    }
+                    UpdateOutcome::Rejected => self.update_rejected.inc(),
+                    UpdateOutcome::Failed => self.update_failure.inc(),
+                }
+            }
+        })*
+    };
+}
+
+subscriptions!(
+    ClusterDiscoveryStats,
+    ListenerDiscoveryStats,
+    RouteDiscoveryStats
+);
 
 stat_block! {
     /// `control_plane.*`: the management server's stream.

@@ -10,6 +10,7 @@ use crate::{ClusterError, LbContext};
 fn eds(service: &str) -> Discovery {
     Discovery::Eds {
         service_name: service.to_owned(),
+        source: meltemi_ir::ResourceSource::Ads,
     }
 }
 
@@ -46,7 +47,7 @@ async fn an_eds_cluster_warms_until_its_endpoints_are_known() {
     manager.apply(changed, true).unwrap();
     let third = manager.get(NAME).unwrap();
     assert_eq!(third.hosts().iter().count(), 1);
-    manager.remove_endpoints("service");
+    manager.apply_endpoints(assignment("service", Vec::new()));
     assert_eq!(third.hosts().iter().count(), 0);
 
     manager.remove(NAME);

@@ -297,6 +297,7 @@ fn a_removed_host_drains() {
         let address = server().await;
         let eds = Discovery::Eds {
             service_name: String::new(),
+            source: meltemi_ir::ResourceSource::Ads,
         };
         let fixture = Fixture::with(config(eds));
         let endpoints = |addresses: &[std::net::SocketAddr]| {
