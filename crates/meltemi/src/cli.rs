@@ -29,6 +29,37 @@ pub(crate) struct Arguments {
     pub command: Command,
 }
 
+impl Arguments {
+    /// What was typed; ends the program where it is wrong, or asks for help.
+    pub fn read() -> Self {
+        if std::env::args_os().nth(1).is_some_and(|it| it == "proxy") {
+            let ProxyAlone { global, command } = ProxyAlone::parse();
+            let ProxyCommand::Proxy(command) = command;
+            return Self {
+                global,
+                command: Command::Proxy(command),
+            };
+        }
+        Self::parse()
+    }
+}
+
+/// `meltemi proxy`. Of a proxy there are many, and each holds the pages that it has ever touched: it
+/// does not make the definitions of all the other commands to find its own.
+#[derive(Debug, Parser)]
+#[command(name = "meltemi", version, propagate_version = false)]
+struct ProxyAlone {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: ProxyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ProxyCommand {
+    Proxy(proxy::Arguments),
+}
+
 const EXAMPLES: &str = "\
 Examples:
   # A whole mesh on this machine, from a directory of manifests

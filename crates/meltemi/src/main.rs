@@ -17,8 +17,6 @@ mod terminal;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use crate::cli::Arguments;
 use crate::env::Environment;
 use crate::terminal::Terminal;
@@ -26,7 +24,7 @@ use crate::terminal::Terminal;
 fn main() -> ExitCode {
     let environment = Environment::read();
     let terminal = Terminal::new(environment.no_color);
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     match command::run(arguments, &environment, &terminal) {
         Ok(code) => code,
         Err(error) => {
