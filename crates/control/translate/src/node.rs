@@ -101,7 +101,7 @@ pub struct ProxyNode {
     /// Metadata `SERVICE_ACCOUNT`.
     pub service_account: Option<String>,
     /// Metadata `INTERCEPTION_MODE`: how the workload's connections reach it. Of one that does not say it
-    /// the settings do, see [`crate::scope::Scope::interception`].
+    /// the settings do, see `Scope::interception`.
     pub interception: Option<InterceptionMode>,
     /// Metadata `CLUSTER_ID`, `Kubernetes` unless given.
     pub cluster_id: String,
