@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
 use meltemi_ir as ir;
@@ -14,6 +15,9 @@ use crate::worker::WorkerContext;
 /// A batch that takes longer is lost, unless the service has a limit of its own.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What is left at the end has so long, all together.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Begins to deliver what is due, now that so much time has passed since the last call. Call inside the
 /// worker's `LocalSet`.
 pub fn deliver_logs(worker: &Rc<WorkerContext>, passed: Duration) {
@@ -22,14 +26,23 @@ pub fn deliver_logs(worker: &Rc<WorkerContext>, passed: Duration) {
     }
 }
 
-/// Delivers everything that is left; for the worker's end.
+/// Delivers everything that is left; for the worker's end, which no service holds up for long.
 pub async fn deliver_last_logs(worker: &Rc<WorkerContext>) {
-    for batch in worker.logs.take_due(Duration::MAX) {
-        deliver(Rc::clone(worker), batch).await;
+    let last = worker.logs.take_due(Duration::MAX).into_iter();
+    let last = join_all(last.map(|batch| deliver(Rc::clone(worker), batch)));
+    if tokio::time::timeout(LAST_PATIENCE, last).await.is_err() {
+        tracing::warn!("the last entries of access logs are lost: their services do not answer");
     }
 }
 
 async fn deliver(worker: Rc<WorkerContext>, batch: LogBatch) {
+    if batch.dropped > 0 {
+        tracing::warn!(
+            log = batch.service.name,
+            entries = batch.dropped,
+            "entries of an access log are lost: too many waited for the service"
+        );
+    }
     let identity = &worker.identity;
     let source = LogSource {
         node: text(&identity.id),

@@ -41,6 +41,8 @@ struct ServiceBuffer {
     service: Arc<LogService>,
     entries: Vec<u8>,
     count: u64,
+    /// How many found no room.
+    dropped: u64,
     /// How long the first of them has waited.
     age: Duration,
 }
@@ -52,6 +54,8 @@ pub struct LogBatch {
     pub service: Arc<LogService>,
     /// How many there are.
     pub count: u64,
+    /// How many more there were, for which there was no room.
+    pub dropped: u64,
     entries: Vec<u8>,
 }
 
@@ -112,6 +116,7 @@ impl ServiceLog {
         });
         let buffer = &mut buffers[at];
         if buffer.entries.len() > MOST_BYTES {
+            buffer.dropped += 1;
             return;
         }
         buffer.count += 1;
@@ -144,6 +149,7 @@ impl ServiceBuffer {
             service,
             entries: Vec::new(),
             count: 0,
+            dropped: 0,
             age: Duration::ZERO,
         }
     }
@@ -153,6 +159,7 @@ impl ServiceBuffer {
         LogBatch {
             service: self.service.clone(),
             count: std::mem::take(&mut self.count),
+            dropped: std::mem::take(&mut self.dropped),
             entries: std::mem::take(&mut self.entries),
         }
     }
