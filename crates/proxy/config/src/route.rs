@@ -144,7 +144,7 @@ fn virtual_host(
             include_request_attempt_count, include_attempt_count_in_response, retry_policy,
             hedge_policy,
             require_tls, request_mirror_policies, rate_limits,
-            per_request_buffer_limit_bytes, request_body_buffer_limit,
+            per_request_buffer_limit_bytes, request_body_buffer_limit, metadata,
         }
         partly {
             virtual_clusters: "without statistics of their own",
@@ -155,7 +155,6 @@ fn virtual_host(
             retry_policy_typed_config: "use retry_policy",
         }
         unsupported { include_is_timeout_retry_header, route_specifiers }
-        ignored { metadata: "no filter of the proxy reads it" }
     });
     let at_domains = &at.field("domains");
     if domains.is_empty() {
@@ -187,6 +186,7 @@ fn virtual_host(
             route(message, scope, at).map(Arc::new)
         }),
         require_tls,
+        metadata: self::metadata(metadata.as_ref(), &at.field("metadata")),
         request_headers: request_changes(request_headers_to_add, request_headers_to_remove, at),
         response_headers: response_changes(response_headers_to_add, response_headers_to_remove, at),
         retry: retry_policy

@@ -13,6 +13,7 @@ use meltemi_upstream::{BodyError, ResetReason, ResponseBody};
 
 use crate::deadline::{Deadlines, Expired};
 use crate::filter::transform::Pipeline;
+use crate::size::framing;
 use crate::stream::StreamEnd;
 
 /// A response's body.
@@ -293,6 +294,15 @@ impl ProxyBody {
     fn pass(&mut self, frame: Frame<Bytes>) -> Poll<Polled> {
         if let (Some(end), Some(data)) = (&self.end, frame.data_ref()) {
             let sent = &end.0.bytes_sent;
+            let fields = &end.0.settings.manager.fields;
+            if fields.wire_bytes {
+                let (received, sent) = end.0.framing.get();
+                end.0.framing.set((received, sent + framing(data)));
+            }
+            let is_first = end.0.body_started.get().is_none();
+            if fields.body_started && is_first && end.0.response_started.get().is_some() {
+                end.0.body_started.set(Some(tokio::time::Instant::now()));
+            }
             sent.set(sent.get() + data.len() as u64);
         }
         if self.is_end_stream() {

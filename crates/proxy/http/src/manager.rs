@@ -191,14 +191,7 @@ fn fields(logs: &[AccessLogger], metrics: bool) -> RecordFields {
         RecordFields::default()
     };
     for log in logs {
-        let RecordFields {
-            request_headers,
-            response_headers,
-            response_trailers,
-        } = log.fields();
-        merge(&mut all.request_headers, request_headers);
-        merge(&mut all.response_headers, response_headers);
-        merge(&mut all.response_trailers, response_trailers);
+        all.merge(log.fields());
     }
     all
 }

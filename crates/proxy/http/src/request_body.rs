@@ -16,6 +16,7 @@ use meltemi_upstream::{BodyError, UpstreamBody};
 
 use crate::filter::BodyTransform;
 use crate::filter::transform::Pipeline;
+use crate::size::framing;
 use crate::stream::Stream;
 
 /// Where the bodies of a request's tries come from.
@@ -311,6 +312,10 @@ impl RequestSource {
         if let Some(data) = frame.data_ref() {
             let received = &self.stream.bytes_received;
             received.set(received.get() + data.len() as u64);
+            if self.stream.settings.manager.fields.wire_bytes {
+                let (received, sent) = self.stream.framing.get();
+                self.stream.framing.set((received + framing(data), sent));
+            }
             if self.has_all_come() {
                 self.stream.request_ended();
             }

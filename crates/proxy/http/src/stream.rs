@@ -11,9 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use meltemi_ir::Address;
-use meltemi_telemetry::{Protocol, RequestRecord, ResponseFlags, StreamRecord, UpstreamRecord};
+use meltemi_telemetry::{
+    Protocol, RequestRecord, ResponseFlags, StreamRecord, UpstreamRecord, WireBytes,
+};
 use meltemi_upstream::{ConnectionDetails, HttpVersion, WorkerCluster, WorkerHost};
 use tokio::time::Instant;
 
@@ -23,7 +25,7 @@ use crate::head::{RequestHead, keep};
 use crate::headers::names;
 use crate::mutation::{Mutation, NoPseudo};
 use crate::route::{RouteIndex, RouteSettings};
-use crate::size::{header_bytes, request_bytes, response_bytes};
+use crate::size::{self, Wire, header_bytes, request_bytes, response_bytes};
 
 /// A request in progress.
 pub(crate) struct Stream {
@@ -49,6 +51,11 @@ pub(crate) struct Stream {
     slow: Cell<u64>,
     pub(crate) request_done: Cell<Option<Instant>>,
     pub(crate) response_started: Cell<Option<Instant>>,
+    /// What stood between the chunks of the request's body and the response's, if they come in chunks,
+    /// where that is asked for.
+    pub(crate) framing: Cell<(u64, u64)>,
+    /// When the first of its body came, where that is asked for.
+    pub(crate) body_started: Cell<Option<Instant>>,
     /// The response's first byte went downstream.
     answer_started: Cell<Option<Instant>>,
     pub(crate) response_done: Cell<Option<Instant>>,
@@ -74,6 +81,8 @@ pub(crate) struct Facts {
     pub(crate) host: Option<Rc<WorkerHost>>,
     pub(crate) upstream_version: Option<HttpVersion>,
     pub(crate) upstream_connection: Option<Arc<ConnectionDetails>>,
+    /// How the messages went over the wire, where that is asked for.
+    wire: Wires,
     /// When the connection was asked for, and when there was one or none.
     pub(crate) leased: Option<(Instant, Instant)>,
     pub(crate) transport_failure: Option<Rc<str>>,
@@ -101,6 +110,61 @@ struct RequestFacts {
     header_bytes: u64,
     /// Of names and values.
     header_text: u64,
+}
+
+/// How a stream's messages go over the wire.
+#[derive(Default)]
+struct Wires {
+    received: Wire,
+    sent: Wire,
+    /// Each try's.
+    sent_upstream: Vec<Wire>,
+    received_upstream: Vec<Wire>,
+    /// Bytes of the response's trailers.
+    trailers: u64,
+}
+
+impl Wires {
+    fn received(&self, stream: &Stream) -> WireBytes {
+        let (framing, _) = stream.framing.get();
+        self.received
+            .with_body(stream.bytes_received.get(), framing, 0)
+    }
+
+    fn sent(&self, stream: &Stream) -> WireBytes {
+        let (_, framing) = stream.framing.get();
+        self.sent.with_body(stream.bytes_sent.get(), framing, 0)
+    }
+
+    fn sent_upstream(&self, stream: &Stream) -> WireBytes {
+        let (framing, _) = stream.framing.get();
+        sum(&self.sent_upstream, |try_| {
+            try_.with_body(stream.bytes_received.get(), framing, 0)
+        })
+    }
+
+    /// Of a response that is tried again only the head is read.
+    fn received_upstream(&self, stream: &Stream) -> WireBytes {
+        let (_, framing) = stream.framing.get();
+        let Some((last, before)) = self.received_upstream.split_last() else {
+            return WireBytes::default();
+        };
+        let mut all = sum(before, |response| response.with_body(0, 0, 0));
+        let last = last.with_body(stream.bytes_sent.get(), framing, self.trailers);
+        all.headers += last.headers;
+        all.whole += last.whole;
+        all
+    }
+}
+
+fn sum(wires: &[Wire], bytes: impl Fn(&Wire) -> WireBytes) -> WireBytes {
+    wires
+        .iter()
+        .map(bytes)
+        .fold(WireBytes::default(), |all, one| WireBytes {
+            headers: all.headers + one.headers,
+            whole: all.whole + one.whole,
+        })
 }
 
 impl StreamSettings {
@@ -161,6 +225,8 @@ impl Stream {
             slow: Cell::new(0),
             request_done: Cell::new(None),
             response_started: Cell::new(None),
+            framing: Cell::new((0, 0)),
+            body_started: Cell::new(None),
             answer_started: Cell::new(None),
             response_done: Cell::new(None),
             facts: RefCell::new(Facts::new(protocol)),
@@ -300,6 +366,34 @@ impl Stream {
         });
     }
 
+    /// Counts a request as it comes.
+    pub(crate) fn note_received(&self, parts: &http::request::Parts, protocol: Protocol) {
+        if self.settings.manager.fields.wire_bytes {
+            self.facts.borrow_mut().wire.received = size::request_wire(parts, protocol);
+        }
+    }
+
+    /// Counts a request as it goes to an upstream.
+    pub(crate) fn note_sent_upstream(
+        &self,
+        head: &RequestHead,
+        version: HttpVersion,
+        has_body: bool,
+    ) {
+        if self.settings.manager.fields.wire_bytes {
+            let wire = size::upstream_request_wire(head, version, has_body);
+            self.facts.borrow_mut().wire.sent_upstream.push(wire);
+        }
+    }
+
+    /// Counts a response as it comes from an upstream.
+    pub(crate) fn note_received_upstream<B>(&self, response: &Response<B>, version: HttpVersion) {
+        if self.settings.manager.fields.wire_bytes {
+            let wire = size::upstream_response_wire(response, version);
+            self.facts.borrow_mut().wire.received_upstream.push(wire);
+        }
+    }
+
     /// The request's id, where it is kept for the response.
     pub(crate) fn request_id(&self) -> Option<HeaderValue> {
         let facts = self.facts.borrow();
@@ -331,9 +425,18 @@ impl Stream {
         facts.status = Some(status);
         if manager.recorded {
             facts.response_headers = keep(headers, &manager.fields.response_headers);
-            let (wire, text) = response_bytes(status, headers, facts.protocol);
+            let protocol = facts.protocol;
+            let (wire, text, chunked) = response_bytes(status, headers, protocol);
             facts.response_header_bytes = wire;
             facts.response_header_text = text;
+            if manager.fields.wire_bytes {
+                let headers = match protocol {
+                    Protocol::Http2 => text,
+                    Protocol::Http10 | Protocol::Http11 => wire,
+                };
+                let status = StatusCode::from_u16(status).unwrap_or_default();
+                facts.wire.sent = size::response_wire(headers, status, protocol, chunked);
+            }
         }
     }
 
@@ -345,6 +448,7 @@ impl Stream {
             facts.response_trailers = keep(trailers, &manager.fields.response_trailers);
             let (wire, text) = header_bytes(trailers);
             facts.response_trailer_bytes = text;
+            facts.wire.trailers = wire;
             facts.response_header_bytes += wire;
         }
     }
@@ -393,11 +497,14 @@ impl Stream {
         let connection = facts.upstream_connection.as_ref();
         let leased = connection.and(facts.leased.map(|(_, ready)| ready));
         record.request_started = since(leased);
+        record.body_started = since(self.body_started.get());
         record.answer_started = since(self.answer_started.get());
         let sent = leased.zip(self.request_done.get());
         record.request_sent = since(sent.map(|(leased, done)| leased.max(done)));
         record.response_started = since(self.response_started.get());
         record.response_done = since(self.response_done.get());
+        record.received = facts.wire.received(self);
+        record.sent = facts.wire.sent(self);
         record.attempts = facts.attempts;
         record.downstream_peer = facts.notes.peers.downstream.as_ref();
         record.upstream_peer = facts.notes.peers.upstream.as_ref();
@@ -413,6 +520,7 @@ impl Stream {
             record.route_name = (!route.name.is_empty()).then_some(&*route.name);
             record.virtual_host = Some(&table.host(index).config.name);
             record.route_metadata = Some(&route.metadata);
+            record.virtual_host_metadata = Some(&table.host(index).config.metadata);
         }
         let host_metadata = facts.host.as_ref().map(|host| host.metadata());
         // the host of a name is recorded by the address that the name stands for
@@ -444,6 +552,8 @@ impl Stream {
                 transport_failure: facts.transport_failure.as_deref(),
                 bytes_sent: self.bytes_received.get(),
                 bytes_received: self.bytes_sent.get(),
+                sent: facts.wire.sent_upstream(self),
+                received: facts.wire.received_upstream(self),
                 ..UpstreamRecord::default()
             });
         }
@@ -554,6 +664,7 @@ impl Facts {
             host: None,
             upstream_version: None,
             upstream_connection: None,
+            wire: Wires::default(),
             leased: None,
             transport_failure: None,
             attempts: 0,

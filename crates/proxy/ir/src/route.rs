@@ -48,6 +48,8 @@ pub struct VirtualHost {
     pub request_headers: HeaderMutation,
     /// Changes to every response's headers.
     pub response_headers: HeaderMutation,
+    /// Free-form.
+    pub metadata: Metadata,
     /// For routes that have no retry policy of their own.
     pub retry: Option<Arc<RetryPolicy>>,
     /// For routes that have no CORS policy of their own.

@@ -55,6 +55,8 @@ pub(crate) struct Refused {
     /// What logs say of who answered it.
     pub details: Option<&'static str>,
     pub flags: ResponseFlags,
+    /// Why this side closes it, in Envoy's word.
+    pub close: &'static str,
     /// It is closed after this time.
     pub delay: Duration,
 }
@@ -113,6 +115,7 @@ impl Access {
             termination: Some(details),
             details: None,
             flags: ResponseFlags::NONE,
+            close: "rbac_deny_close",
             delay: self.config.delay_deny,
         })
     }
@@ -172,6 +175,7 @@ impl Asked {
             termination: None,
             details: Some(details),
             flags: ResponseFlags::UNAUTHORIZED_EXTERNAL_SERVICE,
+            close: "ext_authz_close",
             delay: Duration::ZERO,
         })
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use meltemi_http::ConnectionContext;
 use meltemi_ir::{self as ir, ListenerFilter};
 use meltemi_lifecycle::next_connection_number;
-use meltemi_net::{Prefixed, original_destination};
+use meltemi_net::{Prefixed, original_destination, round_trip};
 use meltemi_telemetry::{ConnectionInfo, ListenerStats, ResponseFlags, StreamRecord};
 use meltemi_tls::{FailureKind, HandshakeFailure, ServerContext, SessionInfo};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -41,6 +41,7 @@ pub(crate) async fn serve(
     let Ok(local) = stream.local_addr() else {
         return;
     };
+    let accepted = acceptor.worker.clock.since_epoch();
     let runtime = listener.runtime();
     let redirected = has(&runtime.config, ListenerFilter::OriginalDst)
         .then(|| original_destination(&stream))
@@ -64,6 +65,8 @@ pub(crate) async fn serve(
         direct: local,
         restored: redirected.is_some() || transparent,
         peer,
+        accepted,
+        round_trip: round_trip(&stream),
     };
     let first = Looked::default();
     let looked = look(&acceptor, &listener, &mut stream, arrival.local, first).await;
@@ -197,6 +200,10 @@ struct Arrival {
     /// It is the original destination.
     restored: bool,
     peer: SocketAddr,
+    /// When, since the Unix epoch.
+    accepted: Duration,
+    /// How long a packet took there and back.
+    round_trip: Option<Duration>,
 }
 
 fn has(listener: &ir::Listener, filter: ListenerFilter) -> bool {
@@ -262,6 +269,9 @@ async fn dispatch(
         .or(runtime.default_chain.as_ref());
     let mut info = ConnectionInfo {
         id: next_connection_number(),
+        accepted: arrival.accepted,
+        round_trip: arrival.round_trip,
+        handshake: None,
         listener: runtime.name.clone(),
         filter_chain: chain.and_then(|chain| chain.name.clone()),
         direct_local,
@@ -270,6 +280,8 @@ async fn dispatch(
         remote: arrival.peer,
         direct_remote: direct_source,
         metadata,
+        listener_settings: Some(Arc::clone(&runtime.config)),
+        chain_settings: chain.map(|chain| Arc::clone(&chain.config)),
         direction: runtime.config.direction,
         requested_server_name: server_name,
         proxy_entries,
@@ -289,9 +301,13 @@ async fn dispatch(
     match &chain.tls {
         None => run(acceptor, runtime, chain, stream, info).await,
         Some(tls) => {
-            let Some((stream, session)) = handshake(chain, tls, stats, stream).await else {
-                return;
+            let clock = &acceptor.worker.clock;
+            let began = clock.since_epoch();
+            let (stream, session) = match handshake(chain, tls, stats, stream).await {
+                Ok(both) => both,
+                Err(error) => return log_handshake(acceptor, runtime, &info, &error),
             };
+            info.handshake = Some((began, clock.since_epoch()));
             info.tls = Some(meltemi_upstream::tls_info(session));
             Box::pin(run(acceptor, runtime, chain, stream, info)).await;
         }
@@ -307,6 +323,22 @@ fn log_no_chain(acceptor: &Acceptor, runtime: &ListenerRuntime, info: &Connectio
     }
 }
 
+/// Writes what the listener's own log says of a client with whom TLS did not come about.
+fn log_handshake(
+    acceptor: &Acceptor,
+    runtime: &ListenerRuntime,
+    info: &ConnectionInfo,
+    reason: &str,
+) {
+    let mut record = StreamRecord::new(info, info.accepted);
+    let now = acceptor.worker.clock.since_epoch();
+    record.duration = Some(now.saturating_sub(info.accepted));
+    record.downstream_transport_failure = Some(reason);
+    for logger in &runtime.loggers {
+        logger.log(&acceptor.worker.logs, &record);
+    }
+}
+
 /// Why a connection ended.
 #[derive(Default)]
 struct Ended<'a> {
@@ -315,6 +347,8 @@ struct Ended<'a> {
     /// Why it was closed from this side.
     termination: Option<&'a str>,
     flags: ResponseFlags,
+    /// The same in Envoy's word.
+    close: Option<&'static str>,
 }
 
 /// Writes what the listener's own log says of a connection that has ended.
@@ -333,17 +367,19 @@ fn log_end(
     record.response_code_details = ended.details;
     record.termination_details = ended.termination;
     record.flags = ended.flags;
+    record.close.local_reason = ended.close;
     for logger in &runtime.loggers {
         logger.log(&acceptor.worker.logs, &record);
     }
 }
 
+/// The stream after its handshake, or what Envoy's words are for why there is none.
 async fn handshake<IO>(
     chain: &ChainRuntime,
     tls: &ServerContext,
     stats: &ListenerStats,
     stream: IO,
-) -> Option<(TlsStream<IO>, SessionInfo)>
+) -> Result<(TlsStream<IO>, SessionInfo), String>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
@@ -361,7 +397,7 @@ where
         Ok((stream, session)) => {
             let ssl = stats.ssl.get();
             ssl.count(&meltemi_upstream::agreed(&session));
-            Some((stream, session))
+            Ok((stream, session))
         }
         Err(error) => {
             let HandshakeFailure { kind, reason } = HandshakeFailure::of(&error);
@@ -378,7 +414,7 @@ where
                 FailureKind::Other if reason.is_empty() => {}
                 FailureKind::Other => ssl.connection_error.inc(),
             }
-            None
+            Err(reason)
         }
     }
 }
@@ -453,6 +489,7 @@ async fn run<IO>(
                 details: refused.details,
                 termination: refused.termination.as_deref(),
                 flags: refused.flags,
+                close: Some(refused.close),
             };
             log_end(acceptor, runtime, &info, (wall, start), ended);
             authorization::close(&mut stream).await;

@@ -12,7 +12,8 @@ use meltemi_http::WorkerContext;
 use meltemi_ir as ir;
 use meltemi_net::{Beneath, Prefixed, RelayEnd, RelayOutcome, relay, reset_when_dropped};
 use meltemi_telemetry::{
-    AccessLogger, ConnectionInfo, ResponseFlags, StreamRecord, TcpDelta, UpstreamRecord,
+    AccessLogger, Close, CloseKind, ConnectionInfo, ResponseFlags, StreamRecord, TcpDelta,
+    UpstreamRecord,
 };
 use meltemi_upstream::{ConnectionDetails, WorkerCluster, WorkerHost};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
@@ -59,8 +60,11 @@ where
 {
     let stats = tcp.stats.shard(context.worker.worker);
     stats.downstream_cx_total.inc();
-    let wall = context.worker.clock.since_epoch();
+    // it has gone on since it was accepted, through its handshake
+    let wall = context.info.accepted;
+    let age = context.worker.clock.since_epoch().saturating_sub(wall);
     let start = Instant::now();
+    let start = start.checked_sub(age).unwrap_or(start);
     let answered = OnceCell::new();
     let mut record = StreamRecord::new(&context.info, wall);
     record.dynamic_metadata = Some(&context.info.metadata).filter(|it| !it.is_empty());
@@ -142,6 +146,7 @@ where
             if let Some(refused) = &refused {
                 record.response_code_details = refused.details;
                 record.flags |= refused.flags;
+                record.close.local_reason = Some(refused.close);
             }
             report(tcp, context, &record, delta);
             if refused.is_some() {
@@ -191,6 +196,7 @@ fn log_failed<'a>(
 ) {
     record.filter_state = failed.kept.as_ref();
     record.flags = failed.flags;
+    record.close.local_reason = Some(initialization_failure(failed.flags));
     upstream.transport_failure = Some(&*failed.reason).filter(|reason| !reason.is_empty());
     record.upstream = Some(upstream);
     let delta = TcpDelta {
@@ -199,6 +205,19 @@ fn log_failed<'a>(
         ..TcpDelta::default()
     };
     report(tcp, context, &record, delta);
+}
+
+/// Envoy's word for a connection that reached no upstream, with its spelling.
+fn initialization_failure(flags: ResponseFlags) -> &'static str {
+    if flags.contains(ResponseFlags::NO_HEALTHY_UPSTREAM) {
+        "tcp_initializion_failure:1"
+    } else if flags.contains(ResponseFlags::UPSTREAM_OVERFLOW) {
+        "tcp_initializion_failure:2"
+    } else if flags.contains(ResponseFlags::UPSTREAM_CONNECTION_FAILURE) {
+        "tcp_initializion_failure:0"
+    } else {
+        "tcp_initializion_failure:3"
+    }
 }
 
 /// Relays a connection to its end once something has come from its client.
@@ -241,6 +260,7 @@ pub(crate) fn refuse(tcp: &TcpRuntime, context: &TcpContext<'_>, refused: &Refus
     record.termination_details = refused.termination.as_deref();
     record.response_code_details = refused.details;
     record.flags = refused.flags;
+    record.close.local_reason = Some(refused.close);
     record.duration = Some(Duration::ZERO);
     let name = context
         .cluster
@@ -359,14 +379,31 @@ fn upstream_record<'a>(
 
 fn finish(record: &mut StreamRecord<'_>, outcome: &RelayOutcome, duration: Duration) {
     count(record, (outcome.received, outcome.sent), duration);
+    let mut upstream = Close::default();
     match &outcome.end {
-        RelayEnd::Expired => record.flags |= ResponseFlags::DURATION_TIMEOUT,
+        RelayEnd::Expired => {
+            record.flags |= ResponseFlags::DURATION_TIMEOUT;
+            record.close.local_reason = Some("max_connection_duration_reached");
+            upstream = record.close;
+        }
         RelayEnd::Upstream(error) if is_reset(error) => {
             record.flags |= ResponseFlags::UPSTREAM_REMOTE_RESET;
+            record.close.kind = CloseKind::LocalReset;
+            upstream.kind = CloseKind::RemoteReset;
         }
         RelayEnd::Upstream(_) => record.flags |= ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
         // Envoy has no flag for an idle connection, nor for one that its client breaks
-        RelayEnd::Idle | RelayEnd::Downstream(_) | RelayEnd::Finished => {}
+        RelayEnd::Idle => {
+            record.close.local_reason = Some("tcp_session_idle_timeout");
+            upstream = record.close;
+        }
+        RelayEnd::Downstream(error) if is_reset(error) => {
+            record.close.kind = CloseKind::RemoteReset;
+        }
+        RelayEnd::Downstream(_) | RelayEnd::Finished => {}
+    }
+    if let Some(record) = &mut record.upstream {
+        record.close = upstream;
     }
 }
 
@@ -377,10 +414,14 @@ fn is_reset(error: &io::Error) -> bool {
 fn count(record: &mut StreamRecord<'_>, (received, sent): (u64, u64), duration: Duration) {
     record.bytes_received = received;
     record.bytes_sent = sent;
+    record.received.whole = received;
+    record.sent.whole = sent;
     record.duration = Some(duration);
     if let Some(upstream) = &mut record.upstream {
         upstream.bytes_sent = received;
         upstream.bytes_received = sent;
+        upstream.sent.whole = received;
+        upstream.received.whole = sent;
     }
 }
 

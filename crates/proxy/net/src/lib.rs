@@ -7,17 +7,16 @@ mod gather;
 mod handover;
 mod inspect;
 mod options;
-mod outstanding;
 mod prefixed;
 mod proxy_protocol;
 mod relay;
 mod socket;
+mod tcp_info;
 
 pub use gather::{Gathered, Turn, gather};
 pub use handover::{Handover, MOST_SOCKETS, listen_for_successor};
 pub use inspect::{ClientHello, HttpVersion, Inspection, inspect_http, inspect_tls};
 pub use options::{Family, SocketOption, SocketState, SocketValue, set_options};
-pub use outstanding::outstanding;
 pub use prefixed::Prefixed;
 pub use proxy_protocol::{
     MalformedHeader, ProxyHeader, ProxyVersion, inspect_proxy, proxy_block, proxy_line,
@@ -26,3 +25,4 @@ pub use relay::{Beneath, RelayEnd, RelayOutcome, relay};
 pub use socket::{
     BindOptions, Keepalive, bind, bind_more, original_destination, reset_when_dropped,
 };
+pub use tcp_info::{outstanding, round_trip};

@@ -3,14 +3,21 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use meltemi_ir::{Metadata, TrafficDirection};
+use meltemi_ir::{FilterChain, Listener, Metadata, TrafficDirection};
 
 /// A downstream connection.
 #[derive(Clone, Debug)]
 pub struct ConnectionInfo {
     /// Its number in this process (`%CONNECTION_ID%`).
     pub id: u64,
+    /// When it was accepted, since the Unix epoch.
+    pub accepted: Duration,
+    /// How long a packet took there and back when it was accepted, where the system tells.
+    pub round_trip: Option<Duration>,
+    /// When the TLS handshake began and when it ended, since the Unix epoch.
+    pub handshake: Option<(Duration, Duration)>,
     /// The listener's name.
     pub listener: Arc<str>,
     /// The name of the filter chain that took the connection, if it has one.
@@ -31,6 +38,10 @@ pub struct ConnectionInfo {
     pub requested_server_name: Option<String>,
     /// What listener filters noted of it.
     pub metadata: Metadata,
+    /// The listener's settings.
+    pub listener_settings: Option<Arc<Listener>>,
+    /// The settings of the filter chain that took the connection.
+    pub chain_settings: Option<Arc<FilterChain>>,
     /// The entries that are kept of the PROXY protocol header that it began with, where it did.
     pub proxy_entries: Option<Vec<(u8, Vec<u8>)>>,
     /// TLS, where this side terminates it.

@@ -57,6 +57,7 @@ impl GrpcStatus {
             request_headers: vec![header::CONTENT_TYPE],
             response_headers: vec![STATUS],
             response_trailers: vec![STATUS],
+            ..RecordFields::default()
         }
     }
 

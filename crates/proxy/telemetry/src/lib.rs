@@ -36,7 +36,9 @@ pub use connection::{ConnectionInfo, OtherNames, TlsInfo};
 pub use grpc::GrpcStatus;
 pub use istio::{IstioMetrics, IstioRecorder, TcpDelta, TcpMetrics};
 pub use peer::{PeerCache, PeerDecodeError, PeerInfo, decode_value};
-pub use record::{Connecting, Protocol, RequestRecord, StreamRecord, UpstreamRecord};
+pub use record::{
+    Close, CloseKind, Connecting, Protocol, RequestRecord, StreamRecord, UpstreamRecord, WireBytes,
+};
 pub use registry::{HistogramBuckets, StatKind, StatsQuery, StatsRegistry};
 pub use response_flags::ResponseFlags;
 pub use sharded::Sharded;

@@ -61,6 +61,8 @@ pub struct StreamRecord<'a> {
     pub request_sent: Option<Duration>,
     /// Until the response's first byte came from upstream.
     pub response_started: Option<Duration>,
+    /// Until the first byte of the response's body came from upstream.
+    pub body_started: Option<Duration>,
     /// Until the response's first byte was sent downstream.
     pub answer_started: Option<Duration>,
     /// Until the response's last byte had been sent downstream.
@@ -73,6 +75,8 @@ pub struct StreamRecord<'a> {
     pub virtual_host: Option<&'a str>,
     /// The route's metadata.
     pub route_metadata: Option<&'a Metadata>,
+    /// The virtual host's metadata.
+    pub virtual_host_metadata: Option<&'a Metadata>,
     /// Metadata that filters made for this stream.
     pub dynamic_metadata: Option<&'a Metadata>,
     /// Filter state of this stream, as text.
@@ -95,6 +99,55 @@ pub struct StreamRecord<'a> {
     pub response_trailer_bytes: u64,
     /// The text that an answer of the proxy's own would have (`%LOCAL_REPLY_BODY%`).
     pub local_reply_body: Option<&'a str>,
+    /// The request as it came.
+    pub received: WireBytes,
+    /// The response as it went.
+    pub sent: WireBytes,
+    /// Why TLS with the client did not come about.
+    pub downstream_transport_failure: Option<&'a str>,
+    /// How the downstream connection was closed.
+    pub close: Close<'a>,
+}
+
+/// How a connection was closed, as far as that is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Close<'a> {
+    /// Why this side closed it, such as `tcp_session_idle_timeout`.
+    pub local_reason: Option<&'a str>,
+    /// In order, or by a reset.
+    pub kind: CloseKind,
+}
+
+/// Whether a connection was reset, and by whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CloseKind {
+    /// It was not.
+    #[default]
+    Normal,
+    /// By this side.
+    LocalReset,
+    /// By the peer.
+    RemoteReset,
+}
+
+impl CloseKind {
+    /// Envoy's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::LocalReset => "LocalReset",
+            Self::RemoteReset => "RemoteReset",
+        }
+    }
+}
+
+/// How many bytes a message has on the wire, where somebody asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WireBytes {
+    /// Its headers.
+    pub headers: u64,
+    /// All of it: first line, headers, body with what stands between its chunks, trailers.
+    pub whole: u64,
 }
 
 /// The request as the proxy sees it after its own changes.
@@ -149,6 +202,12 @@ pub struct UpstreamRecord<'a> {
     pub bytes_sent: u64,
     /// Bytes received on it for this stream.
     pub bytes_received: u64,
+    /// What was sent for this stream, in all its tries.
+    pub sent: WireBytes,
+    /// What was received for it.
+    pub received: WireBytes,
+    /// How the upstream connection was closed.
+    pub close: Close<'a>,
 }
 
 /// When a connection was made, in nanoseconds from the stream's beginning: less than 0 where it is
@@ -211,12 +270,14 @@ impl<'a> StreamRecord<'a> {
             request_started: None,
             request_sent: None,
             response_started: None,
+            body_started: None,
             answer_started: None,
             response_done: None,
             upstream: None,
             route_name: None,
             virtual_host: None,
             route_metadata: None,
+            virtual_host_metadata: None,
             dynamic_metadata: None,
             filter_state: None,
             attempts: 0,
@@ -228,6 +289,10 @@ impl<'a> StreamRecord<'a> {
             virtual_cluster: None,
             response_trailer_bytes: 0,
             local_reply_body: None,
+            received: WireBytes::default(),
+            sent: WireBytes::default(),
+            downstream_transport_failure: None,
+            close: Close::default(),
         }
     }
 }

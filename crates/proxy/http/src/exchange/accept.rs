@@ -31,6 +31,7 @@ pub(super) fn accept(
     seen: Seen,
 ) -> Result<RequestHead, Box<Refusal>> {
     let config = stream.settings.manager.config.clone();
+    stream.note_received(&parts, protocol);
     let refuse = |status, body, details: &'static str, flags| {
         if details.starts_with("http1.") {
             let worker = stream.connection.worker.worker;

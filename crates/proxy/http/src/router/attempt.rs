@@ -49,7 +49,10 @@ impl Forwarding {
                 request: unsent,
                 unprocessed,
             } = match lease.send(request).await {
-                Ok(response) => return Ok(response),
+                Ok(response) => {
+                    self.stream.note_received_upstream(&response, version);
+                    return Ok(response);
+                }
                 Err(failure) => failure,
             };
             let may_repeat = |reason: &ResetReason| match reason {
@@ -90,6 +93,9 @@ impl Forwarding {
     ) -> Result<(Request<UpstreamBody>, Option<Box<RequestHead>>), Failure> {
         let head = self.head.take().ok_or_else(invalid_request)?;
         let may_repeat = self.body.is_empty() || self.body.is_kept();
+        let has_body = !self.body.is_empty();
+        self.stream
+            .note_sent_upstream(&head, lease.version(), has_body);
         let spare = may_repeat.then(|| Box::new(head.clone()));
         let request = head
             .into_request(lease.version(), self.body.next())

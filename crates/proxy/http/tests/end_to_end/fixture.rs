@@ -199,6 +199,11 @@ async fn accept(
                 worker: worker.clone(),
                 info: Rc::new(ConnectionInfo {
                     id: 1,
+                    accepted: Duration::ZERO,
+                    round_trip: None,
+                    handshake: None,
+                    listener_settings: None,
+                    chain_settings: None,
                     listener: "listener".into(),
                     filter_chain: None,
                     direct_local: local,

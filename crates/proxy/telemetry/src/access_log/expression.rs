@@ -1,8 +1,9 @@
-//! Which requests and connections are logged, as an expression says (CEL, `ExpressionFilter`).
+//! What an expression in CEL says of a request or a connection: whether it is logged
+//! (`ExpressionFilter`), or a part of its line (`%CEL(..)%`).
 //!
-//! In: a record. Out: whether it passes. The attributes are Envoy's (`request`, `response`, `source`,
+//! In: a record. Out: a value. The attributes are Envoy's (`request`, `response`, `source`,
 //! `destination`, `connection`, `upstream`, `xds`, `metadata`, `filter_state`); only those that the expression
-//! names are made. An attribute that is not there makes an error, and with an error nothing passes.
+//! names are made. An attribute that is not there makes an error, and with an error nothing passes and nothing is written.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -67,13 +68,39 @@ impl Expression {
 
     /// Whether a record passes.
     pub(super) fn passes(&self, record: &StreamRecord<'_>) -> bool {
+        matches!(self.value(record), Some(Value::Bool(true)))
+    }
+
+    /// What it says of a record, as text.
+    pub(super) fn text(&self, record: &StreamRecord<'_>) -> Option<String> {
+        Some(match self.value(record)? {
+            Value::Int(number) => number.to_string(),
+            Value::UInt(number) => number.to_string(),
+            Value::Float(number) => number.to_string(),
+            Value::String(text) => text.as_ref().clone(),
+            Value::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Value::Bool(truth) => truth.to_string(),
+            Value::Null => "NULL".to_owned(),
+            // As Envoy has it.
+            Value::Map(_) => "CelMap value".to_owned(),
+            Value::List(_) => "CelList value".to_owned(),
+            _ => return None,
+        })
+    }
+
+    /// What it says of a record, as JSON.
+    pub(super) fn json(&self, record: &StreamRecord<'_>) -> Option<serde_json::Value> {
+        json(&self.value(record)?)
+    }
+
+    fn value(&self, record: &StreamRecord<'_>) -> Option<Value> {
         let mut context = Context::with_env(Arc::clone(&self.env));
         for (name, attributes) in NAMES {
             if self.names.contains(&name) {
                 context.add_variable_from_value(name, attributes(record).into_value());
             }
         }
-        matches!(self.program.execute(&context), Ok(Value::Bool(true)))
+        self.program.execute(&context).ok()
     }
 
     /// The headers that a record must hold: all that could be one in the text, for what is asked of a header may
@@ -133,7 +160,13 @@ impl Fields {
 
 fn request(record: &StreamRecord<'_>) -> Fields {
     let mut fields = Fields::default();
+    fields.number("size", record.bytes_received);
+    fields.number(
+        "total_size",
+        record.bytes_received + record.request_header_bytes,
+    );
     let Some(request) = &record.request else {
+        fields.add("headers", Some(Fields::default().into_value()));
         return fields;
     };
     let (path, query) = request.path.split_once('?').unwrap_or((request.path, ""));
@@ -160,11 +193,6 @@ fn request(record: &StreamRecord<'_>) -> Fields {
         headers.text(name, Some(value));
     }
     fields.add("headers", Some(headers.into_value()));
-    fields.number("size", record.bytes_received);
-    fields.number(
-        "total_size",
-        record.bytes_received + record.request_header_bytes,
-    );
     fields
 }
 
@@ -335,6 +363,25 @@ fn bits(flags: ResponseFlags) -> u64 {
     let set = (0..).zip(ResponseFlags::ALL);
     let set = set.filter(|(_, (flag, ..))| flags.contains(*flag));
     set.map(|(bit, _)| 1_u64 << bit).sum()
+}
+
+fn json(value: &Value) -> Option<serde_json::Value> {
+    Some(match value {
+        Value::Int(number) => (*number).into(),
+        Value::UInt(number) => (*number).into(),
+        Value::Float(number) => (*number).into(),
+        Value::String(text) => text.as_str().into(),
+        Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into(),
+        Value::Bool(truth) => (*truth).into(),
+        Value::Null => serde_json::Value::Null,
+        Value::List(values) => values.iter().map(json).collect::<Option<_>>()?,
+        Value::Map(map) => {
+            let members = map.map.iter();
+            let members = members.map(|(key, value)| Some((key.to_string(), json(value)?)));
+            members.collect::<Option<_>>()?
+        }
+        _ => return None,
+    })
 }
 
 fn text(text: &str) -> Value {

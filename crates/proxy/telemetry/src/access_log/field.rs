@@ -22,6 +22,8 @@ type Certificates = for<'r> fn(&'r StreamRecord<'r>) -> Option<&'r [Vec<u8>]>;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum FieldKind {
     Number(Get<u64>),
+    /// A number for which the bytes on the wire are counted.
+    Wire(for<'r> fn(&'r StreamRecord<'r>) -> u64),
     /// In milliseconds.
     Duration(Get<Duration>),
     /// Empty is missing.
@@ -45,10 +47,20 @@ pub(super) enum FieldKind {
 
 use FieldKind::{
     Address as Addr, Digests, Duration as Time, Ip, List, Literal, Number, Owned, Port, Socket,
-    StreamId, Text, Words,
+    StreamId, Text, Wire, Words,
 };
 
 impl Field {
+    /// Whether it is the address of one, without its port.
+    pub fn is_address(self) -> bool {
+        matches!(self.0, Ip(_))
+    }
+
+    /// Whether bytes on the wire are looked at.
+    pub fn reads_wire_bytes(self) -> bool {
+        matches!(self.0, Wire(_))
+    }
+
     /// Whether `x-request-id` is looked at.
     pub fn reads_request_id(self) -> bool {
         matches!(self.0, StreamId)
@@ -91,28 +103,19 @@ const STREAM: Table = &[
     ),
     (
         "DOWNSTREAM_HEADER_BYTES_RECEIVED",
-        Number(|r| Some(r.request_header_bytes)),
+        Wire(|r| r.received.headers),
     ),
     (
         "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
-        Number(|r| Some(r.request_header_bytes)),
+        Wire(|r| r.received.headers),
     ),
-    (
-        "DOWNSTREAM_HEADER_BYTES_SENT",
-        Number(|r| Some(r.response_header_bytes)),
-    ),
+    ("DOWNSTREAM_HEADER_BYTES_SENT", Wire(|r| r.sent.headers)),
     (
         "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT",
-        Number(|r| Some(r.response_header_bytes)),
+        Wire(|r| r.sent.headers),
     ),
-    (
-        "DOWNSTREAM_WIRE_BYTES_RECEIVED",
-        Number(|r| Some(r.bytes_received + r.request_header_bytes)),
-    ),
-    (
-        "DOWNSTREAM_WIRE_BYTES_SENT",
-        Number(|r| Some(r.bytes_sent + r.response_header_bytes)),
-    ),
+    ("DOWNSTREAM_WIRE_BYTES_RECEIVED", Wire(|r| r.received.whole)),
+    ("DOWNSTREAM_WIRE_BYTES_SENT", Wire(|r| r.sent.whole)),
     ("DURATION", Time(|r| r.duration)),
     ("REQUEST_DURATION", Time(|r| r.request_done)),
     ("REQUEST_TX_DURATION", Time(|r| r.request_sent)),
@@ -143,6 +146,18 @@ const STREAM: Table = &[
     (
         "RESPONSE_TRAILERS_BYTES",
         Number(|r| Some(r.response_trailer_bytes)),
+    ),
+    (
+        "DOWNSTREAM_LOCAL_CLOSE_REASON",
+        Text(|r| r.close.local_reason),
+    ),
+    (
+        "DOWNSTREAM_DETECTED_CLOSE_TYPE",
+        Text(|r| Some(r.close.kind.as_str())),
+    ),
+    (
+        "DOWNSTREAM_CX_RTT",
+        Time(|r| Some(r.connection.round_trip.unwrap_or_default())),
     ),
     // Kept for QUIC alone, which there is not.
     ("BYTES_RETRANSMITTED", Number(|_| Some(0))),
@@ -231,6 +246,11 @@ const DOWNSTREAM_TLS: Table = &[
     ),
     ("DOWNSTREAM_TLS_VERSION", Text(|r| Some(down(r)?.version))),
     ("DOWNSTREAM_TLS_CIPHER", Text(|r| Some(&down(r)?.cipher))),
+    ("DOWNSTREAM_HANDSHAKE_DURATION", Time(handshake)),
+    (
+        "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
+        Words(|r| r.downstream_transport_failure),
+    ),
     (
         "DOWNSTREAM_TLS_SESSION_ID",
         Text(|r| Some(&down(r)?.session_id)),
@@ -262,6 +282,14 @@ const DOWNSTREAM_TLS: Table = &[
     (
         "DOWNSTREAM_PEER_FINGERPRINT_1",
         Digests(|r| down(r)?.peer_chain.get(..1), SHA_1),
+    ),
+    (
+        "DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256",
+        Digests(|r| down(r)?.peer_chain.get(1..2), &digest::SHA256),
+    ),
+    (
+        "DOWNSTREAM_PEER_ISSUER_SERIAL",
+        Owned(|r| serials(down(r)?.peer_chain.get(1..2)?)),
     ),
     (
         "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256",
@@ -391,11 +419,38 @@ const UPSTREAM: Table = &[
     ),
     (
         "UPSTREAM_WIRE_BYTES_SENT",
-        Number(|r| Some(up(r).map_or(0, |upstream| upstream.bytes_sent))),
+        Wire(|r| up(r).map_or(0, |upstream| upstream.sent.whole)),
     ),
     (
         "UPSTREAM_WIRE_BYTES_RECEIVED",
-        Number(|r| Some(up(r).map_or(0, |upstream| upstream.bytes_received))),
+        Wire(|r| up(r).map_or(0, |upstream| upstream.received.whole)),
+    ),
+    (
+        "UPSTREAM_HEADER_BYTES_SENT",
+        Wire(|r| up(r).map_or(0, |upstream| upstream.sent.headers)),
+    ),
+    (
+        "UPSTREAM_HEADER_BYTES_RECEIVED",
+        Wire(|r| up(r).map_or(0, |upstream| upstream.received.headers)),
+    ),
+    (
+        "UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT",
+        Wire(|r| up(r).map_or(0, |upstream| upstream.sent.headers)),
+    ),
+    (
+        "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
+        Wire(|r| up(r).map_or(0, |upstream| upstream.received.headers)),
+    ),
+    (
+        "UPSTREAM_LOCAL_CLOSE_REASON",
+        Text(|r| up(r)?.close.local_reason),
+    ),
+    (
+        "UPSTREAM_DETECTED_CLOSE_TYPE",
+        Text(|r| {
+            let upstream = up(r)?;
+            Some(upstream.close.kind.as_str()).filter(|_| upstream.address.is_some())
+        }),
     ),
 ];
 
@@ -459,6 +514,12 @@ fn down<'r>(record: &'r StreamRecord<'r>) -> Option<&'r TlsInfo> {
 
 fn up<'r>(record: &'r StreamRecord<'r>) -> Option<&'r UpstreamRecord<'r>> {
     record.upstream.as_ref()
+}
+
+/// From the connection's beginning to the end of its handshake.
+fn handshake(record: &StreamRecord<'_>) -> Option<Duration> {
+    let (_, ended) = record.connection.handshake?;
+    Some(ended.saturating_sub(record.connection.accepted))
 }
 
 /// The host that there is a connection to.

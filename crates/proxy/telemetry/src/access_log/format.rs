@@ -56,6 +56,10 @@ pub struct RecordFields {
     pub response_headers: Vec<HeaderName>,
     /// Of the response's trailers.
     pub response_trailers: Vec<HeaderName>,
+    /// Whether it mentions bytes on the wire.
+    pub wire_bytes: bool,
+    /// Whether it mentions when the first of a response's body came.
+    pub body_started: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -155,6 +159,8 @@ impl RecordFields {
         add_missing(&mut self.request_headers, &other.request_headers);
         add_missing(&mut self.response_headers, &other.response_headers);
         add_missing(&mut self.response_trailers, &other.response_trailers);
+        self.wire_bytes |= other.wire_bytes;
+        self.body_started |= other.body_started;
     }
 }
 

@@ -13,15 +13,27 @@ pub(super) enum MetadataSource {
     Cluster,
     Host,
     Route,
+    VirtualHost,
+    Listener,
+    FilterChain,
 }
 
 impl MetadataSource {
     /// Where that is kept for this stream.
-    fn of<'a>(self, record: &StreamRecord<'a>) -> Option<&'a Metadata> {
+    fn of<'a>(self, record: &'a StreamRecord<'a>) -> Option<&'a Metadata> {
         let upstream = record.upstream.as_ref();
         match self {
             Self::Dynamic => record.dynamic_metadata,
             Self::Route => record.route_metadata,
+            Self::VirtualHost => record.virtual_host_metadata,
+            Self::Listener => {
+                let settings = record.connection.listener_settings.as_ref();
+                settings.map(|settings| &settings.metadata)
+            }
+            Self::FilterChain => {
+                let settings = record.connection.chain_settings.as_ref();
+                settings.map(|settings| &settings.metadata)
+            }
             Self::Cluster => upstream?.cluster_metadata,
             Self::Host => upstream?.host_metadata,
         }
@@ -38,7 +50,7 @@ pub(super) enum Looked<'a> {
 
 impl MetadataSource {
     /// The value at `path`: a filter's name, then keys.
-    pub fn look_up<'a>(self, record: &StreamRecord<'a>, path: &[String]) -> Option<Looked<'a>> {
+    pub fn look_up<'a>(self, record: &'a StreamRecord<'a>, path: &[String]) -> Option<Looked<'a>> {
         let (filter, keys) = path.split_first()?;
         let fields = self.of(record)?.0.get(filter)?;
         let Some((key, deeper)) = keys.split_first() else {

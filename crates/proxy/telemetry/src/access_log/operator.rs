@@ -3,10 +3,12 @@
 mod parse;
 
 use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
 
+use super::expression::Expression;
 use super::field::{Field, FieldKind, digests, unique_id};
 use super::format::RecordFields;
 use super::metadata::{Looked, MetadataSource};
@@ -24,6 +26,12 @@ pub(super) enum Operator {
     EmitTime(TimeFormat),
     /// A value of filter state.
     FilterState(String),
+    /// The address of one without its port, only so many bits of it, in CIDR notation.
+    Masked(Field, u8),
+    /// The value of an expression (CEL), in JSON or as text.
+    Expression { expression: Expression, typed: bool },
+    /// The first value of this key in `x-forwarded-client-cert`.
+    ClientCertificate(String),
     /// A moment of the validity of a peer's certificate.
     Validity(Peer, Validity, TimeFormat),
     /// The first of these request headers that is there.
@@ -122,7 +130,7 @@ pub(super) enum Validity {
 }
 
 /// A moment in a stream's life that the record knows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Moment {
     Start,
     RequestDone,
@@ -132,9 +140,14 @@ pub(super) enum Moment {
     RequestStarted,
     RequestSent,
     ResponseStarted,
+    BodyStarted,
     ResponseReceived,
     AnswerStarted,
     ResponseDone,
+    HandshakeStarted,
+    HandshakeDone,
+    /// One that nothing here sets.
+    Never,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -146,6 +159,7 @@ pub(super) enum Unit {
 
 const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 
 impl Operator {
     /// The headers that it reads.
@@ -171,10 +185,18 @@ impl Operator {
                 source: PathSource::Original | PathSource::OriginalOrCurrent,
                 ..
             } => fields.request_headers.push(ORIGINAL_PATH),
-            Self::GrpcStatus(_) => fields.merge(&GrpcStatus::fields()),
-            Self::Field(field) if field.reads_request_id() => {
-                fields.request_headers.push(REQUEST_ID);
+            Self::Between(from, to, _) => {
+                fields.body_started = [from, to].contains(&&Moment::BodyStarted);
             }
+            Self::GrpcStatus(_) => fields.merge(&GrpcStatus::fields()),
+            Self::Field(field) => {
+                fields.wire_bytes = field.reads_wire_bytes();
+                if field.reads_request_id() {
+                    fields.request_headers.push(REQUEST_ID);
+                }
+            }
+            Self::Expression { expression, .. } => fields.merge(&expression.fields()),
+            Self::ClientCertificate(_) => fields.request_headers.push(FORWARDED_CLIENT_CERT),
             Self::Coalesce(several) => {
                 for one in several {
                     fields.merge(&one.operator.fields());
@@ -189,6 +211,29 @@ impl Operator {
     pub fn write(&self, record: &StreamRecord<'_>, out: &mut Vec<u8>) -> Found {
         match self {
             Self::Field(field) => write_field(*field, record, out),
+            Self::Masked(field, bits) => some_display(out, masked(*field, *bits, record)),
+            Self::Expression {
+                expression,
+                typed: false,
+            } => some(out, expression.text(record).as_deref().map(str::as_bytes)),
+            Self::Expression {
+                expression,
+                typed: true,
+            } => match expression.json(record) {
+                None => Found::Nothing,
+                Some(serde_json::Value::String(text)) => some(out, Some(text.as_bytes())),
+                Some(value) => {
+                    out.extend_from_slice(value.to_string().as_bytes());
+                    Found::Json
+                }
+            },
+            Self::ClientCertificate(key) => {
+                let headers = record.request.as_ref().map(|request| request.headers);
+                let header = get(headers, &FORWARDED_CLIENT_CERT);
+                let header = header.and_then(|header| std::str::from_utf8(header).ok());
+                let value = header.and_then(|header| client_certificate(header, key));
+                some(out, value.as_deref().map(str::as_bytes))
+            }
             Self::Constant(text) => some(out, Some(text.as_bytes())),
             Self::Nothing => Found::Nothing,
             Self::StartTime(format) => {
@@ -299,6 +344,7 @@ fn validity(record: &StreamRecord<'_>, peer: Peer, which: Validity) -> Option<Du
 fn write_field(field: Field, record: &StreamRecord<'_>, out: &mut Vec<u8>) -> Found {
     match field.0 {
         FieldKind::Number(get) => json_number(out, get(record)),
+        FieldKind::Wire(get) => json_number(out, Some(get(record))),
         FieldKind::Duration(get) => {
             let millis =
                 get(record).map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
@@ -408,6 +454,8 @@ impl Moment {
     fn of(self, record: &StreamRecord<'_>) -> Option<i128> {
         let since = |time: Duration| i128::try_from(time.as_nanos()).unwrap_or(i128::MAX);
         let connecting = || record.upstream.as_ref()?.connecting;
+        let wall = |time: Duration| since(time) - since(record.start);
+        let handshake = record.connection.handshake;
         match self {
             Self::Start => Some(0),
             Self::RequestDone => record.request_done.map(since),
@@ -417,6 +465,10 @@ impl Moment {
             Self::RequestStarted => record.request_started.map(since),
             Self::RequestSent => record.request_sent.map(since),
             Self::ResponseStarted => record.response_started.map(since),
+            Self::BodyStarted => record.body_started.map(since),
+            Self::HandshakeStarted => handshake.map(|(began, _)| wall(began)),
+            Self::HandshakeDone => handshake.map(|(_, ended)| wall(ended)),
+            Self::Never => None,
             Self::ResponseReceived => {
                 record.response_started?;
                 record.response_done.map(since)
@@ -434,6 +486,52 @@ fn between_value(record: &StreamRecord<'_>, from: Moment, to: Moment, unit: Unit
         Unit::Microseconds => time / 1_000,
         Unit::Nanoseconds => time,
     })
+}
+
+/// The network that an address is in, in CIDR notation.
+fn masked(field: Field, bits: u8, record: &StreamRecord<'_>) -> Option<String> {
+    let FieldKind::Ip(get) = field.0 else {
+        return None;
+    };
+    let network = match get(record)?.ip() {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32_u32.checked_sub(bits.into())?);
+            IpAddr::from(Ipv4Addr::from_bits(address.to_bits() & mask.unwrap_or(0)))
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128_u32.checked_sub(bits.into())?);
+            IpAddr::from(Ipv6Addr::from_bits(address.to_bits() & mask.unwrap_or(0)))
+        }
+    };
+    Some(format!("{network}/{bits}"))
+}
+
+/// The first value of `key` in `x-forwarded-client-cert`: elements stand between commas, their pairs
+/// between semicolons, and what is in quotes is taken as it is.
+fn client_certificate(header: &str, key: &str) -> Option<String> {
+    let mut quoted = false;
+    let mut escaped = false;
+    let pairs = header.split(|character| {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' => escaped = quoted,
+            '"' => quoted = !quoted,
+            ',' | ';' => return !quoted,
+            _ => {}
+        }
+        false
+    });
+    for pair in pairs {
+        let Some((name, value)) = pair.split_once('=') else {
+            continue;
+        };
+        if name.trim().eq_ignore_ascii_case(key) {
+            let value = value.trim();
+            let inner = value.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
+            return Some(inner.map_or(value.to_owned(), |inner| inner.replace("\\\"", "\"")));
+        }
+    }
+    None
 }
 
 /// Writes the first that has a value.

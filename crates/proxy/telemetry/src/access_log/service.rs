@@ -78,6 +78,7 @@ impl ServiceLog {
                 response_headers,
                 response_trailers,
             } => {
+                fields.wire_bytes = true;
                 fields.request_headers = entry::USUAL.to_vec();
                 fields.request_headers.extend([USER_AGENT, REFERER]);
                 fields.request_headers.extend_from_slice(request_headers);

@@ -46,6 +46,11 @@ impl Stream {
         Self {
             connection: ConnectionInfo {
                 id: 7,
+                accepted: Duration::ZERO,
+                round_trip: None,
+                handshake: None,
+                listener_settings: None,
+                chain_settings: None,
                 listener: "inbound".into(),
                 filter_chain: None,
                 direct_local: socket("10.0.0.2:15006"),

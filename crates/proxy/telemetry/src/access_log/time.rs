@@ -1,10 +1,18 @@
-//! Dates for log lines: UTC, without a calendar library. Formats are those of `%START_TIME()%`.
+//! Dates for log lines: in UTC without a calendar library, in the machine's zone with one that knows
+//! zones. Formats are those of `%START_TIME()%`.
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 /// A compiled time format.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TimeFormat(Vec<Piece>);
+pub(super) struct TimeFormat {
+    pieces: Vec<Piece>,
+    /// The zone; none is UTC.
+    zone: Option<TimeZone>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
@@ -17,6 +25,27 @@ enum Piece {
     Second(Option<usize>),
     /// Seconds since the epoch.
     Epoch,
+    /// The zone's distance from UTC.
+    Offset(OffsetForm),
+}
+
+/// How a distance from UTC is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OffsetForm {
+    /// `+0100`.
+    Plain,
+    /// `+01:00`.
+    Colon,
+    /// `+01:00:00`.
+    Seconds,
+}
+
+/// Where a zone is at a moment.
+struct Place {
+    /// Seconds that its clocks are ahead of UTC.
+    ahead: i64,
+    /// Such as `CET`.
+    name: String,
 }
 
 /// A moment in the Gregorian calendar, UTC.
@@ -136,7 +165,15 @@ impl TimeFormat {
         Self::parse("%Y-%m-%dT%H:%M:%S.%3fZ").expect("every conversion is known")
     }
 
-    /// Compiles a format.
+    /// The same format in the zone of this machine (`TZ`, or `/etc/localtime`).
+    pub fn local(self) -> Self {
+        Self {
+            zone: Some(TimeZone::system()),
+            ..self
+        }
+    }
+
+    /// Compiles a format, in UTC.
     ///
     /// # Errors
     /// The conversion that is not known.
@@ -156,11 +193,7 @@ impl TimeFormat {
                 }
                 Some('s') => Piece::Epoch,
                 Some('f') => Piece::Fraction(9),
-                Some('E') if characters.as_str().starts_with("*z") => {
-                    characters = characters.as_str()[2..].chars();
-                    literal.push_str("+00:00:00");
-                    continue;
-                }
+                Some('z') => Piece::Offset(OffsetForm::Plain),
                 Some('E') => {
                     let (piece, rest) = extended(characters.as_str())
                         .ok_or_else(|| format!("%E{}", characters.as_str()))?;
@@ -169,8 +202,7 @@ impl TimeFormat {
                 }
                 Some(':') if characters.as_str().starts_with('z') => {
                     characters.next();
-                    literal.push_str("+00:00");
-                    continue;
+                    Piece::Offset(OffsetForm::Colon)
                 }
                 Some(digit @ '1'..='9') if characters.as_str().starts_with('f') => {
                     characters.next();
@@ -188,16 +220,25 @@ impl TimeFormat {
         if !literal.is_empty() {
             pieces.push(Piece::Literal(literal));
         }
-        Ok(Self(pieces))
+        Ok(Self { pieces, zone: None })
     }
 
     pub fn write(&self, since_epoch: Duration, out: &mut Vec<u8>) {
-        let civil = Civil::new(since_epoch);
-        for piece in &self.0 {
+        let place = self.zone.as_ref().map(|zone| Place::of(zone, since_epoch));
+        let ahead = place.as_ref().map_or(0, |place| place.ahead);
+        let name = place.as_ref().map_or("UTC", |place| &place.name);
+        let shown = match u64::try_from(ahead) {
+            Ok(ahead) => since_epoch + Duration::from_secs(ahead),
+            Err(_) => since_epoch.saturating_sub(Duration::from_secs(ahead.unsigned_abs())),
+        };
+        let civil = Civil::new(shown);
+        for piece in &self.pieces {
             match piece {
                 Piece::Literal(text) => out.extend_from_slice(text.as_bytes()),
                 Piece::Epoch => number(out, since_epoch.as_secs(), 1, b'0'),
+                Piece::Field('Z') => out.extend_from_slice(name.as_bytes()),
                 Piece::Field(field) => write_field(*field, &civil, out),
+                Piece::Offset(form) => write_offset(ahead, *form, out),
                 Piece::Second(digits) => {
                     number(out, civil.second, 2, b'0');
                     let digits = digits.unwrap_or_else(|| significant(civil.nanosecond));
@@ -212,11 +253,42 @@ impl TimeFormat {
     }
 }
 
-/// What may follow `%E`: `z`, `4Y`, and a count of digits or `*` before `S` or `f`.
+impl Place {
+    fn of(zone: &TimeZone, since_epoch: Duration) -> Self {
+        let seconds = i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX);
+        let moment = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
+        let info = zone.to_offset_info(moment);
+        Self {
+            ahead: info.offset().seconds().into(),
+            name: info.abbreviation().to_owned(),
+        }
+    }
+}
+
+fn write_offset(ahead: i64, form: OffsetForm, out: &mut Vec<u8>) {
+    out.push(if ahead < 0 { b'-' } else { b'+' });
+    let ahead = ahead.unsigned_abs();
+    number(out, ahead / 3_600, 2, b'0');
+    if form != OffsetForm::Plain {
+        out.push(b':');
+    }
+    number(out, ahead / 60 % 60, 2, b'0');
+    if form == OffsetForm::Seconds {
+        out.push(b':');
+        number(out, ahead % 60, 2, b'0');
+    }
+}
+
+/// What may follow `%E`: `z`, `*z`, `4Y`, and a count of digits or `*` before `S` or `f`.
 fn extended(text: &str) -> Option<(Piece, &str)> {
-    for (form, zone) in [("z", 'O'), ("4Y", 'Y')] {
+    let fixed = [
+        ("z", Piece::Offset(OffsetForm::Colon)),
+        ("*z", Piece::Offset(OffsetForm::Seconds)),
+        ("4Y", Piece::Field('Y')),
+    ];
+    for (form, piece) in fixed {
         if let Some(rest) = text.strip_prefix(form) {
-            return Some((Piece::Field(zone), rest));
+            return Some((piece, rest));
         }
     }
     let end = text.find(['S', 'f'])?;
@@ -250,7 +322,7 @@ fn fraction(out: &mut Vec<u8>, nanosecond: u32, digits: usize) {
     out.truncate(start + digits);
 }
 
-const FIELDS: &str = "YmdHMSyjezZaAbBhDFTRpIuwGgntklcxXrCUWVP";
+const FIELDS: &str = "YmdHMSyjeZaAbBhDFTRpIuwGgntklcxXrCUWVP";
 
 fn write_field(field: char, civil: &Civil, out: &mut Vec<u8>) {
     let year = civil.year.unsigned_abs();
@@ -277,8 +349,6 @@ fn write_field(field: char, civil: &Civil, out: &mut Vec<u8>) {
         'j' => number(out, civil.day_of_year, 3, b'0'),
         'u' => number(out, monday + 1, 1, b'0'),
         'w' => number(out, civil.weekday, 1, b'0'),
-        'z' => out.extend_from_slice(b"+0000"),
-        'Z' => out.extend_from_slice(b"UTC"),
         'a' => out.extend_from_slice(&weekday.as_bytes()[..3]),
         'A' => out.extend_from_slice(weekday.as_bytes()),
         'b' | 'h' => out.extend_from_slice(&month.as_bytes()[..3]),
@@ -289,7 +359,6 @@ fn write_field(field: char, civil: &Civil, out: &mut Vec<u8>) {
         'l' => number(out, hour12, 2, b' '),
         'c' => each("a b e T Y", civil, out),
         'r' => each("I:M:S p", civil, out),
-        'O' => out.extend_from_slice(b"+00:00"),
         'D' | 'x' => each("m/d/y", civil, out),
         'F' => each("Y-m-d", civil, out),
         'T' | 'X' => each("H:M:S", civil, out),

@@ -27,6 +27,11 @@ fn connection(direction: TrafficDirection, tls: Option<TlsInfo>) -> ConnectionIn
     let address: SocketAddr = "10.0.0.1:80".parse().unwrap();
     ConnectionInfo {
         id: 0,
+        accepted: Duration::ZERO,
+        round_trip: None,
+        handshake: None,
+        listener_settings: None,
+        chain_settings: None,
         listener: "listener".into(),
         filter_chain: None,
         direct_local: address,

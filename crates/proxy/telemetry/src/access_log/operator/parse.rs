@@ -9,6 +9,7 @@ use super::{
     GrpcForm, Limited, Moment, Operator, OperatorError, PathSource, Peer, RequestHeader,
     ResponseHeader, Unit, Validity,
 };
+use crate::access_log::expression::Expression;
 use crate::access_log::field;
 use crate::access_log::metadata::MetadataSource;
 use crate::access_log::time::TimeFormat;
@@ -19,6 +20,12 @@ impl Operator {
         if let Some(field) = field::find(name) {
             return match argument {
                 None | Some("") => Ok(Self::Field(field)),
+                Some(bits) if field.is_address() => match bits.parse::<u8>() {
+                    Ok(bits @ 0..=128) => Ok(Self::Masked(field, bits)),
+                    Ok(_) | Err(_) => Err(argument_error(format!(
+                        "{bits:?} is no number of bits from 0 to 128"
+                    ))),
+                },
                 Some("ALLOW_WHITESPACES") if name == "RESPONSE_CODE_DETAILS" => Ok(Self::Details),
                 Some(_) => Err(argument_error("it takes no argument")),
             };
@@ -33,6 +40,11 @@ impl Operator {
         Ok(match name {
             "START_TIME" => Self::StartTime(time()?),
             "EMIT_TIME" => Self::EmitTime(time()?),
+            "START_TIME_LOCAL" => Self::StartTime(time()?.local()),
+            "EMIT_TIME_LOCAL" => Self::EmitTime(time()?.local()),
+            "CEL" => expression(required()?, false)?,
+            "TYPED_CEL" => expression(required()?, true)?,
+            "XFCC_VALUE" => Self::ClientCertificate(required()?.to_owned()),
             "FILTER_STATE" => filter_state(required()?)?,
             "DOWNSTREAM_PEER_CERT_V_START" => validity(Peer::Downstream, Validity::Start)?,
             "DOWNSTREAM_PEER_CERT_V_END" => validity(Peer::Downstream, Validity::End)?,
@@ -77,8 +89,11 @@ impl Operator {
             | Self::Metadata(..)
             | Self::Constant(_)
             | Self::Coalesce(_)
+            | Self::Expression { .. }
+            | Self::ClientCertificate(_)
             | Self::Nothing => true,
             Self::Field(_)
+            | Self::Masked(..)
             | Self::StartTime(_)
             | Self::EmitTime(_)
             | Self::Validity(..)
@@ -87,6 +102,11 @@ impl Operator {
             | Self::Between(..) => false,
         }
     }
+}
+
+fn expression(text: &str, typed: bool) -> Result<Operator, OperatorError> {
+    let expression = Expression::new(text).map_err(argument_error)?;
+    Ok(Operator::Expression { expression, typed })
 }
 
 fn argument_error(why: impl Into<String>) -> OperatorError {
@@ -152,9 +172,12 @@ fn filter_state(argument: &str) -> Result<Operator, OperatorError> {
         return Err(argument_error("an empty key"));
     }
     match form {
+        // Text has no fields.
+        "FIELD" => Ok(Operator::Nothing),
+        _ if form.starts_with("FIELD:") => Ok(Operator::Nothing),
         "PLAIN" | "TYPED" => Ok(Operator::FilterState(key.to_owned())),
         other => Err(argument_error(format!(
-            "{other:?} is neither PLAIN nor TYPED"
+            "{other:?} is none of PLAIN, TYPED and FIELD:NAME"
         ))),
     }
 }
@@ -173,7 +196,7 @@ fn grpc_form(argument: &str) -> Result<GrpcForm, OperatorError> {
 
 fn between(argument: &str) -> Result<Operator, OperatorError> {
     let moment = |name: &str| {
-        Ok(match name {
+        match name {
             "DS_RX_BEG" => Moment::Start,
             "DS_RX_END" => Moment::RequestDone,
             "US_CX_BEG" => Moment::ConnectStarted,
@@ -182,11 +205,15 @@ fn between(argument: &str) -> Result<Operator, OperatorError> {
             "US_TX_BEG" => Moment::RequestStarted,
             "US_TX_END" => Moment::RequestSent,
             "US_RX_BEG" => Moment::ResponseStarted,
+            "US_RX_BODY_BEG" => Moment::BodyStarted,
+            "DS_HS_BEG" => Moment::HandshakeStarted,
+            "DS_HS_END" => Moment::HandshakeDone,
             "US_RX_END" => Moment::ResponseReceived,
             "DS_TX_BEG" => Moment::AnswerStarted,
             "DS_TX_END" => Moment::ResponseDone,
-            other => return Err(argument_error(format!("time point {other:?} is not kept"))),
-        })
+            // A name that extensions may set, of which there is none here.
+            _ => Moment::Never,
+        }
     };
     let parts: Vec<_> = argument.split(':').collect();
     let (from, to, unit) = match parts.as_slice() {
@@ -204,7 +231,7 @@ fn between(argument: &str) -> Result<Operator, OperatorError> {
             )));
         }
     };
-    Ok(Operator::Between(moment(from)?, moment(to)?, unit))
+    Ok(Operator::Between(moment(from), moment(to), unit))
 }
 
 fn metadata(source: MetadataSource, argument: &str) -> Result<Operator, OperatorError> {
@@ -224,6 +251,9 @@ fn any_metadata(argument: &str) -> Result<Operator, OperatorError> {
         "CLUSTER" => MetadataSource::Cluster,
         "UPSTREAM_HOST" => MetadataSource::Host,
         "ROUTE" => MetadataSource::Route,
+        "VIRTUAL_HOST" => MetadataSource::VirtualHost,
+        "LISTENER" => MetadataSource::Listener,
+        "LISTENER_FILTER_CHAIN" => MetadataSource::FilterChain,
         other => return Err(argument_error(format!("metadata of {other:?} is not kept"))),
     };
     metadata(source, path)

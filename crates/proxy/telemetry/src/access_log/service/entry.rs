@@ -103,6 +103,12 @@ struct Common {
     stream_id: String,
     #[prost(bool, tag = "27")]
     intermediate_log_entry: bool,
+    #[prost(string, tag = "28")]
+    downstream_transport_failure_reason: String,
+    #[prost(uint64, tag = "29")]
+    downstream_wire_bytes_sent: u64,
+    #[prost(uint64, tag = "30")]
+    downstream_wire_bytes_received: u64,
     #[prost(uint64, tag = "31")]
     upstream_wire_bytes_sent: u64,
     #[prost(uint64, tag = "32")]
@@ -138,6 +144,10 @@ struct Request {
     request_body_bytes: u64,
     #[prost(btree_map = "string, string", tag = "13")]
     request_headers: BTreeMap<String, String>,
+    #[prost(uint64, tag = "14")]
+    upstream_header_bytes_sent: u64,
+    #[prost(uint64, tag = "15")]
+    downstream_header_bytes_received: u64,
 }
 
 /// `HTTPResponseProperties`.
@@ -155,6 +165,10 @@ struct Response {
     response_trailers: BTreeMap<String, String>,
     #[prost(string, tag = "6")]
     response_code_details: String,
+    #[prost(uint64, tag = "7")]
+    upstream_header_bytes_received: u64,
+    #[prost(uint64, tag = "8")]
+    downstream_header_bytes_sent: u64,
 }
 
 /// `TLSProperties`.
@@ -255,6 +269,7 @@ pub(super) fn identifier(name: &str, source: LogSource<'_>) -> Identifier {
 
 /// The entry of a request.
 pub(super) fn http(record: &StreamRecord<'_>, told: &Told<'_>) -> HttpEntry {
+    let upstream = record.upstream.as_ref();
     HttpEntry {
         common: Some(common(record)),
         protocol_version: match record.protocol {
@@ -266,11 +281,13 @@ pub(super) fn http(record: &StreamRecord<'_>, told: &Told<'_>) -> HttpEntry {
         request: Some(request(record, told)),
         response: Some(Response {
             response_code: record.response_code.map(u32::from),
-            response_headers_bytes: record.response_header_bytes,
+            response_headers_bytes: record.response_header_text,
             response_body_bytes: record.bytes_sent,
             response_headers: among(record.response_headers, told.response_headers).collect(),
             response_trailers: among(record.response_trailers, told.response_trailers).collect(),
             response_code_details: text(record.response_code_details),
+            upstream_header_bytes_received: upstream.map_or(0, |it| it.received.headers),
+            downstream_header_bytes_sent: record.sent.headers,
         }),
     }
 }
@@ -301,9 +318,11 @@ fn request(record: &StreamRecord<'_>, told: &Told<'_>) -> Request {
         forwarded_for: header(headers, &FORWARDED_FOR),
         request_id: header(headers, &REQUEST_ID),
         original_path: header(headers, &ORIGINAL_PATH),
-        request_headers_bytes: record.request_header_bytes,
+        request_headers_bytes: record.request_header_text,
         request_body_bytes: record.bytes_received,
         request_headers: among(headers, told.request_headers).collect(),
+        upstream_header_bytes_sent: record.upstream.as_ref().map_or(0, |it| it.sent.headers),
+        downstream_header_bytes_received: record.received.headers,
     }
 }
 
@@ -348,8 +367,11 @@ fn common(record: &StreamRecord<'_>) -> Common {
         connection_termination_details: text(record.termination_details),
         stream_id: request_id.unwrap_or_default(),
         intermediate_log_entry: record.duration.is_none(),
-        upstream_wire_bytes_sent: upstream.map_or(0, |it| it.bytes_sent),
-        upstream_wire_bytes_received: upstream.map_or(0, |it| it.bytes_received),
+        downstream_transport_failure_reason: text(record.downstream_transport_failure),
+        downstream_wire_bytes_sent: record.sent.whole,
+        downstream_wire_bytes_received: record.received.whole,
+        upstream_wire_bytes_sent: upstream.map_or(0, |it| it.sent.whole),
+        upstream_wire_bytes_received: upstream.map_or(0, |it| it.received.whole),
         access_log_type: kind(log_type),
     }
 }

@@ -1,14 +1,19 @@
-//! How much of what was written to a connection its peer never took.
+//! What the kernel knows of a TCP connection: how much of what was written its peer never took, and
+//! how long a packet takes there and back.
 //!
-//! In: a TCP socket, perhaps one that was reset. Out: bytes. Called by whoever wonders whether a
-//! peer that is gone can have seen a message.
+//! In: a TCP socket, perhaps one that was reset. Out: bytes, or a duration. Called by whoever wonders
+//! whether a peer that is gone can have seen a message, and for access logs.
 
 use std::os::fd::AsFd;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use nix::sys::socket::GetSockOpt as _;
 use nix::sys::socket::sockopt::GetStruct;
 
-/// Where the system's `tcp_info` has what was acknowledged, sent, and sent again.
+/// Where the system's `tcp_info` has the round trip time in microseconds.
+const ROUND_TRIP: usize = 68;
+/// Where it has what was acknowledged, sent, and sent again.
 const ACKNOWLEDGED: usize = 120;
 const SENT: usize = 200;
 const SENT_AGAIN: usize = 208;
@@ -30,10 +35,7 @@ nix::getsockopt_impl!(
 
 /// Bytes that were sent and not acknowledged; none where the system does not say.
 pub fn outstanding(socket: &impl AsFd) -> Option<u64> {
-    if !is_recent(rustix::system::uname().release().to_str().ok()?) {
-        return None;
-    }
-    let info = TcpInfo.get(socket).ok()?;
+    let info = info(socket)?;
     let number = |at: usize| {
         let bytes = info.get(at..)?.first_chunk()?;
         Some(u64::from_ne_bytes(*bytes))
@@ -41,6 +43,22 @@ pub fn outstanding(socket: &impl AsFd) -> Option<u64> {
     let sent = number(SENT)?.saturating_sub(number(SENT_AGAIN)?);
     // the first that is acknowledged is that there is a connection
     Some((sent + 1).saturating_sub(number(ACKNOWLEDGED)?))
+}
+
+/// How long a packet takes to the peer and back, as the system reckons at the moment.
+pub fn round_trip(socket: &impl AsFd) -> Option<Duration> {
+    let info = info(socket)?;
+    let micros = u32::from_ne_bytes(*info.get(ROUND_TRIP..)?.first_chunk()?);
+    Some(Duration::from_micros(micros.into()))
+}
+
+fn info(socket: &impl AsFd) -> Option<[u8; LENGTH]> {
+    static RECENT: OnceLock<bool> = OnceLock::new();
+    let recent = || is_recent(rustix::system::uname().release().to_str().unwrap_or(""));
+    if !*RECENT.get_or_init(recent) {
+        return None;
+    }
+    TcpInfo.get(socket).ok()
 }
 
 fn is_recent(release: &str) -> bool {
