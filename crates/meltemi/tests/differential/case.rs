@@ -367,6 +367,12 @@ impl Act {
     }
 }
 
+/// How many characters two texts begin with alike.
+fn shared(one: &str, other: &str) -> usize {
+    let pairs = one.chars().zip(other.chars());
+    pairs.take_while(|(one, other)| one == other).count()
+}
+
 impl Case {
     /// What a report says that it may not, or does not say that it must.
     pub fn unwanted(&self, lines: &[String], ours: bool) -> Vec<String> {
@@ -375,7 +381,11 @@ impl Case {
         let never = never.map(|text| format!("{}: there is {text:?}", self.name));
         let here = self.must_here.iter().filter(|_| ours);
         let must = self.must.iter().chain(here).filter(|text| !begins(text));
-        let must = must.map(|text| format!("{}: there is no {text:?}", self.name));
+        let must = must.map(|text| {
+            let nearest = lines.iter().max_by_key(|line| shared(line, text));
+            let nearest = nearest.map_or("", |line| line.as_str());
+            format!("{}: there is no {text:?}\nbut {nearest:?}", self.name)
+        });
         never.chain(must).collect()
     }
 

@@ -449,7 +449,8 @@ const UPSTREAM: Table = &[
         "UPSTREAM_DETECTED_CLOSE_TYPE",
         Text(|r| {
             let upstream = up(r)?;
-            Some(upstream.close.kind.as_str()).filter(|_| upstream.address.is_some())
+            let known = upstream.address.is_some() || r.protocol.is_none();
+            Some(upstream.close.kind.as_str()).filter(|_| known)
         }),
     ),
 ];
