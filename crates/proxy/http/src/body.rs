@@ -13,8 +13,8 @@ use meltemi_upstream::{BodyError, ResetReason, ResponseBody};
 
 use crate::deadline::{Deadlines, Expired};
 use crate::filter::transform::Pipeline;
-use crate::size::framing;
 use crate::stream::StreamEnd;
+use crate::wire::framing;
 
 /// A response's body.
 pub struct ProxyBody {

@@ -28,6 +28,7 @@ mod stream;
 mod timer;
 mod tunnel;
 mod upgrade;
+mod wire;
 mod worker;
 
 pub use body::{BrokenOff, ProxyBody};

@@ -16,8 +16,8 @@ use meltemi_upstream::{BodyError, UpstreamBody};
 
 use crate::filter::BodyTransform;
 use crate::filter::transform::Pipeline;
-use crate::size::framing;
 use crate::stream::Stream;
+use crate::wire::framing;
 
 /// Where the bodies of a request's tries come from.
 pub(crate) enum RequestBody {

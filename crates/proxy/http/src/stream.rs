@@ -11,11 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method};
 use meltemi_ir::Address;
-use meltemi_telemetry::{
-    Protocol, RequestRecord, ResponseFlags, StreamRecord, UpstreamRecord, WireBytes,
-};
+use meltemi_telemetry::{Protocol, RequestRecord, ResponseFlags, StreamRecord, UpstreamRecord};
 use meltemi_upstream::{ConnectionDetails, HttpVersion, WorkerCluster, WorkerHost};
 use tokio::time::Instant;
 
@@ -25,7 +23,8 @@ use crate::head::{RequestHead, keep};
 use crate::headers::names;
 use crate::mutation::{Mutation, NoPseudo};
 use crate::route::{RouteIndex, RouteSettings};
-use crate::size::{self, Wire, header_bytes, request_bytes, response_bytes};
+use crate::size::{header_bytes, request_bytes, response_bytes};
+use crate::wire::{Wire, Wires};
 
 /// A request in progress.
 pub(crate) struct Stream {
@@ -82,7 +81,7 @@ pub(crate) struct Facts {
     pub(crate) upstream_version: Option<HttpVersion>,
     pub(crate) upstream_connection: Option<Arc<ConnectionDetails>>,
     /// How the messages went over the wire, where that is asked for.
-    wire: Wires,
+    pub(crate) wire: Wires,
     /// When the connection was asked for, and when there was one or none.
     pub(crate) leased: Option<(Instant, Instant)>,
     pub(crate) transport_failure: Option<Rc<str>>,
@@ -110,61 +109,6 @@ struct RequestFacts {
     header_bytes: u64,
     /// Of names and values.
     header_text: u64,
-}
-
-/// How a stream's messages go over the wire.
-#[derive(Default)]
-struct Wires {
-    received: Wire,
-    sent: Wire,
-    /// Each try's.
-    sent_upstream: Vec<Wire>,
-    received_upstream: Vec<Wire>,
-    /// Bytes of the response's trailers.
-    trailers: u64,
-}
-
-impl Wires {
-    fn received(&self, stream: &Stream) -> WireBytes {
-        let (framing, _) = stream.framing.get();
-        self.received
-            .with_body(stream.bytes_received.get(), framing, 0)
-    }
-
-    fn sent(&self, stream: &Stream) -> WireBytes {
-        let (_, framing) = stream.framing.get();
-        self.sent.with_body(stream.bytes_sent.get(), framing, 0)
-    }
-
-    fn sent_upstream(&self, stream: &Stream) -> WireBytes {
-        let (framing, _) = stream.framing.get();
-        sum(&self.sent_upstream, |try_| {
-            try_.with_body(stream.bytes_received.get(), framing, 0)
-        })
-    }
-
-    /// Of a response that is tried again only the head is read.
-    fn received_upstream(&self, stream: &Stream) -> WireBytes {
-        let (_, framing) = stream.framing.get();
-        let Some((last, before)) = self.received_upstream.split_last() else {
-            return WireBytes::default();
-        };
-        let mut all = sum(before, |response| response.with_body(0, 0, 0));
-        let last = last.with_body(stream.bytes_sent.get(), framing, self.trailers);
-        all.headers += last.headers;
-        all.whole += last.whole;
-        all
-    }
-}
-
-fn sum(wires: &[Wire], bytes: impl Fn(&Wire) -> WireBytes) -> WireBytes {
-    wires
-        .iter()
-        .map(bytes)
-        .fold(WireBytes::default(), |all, one| WireBytes {
-            headers: all.headers + one.headers,
-            whole: all.whole + one.whole,
-        })
 }
 
 impl StreamSettings {
@@ -366,34 +310,6 @@ impl Stream {
         });
     }
 
-    /// Counts a request as it comes.
-    pub(crate) fn note_received(&self, parts: &http::request::Parts, protocol: Protocol) {
-        if self.settings.manager.fields.wire_bytes {
-            self.facts.borrow_mut().wire.received = size::request_wire(parts, protocol);
-        }
-    }
-
-    /// Counts a request as it goes to an upstream.
-    pub(crate) fn note_sent_upstream(
-        &self,
-        head: &RequestHead,
-        version: HttpVersion,
-        has_body: bool,
-    ) {
-        if self.settings.manager.fields.wire_bytes {
-            let wire = size::upstream_request_wire(head, version, has_body);
-            self.facts.borrow_mut().wire.sent_upstream.push(wire);
-        }
-    }
-
-    /// Counts a response as it comes from an upstream.
-    pub(crate) fn note_received_upstream<B>(&self, response: &Response<B>, version: HttpVersion) {
-        if self.settings.manager.fields.wire_bytes {
-            let wire = size::upstream_response_wire(response, version);
-            self.facts.borrow_mut().wire.received_upstream.push(wire);
-        }
-    }
-
     /// The request's id, where it is kept for the response.
     pub(crate) fn request_id(&self) -> Option<HeaderValue> {
         let facts = self.facts.borrow();
@@ -425,17 +341,10 @@ impl Stream {
         facts.status = Some(status);
         if manager.recorded {
             facts.response_headers = keep(headers, &manager.fields.response_headers);
-            let protocol = facts.protocol;
-            let (wire, text, chunked) = response_bytes(status, headers, protocol);
-            facts.response_header_bytes = wire;
-            facts.response_header_text = text;
+            let bytes = response_bytes(status, headers, facts.protocol);
+            (facts.response_header_bytes, facts.response_header_text, _) = bytes;
             if manager.fields.wire_bytes {
-                let headers = match protocol {
-                    Protocol::Http2 => text,
-                    Protocol::Http10 | Protocol::Http11 => wire,
-                };
-                let status = StatusCode::from_u16(status).unwrap_or_default();
-                facts.wire.sent = size::response_wire(headers, status, protocol, chunked);
+                facts.wire.sent = Wire::response(status, facts.protocol, bytes);
             }
         }
     }

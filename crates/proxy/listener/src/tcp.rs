@@ -60,13 +60,9 @@ where
 {
     let stats = tcp.stats.shard(context.worker.worker);
     stats.downstream_cx_total.inc();
-    // it has gone on since it was accepted, through its handshake
-    let wall = context.info.accepted;
-    let age = context.worker.clock.since_epoch().saturating_sub(wall);
-    let start = Instant::now();
-    let start = start.checked_sub(age).unwrap_or(start);
+    let start = accepted(context);
     let answered = OnceCell::new();
-    let mut record = StreamRecord::new(&context.info, wall);
+    let mut record = StreamRecord::new(&context.info, context.info.accepted);
     record.dynamic_metadata = Some(&context.info.metadata).filter(|it| !it.is_empty());
     if tcp.config.log_on_start {
         record.log_type = Some("TcpConnectionStart");
@@ -155,6 +151,14 @@ where
             }
         }
     }
+}
+
+/// When the connection was accepted, before its handshake.
+fn accepted(context: &TcpContext<'_>) -> Instant {
+    let now = context.worker.clock.since_epoch();
+    let age = now.saturating_sub(context.info.accepted);
+    let start = Instant::now();
+    start.checked_sub(age).unwrap_or(start)
 }
 
 /// Relays, and asks about the connection first where somebody is to be asked: the metadata of the

@@ -115,7 +115,7 @@ fn described(error: &Error) -> (FailureKind, u32, String, String) {
             FailureKind::NoCertificate,
             192,
             "PEER_DID_NOT_RETURN_A_CERTIFICATE".to_owned(),
-            String::new(),
+            "peer did not provide required client certificate".to_owned(),
         ),
         Error::AlertReceived(alert) => {
             let (prefix, name) = alert_name(*alert);

@@ -28,6 +28,7 @@ fn host(name: &str, domains: &[&str], routes: Vec<ir::RouteMatch>) -> Arc<ir::Vi
         domains: domains.iter().map(|domain| (*domain).to_owned()).collect(),
         routes: routes.collect(),
         require_tls: ir::RequireTls::None,
+        metadata: ir::Metadata::default(),
         request_headers: ir::HeaderMutation::default(),
         response_headers: ir::HeaderMutation::default(),
         retry: None,

@@ -289,6 +289,7 @@ pub(crate) fn table(routes: Vec<ir::Route>) -> Arc<ir::RouteConfiguration> {
             domains: vec!["*".to_owned()],
             routes: routes.into_iter().map(Arc::new).collect(),
             require_tls: ir::RequireTls::None,
+            metadata: ir::Metadata::default(),
             request_headers: ir::HeaderMutation::default(),
             response_headers: ir::HeaderMutation::default(),
             retry: None,

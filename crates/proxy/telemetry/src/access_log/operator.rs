@@ -1,13 +1,16 @@
 //! Command operators: from their name and argument to what they write.
 
 mod parse;
+mod read;
 
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
 
+use self::read::{
+    client_certificate, masked, path_of, percent_decoded, query, query_parameter, validity,
+};
 use super::expression::Expression;
 use super::field::{Field, FieldKind, digests, unique_id};
 use super::format::RecordFields;
@@ -212,28 +215,15 @@ impl Operator {
         match self {
             Self::Field(field) => write_field(*field, record, out),
             Self::Masked(field, bits) => some_display(out, masked(*field, *bits, record)),
-            Self::Expression {
-                expression,
-                typed: false,
-            } => some(out, expression.text(record).as_deref().map(str::as_bytes)),
-            Self::Expression {
-                expression,
-                typed: true,
-            } => match expression.json(record) {
-                None => Found::Nothing,
-                Some(serde_json::Value::String(text)) => some(out, Some(text.as_bytes())),
-                Some(value) => {
-                    out.extend_from_slice(value.to_string().as_bytes());
-                    Found::Json
-                }
-            },
-            Self::ClientCertificate(key) => {
-                let headers = record.request.as_ref().map(|request| request.headers);
-                let header = get(headers, &FORWARDED_CLIENT_CERT);
-                let header = header.and_then(|header| std::str::from_utf8(header).ok());
-                let value = header.and_then(|header| client_certificate(header, key));
-                some(out, value.as_deref().map(str::as_bytes))
+            Self::Expression { expression, typed } => {
+                write_expression(expression, *typed, record, out)
             }
+            Self::ClientCertificate(key) => some(
+                out,
+                client_certificate(record, key)
+                    .as_deref()
+                    .map(str::as_bytes),
+            ),
             Self::Constant(text) => some(out, Some(text.as_bytes())),
             Self::Nothing => Found::Nothing,
             Self::StartTime(format) => {
@@ -274,19 +264,7 @@ impl Operator {
                     found.and_then(|it| it.split(|byte| *byte == b'?').next()),
                 )
             }
-            Self::Response(choices) => {
-                let status = record.response_code;
-                for choice in choices {
-                    let found = match choice {
-                        ResponseHeader::Status => json_number(out, status.map(u64::from)),
-                        ResponseHeader::Name(name) => some(out, get(record.response_headers, name)),
-                    };
-                    if found != Found::Nothing {
-                        return Found::Text;
-                    }
-                }
-                Found::Nothing
-            }
+            Self::Response(choices) => write_response(choices, record, out),
             Self::Trailer(names) => some(
                 out,
                 names
@@ -327,18 +305,40 @@ impl Operator {
     }
 }
 
-/// A moment of the validity of a peer's certificate, since the Unix epoch.
-fn validity(record: &StreamRecord<'_>, peer: Peer, which: Validity) -> Option<Duration> {
-    let tls = match peer {
-        Peer::Downstream => record.connection.tls.as_ref(),
-        Peer::Upstream => record.upstream.as_ref()?.tls,
-    };
-    let (start, end) = tls?.peer_validity?;
-    let seconds = match which {
-        Validity::Start => start,
-        Validity::End => end,
-    };
-    u64::try_from(seconds).ok().map(Duration::from_secs)
+fn write_expression(
+    expression: &Expression,
+    typed: bool,
+    record: &StreamRecord<'_>,
+    out: &mut Vec<u8>,
+) -> Found {
+    if !typed {
+        return some(out, expression.text(record).as_deref().map(str::as_bytes));
+    }
+    match expression.json(record) {
+        None => Found::Nothing,
+        Some(serde_json::Value::String(text)) => some(out, Some(text.as_bytes())),
+        Some(value) => {
+            out.extend_from_slice(value.to_string().as_bytes());
+            Found::Json
+        }
+    }
+}
+
+fn write_response(
+    choices: &[ResponseHeader],
+    record: &StreamRecord<'_>,
+    out: &mut Vec<u8>,
+) -> Found {
+    for choice in choices {
+        let found = match choice {
+            ResponseHeader::Status => json_number(out, record.response_code.map(u64::from)),
+            ResponseHeader::Name(name) => some(out, get(record.response_headers, name)),
+        };
+        if found != Found::Nothing {
+            return Found::Text;
+        }
+    }
+    Found::Nothing
 }
 
 fn write_field(field: Field, record: &StreamRecord<'_>, out: &mut Vec<u8>) -> Found {
@@ -488,52 +488,6 @@ fn between_value(record: &StreamRecord<'_>, from: Moment, to: Moment, unit: Unit
     })
 }
 
-/// The network that an address is in, in CIDR notation.
-fn masked(field: Field, bits: u8, record: &StreamRecord<'_>) -> Option<String> {
-    let FieldKind::Ip(get) = field.0 else {
-        return None;
-    };
-    let network = match get(record)?.ip() {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(32_u32.checked_sub(bits.into())?);
-            IpAddr::from(Ipv4Addr::from_bits(address.to_bits() & mask.unwrap_or(0)))
-        }
-        IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(128_u32.checked_sub(bits.into())?);
-            IpAddr::from(Ipv6Addr::from_bits(address.to_bits() & mask.unwrap_or(0)))
-        }
-    };
-    Some(format!("{network}/{bits}"))
-}
-
-/// The first value of `key` in `x-forwarded-client-cert`: elements stand between commas, their pairs
-/// between semicolons, and what is in quotes is taken as it is.
-fn client_certificate(header: &str, key: &str) -> Option<String> {
-    let mut quoted = false;
-    let mut escaped = false;
-    let pairs = header.split(|character| {
-        match character {
-            _ if escaped => escaped = false,
-            '\\' => escaped = quoted,
-            '"' => quoted = !quoted,
-            ',' | ';' => return !quoted,
-            _ => {}
-        }
-        false
-    });
-    for pair in pairs {
-        let Some((name, value)) = pair.split_once('=') else {
-            continue;
-        };
-        if name.trim().eq_ignore_ascii_case(key) {
-            let value = value.trim();
-            let inner = value.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
-            return Some(inner.map_or(value.to_owned(), |inner| inner.replace("\\\"", "\"")));
-        }
-    }
-    None
-}
-
 /// Writes the first that has a value.
 fn coalesce(several: &[Limited], record: &StreamRecord<'_>, out: &mut Vec<u8>) -> Found {
     let start = out.len();
@@ -548,58 +502,4 @@ fn coalesce(several: &[Limited], record: &StreamRecord<'_>, out: &mut Vec<u8>) -
         out.truncate(start);
     }
     Found::Nothing
-}
-
-fn path_of<'a>(record: &StreamRecord<'a>, query: bool, source: PathSource) -> Option<&'a [u8]> {
-    let request = record.request.as_ref()?;
-    let original = || get(Some(request.headers), &ORIGINAL_PATH);
-    let current = || Some(request.path.as_bytes());
-    let whole = match source {
-        PathSource::Current => current(),
-        PathSource::Original => original(),
-        PathSource::OriginalOrCurrent => original().or_else(current),
-    }?;
-    if query {
-        return Some(whole);
-    }
-    whole.split(|byte| *byte == b'?').next()
-}
-
-fn query<'a>(record: &StreamRecord<'a>) -> Option<&'a str> {
-    let (_, query) = record.request.as_ref()?.path.split_once('?')?;
-    Some(query)
-}
-
-fn query_parameter<'a>(record: &StreamRecord<'a>, name: &str) -> Option<Cow<'a, [u8]>> {
-    query(record)?.split('&').find_map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (key == name).then(|| percent_decoded(value, |_| true))
-    })
-}
-
-/// `%41` as `A`, where such a byte is wanted; a percent sign before anything else stands for itself.
-fn percent_decoded(text: &str, wanted: fn(u8) -> bool) -> Cow<'_, [u8]> {
-    if !text.contains('%') {
-        return Cow::Borrowed(text.as_bytes());
-    }
-    let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        let pair = || Some(digit(bytes.get(at + 1))? << 4 | digit(bytes.get(at + 2))?);
-        let value = (byte == &b'%').then(pair).flatten();
-        let value = value.and_then(|value| u8::try_from(value).ok());
-        match value.filter(|value| wanted(*value)) {
-            Some(value) => {
-                decoded.push(value);
-                at += 3;
-            }
-            None => {
-                decoded.push(*byte);
-                at += 1;
-            }
-        }
-    }
-    Cow::Owned(decoded)
 }
