@@ -105,6 +105,8 @@ pub(crate) struct DiscoveryEnvironment {
     pub headless_by_range: Option<String>,
     /// `JWT_RULE`: Istio's JWTRule, in JSON.
     pub jwt_rule: Option<String>,
+    /// `REVISION`: the control plane's.
+    pub revision: Option<String>,
 }
 
 impl Environment {
@@ -157,6 +159,7 @@ impl DiscoveryEnvironment {
             token_audiences: variable("TOKEN_AUDIENCES"),
             max_requests: variable("PILOT_MAX_REQUESTS_PER_SECOND"),
             headless_by_range: variable("PILOT_ENABLE_HEADLESS_FILTER_CHAIN_LISTENER"),
+            revision: variable("REVISION"),
             jwt_rule: variable("JWT_RULE"),
         }
     }

@@ -15,6 +15,9 @@ const LEFT_OUT: &str = "\
   bypasses the mesh. Rules for `REDIRECT` and `TPROXY` are not written by Meltemi yet, though the
   proxy serves both modes where something else writes them.
 - **Sources**: directories of files. The Kubernetes API comes later.
+- **Revisions**: `meltemi discovery --revision` (or `REVISION`): Istio's resources whose label
+  `istio.io/rev` names another do not count, and the mesh configuration is `istio-REVISION`. `up` is one
+  control plane, for which resources of every revision count.
 - **xDS**: the aggregated service and one for each type alone, in delta and state-of-the-world form,
   for CDS, EDS, LDS, RDS, SDS and ECDS; on the aggregated one what agents take: PCDS (of Istio's ProxyConfig,
   the trust bundle), NDS (names and addresses), and what patches say of the bootstrap.

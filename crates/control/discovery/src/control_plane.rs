@@ -146,6 +146,7 @@ impl ControlPlane {
             MeshOptions {
                 overlay: options.overlay.clone(),
                 trust_domain: trust_domain.clone(),
+                revision: options.revision.clone(),
                 headless_by_range: options.headless_by_range,
                 debounce: Debounce::new(options.debounce_quiet, options.debounce_maximum),
                 metrics: MeshMetrics::register(&mut figures),
@@ -402,6 +403,7 @@ fn defaults(options: &Options) -> Defaults {
     Defaults {
         root_namespace: options.root_namespace.clone(),
         domain: options.domain.clone(),
+        revision: options.revision.clone(),
         judge: judge(),
         ..Defaults::default()
     }

@@ -51,10 +51,14 @@ pub(crate) struct MeshOptions {
     pub overlay: Option<Arc<dyn Overlay>>,
     pub trust_domain: TrustDomain,
     pub headless_by_range: bool,
+    pub revision: Option<String>,
     pub debounce: Debounce,
     pub metrics: MeshMetrics,
     pub clock: Clock,
 }
+
+/// The label by which a resource says for which control plane it is.
+const REVISION: &str = "istio.io/rev";
 
 /// The task's state.
 pub(crate) struct Mesh {
@@ -197,6 +201,7 @@ impl Mesh {
     /// A definition has come, changed or gone: the one that counts goes to the store.
     fn set(&mut self, layer: Layer, id: &ResourceId, config: Option<Arc<Config>>) {
         self.options.metrics.updated(id.kind);
+        let config = config.filter(|config| self.is_ours(id, config));
         let counts = self.layers.set(layer, id, config);
         let counts = if id.kind == Kind::MeshConfig {
             counts.and_then(|config| self.judge_mesh(id, config))
@@ -209,6 +214,15 @@ impl Mesh {
             self.select_again();
         }
         self.options.debounce.changed(Instant::now());
+    }
+
+    /// Whether a resource is for this control plane, and not for one of another revision.
+    fn is_ours(&self, id: &ResourceId, config: &Config) -> bool {
+        let revision = config.meta().labels.get(REVISION);
+        match (&self.options.revision, revision) {
+            (Some(own), Some(revision)) => revision == own || !id.kind.has_revisions(),
+            (None, _) | (_, None) => true,
+        }
     }
 
     /// Other namespaces are of the mesh than before.

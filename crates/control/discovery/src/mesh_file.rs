@@ -31,7 +31,7 @@ fn parse(path: &Path, text: &str, defaults: &Defaults) -> Result<MeshConfig, Vec
                 return Ok(*mesh);
             }
         }
-        let message = "holds resources, but not the ConfigMap `istio` of the root namespace";
+        let message = "holds resources, but not the ConfigMap of the root namespace with the mesh configuration";
         return Err(vec![Problem::of_file(Some(file), None, message)]);
     }
     // The bare configuration is read as the ConfigMap that would hold it. There its text begins on
@@ -39,7 +39,7 @@ fn parse(path: &Path, text: &str, defaults: &Defaults) -> Result<MeshConfig, Vec
     let wrapped = json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": { "name": "istio", "namespace": defaults.root_namespace.as_str() },
+        "metadata": { "name": defaults.mesh_config_map(), "namespace": defaults.root_namespace.as_str() },
         "data": { "mesh": text },
     });
     let shift = |problems: Vec<Problem>| {

@@ -63,6 +63,10 @@ pub struct Options {
     pub root_namespace: NamespaceName,
     /// The DNS domain of services; `cluster.local`.
     pub domain: String,
+    /// The revision of this control plane: Istio's resources whose label `istio.io/rev` names another do
+    /// not count, and the mesh configuration is the ConfigMap `istio-REVISION` (`istio` for `default`).
+    /// Without one, resources of every revision count.
+    pub revision: Option<String>,
 
     /// A push waits until nothing has changed for this long; Istio's `PILOT_DEBOUNCE_AFTER`, 100 ms.
     pub debounce_quiet: Duration,
@@ -108,6 +112,7 @@ impl Options {
             trust_domain: None,
             root_namespace: "istio-system".into(),
             domain: "cluster.local".to_owned(),
+            revision: None,
             debounce_quiet: Duration::from_millis(100),
             debounce_maximum: Duration::from_secs(10),
             concurrent_pushes: 100,

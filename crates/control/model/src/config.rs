@@ -152,6 +152,35 @@ impl Kind {
         Self::MeshConfig,
     ];
 
+    /// Whether it is a kind of Istio's of which control planes of several revisions may each have their
+    /// own, by the label `istio.io/rev`.
+    pub fn has_revisions(self) -> bool {
+        match self {
+            Self::Namespace
+            | Self::Service
+            | Self::ServiceAccount
+            | Self::Deployment
+            | Self::Pod
+            | Self::ConfigMap
+            | Self::Secret
+            | Self::EndpointSlice
+            | Self::MeshConfig => false,
+            Self::Gateway
+            | Self::VirtualService
+            | Self::DestinationRule
+            | Self::ServiceEntry
+            | Self::WorkloadEntry
+            | Self::WorkloadGroup
+            | Self::Sidecar
+            | Self::PeerAuthentication
+            | Self::EnvoyFilter
+            | Self::ProxyConfig
+            | Self::Telemetry
+            | Self::RequestAuthentication
+            | Self::AuthorizationPolicy => true,
+        }
+    }
+
     /// The kind as written in YAML (`MeshConfig` is written as a ConfigMap).
     pub fn as_str(self) -> &'static str {
         match self {

@@ -28,12 +28,22 @@ pub struct Defaults {
     pub root_namespace: NamespaceName,
     /// The DNS domain of services: `cluster.local`.
     pub domain: String,
+    /// The revision of the control plane, which has a mesh configuration of its own (`istio-REVISION`);
+    /// none for the one without a name, or `default`.
+    pub revision: Option<String>,
     /// Who judges what this crate does not know; nobody by default.
     pub judge: Judge,
 }
 
-/// The name of the ConfigMap with the mesh configuration.
-const MESH_CONFIG_MAP: &str = "istio";
+impl Defaults {
+    /// The name of the ConfigMap with the mesh configuration.
+    pub fn mesh_config_map(&self) -> String {
+        match self.revision.as_deref() {
+            None | Some("" | "default") => "istio".to_owned(),
+            Some(revision) => format!("istio-{revision}"),
+        }
+    }
+}
 
 /// The top-level fields of an Istio resource.
 const SECTIONS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
@@ -44,6 +54,7 @@ impl Default for Defaults {
             namespace: "default".into(),
             root_namespace: "istio-system".into(),
             domain: "cluster.local".to_owned(),
+            revision: None,
             judge: Judge::default(),
         }
     }
@@ -218,7 +229,7 @@ fn recognize(
         ("", "Secret") => Kind::Secret,
         ("", "ConfigMap") => {
             let root = label.namespace.as_deref() == Some(defaults.root_namespace.as_str());
-            let mesh = root && label.name == MESH_CONFIG_MAP;
+            let mesh = root && label.name == defaults.mesh_config_map();
             if mesh {
                 Kind::MeshConfig
             } else {

@@ -12,13 +12,16 @@ use serde::Deserialize;
 use crate::env::DiscoveryEnvironment;
 use crate::{logging, runtime};
 
+/// The revision of a control plane that is told of none, as istiod's.
+const DEFAULT_REVISION: &str = "default";
+
 /// Run the control plane: xDS, certificates, debug endpoints
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Environment, as istiod has it: PILOT_DEBOUNCE_AFTER, PILOT_DEBOUNCE_MAX, PILOT_PUSH_THROTTLE,
 DEFAULT_WORKLOAD_CERT_TTL, MAX_WORKLOAD_CERT_TTL, TOKEN_AUDIENCES (istio-ca),
 PILOT_MAX_REQUESTS_PER_SECOND (no limit unless it is given),
-PILOT_ENABLE_HEADLESS_FILTER_CHAIN_LISTENER (false), JWT_RULE (an issuer whose tokens are
+PILOT_ENABLE_HEADLESS_FILTER_CHAIN_LISTENER (false), REVISION, JWT_RULE (an issuer whose tokens are
 believed, as JSON: issuer, audiences, and jwksUri, jwks, or neither for OpenID discovery).
 
 Examples:
@@ -80,6 +83,10 @@ pub(crate) struct Arguments {
     /// The DNS domain of services
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
     domain: String,
+    /// Which control plane this is, where a cluster has several: resources whose label istio.io/rev names
+    /// another do not count [default: default]
+    #[arg(long, value_name = "REVISION")]
+    revision: Option<String>,
     /// Allow a token issuer's keys to be fetched from a private address that a redirect leads to
     #[arg(long)]
     allow_private_jwks_redirects: bool,
@@ -151,6 +158,7 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
         trust_domain,
         root_namespace,
         domain,
+        revision,
         allow_private_jwks_redirects,
         // ignored: the log was set up with it
         log_level: _,
@@ -165,10 +173,13 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
         max_requests,
         headless_by_range,
         jwt_rule,
+        revision: given_revision,
     } = environment;
     let mut options = Options::new(ca_dir);
     options.config = config;
     options.mesh_config = mesh_config;
+    let revision = revision.or(given_revision);
+    options.revision = Some(revision.unwrap_or_else(|| DEFAULT_REVISION.to_owned()));
     options.plugged_ca = plugged_ca;
     options.validity = validity(
         default_workload_cert_ttl.as_deref(),

@@ -4,8 +4,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use meltemi_xds::any;
 use meltemi_xds::json::{JsonStyle, Secrets, to_json_with};
 use meltemi_xds::pb::envoy::admin::v3::{
@@ -19,14 +18,14 @@ use meltemi_xds_server::{Kind, Resource, View as _, Wanted};
 use prost_types::Any;
 use serde::Deserialize;
 
-use crate::debug::json;
+use crate::debug::{WhichProxy, find, json};
 use crate::http::Observed;
 use crate::view::MeshView;
 
 #[derive(Deserialize)]
 pub(super) struct Parameters {
-    #[serde(rename = "proxyID")]
-    proxy_id: Option<String>,
+    #[serde(flatten)]
+    which: WhichProxy,
     /// Endpoints, too; Envoy's own parameter of this name has no value.
     include_eds: Option<String>,
 }
@@ -35,17 +34,10 @@ pub(super) async fn answer(
     State(observed): State<Observed>,
     Query(parameters): Query<Parameters>,
 ) -> Response {
-    let Parameters {
-        proxy_id,
-        include_eds,
-    } = parameters;
-    let Some(proxy) = proxy_id.filter(|id| !id.is_empty()) else {
-        let text = "say which proxy: ?proxyID=POD.NAMESPACE, or its node id\n";
-        return (StatusCode::BAD_REQUEST, text).into_response();
-    };
-    let Some(status) = observed.proxies.find(&proxy) else {
-        let text = format!("no proxy {proxy} is connected to this control plane\n");
-        return (StatusCode::NOT_FOUND, text).into_response();
+    let Parameters { which, include_eds } = parameters;
+    let status = match find(&observed, &which) {
+        Ok(status) => status,
+        Err(answer) => return answer,
     };
     let with_endpoints = include_eds.is_some_and(|value| value != "false");
     let dump = dump(&observed.state().view, &status.node, with_endpoints);

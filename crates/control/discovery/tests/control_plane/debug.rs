@@ -57,6 +57,14 @@ async fn the_debug_endpoints_answer() {
         .await;
     assert!(types(&with).contains(&"EndpointsConfigDump".to_owned()));
 
+    assert_eq!(plane.get("/debug/edsz").await.0, 400);
+    let assignments = plane.json("/debug/edsz?proxyID=web.shop").await;
+    let mut assignments = assignments.as_array().unwrap().iter();
+    let catalog =
+        assignments.find(|it| it["cluster_name"] == "outbound|80||catalog.shop.svc.cluster.local");
+    let address = "/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/address";
+    assert_eq!(catalog.unwrap().pointer(address).unwrap(), "10.1.0.5");
+
     let services = plane.json("/debug/registryz").await;
     assert_eq!(services[0]["hostname"], "catalog.shop.svc.cluster.local");
     let endpoint = &services[0]["ports"][0]["endpoints"][0];

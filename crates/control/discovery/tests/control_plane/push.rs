@@ -286,3 +286,48 @@ async fn namespaces_come_and_go_with_the_selectors_and_their_labels() {
         client.take(Kind::Cluster).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_for_another_revision_does_not_count() {
+    let entry = |revision: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\n\
+             metadata: {{ name: far, namespace: shop, labels: {{ istio.io/rev: {revision} }} }}\n\
+             spec: {{ hosts: [far.test], ports: [{{ number: 80, name: http, protocol: HTTP }}], resolution: DNS }}\n"
+        )
+    };
+    let mesh = |name: &str, domain: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: {name}, namespace: istio-system }}\n\
+             data:\n  mesh: |\n    ingressClass: {domain}\n"
+        )
+    };
+    const FAR: &str = "outbound|80||far.test";
+    let plane = Plane::with(
+        &[
+            ("services.yaml", SERVICES),
+            ("entry.yaml", &entry("stable")),
+            ("mesh.yaml", &mesh("istio", "theirs")),
+            ("own-mesh.yaml", &mesh("istio-canary", "ours")),
+        ],
+        |options| options.revision = Some("canary".to_owned()),
+    )
+    .await
+    .unwrap();
+    let node = sidecar("web", "shop", "web");
+    let mut client = Delta::open(plaintext(&plane).await, node, None).await;
+    client.subscribe(Kind::Cluster, &[]).await;
+    client.take(Kind::Cluster).await;
+    assert!(!client.names(Kind::Cluster).contains(&FAR));
+    let mesh = plane.control.states().borrow().clone();
+    assert_eq!(mesh.snapshot.mesh().ingress.class, "ours");
+
+    plane.write("entry.yaml", &entry("canary"));
+    while !client.names(Kind::Cluster).contains(&FAR) {
+        client.take(Kind::Cluster).await;
+    }
+    plane.write("entry.yaml", &entry("stable"));
+    while client.names(Kind::Cluster).contains(&FAR) {
+        client.take(Kind::Cluster).await;
+    }
+}
