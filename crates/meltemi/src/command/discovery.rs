@@ -185,20 +185,7 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
         default_workload_cert_ttl.as_deref(),
         max_workload_cert_ttl.as_deref(),
     )?;
-    let audiences = token_audiences.as_deref().unwrap_or(AUDIENCE).split(',');
-    let audiences: Vec<_> = audiences.map(|it| it.trim().to_owned()).collect();
-    let issuers = token_issuer
-        .into_iter()
-        .map(|(issuer, keys)| IssuerOptions {
-            issuer,
-            audiences: audiences.clone(),
-            keys,
-        });
-    options.issuers = issuers.collect();
-    if let Some(text) = jwt_rule {
-        let rule = jwt_rule_issuer(&text, &audiences).context("JWT_RULE")?;
-        options.issuers.push(rule);
-    }
+    options.issuers = issuers(token_issuer, token_audiences.as_deref(), jwt_rule)?;
     options.http = http_addr;
     options.monitoring = monitoring_addr;
     options.secure_xds = secure_grpc_addr;
@@ -303,6 +290,28 @@ struct JwtRule {
     #[serde(alias = "jwks_uri")]
     jwks_uri: Option<String>,
     jwks: Option<String>,
+}
+
+/// Those whose tokens are believed.
+fn issuers(
+    given: Vec<(String, IssuerKeys)>,
+    audiences: Option<&str>,
+    jwt_rule: Option<String>,
+) -> Result<Vec<IssuerOptions>> {
+    let audiences = audiences.unwrap_or(AUDIENCE).split(',');
+    let audiences: Vec<_> = audiences.map(|it| it.trim().to_owned()).collect();
+    let mut issuers: Vec<_> = given
+        .into_iter()
+        .map(|(issuer, keys)| IssuerOptions {
+            issuer,
+            audiences: audiences.clone(),
+            keys,
+        })
+        .collect();
+    if let Some(text) = jwt_rule {
+        issuers.push(jwt_rule_issuer(&text, &audiences).context("JWT_RULE")?);
+    }
+    Ok(issuers)
 }
 
 /// The issuer of `JWT_RULE`.
