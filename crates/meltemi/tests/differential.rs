@@ -154,6 +154,7 @@ suites! {
     resilience,
     retry,
     route_headers,
+    router_options,
     routing,
     simple,
     sockets,

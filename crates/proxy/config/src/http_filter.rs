@@ -11,7 +11,7 @@ pub(crate) mod metadata;
 use std::sync::Arc;
 
 use meltemi_ir::{
-    AlpnOverride, GrpcMethods, GrpcStats, HealthCheckFilter, HttpFilter, HttpFilterKind, PeerMetadata, RouteFilterSetting,
+    AlpnOverride, GrpcMethods, GrpcStats, HealthCheckFilter, HttpFilter, HttpFilterKind, PeerMetadata, RouteFilterSetting, RouterSettings,
 };
 use meltemi_xds::pb::envoy::config::core::v3::{GrpcMethodList, grpc_method_list};
 use meltemi_xds::pb::envoy::extensions::filters::http::buffer::v3::Buffer;
@@ -36,6 +36,7 @@ use crate::discovery;
 use crate::extension::{Extension, Known, empty_message, unpack};
 use crate::fields::fields;
 use crate::forward_proxy;
+use crate::header::header_name;
 use crate::istio_stats::istio_stats;
 use crate::matcher::header_match;
 use crate::path::At;
@@ -203,7 +204,7 @@ empty_message!(grpc_web, GrpcWeb);
 /// The filters of a connection manager; the router must be the last.
 pub(crate) fn http_filters(messages: &[hcm_v3::HttpFilter], at: &At<'_>) -> Vec<HttpFilter> {
     let filters = at.each(messages, http_filter);
-    let router = |filter: &HttpFilter| matches!(filter.kind, HttpFilterKind::Router { .. });
+    let router = |filter: &HttpFilter| matches!(filter.kind, HttpFilterKind::Router(_));
     // With filters missing, their own problems have been reported.
     if filters.len() == messages.len() {
         match filters.iter().position(router) {
@@ -251,7 +252,7 @@ fn http_filter(message: &hcm_v3::HttpFilter, at: &At<'_>) -> Option<HttpFilter> 
     }
     let known = extension.find(HTTP_FILTERS, at)?;
     let kind = (known.convert)(config, &at.field("typed_config"))?;
-    if *disabled && matches!(kind, HttpFilterKind::Router { .. }) {
+    if *disabled && matches!(kind, HttpFilterKind::Router(_)) {
         at.field("disabled")
             .problem("the router cannot be disabled");
     }
@@ -280,13 +281,21 @@ pub(crate) fn on_demand_per_route(
     Some(RouteFilterSetting::Enabled)
 }
 
+/// The headers that a router may be strict about.
+const STRICT_HEADERS: [&str; 5] = [
+    "x-envoy-upstream-rq-timeout-ms",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-max-retries",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-retry-on",
+];
+
 fn router(message: &Router, at: &At<'_>) -> Option<HttpFilterKind> {
     fields!(at, message, Router {
-        honoured { suppress_envoy_headers }
+        honoured { suppress_envoy_headers, strict_check_headers, respect_expected_rq_timeout }
         partly { reject_connect_request_early_data: "false" }
         unsupported {
-            upstream_log, upstream_log_options, strict_check_headers, respect_expected_rq_timeout,
-            upstream_http_filters,
+            upstream_log, upstream_log_options, upstream_http_filters,
         }
         ignored {
             dynamic_stats: "statistics are always kept",
@@ -297,9 +306,20 @@ fn router(message: &Router, at: &At<'_>) -> Option<HttpFilterKind> {
     if *reject_connect_request_early_data == Some(true) {
         at.field("reject_connect_request_early_data").refuse("");
     }
-    Some(HttpFilterKind::Router {
+    let strict = |name: &String, at: &At<'_>| {
+        if !STRICT_HEADERS.contains(&name.as_str()) {
+            at.problem(format_args!("must be one of {}", STRICT_HEADERS.join(", ")));
+            return None;
+        }
+        header_name(name, at)
+    };
+    Some(HttpFilterKind::Router(RouterSettings {
         suppress_envoy_headers: *suppress_envoy_headers,
-    })
+        respect_expected_timeout: *respect_expected_rq_timeout,
+        strict_headers: at
+            .field("strict_check_headers")
+            .each(strict_check_headers, strict),
+    }))
 }
 
 /// Most bytes of a request that is forwarded whole.

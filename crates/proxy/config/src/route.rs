@@ -14,7 +14,7 @@ use meltemi_xds::pb::envoy::config::route::v3::virtual_host::TlsRequirementType;
 use crate::config_source::delta_service;
 use crate::cors::old_cors_policy;
 use crate::fields::fields;
-use crate::header::{request_changes, response_changes};
+use crate::header::{header_name, request_changes, response_changes};
 use crate::http_filter::local_ratelimit::rate_limit;
 use crate::matcher::header_match;
 use crate::metadata::metadata;
@@ -45,7 +45,8 @@ pub(crate) fn route_configuration(
             name, virtual_hosts, response_headers_to_add, response_headers_to_remove,
             request_headers_to_add, request_headers_to_remove,
             most_specific_header_mutations_wins, max_direct_response_body_size_bytes,
-            ignore_port_in_host_matching, request_mirror_policies,
+            ignore_port_in_host_matching, request_mirror_policies, internal_only_headers,
+            vhost_header, ignore_path_parameters_in_path_matching,
         }
         partly {
             typed_per_filter_config: "the extensions listed below",
@@ -53,7 +54,7 @@ pub(crate) fn route_configuration(
                    max_direct_response_body_size_bytes",
         }
         unsupported {
-            internal_only_headers, cluster_specifier_plugins, vhost_header, ignore_path_parameters_in_path_matching, route_specifiers,
+            cluster_specifier_plugins, route_specifiers,
         }
         ignored {
             validate_clusters: "a cluster that does not exist answers as the route says",
@@ -91,6 +92,13 @@ pub(crate) fn route_configuration(
         request_headers: request_changes(request_headers_to_add, request_headers_to_remove, at),
         response_headers: response_changes(response_headers_to_add, response_headers_to_remove, at),
         ignore_port_in_host_matching: *ignore_port_in_host_matching,
+        virtual_host_header: Some(vhost_header)
+            .filter(|name| !name.is_empty())
+            .and_then(|name| header_name(name, &at.field("vhost_header"))),
+        ignore_path_parameters: *ignore_path_parameters_in_path_matching,
+        internal_only_headers: at
+            .field("internal_only_headers")
+            .each(internal_only_headers, |name, at| header_name(name, at)),
         vhds,
         most_specific_header_mutations_wins: *most_specific_header_mutations_wins,
         filters: per_filter(typed_per_filter_config, at),
@@ -142,6 +150,7 @@ fn virtual_host(
             name, domains, routes, request_headers_to_add, request_headers_to_remove,
             response_headers_to_add, response_headers_to_remove, cors,
             include_request_attempt_count, include_attempt_count_in_response, retry_policy,
+            include_is_timeout_retry_header,
             hedge_policy,
             require_tls, request_mirror_policies, rate_limits,
             per_request_buffer_limit_bytes, request_body_buffer_limit, metadata,
@@ -154,7 +163,7 @@ fn virtual_host(
             matcher: "list the routes",
             retry_policy_typed_config: "use retry_policy",
         }
-        unsupported { include_is_timeout_retry_header, route_specifiers }
+        unsupported { route_specifiers }
     });
     let at_domains = &at.field("domains");
     if domains.is_empty() {
@@ -196,6 +205,7 @@ fn virtual_host(
         hedge_on_per_try_timeout: hedge_policy
             .as_ref()
             .is_some_and(|message| hedge(message, &at.field("hedge_policy"))),
+        include_is_timeout_retry: *include_is_timeout_retry_header,
         include_request_attempt_count: *include_request_attempt_count,
         include_attempt_count_in_response: *include_attempt_count_in_response,
         filters: per_filter(typed_per_filter_config, at),

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use http::{Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -441,6 +441,10 @@ fn prepare(
             local_ip: connection.worker.local_ip,
             certificate: settings.certificate.as_ref(),
             upgrade: head.upgrade.is_some(),
+            internal_only: settings
+                .routes
+                .as_ref()
+                .map_or(&[], |table| &table.config().internal_only_headers),
         },
     );
     head.secure = match settings.manager.config.scheme {
@@ -578,6 +582,15 @@ fn own_answer(stream: &Rc<Stream>, head: &RequestHead, route: &Route) -> Option<
             let details = "direct_response";
             let mut reply = LocalReply::new(direct.status, "", details, ResponseFlags::NONE);
             reply.body = body.clone();
+            // where the resource is that was made, or the other one
+            if direct.status == StatusCode::CREATED || direct.status.is_redirection() {
+                let here = format!("{}://{}{}", head.scheme(), head.authority(), head.path());
+                reply.headers.extend(
+                    HeaderValue::try_from(here)
+                        .ok()
+                        .map(|here| (header::LOCATION, here)),
+                );
+            }
             reply
         }
         (ir::RouteAction::NonForwarding, _) => {

@@ -305,7 +305,7 @@ impl Filter {
             Kind::OnDemand => Self::OnDemand(on_demand::OnDemandFilter::new(parts.routes.clone())),
             Kind::ForwardProxy => Self::ForwardProxy(forward_proxy::ForwardProxyFilter),
             Kind::Missing => Self::Missing(missing::MissingFilter),
-            Kind::Router { .. } | Kind::Inert => return Ok(None),
+            Kind::Router(_) | Kind::Inert => return Ok(None),
         }))
     }
 

@@ -65,7 +65,7 @@ pub struct ConnectionManager {
     pub(crate) logs: Box<[AccessLogger]>,
     /// The filters but the router.
     pub(crate) filters: Box<[Entry]>,
-    pub(crate) suppress_envoy_headers: bool,
+    pub(crate) router: ir::RouterSettings,
     pub(crate) stats: Arc<Sharded<HttpStats>>,
     pub(crate) listener_stats: Arc<Sharded<ListenerHttpStats>>,
     pub(crate) server: HeaderValue,
@@ -126,13 +126,9 @@ impl ConnectionManager {
             }));
         }
         let wants_record = filters.iter().any(|entry| entry.filter.wants_record());
-        let suppress_envoy_headers = config.filters.iter().any(|filter| {
-            matches!(
-                filter.kind,
-                ir::HttpFilterKind::Router {
-                    suppress_envoy_headers: true
-                }
-            )
+        let router = config.filters.iter().find_map(|filter| match &filter.kind {
+            ir::HttpFilterKind::Router(settings) => Some(settings.clone()),
+            _ => None,
         });
         let mut fields = fields(&logs, wants_record);
         let local_reply = config.local_reply.as_deref();
@@ -146,7 +142,7 @@ impl ConnectionManager {
             routes,
             logs,
             filters: filters.into(),
-            suppress_envoy_headers,
+            router: router.unwrap_or_default(),
             stats: shared.stats.http(&config.stat_prefix),
             listener_stats: shared.stats.listener_http(listener, &config.stat_prefix),
             server: if config.server_name == names::ENVOY {

@@ -8,6 +8,7 @@ mod rewrite;
 mod settings;
 mod tables;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -230,7 +231,11 @@ impl RouteTable {
 
     /// The route of a request.
     pub fn route(&self, view: &RequestView<'_>) -> RouteMatch {
-        let Some(host) = self.domains.find(view.authority) else {
+        let asked = match &self.config.virtual_host_header {
+            None => Some(view.authority),
+            Some(name) => view.headers.get(name).and_then(|it| it.to_str().ok()),
+        };
+        let Some(host) = asked.and_then(|asked| self.domains.find(asked)) else {
             return RouteMatch::None;
         };
         let host = host as usize;
@@ -243,11 +248,14 @@ impl RouteTable {
         if wants_tls && view.scheme != "https" {
             return RouteMatch::RequireTls { host };
         }
-        let path = view.path_only();
+        let path = match self.config.ignore_path_parameters {
+            false => Cow::Borrowed(view.path_only()),
+            true => matching::without_parameters(view.path_only()),
+        };
         entry
             .routes
             .iter()
-            .position(|route| matches(&route.config.matcher, view, path))
+            .position(|route| matches(&route.config.matcher, view, &path))
             .map_or(RouteMatch::None, |route| {
                 RouteMatch::Route(RouteIndex { host, route })
             })

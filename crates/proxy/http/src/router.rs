@@ -11,6 +11,7 @@ mod hedge;
 mod mirror;
 pub(crate) mod reply;
 pub(crate) mod retry;
+mod strict;
 pub(crate) mod timeout;
 
 use std::rc::Rc;
@@ -83,6 +84,8 @@ pub(crate) struct Forwarding {
     terminates: bool,
     /// The connection that the last try went out on.
     used: Option<(HttpVersion, Arc<ConnectionDetails>)>,
+    /// The last try took too long.
+    timed_out: bool,
 }
 
 /// How much of a request is kept for another try.
@@ -117,10 +120,16 @@ pub(crate) fn prepare(
         stream.note_request(&head);
         return Err(LocalReply::cluster_not_found(config.cluster_not_found));
     };
+    let router = &settings.manager.router;
+    if let Some(reply) = strict::refusal(&router.strict_headers, &head.headers) {
+        stream.note_request(&head);
+        return Err(reply);
+    }
     let policy = target.retry.as_deref();
-    let timeouts = timeout::Timeouts::take(config, policy, &mut head.headers, commands);
+    let told = router.respect_expected_timeout;
+    let timeouts = timeout::Timeouts::take(config, policy, &mut head.headers, commands, told);
     stream.facts.borrow_mut().attempts = 1;
-    let expect = !settings.manager.suppress_envoy_headers;
+    let expect = !settings.manager.router.suppress_envoy_headers;
     let told = head.headers.get(names::HEDGE).filter(|_| commands);
     let hedges = told.map_or(target.hedge, |told| told == names::TRUE);
     if expect && let Some(expected) = timeouts.expected(Duration::ZERO, hedges) {
@@ -176,6 +185,7 @@ pub(crate) fn prepare(
         hedges,
         terminates,
         used: None,
+        timed_out: false,
     })
 }
 
@@ -259,6 +269,7 @@ impl Forwarding {
         host: &Rc<WorkerHost>,
         result: Result<Result<Response<ResponseBody>, Failure>, Expired>,
     ) -> Result<Judged, Box<LocalReply>> {
+        self.timed_out = matches!(result, Err(Expired::PerTry | Expired::PerTryIdle));
         let failure = match result {
             Ok(Ok(response)) => {
                 host.record_response(!response.status().is_server_error());
@@ -366,6 +377,14 @@ impl Forwarding {
             if self.count_attempts {
                 head.headers
                     .insert(names::ATTEMPT_COUNT, number(u64::from(self.attempts)));
+            }
+            let host = self.table().host(self.index);
+            if host.config.include_is_timeout_retry {
+                let value = if self.timed_out { "true" } else { "false" };
+                head.headers.insert(
+                    names::IS_TIMEOUT_RETRY,
+                    http::HeaderValue::from_static(value),
+                );
             }
             let elapsed = match self.stream.request_done.get() {
                 Some(done) => done.elapsed(),

@@ -88,14 +88,22 @@ pub enum RouteFilterKind {
     ForwardProxy(ForwardProxyHost),
 }
 
+/// `envoy.filters.http.router`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouterSettings {
+    /// No `x-envoy-*` headers are added.
+    pub suppress_envoy_headers: bool,
+    /// `x-envoy-expected-rq-timeout-ms` of a request is its timeout.
+    pub respect_expected_timeout: bool,
+    /// Headers without which a request is better than with a value that means nothing.
+    pub strict_headers: Vec<http::HeaderName>,
+}
+
 /// The filters that the proxy has.
 #[derive(Clone, Debug, PartialEq)]
 pub enum HttpFilterKind {
     /// `envoy.filters.http.router`.
-    Router {
-        /// `suppress_envoy_headers`.
-        suppress_envoy_headers: bool,
-    },
+    Router(RouterSettings),
     /// `envoy.filters.http.cors`: carries out the route's CORS policy.
     Cors,
     /// `istio.stats`: the standard metrics.

@@ -51,8 +51,8 @@ pub use filter::{
     HttpAuthz, HttpFilter, HttpFilterKind, IstioStats, JwtAuthn, JwtCache, JwtKeys, JwtProvider,
     JwtRequirement, JwtRoute, JwtRule, LocalDescriptor, LocalRateLimit, MetadataKind, MetadataRule,
     MetadataWrite, MetricReporter, PeerMetadata, QueryEdit, RateLimitAction, RateLimitEntry,
-    RateLimitRule, RemoteJwks, RouteFilter, RouteFilterKind, RouteFilterSetting, SetFilterState,
-    SetMetadata, TokenBucket,
+    RateLimitRule, RemoteJwks, RouteFilter, RouteFilterKind, RouteFilterSetting, RouterSettings,
+    SetFilterState, SetMetadata, TokenBucket,
 };
 pub use hcm::{
     Codec, EscapedSlashes, ForwardClientCert, Http1Options, Http2Keepalive, Http2Options,

@@ -25,6 +25,12 @@ pub struct RouteConfiguration {
     pub response_headers: HeaderMutation,
     /// The authority's port is no part of the comparison with domains.
     pub ignore_port_in_host_matching: bool,
+    /// The header that chooses the virtual host, in the place of the authority.
+    pub virtual_host_header: Option<http::HeaderName>,
+    /// Paths are compared as far as their first semicolon.
+    pub ignore_path_parameters: bool,
+    /// Headers that only requests from inside may have.
+    pub internal_only_headers: Vec<http::HeaderName>,
     /// Virtual hosts that it lacks come one by one from this service (VHDS).
     pub vhds: Option<DiscoveryService>,
     /// Header changes of the widest scope win over those of the narrowest.
@@ -56,6 +62,8 @@ pub struct VirtualHost {
     pub cors: Option<Arc<Cors>>,
     /// For routes that have no hedge policy of their own.
     pub hedge_on_per_try_timeout: bool,
+    /// Requests that are tried again say whether that is because of a timeout.
+    pub include_is_timeout_retry: bool,
     /// `include_request_attempt_count`: the upstream sees `x-envoy-attempt-count`.
     pub include_request_attempt_count: bool,
     /// `include_attempt_count_in_response`: the downstream sees it too.

@@ -120,7 +120,7 @@ pub(super) fn finish(
     if stream.is_http10() && !framed && !body.is_end_stream() {
         stream.last.set(true);
     }
-    if !stream.settings.manager.suppress_envoy_headers {
+    if !stream.settings.manager.router.suppress_envoy_headers {
         let from = stream.request_done.get().unwrap_or(stream.start);
         let elapsed = now.saturating_duration_since(from).as_millis() as u64;
         parts

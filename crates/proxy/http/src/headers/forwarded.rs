@@ -24,6 +24,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) certificate: Option<&'a HeaderValue>,
     /// The request asks for an upgrade that is allowed.
     pub(crate) upgrade: bool,
+    /// Headers that only requests from inside may have.
+    pub(crate) internal_only: &'a [http::HeaderName],
 }
 
 /// Who sent the request, as far as it is believed.
@@ -113,8 +115,13 @@ pub(crate) fn prepare(headers: &mut HeaderMap, seen: Seen, around: &Surroundings
     let edge = config.use_remote_address && !internal;
     if internal {
         headers.insert(names::INTERNAL, names::TRUE);
-    } else if seen.any(Seen::ENVOY) {
-        distrust(headers, edge);
+    } else {
+        if seen.any(Seen::ENVOY) {
+            distrust(headers, edge);
+        }
+        for name in around.internal_only {
+            headers.remove(name);
+        }
     }
     if let Some(via) = &config.via {
         append(headers, &header::VIA, via.as_bytes(), b", ");

@@ -29,6 +29,7 @@ names! {
     IMMEDIATE_HEALTH_CHECK_FAIL "x-envoy-immediate-health-check-fail";
     INTERNAL "x-envoy-internal";
     IP_TAGS "x-envoy-ip-tags";
+    IS_TIMEOUT_RETRY "x-envoy-is-timeout-retry";
     MAX_RETRIES "x-envoy-max-retries";
     ORIGINAL_HOST "x-envoy-original-host";
     ORIGINAL_PATH "x-envoy-original-path";

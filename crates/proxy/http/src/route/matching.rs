@@ -1,5 +1,7 @@
 //! Whether a request fits a route. Pure: a view of the request enters, a truth value leaves.
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
 use meltemi_ir as ir;
 
@@ -46,6 +48,16 @@ pub(crate) fn path_only(path: &str) -> &str {
         Some(end) => &path[..end],
         None => path,
     }
+}
+
+/// The path without what follows a semicolon in each of its segments.
+pub(super) fn without_parameters(path: &str) -> Cow<'_, str> {
+    if !path.contains(';') {
+        return Cow::Borrowed(path);
+    }
+    let segments = path.split('/');
+    let plain = segments.map(|segment| segment.split(';').next().unwrap_or(segment));
+    Cow::Owned(plain.collect::<Vec<_>>().join("/"))
 }
 
 /// Whether the request fits.

@@ -63,7 +63,7 @@ pub(super) fn finalize(
     if let Some(path) = rewritten
         && head.path.is_some()
         && head.set_path(path)
-        && !stream.settings.manager.suppress_envoy_headers
+        && !stream.settings.manager.router.suppress_envoy_headers
         && let Some(original) = original
         && let Ok(value) = HeaderValue::from_str(original.as_str())
     {

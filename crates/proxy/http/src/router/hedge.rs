@@ -62,6 +62,7 @@ impl Forwarding {
                     latest = self.launch(&mut tries, deadlines)?;
                 }
                 Err(Expired::PerTry) => {
+                    self.timed_out = true;
                     deadlines.per_try = None;
                     deadlines.changed(&stream);
                     latest.record_timeout();
@@ -143,6 +144,7 @@ impl Forwarding {
             hedges: false,
             terminates: self.terminates,
             used: None,
+            timed_out: self.timed_out,
         }
     }
 

@@ -22,12 +22,13 @@ pub(crate) struct Timeouts {
 
 impl Timeouts {
     /// Reads and removes the request headers that overrule the route; `sent` says whether any
-    /// such header can be there.
+    /// such header can be there, `expected` whether what a proxy before told of its timeout is one.
     pub(crate) fn take(
         target: &ir::RouteTarget,
         retry: Option<&ir::RetryPolicy>,
         headers: &mut HeaderMap,
         sent: bool,
+        expected: bool,
     ) -> Self {
         let mut timeouts = Self {
             global: target.timeout,
@@ -41,7 +42,10 @@ impl Timeouts {
                     (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
                 })
             };
-            if let Some(global) = limit(headers.remove(names::UPSTREAM_TIMEOUT)) {
+            let told = headers.get(names::EXPECTED_TIMEOUT).filter(|_| expected);
+            let told = limit(told.cloned());
+            let asked = || limit(headers.remove(names::UPSTREAM_TIMEOUT));
+            if let Some(global) = told.or_else(asked) {
                 timeouts.global = global;
             }
             if let Some(per_try) = limit(headers.remove(names::UPSTREAM_PER_TRY_TIMEOUT)) {

@@ -233,9 +233,7 @@ pub(crate) fn hcm(routes: Vec<ir::Route>) -> ir::HttpConnectionManager {
         routes: ir::RouteSource::Inline(table(routes)),
         filters: vec![ir::HttpFilter {
             name: "router".to_owned(),
-            kind: ir::HttpFilterKind::Router {
-                suppress_envoy_headers: false,
-            },
+            kind: ir::HttpFilterKind::Router(ir::RouterSettings::default()),
             disabled: false,
         }],
         log_moments: ir::LogMoments::default(),
