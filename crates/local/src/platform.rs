@@ -325,6 +325,7 @@ impl Platform {
                 Config::MeshConfig(Box::new(mesh))
             }
             Config::Namespace(_)
+            | Config::Node(_)
             | Config::ServiceAccount(_)
             | Config::ConfigMap(_)
             | Config::Secret(_)

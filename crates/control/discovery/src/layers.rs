@@ -74,6 +74,11 @@ impl Layers {
         winner
     }
 
+    /// The definition of a resource that counts, if there is one.
+    pub fn get(&self, id: &ResourceId) -> Option<Arc<Config>> {
+        self.by_id.get(id)?.values().next_back().cloned()
+    }
+
     /// Every definition that counts.
     pub fn counting(&self) -> Vec<(ResourceId, Arc<Config>)> {
         let last = self.by_id.iter();

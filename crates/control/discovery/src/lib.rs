@@ -16,6 +16,7 @@ mod grpc;
 mod http;
 mod keys;
 mod layers;
+mod localities;
 mod mesh;
 mod mesh_file;
 mod metrics;

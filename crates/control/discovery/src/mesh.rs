@@ -23,6 +23,7 @@ use tracing::info;
 
 use crate::Overlay;
 use crate::layers::{Change, Layer, Layers};
+use crate::localities::Localities;
 use crate::metrics::MeshMetrics;
 use crate::problem::Problems;
 use crate::selection::Selection;
@@ -65,6 +66,7 @@ pub(crate) struct Mesh {
     options: MeshOptions,
     layers: Layers,
     selection: Selection,
+    localities: Localities,
     store: Store,
     configs: RedBlackTreeMapSync<ResourceId, Arc<Config>>,
     problems: Problems,
@@ -112,6 +114,7 @@ impl Mesh {
             options,
             layers: Layers::default(),
             selection: Selection::default(),
+            localities: Localities::default(),
             store: Store::default(),
             configs: RedBlackTreeMapSync::default(),
             said: None,
@@ -213,6 +216,11 @@ impl Mesh {
         if others {
             self.select_again();
         }
+        if id.kind == Kind::Node {
+            for id in self.localities.follow(&id.name, self.configs.get(id)) {
+                self.put(&id, self.layers.get(&id));
+            }
+        }
         self.options.debounce.changed(Instant::now());
     }
 
@@ -240,7 +248,7 @@ impl Mesh {
         let config = config.filter(|_| self.selection.includes(id));
         match config {
             Some(config) => {
-                let config = Arc::unwrap_or_clone(config);
+                let config = self.localities.place(id, Arc::unwrap_or_clone(config));
                 let config = match &self.options.overlay {
                     Some(overlay) => overlay.adjust(config),
                     None => config,
@@ -252,6 +260,7 @@ impl Mesh {
             None if id.kind == Kind::MeshConfig => {} // The last one stays.
             None => {
                 self.configs.remove_mut(id);
+                self.localities.forget(id);
                 self.store.delete(id);
                 if let Some(overlay) = &self.options.overlay {
                     overlay.removed(id);

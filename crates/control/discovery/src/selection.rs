@@ -65,7 +65,7 @@ impl Selection {
 
     /// Whether a resource counts.
     pub fn includes(&self, id: &ResourceId) -> bool {
-        let of_cluster = matches!(id.kind, Kind::Namespace | Kind::MeshConfig);
+        let of_cluster = matches!(id.kind, Kind::Namespace | Kind::Node | Kind::MeshConfig);
         if of_cluster || self.selectors.is_empty() || id.namespace == self.root {
             return true;
         }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use crate::{
     AuthorizationPolicy, ConfigMap, Deployment, DestinationRule, EndpointSlice, EnvoyFilter,
-    Gateway, MeshConfig, Metadata, Namespace, NamespaceName, PeerAuthentication, ProxyConfigRule,
-    RequestAuthentication, Secret, Service, ServiceAccount, ServiceEntry, Sidecar, Telemetry,
-    VirtualService, Workload, WorkloadEntry, WorkloadGroup,
+    Gateway, MeshConfig, Metadata, Namespace, NamespaceName, Node, PeerAuthentication,
+    ProxyConfigRule, RequestAuthentication, Secret, Service, ServiceAccount, ServiceEntry, Sidecar,
+    Telemetry, VirtualService, Workload, WorkloadEntry, WorkloadGroup,
 };
 
 /// The kinds of resource that the mesh takes.
@@ -17,6 +17,8 @@ use crate::{
 pub enum Kind {
     /// Kubernetes `v1` Namespace.
     Namespace,
+    /// Kubernetes `v1` Node.
+    Node,
     /// Kubernetes `v1` Service.
     Service,
     /// Kubernetes `v1` ServiceAccount.
@@ -81,6 +83,8 @@ pub struct ResourceId {
 pub enum Config {
     /// A namespace.
     Namespace(Namespace),
+    /// A machine on which workloads run.
+    Node(Node),
     /// A service.
     Service(Service),
     /// A service account.
@@ -127,8 +131,9 @@ pub enum Config {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Namespace,
+        Self::Node,
         Self::Service,
         Self::ServiceAccount,
         Self::Deployment,
@@ -157,6 +162,7 @@ impl Kind {
     pub fn has_revisions(self) -> bool {
         match self {
             Self::Namespace
+            | Self::Node
             | Self::Service
             | Self::ServiceAccount
             | Self::Deployment
@@ -185,6 +191,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Namespace => "Namespace",
+            Self::Node => "Node",
             Self::Service => "Service",
             Self::ServiceAccount => "ServiceAccount",
             Self::Deployment => "Deployment",
@@ -226,6 +233,7 @@ impl Config {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Namespace(_) => Kind::Namespace,
+            Self::Node(_) => Kind::Node,
             Self::Service(_) => Kind::Service,
             Self::ServiceAccount(_) => Kind::ServiceAccount,
             Self::Deployment(_) => Kind::Deployment,
@@ -254,6 +262,7 @@ impl Config {
     pub fn meta(&self) -> &Metadata {
         match self {
             Self::Namespace(it) => &it.meta,
+            Self::Node(it) => &it.meta,
             Self::Service(it) => &it.meta,
             Self::ServiceAccount(it) => &it.meta,
             Self::Deployment(it) => &it.meta,
@@ -289,6 +298,7 @@ impl Config {
             Self::Deployment(it) => &it.workloads,
             Self::Pod(it) => std::slice::from_ref(it),
             Self::Namespace(_)
+            | Self::Node(_)
             | Self::Service(_)
             | Self::ServiceAccount(_)
             | Self::ConfigMap(_)

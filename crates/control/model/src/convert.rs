@@ -223,6 +223,7 @@ fn recognize(
     let at = FieldPath::root().field("apiVersion");
     let kind = match (document.group(), document.kind.as_str()) {
         ("", "Namespace") => Kind::Namespace,
+        ("", "Node") => Kind::Node,
         ("", "Service") => Kind::Service,
         ("", "ServiceAccount") => Kind::ServiceAccount,
         ("", "Pod") => Kind::Pod,
@@ -292,7 +293,7 @@ fn recognize(
 
 fn namespace_of(document: &Document, kind: Kind, defaults: &Defaults) -> NamespaceName {
     match (kind, document.metadata().value.namespace) {
-        (Kind::Namespace, _) => NamespaceName::new(""),
+        (Kind::Namespace | Kind::Node, _) => NamespaceName::new(""),
         (_, Some(namespace)) => NamespaceName::new(namespace),
         (_, None) => defaults.namespace.clone(),
     }
@@ -345,6 +346,7 @@ impl Source<'_> {
         use Strictness::{Lenient, Strict};
         let config = match kind {
             Kind::Namespace => Config::Namespace(namespace::convert(meta)),
+            Kind::Node => Config::Node(workload::convert_node(meta)),
             Kind::ServiceAccount => Config::ServiceAccount(crate::ServiceAccount { meta }),
             Kind::Service => {
                 let spec = self.section("spec", Lenient);

@@ -115,7 +115,7 @@ pub use virtual_service::{
     UnmatchedPreflights, UriRewrite, VirtualService, WeightedDestination,
 };
 pub use workload::{
-    Container, ContainerPort, Deployment, EnvVar, Locality, Owner, OwnerKind, Workload,
+    Container, ContainerPort, Deployment, EnvVar, Locality, Node, Owner, OwnerKind, Workload,
     WorkloadRole,
 };
 pub use workload_group::{Probe, ProbeMethod, WorkloadGroup};

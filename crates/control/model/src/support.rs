@@ -59,6 +59,8 @@ pub fn support() -> Vec<Row> {
 const KUBERNETES: &[Row] = &[
     supported(Kind::Namespace, "metadata.labels")
         .note("istio-injection, istio.io/rev, topology.istio.io/network"),
+    supported(Kind::Node, "metadata.labels")
+        .note("topology.kubernetes.io/region, topology.kubernetes.io/zone, topology.istio.io/subzone: for Pods that do not say where they are"),
     supported(Kind::Service, "spec")
         .note("type, clusterIP(s), externalName, selector, ports, publishNotReadyAddresses, trafficDistribution"),
     harmless(Kind::Service, "spec.*").note("other fields are accepted and not read"),

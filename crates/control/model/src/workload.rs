@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::{EntryEndpoint, Injection, Labels, Metadata, ProxyConfigPatch};
 
-pub(crate) use convert::{PROXY_CONFIG, convert_deployment, convert_pod};
+pub(crate) use convert::{PROXY_CONFIG, convert_deployment, convert_node, convert_pod};
 
 /// A Kubernetes Deployment, expanded to one workload for each replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +103,16 @@ pub struct Locality {
     pub zone: String,
     /// Sub-zone; may be empty.
     pub subzone: String,
+}
+
+/// A Kubernetes Node: where the workloads on it are that do not say so themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its metadata; `meta.namespace` is empty.
+    pub meta: Metadata,
+    /// The labels `topology.kubernetes.io/region`, `/zone` (or `failure-domain.beta.kubernetes.io/...`) and
+    /// `topology.istio.io/subzone`.
+    pub locality: Option<Locality>,
 }
 
 impl Locality {

@@ -93,6 +93,7 @@ fn keys_of(snapshot: &Snapshot, id: &ResourceId) -> Vec<String> {
         }
         Kind::MeshConfig => preferred(&snapshot.mesh.locality),
         Kind::Namespace
+        | Kind::Node
         | Kind::Service
         | Kind::ServiceAccount
         | Kind::ConfigMap

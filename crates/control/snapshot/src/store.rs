@@ -94,6 +94,7 @@ impl Store {
             }
             Config::MeshConfig(it) => next.mesh = Arc::new(*it),
             Config::ServiceAccount(_)
+            | Config::Node(_)
             | Config::ConfigMap(_)
             | Config::WorkloadGroup(_)
             | Config::ProxyConfig(_) => return,
@@ -102,7 +103,7 @@ impl Store {
     }
 
     /// Whether the resource is in effect just so. Nothing that is sent to a proxy depends on service
-    /// accounts, config maps and proxies' settings as such, so that they count as known.
+    /// accounts, nodes, config maps and proxies' settings as such, so that they count as known.
     fn has(&self, id: &ResourceId, config: &Config) -> bool {
         let next = &self.next;
         match config {
@@ -124,6 +125,7 @@ impl Store {
             Config::AuthorizationPolicy(it) => next.authorization_policies.named.has(it),
             Config::MeshConfig(it) => *next.mesh == **it,
             Config::ServiceAccount(_)
+            | Config::Node(_)
             | Config::ConfigMap(_)
             | Config::WorkloadGroup(_)
             | Config::ProxyConfig(_) => true,
@@ -182,9 +184,11 @@ impl Store {
                 next.mesh = Arc::default();
                 written
             }
-            Kind::ServiceAccount | Kind::ConfigMap | Kind::WorkloadGroup | Kind::ProxyConfig => {
-                false
-            }
+            Kind::ServiceAccount
+            | Kind::Node
+            | Kind::ConfigMap
+            | Kind::WorkloadGroup
+            | Kind::ProxyConfig => false,
         };
         if changed {
             self.note(id.clone());

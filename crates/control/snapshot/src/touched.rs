@@ -49,6 +49,7 @@ impl Touched {
                 self.sliced.extend(service);
             }
             Kind::ServiceAccount
+            | Kind::Node
             | Kind::ConfigMap
             | Kind::Secret
             | Kind::Gateway

@@ -12,7 +12,7 @@ use meltemi_snapshot::Snapshot;
 
 use crate::ProxyNode;
 use crate::envoy_filter;
-use crate::scope::{Scope, labels_of, own_settings, settings_of};
+use crate::scope::{Scope, labels_of, locality_of, own_settings, settings_of};
 
 /// What the shared parts of a proxy's resources depend on, the snapshot aside.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -56,7 +56,7 @@ pub fn group_key(snapshot: &Snapshot, node: &ProxyNode) -> GroupKey {
         unprivileged,
         http_proxy_port,
         auto_addresses,
-        locality,
+        locality: _, // ignored: where it is in the end, below
         filters,
         lacks,
     } = node;
@@ -82,7 +82,7 @@ pub fn group_key(snapshot: &Snapshot, node: &ProxyNode) -> GroupKey {
         app_address: None,
         auto_addresses: *auto_addresses,
         settings: own_settings(snapshot, node),
-        locality: locality.clone(),
+        locality: scope.locality.clone(),
         filters: *filters,
         lacks: *lacks,
     })
@@ -105,6 +105,7 @@ pub fn have_same_group(old: Placed<'_>, new: Placed<'_>, node: &ProxyNode) -> bo
         && interception(before) == interception(after)
         && (same_workload
             || labels_of(node, old) == labels_of(node, new)
+                && locality_of(node, old) == locality_of(node, new)
                 && settings_of(node, old) == settings_of(node, new))
 }
 

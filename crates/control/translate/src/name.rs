@@ -158,6 +158,7 @@ pub(crate) fn config_path(kind: Kind, meta: &Metadata) -> String {
         Kind::DestinationRule => "destination-rule",
         Kind::Gateway => "gateway",
         Kind::Namespace
+        | Kind::Node
         | Kind::Service
         | Kind::ServiceAccount
         | Kind::Deployment

@@ -21,9 +21,9 @@ use std::sync::Arc;
 
 use meltemi_model::{
     AuthorizationPolicy, DestinationRule, EntryResolution, EnvoyFilter, Gateway, GatewayRef,
-    GatewayTopology, Hostname, InterceptionMode, KeySource, Labels, MeshConfig, NamespaceName,
-    OutboundTrafficPolicy, PolicyWorkload, ProxyHeaders, RequestAuthentication, Secret, Service,
-    ServicePort, Sidecar, Telemetry, VirtualService, Workload,
+    GatewayTopology, Hostname, InterceptionMode, KeySource, Labels, Locality, MeshConfig,
+    NamespaceName, OutboundTrafficPolicy, PolicyWorkload, ProxyHeaders, RequestAuthentication,
+    Secret, Service, ServicePort, Sidecar, Telemetry, VirtualService, Workload,
 };
 use meltemi_snapshot::{
     InboundMtls, Served, ServiceAccountName, ServiceEndpoints, ServiceTarget, Snapshot,
@@ -50,6 +50,8 @@ pub(crate) struct Scope<'a> {
     pub node: &'a ProxyNode,
     /// The labels of its workload: as it says itself, else as declared.
     pub labels: &'a Labels,
+    /// Where it is.
+    pub locality: &'a Locality,
     /// How its workload's connections reach it: as it says itself, else as its settings say, else as
     /// the mesh does. Noted always.
     pub interception: InterceptionMode,
@@ -138,6 +140,24 @@ pub(crate) fn labels_of<'a>(
     }
 }
 
+const NOWHERE: &Locality = &Locality {
+    region: String::new(),
+    zone: String::new(),
+    subzone: String::new(),
+};
+
+/// Where a proxy is: as it says itself, else where its workload is.
+pub(crate) fn locality_of<'a>(
+    node: &'a ProxyNode,
+    workload: Option<&'a Arc<Workload>>,
+) -> &'a Locality {
+    if node.locality != *NOWHERE {
+        return &node.locality;
+    }
+    let of_workload = workload.and_then(|it| it.locality.as_ref());
+    of_workload.unwrap_or(NOWHERE)
+}
+
 impl<'a> Scope<'a> {
     /// The scope of `node`.
     pub fn new(snapshot: &'a Snapshot, node: &'a ProxyNode) -> Self {
@@ -159,6 +179,7 @@ impl<'a> Scope<'a> {
             snapshot,
             node,
             labels,
+            locality: locality_of(node, workload),
             interception: interception_of(snapshot, node, workload),
             workload,
             sidecar,

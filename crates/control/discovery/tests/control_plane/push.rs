@@ -331,3 +331,39 @@ async fn what_is_for_another_revision_does_not_count() {
         client.take(Kind::Cluster).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_is_where_its_node_is() {
+    let pods = "apiVersion: v1\nkind: Pod\nmetadata: { name: catalog-v3, namespace: shop, labels: { app: catalog } }\n\
+        spec: { nodeName: first, containers: [{ name: catalog, ports: [{ containerPort: 3000 }] }] }\n\
+        status: { podIP: 10.1.0.77 }\n";
+    let node = |zone: &str| {
+        format!(
+            "apiVersion: v1\nkind: Node\nmetadata: {{ name: first, labels: {{ topology.kubernetes.io/region: eu, topology.kubernetes.io/zone: {zone}, topology.istio.io/subzone: rack }} }}\n"
+        )
+    };
+    let zones = |assignment: &ClusterLoadAssignment| {
+        let groups = assignment.endpoints.iter();
+        let zones = groups.filter_map(|it| Some(it.locality.as_ref()?.zone.clone()));
+        zones.filter(|it| !it.is_empty()).collect::<Vec<_>>()
+    };
+    let plane = Plane::start(&[("services.yaml", SERVICES), ("pods.yaml", pods)]).await;
+    let mut client =
+        Delta::open(plaintext(&plane).await, sidecar("web", "shop", "web"), None).await;
+    client.subscribe(Kind::Endpoint, &[CATALOG]).await;
+    client.take(Kind::Endpoint).await;
+    for (text, expected) in [
+        (node("eu-1"), vec!["eu-1"]),
+        (node("eu-2"), vec!["eu-2"]),
+        (String::new(), vec![]),
+    ] {
+        plane.write("nodes.yaml", &text);
+        loop {
+            let sent = client.take(Kind::Endpoint).await;
+            let assignment = sent.resources[0].resource.as_ref().unwrap();
+            if zones(&assignment.to_msg().unwrap()) == expected {
+                break;
+            }
+        }
+    }
+}

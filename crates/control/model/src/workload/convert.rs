@@ -7,7 +7,7 @@ use meltemi_api::FieldPath;
 use meltemi_api::kubernetes::{self as api, DeploymentSpec, PodSpec, PodStatus, PodTemplate};
 
 use super::{
-    Container, ContainerPort, Deployment, EnvVar, Locality, Owner, OwnerKind, Workload,
+    Container, ContainerPort, Deployment, EnvVar, Locality, Node, Owner, OwnerKind, Workload,
     WorkloadRole,
 };
 use crate::check::{Check, filled};
@@ -201,6 +201,11 @@ fn locality(meta: &Metadata) -> Option<Locality> {
             subzone: next(),
         });
     }
+    topology(meta)
+}
+
+/// What the labels of topology say.
+fn topology(meta: &Metadata) -> Option<Locality> {
     let label = |keys: &[&str]| {
         keys.iter()
             .find_map(|key| meta.labels.get(key))
@@ -219,6 +224,12 @@ fn locality(meta: &Metadata) -> Option<Locality> {
         subzone: label(&["topology.istio.io/subzone"]),
     };
     (found != Locality::default()).then_some(found)
+}
+
+/// Reads what the labels of a Node say.
+pub(crate) fn convert_node(meta: Metadata) -> Node {
+    let locality = topology(&meta);
+    Node { meta, locality }
 }
 
 fn convert_container(written: api::Container, at: &FieldPath, check: &mut Check<'_>) -> Container {

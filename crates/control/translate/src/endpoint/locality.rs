@@ -44,7 +44,7 @@ pub(super) fn preference(
 ) -> Option<LocalityPreference> {
     let Chosen { preference, always } = setting(scope, service, settings)?;
     let by_label = matches!(*preference, LocalityPreference::Priority(_));
-    if scope.node.locality == Locality::default() && !by_label {
+    if *scope.locality == Locality::default() && !by_label {
         return None;
     }
     let distributes = matches!(*preference, LocalityPreference::Distribute(_));
@@ -96,7 +96,7 @@ pub(super) fn priority(
     workload: &Workload,
     locality: &Locality,
 ) -> u32 {
-    let client = &scope.node.locality;
+    let client = scope.locality;
     match preference {
         None | Some(LocalityPreference::Distribute(_)) => 0,
         Some(LocalityPreference::Nearest) => nearness(client, locality),
@@ -151,9 +151,9 @@ pub(super) fn distributed(
         return localities;
     };
     let client = core::Locality {
-        region: scope.node.locality.region.clone(),
-        zone: scope.node.locality.zone.clone(),
-        sub_zone: scope.node.locality.subzone.clone(),
+        region: scope.locality.region.clone(),
+        zone: scope.locality.zone.clone(),
+        sub_zone: scope.locality.subzone.clone(),
     };
     let Some(Distribute { to, from: _ }) = entries.iter().find(|it| is_in(&client, &it.from))
     else {

@@ -65,7 +65,9 @@ impl Topics {
         match kind {
             Kind::MeshConfig => Self::EVERYTHING,
             // Of a namespace only its endpoints depend.
-            Kind::Namespace | Kind::Pod | Kind::Deployment | Kind::WorkloadEntry => Self(0),
+            Kind::Namespace | Kind::Node | Kind::Pod | Kind::Deployment | Kind::WorkloadEntry => {
+                Self(0)
+            }
             Kind::Service | Kind::ServiceEntry => {
                 Self::SERVICES.and(Self::AUTO_ADDRESSES).and(Self::TARGETS)
             }
