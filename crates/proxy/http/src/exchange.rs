@@ -585,11 +585,9 @@ fn own_answer(stream: &Rc<Stream>, head: &RequestHead, route: &Route) -> Option<
             // where the resource is that was made, or the other one
             if direct.status == StatusCode::CREATED || direct.status.is_redirection() {
                 let here = format!("{}://{}{}", head.scheme(), head.authority(), head.path());
-                reply.headers.extend(
-                    HeaderValue::try_from(here)
-                        .ok()
-                        .map(|here| (header::LOCATION, here)),
-                );
+                let here = HeaderValue::try_from(here).ok();
+                let here = here.map(|here| (header::LOCATION, here));
+                reply.headers.extend(here);
             }
             reply
         }
