@@ -44,31 +44,34 @@ fn collect(file: Option<&Arc<Path>>, node: Node, documents: &mut Vec<Document>) 
     if node.value == Value::Null {
         return;
     }
-    let text = |key: &str| {
-        node.get(key)
-            .and_then(Node::as_text)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let document = Document::of(file.cloned(), node);
     if let (true, Some(Value::List(items))) = (
-        kind.ends_with("List"),
-        node.get("items").map(|items| &items.value),
+        document.kind.ends_with("List"),
+        document.root.get("items").map(|items| &items.value),
     ) {
         for item in items {
             collect(file, item.clone(), documents);
         }
         return;
     }
-    documents.push(Document {
-        file: file.cloned(),
-        api_version,
-        kind,
-        root: node,
-    });
+    documents.push(document);
 }
 
 impl Document {
+    /// The resource that a tree describes. `file` is what it is called in problems.
+    pub fn of(file: Option<Arc<Path>>, root: Node) -> Self {
+        let text = |key: &str| {
+            let text = root.get(key).and_then(Node::as_text);
+            text.unwrap_or_default().to_owned()
+        };
+        Self {
+            file,
+            api_version: text("apiVersion"),
+            kind: text("kind"),
+            root,
+        }
+    }
+
     /// The group of `apiVersion`: `networking.istio.io`, or empty for Kubernetes' core.
     pub fn group(&self) -> &str {
         self.api_version
@@ -88,7 +91,7 @@ impl Document {
         &self.root
     }
 
-    /// The line of the field at `path`, or of what is written nearest around it.
+    /// The line of the field at `path`, or of what is written nearest around it; 0 if it never had lines.
     pub fn line_of(&self, path: &FieldPath) -> u32 {
         self.root.line_of(path)
     }
@@ -180,7 +183,7 @@ impl Document {
     ) -> Problem {
         Problem {
             file: self.file.clone(),
-            line: Some(self.line_of(&path)),
+            line: Some(self.line_of(&path)).filter(|line| *line > 0),
             resource,
             path: (!path.segments().is_empty()).then_some(path),
             message: message.into(),

@@ -12,7 +12,7 @@ mod service;
 pub use data::{ConfigMap, Secret};
 pub use endpoint_slice::{EndpointConditions, EndpointSlice, SliceEndpoint, SlicePort};
 pub use pod::{
-    Container, ContainerPort, DeploymentSpec, EnvVar, EnvVarSource, FieldRef, KeyRef, PodCondition,
-    PodIp, PodSpec, PodStatus, PodTemplate,
+    Container, ContainerPort, DeploymentSpec, EnvVar, EnvVarSource, FieldRef, KeyRef,
+    OwnerReference, PodCondition, PodIp, PodMetadata, PodSpec, PodStatus, PodTemplate,
 };
 pub use service::{IntOrText, ServicePort, ServiceSpec};

@@ -1,7 +1,7 @@
 //! `metadata` as written.
 //!
 //! Fields that only servers and controllers write (`uid`, `managedFields`, `ownerReferences`, ...)
-//! are accepted and not kept.
+//! are accepted and not kept; of Pods some are, see [`crate::kubernetes::PodMetadata`].
 
 use std::collections::BTreeMap;
 

@@ -55,6 +55,17 @@ pub enum ProblemKind {
     Warning,
 }
 
+impl ProblemKind {
+    /// Whether a resource with such a problem is not valid. Kinds that the mesh does not take are none of its
+    /// business, and warnings are for people.
+    pub fn is_error(self) -> bool {
+        match self {
+            Self::Syntax | Self::Invalid | Self::Unsupported | Self::Duplicate => true,
+            Self::UnsupportedKind | Self::Warning => false,
+        }
+    }
+}
+
 impl Problem {
     /// A problem that is not of one resource.
     pub fn of_file(file: Option<Arc<Path>>, line: Option<u32>, message: impl Into<String>) -> Self {

@@ -12,7 +12,7 @@ use crate::{FieldPath, Segment};
 /// A value and the line it begins on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// The line, from 1.
+    /// The line, from 1; 0 for what was never text with lines.
     pub line: u32,
     /// The value.
     pub value: Value,
@@ -138,6 +138,33 @@ impl Node {
             Value::Map(entries) => position(entries, key).and_then(|at| entries.get(at)),
             _ => None,
         }
+    }
+}
+
+impl From<serde_json::Value> for Node {
+    /// What a server has sent: there are no lines to speak of.
+    fn from(json: serde_json::Value) -> Self {
+        let value = match json {
+            serde_json::Value::Null => Value::Null,
+            serde_json::Value::Bool(value) => Value::Bool(value),
+            serde_json::Value::Number(number) => match number.as_i64() {
+                Some(value) => Value::Int(value),
+                None => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            serde_json::Value::String(text) => Value::Text(text),
+            serde_json::Value::Array(list) => {
+                Value::List(list.into_iter().map(Self::from).collect())
+            }
+            serde_json::Value::Object(map) => {
+                let entries = map.into_iter().map(|(key, value)| Entry {
+                    line: 0,
+                    key,
+                    node: Self::from(value),
+                });
+                Value::Map(entries.collect())
+            }
+        };
+        Self { line: 0, value }
     }
 }
 

@@ -361,7 +361,8 @@ impl Source<'_> {
             Kind::Pod => {
                 let spec = self.section("spec", Lenient);
                 let status = self.section("status", Lenient);
-                let pod = workload::convert_pod(meta, spec, status, &mut self.check);
+                let written = self.section("metadata", Lenient);
+                let pod = workload::convert_pod(meta, &written, spec, status, &mut self.check);
                 return self.with_proxy_config(&FieldPath::root(), Config::Pod(Box::new(pod)));
             }
             Kind::ConfigMap => {

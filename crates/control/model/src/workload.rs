@@ -56,7 +56,8 @@ pub struct Workload {
     pub dns_name: Option<(Arc<str>, Arc<str>)>,
     /// The label `topology.istio.io/network`.
     pub network: Option<String>,
-    /// Whether it may receive requests: condition `Ready` where a status is written, else true.
+    /// Whether it may receive requests: condition `Ready` where a status is written, else true; not once it
+    /// has ended or is being deleted.
     pub ready: bool,
     /// The annotation `proxy.istio.io/config`: what is written of its proxy's settings.
     pub proxy_config: Option<Arc<ProxyConfigPatch>>,
@@ -76,7 +77,7 @@ pub struct Owner {
 /// Kinds that ask for workloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OwnerKind {
-    /// A Pod of its own.
+    /// A Pod of its own, or one of another controller, by the controller's name.
     Pod,
     /// A Deployment.
     Deployment,

@@ -1,12 +1,13 @@
 //! The state of a set of files: what they give, and what is wrong with them.
 //!
-//! In: the contents of files as they are read ([`FileState::set`], [`FileState::remove`]). Out: the
+//! In: the contents of files as they are read ([`FileState::set`], [`FileState::remove`]), or documents
+//! that somebody else has read and that are called like files ([`FileState::set_document`]). Out: the
 //! events that lead from what was said before to what holds now ([`FileState::changes`]). No file
-//! system, no clock. Called by `watch` and `load`.
+//! system, no clock. Called by `watch` and `load`, and by the Kubernetes source.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -61,12 +62,15 @@ struct Resource {
 }
 
 impl Fingerprint {
-    fn of(read: &Read) -> Self {
+    fn of(read: &impl Hash) -> Self {
         let mut hasher = DefaultHasher::new();
         read.hash(&mut hasher);
         Self(hasher.finish())
     }
 }
+
+/// The documents of a file, or the one problem that keeps it from having any.
+type Taken = Result<Vec<Document>, Box<Problem>>;
 
 impl FileState {
     /// No files yet. `defaults` go into every resource.
@@ -84,13 +88,34 @@ impl FileState {
 
     /// The file at `path` reads like this now.
     pub fn set(&mut self, path: &Arc<Path>, read: Read) {
-        let fingerprint = Fingerprint::of(&read);
+        self.put(path, Fingerprint::of(&read), || match read {
+            Ok(text) => meltemi_api::parse(Some(path.clone()), &text),
+            Err(reason) => {
+                let message = format!("cannot be read: {reason}");
+                let problem = Problem::of_file(Some(path.clone()), None, message);
+                Err(Box::new(problem))
+            }
+        });
+    }
+
+    /// The file at `path` is this one document now, which somebody else has read. It is made only if
+    /// `version` is another one than the last time.
+    pub fn set_document(
+        &mut self,
+        path: &Arc<Path>,
+        version: &str,
+        document: impl FnOnce() -> Document,
+    ) {
+        self.put(path, Fingerprint::of(&version), || Ok(vec![document()]));
+    }
+
+    fn put(&mut self, path: &Arc<Path>, fingerprint: Fingerprint, taken: impl FnOnce() -> Taken) {
         let known = self.files.get(path);
         if known.is_some_and(|file| file.read == fingerprint) {
             return;
         }
         let before = self.take(path).map(|file| file.resources);
-        let file = self.read_file(path, read, fingerprint, before.unwrap_or_default());
+        let file = self.read_file(path, taken(), fingerprint, before.unwrap_or_default());
         for id in file.resources.keys() {
             self.touched.insert(id.clone());
             let givers = self.givers.entry(id.clone()).or_default();
@@ -200,23 +225,11 @@ impl FileState {
     fn read_file(
         &self,
         path: &Arc<Path>,
-        read: Read,
+        taken: Taken,
         fingerprint: Fingerprint,
         before: Resources,
     ) -> File {
-        let text = match &read {
-            Ok(text) => text,
-            Err(reason) => {
-                let message = format!("cannot be read: {reason}");
-                let problem = Problem::of_file(Some(path.clone()), None, message);
-                return File {
-                    read: fingerprint,
-                    resources: before,
-                    problems: vec![problem],
-                };
-            }
-        };
-        let documents = match meltemi_api::parse(Some(path.clone()), text) {
+        let documents = match taken {
             Ok(documents) => documents,
             Err(problem) => {
                 return File {

@@ -54,14 +54,11 @@ pub(crate) fn run(arguments: Arguments, terminal: &Terminal) -> Result<ExitCode>
             ProblemKind::UnsupportedKind => {
                 terminal.say(Style::Yellow, "note", &problem.to_string());
             }
-            ProblemKind::Warning => terminal.warning(&problem.to_string()),
-            ProblemKind::Syntax
-            | ProblemKind::Invalid
-            | ProblemKind::Unsupported
-            | ProblemKind::Duplicate => {
+            kind if kind.is_error() => {
                 invalid += 1;
                 terminal.say(Style::Red, "error", &problem.to_string());
             }
+            _ => terminal.warning(&problem.to_string()),
         }
     }
     if invalid > 0 {

@@ -42,6 +42,8 @@ pub struct PodSpec {
     pub host_network: bool,
     /// `containers`.
     pub containers: Vec<Container>,
+    /// `initContainers`, among which a sidecar may be.
+    pub init_containers: Vec<Container>,
 }
 
 /// Container.
@@ -118,10 +120,34 @@ pub struct KeyRef {
     pub key: String,
 }
 
+/// What servers and controllers write in the `metadata` of a Pod.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodMetadata {
+    /// `deletionTimestamp`, RFC 3339.
+    pub deletion_timestamp: Option<String>,
+    /// `ownerReferences`.
+    pub owner_references: Vec<OwnerReference>,
+}
+
+/// OwnerReference, the part that the mesh reads.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OwnerReference {
+    /// `kind`.
+    pub kind: String,
+    /// `name`.
+    pub name: String,
+    /// `controller`.
+    pub controller: bool,
+}
+
 /// `status` of a Pod.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodStatus {
+    /// `phase`.
+    pub phase: Option<String>,
     /// `podIP`.
     #[serde(rename = "podIP")]
     pub pod_ip: Option<String>,

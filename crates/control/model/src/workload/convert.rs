@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use meltemi_api::FieldPath;
-use meltemi_api::kubernetes::{self as api, DeploymentSpec, PodSpec, PodStatus, PodTemplate};
+use meltemi_api::kubernetes::{
+    self as api, DeploymentSpec, PodMetadata, PodSpec, PodStatus, PodTemplate,
+};
 
 use super::{
     Container, ContainerPort, Deployment, EnvVar, Locality, Node, Owner, OwnerKind, Workload,
@@ -23,22 +25,26 @@ pub(crate) const PROXY_CONFIG: &str = "proxy.istio.io/config";
 /// Checks a Pod.
 pub(crate) fn convert_pod(
     meta: Metadata,
+    object: &PodMetadata,
     spec: PodSpec,
     status: PodStatus,
     check: &mut Check<'_>,
 ) -> Workload {
     let PodStatus {
+        phase,
         pod_ip,
         pod_ips,
         conditions,
     } = status;
-    let owner = Owner {
-        kind: OwnerKind::Pod,
-        name: meta.name.clone(),
-    };
+    let owner = owner_of_pod(&meta, &object.owner_references);
     let root = FieldPath::root();
     let mut workload = convert_template(meta, spec, owner, &root.field("spec"), check);
     let at = root.field("status");
+    // Whoever has ended keeps the record of an address that is somebody else's by now.
+    if matches!(phase.as_deref(), Some("Succeeded" | "Failed")) {
+        workload.ready = false;
+        return workload;
+    }
     let mut written = Vec::new();
     if let Some(ip) = filled(pod_ip) {
         written.push((at.field("podIP"), ip));
@@ -56,8 +62,36 @@ pub(crate) fn convert_pod(
     let ready = conditions
         .iter()
         .find(|condition| condition.r#type == "Ready");
-    workload.ready = ready.is_none_or(|condition| condition.status == "True");
+    let leaving = object.deletion_timestamp.is_some();
+    workload.ready = !leaving && ready.is_none_or(|condition| condition.status == "True");
     workload
+}
+
+/// Who asked for a Pod, as Istio names it: the controller; of a ReplicaSet, whose name ends with the
+/// hash of its Pods' template, the Deployment.
+fn owner_of_pod(meta: &Metadata, references: &[api::OwnerReference]) -> Owner {
+    let Some(controller) = references.iter().find(|it| it.controller) else {
+        return Owner {
+            kind: OwnerKind::Pod,
+            name: meta.name.clone(),
+        };
+    };
+    let name = controller.name.as_str();
+    let deployment = || {
+        let hash = meta.labels.get("pod-template-hash")?;
+        let name = name.strip_suffix(hash)?.strip_suffix('-')?;
+        (controller.kind == "ReplicaSet").then_some(name)
+    };
+    match deployment() {
+        Some(deployment) => Owner {
+            kind: OwnerKind::Deployment,
+            name: deployment.into(),
+        },
+        None => Owner {
+            kind: OwnerKind::Pod,
+            name: name.into(),
+        },
+    }
 }
 
 /// Checks a Deployment and makes its replicas.
@@ -115,6 +149,7 @@ fn convert_template(
         subdomain,
         host_network,
         containers,
+        init_containers,
     } = spec;
     let account = filled(service_account_name).or_else(|| filled(service_account));
     let templates = annotation(&meta.annotations, TEMPLATES).unwrap_or_default();
@@ -130,6 +165,7 @@ fn convert_template(
     }
     let written_proxy = containers
         .iter()
+        .chain(&init_containers)
         .any(|container| container.name == PROXY_CONTAINER);
     let at_containers = at.field("containers");
     let containers = containers
