@@ -3,6 +3,7 @@
 //! - [`Upstream`] is a scripted HTTP/1.1 and h2c server that records what it was asked.
 //! - [`Client`], [`RawClient`] and [`Http2Client`] send requests and report all they saw.
 //! - [`ByteServer`] follows a script of bytes, for what is not HTTP; [`Pki`] signs certificates, [`TokenSigner`] tokens.
+//! - [`ApiServer`] is a Kubernetes API server for whoever lists and watches.
 //! - [`Load`] keeps requests flowing while a test changes something, and counts what failed.
 //! - [`Process`] runs a binary, keeps its output, waits on it and ends it.
 //! - [`simulation`] sends a described call through generated listeners and routes, without sockets.
@@ -11,6 +12,7 @@
 //! `Upstream`, `Load` and `Process` run on threads of their own, so they serve a plain `#[test]`
 //! and any kind of tokio test alike.
 
+mod api_server;
 mod byte_server;
 mod client;
 mod environment;
@@ -23,6 +25,7 @@ mod token_signer;
 mod upstream;
 mod wire;
 
+pub use api_server::ApiServer;
 pub use byte_server::{Action, ByteServer, End, Transcript};
 pub use client::{Client, ClientError, Http2Client, RawClient};
 pub use environment::{envoy_binary, find_program, free_port, grpc_python, shared_data, skip};
