@@ -107,6 +107,8 @@ pub(crate) struct DiscoveryEnvironment {
     pub jwt_rule: Option<String>,
     /// `REVISION`: the control plane's.
     pub revision: Option<String>,
+    /// `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT`, as every Pod has them.
+    pub kubernetes_service: (Option<String>, Option<String>),
 }
 
 impl Environment {
@@ -161,6 +163,10 @@ impl DiscoveryEnvironment {
             headless_by_range: variable("PILOT_ENABLE_HEADLESS_FILTER_CHAIN_LISTENER"),
             revision: variable("REVISION"),
             jwt_rule: variable("JWT_RULE"),
+            kubernetes_service: (
+                variable("KUBERNETES_SERVICE_HOST"),
+                variable("KUBERNETES_SERVICE_PORT"),
+            ),
         }
     }
 }

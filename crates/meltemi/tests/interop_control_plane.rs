@@ -8,6 +8,8 @@
 
 #[path = "interop/admin.rs"]
 mod admin;
+#[path = "interop/cluster.rs"]
+mod cluster;
 #[path = "interop/echo.rs"]
 mod echo;
 #[path = "interop/generated.rs"]
@@ -93,6 +95,11 @@ async fn envoy_and_our_proxy_answer_the_same_for_300_services() {
         return no_envoy();
     };
     generated::compare(95, &binary).await;
+}
+
+#[tokio::test]
+async fn the_cool_store_in_a_cluster() {
+    cluster::serve(97).await;
 }
 
 /// A gateway of ours, a stock Envoy and a sidecar of ours, each with another sort of key, speak mutual

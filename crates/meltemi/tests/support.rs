@@ -14,7 +14,8 @@ const LEFT_OUT: &str = "\
   `http_proxy`; TCP services are not captured, and an application that ignores `http_proxy`
   bypasses the mesh. Rules for `REDIRECT` and `TPROXY` are not written by Meltemi yet, though the
   proxy serves both modes where something else writes them.
-- **Sources**: directories of files. The Kubernetes API comes later.
+- **Sources**: directories of files and the Kubernetes API, which was tried against an emulated server only
+  (`docs/kubernetes.md`); several clusters and the Gateway API come later.
 - **Revisions**: `meltemi discovery --revision` (or `REVISION`): Istio's resources whose label
   `istio.io/rev` names another do not count, and the mesh configuration is `istio-REVISION`. `up` is one
   control plane, for which resources of every revision count.
@@ -24,7 +25,8 @@ const LEFT_OUT: &str = "\
   gRPC libraries without a proxy are served in their form (`docs/grpc.md`).
   The proxy asks for virtual hosts on demand (VHDS).
 - **Identity**: tokens that `up` issues, JWTs of issuers whose public keys are in a file or at an address
-  (`--token-issuer`, `JWT_RULE`), and client certificates. TokenReview comes with the Kubernetes API;
+  (`--token-issuer`, `JWT_RULE`), what a cluster's API server says of a token (TokenReview), and client
+  certificates;
   certificates for others (`ImpersonatedIdentity`) and other signers (`CertSigner`) are refused.
   Workload keys are ECDSA P-256 and P-384, or RSA of 2048, 3072 and 4096 bits. Trust bundles of other
   trust domains come later.

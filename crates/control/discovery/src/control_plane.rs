@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use meltemi_ca::{
     Authenticator, Authenticators, Authorities, CaDirectory, CaMetrics, ClientCertificates,
-    CsrService, FileTokens, IssuerTokens, Purpose, TokenIssuer, TokenKey,
+    CsrService, FileTokens, IssuerTokens, KubernetesTokens, Purpose, TokenIssuer, TokenKey,
 };
+use meltemi_kubernetes::Client;
 use meltemi_lifecycle::{DrainSignal, Random};
 use meltemi_model::{Config, Defaults, MeshConfig};
 use meltemi_source::SourceError;
@@ -29,10 +30,11 @@ use crate::grpc::accept::{Tls, connections};
 use crate::grpc::certificate::ServerCertificate;
 use crate::http::Observed;
 use crate::keys::{IssuerFetcher, KeyClient, KeyFetcher};
-use crate::mesh::{Mesh, MeshOptions, Views};
+use crate::mesh::{Mesh, MeshOptions, Sources, Views};
 use crate::metrics::MeshMetrics;
+use crate::review::Reviews;
 use crate::trust::{Trust, TrustKeeper};
-use crate::{DiscoveryError, MeshState, Options, Resources, grpc, http, mesh_file};
+use crate::{DiscoveryError, MeshState, Options, Resources, grpc, http, mesh_file, webhook};
 
 /// How many connections may wait to be accepted; the system's own limit applies as well.
 const BACKLOG: u32 = 4096;
@@ -52,6 +54,8 @@ pub struct Addresses {
     pub plaintext_xds: Option<SocketAddr>,
     /// xDS and CSR over TLS.
     pub secure_xds: SocketAddr,
+    /// Webhooks over TLS, if they are served.
+    pub webhooks: Option<SocketAddr>,
 }
 
 /// A running control plane. Dropping it ends it without grace.
@@ -76,6 +80,7 @@ struct Sockets {
     monitoring: TcpListener,
     plaintext: Option<TcpListener>,
     secure: TcpListener,
+    webhooks: Option<TcpListener>,
 }
 
 struct Authority {
@@ -136,7 +141,8 @@ impl ControlPlane {
     pub async fn start(options: Options, drain: DrainSignal) -> Result<Self, DiscoveryError> {
         check_config(&options)?;
         let (base, trust_domain) = base_mesh(&options)?;
-        let authority = open_authority(&options, &trust_domain)?;
+        let cluster = options.kubernetes.clone().map(Client::new).map(Arc::new);
+        let authority = open_authority(&options, &trust_domain, cluster.as_ref())?;
         let sockets = Sockets::bind(&options)?;
         let addresses = sockets.addresses()?;
         let (certificate, renewal) = server_certificate(&options, &authority, &addresses)?;
@@ -185,13 +191,19 @@ impl ControlPlane {
             monitoring,
             plaintext,
             secure,
+            webhooks,
         } = sockets;
+        if let Some(socket) = webhooks {
+            let webhooks =
+                webhook::serve(socket, certificate.tls(), defaults(&options), drain.clone());
+            quietly(&mut tasks, webhooks);
+        }
         for socket in [http, monitoring] {
             let serving = http::serve(socket, observed.clone(), drain.clone());
             quietly(&mut tasks, serving);
         }
         let (states, views, bundles) = (mesh.states(), mesh.views().clone(), mesh.bundles());
-        let resources = spawn_mesh(&mut tasks, mesh, &options, &drain);
+        let resources = spawn_mesh(&mut tasks, mesh, &options, cluster.as_ref(), &drain);
         let roots = authority.signers.standing().bundle_pem().concat();
         let key_client = key_client(&options, &roots)?;
         let (texts, bundle_texts) = watch::channel(roots.into());
@@ -316,6 +328,10 @@ impl Sockets {
                 None => None,
             },
             secure: bind(options.secure_xds, "secure xDS")?,
+            webhooks: match options.webhooks {
+                Some(address) => Some(bind(address, "webhooks")?),
+                None => None,
+            },
         })
     }
 
@@ -334,6 +350,7 @@ impl Sockets {
             monitoring: of(&self.monitoring)?,
             plaintext_xds: self.plaintext.as_ref().map(of).transpose()?,
             secure_xds: of(&self.secure)?,
+            webhooks: self.webhooks.as_ref().map(of).transpose()?,
         })
     }
 }
@@ -428,7 +445,11 @@ fn base_mesh(options: &Options) -> Result<(MeshConfig, TrustDomain), DiscoveryEr
     Ok((mesh, trust_domain))
 }
 
-fn open_authority(options: &Options, domain: &TrustDomain) -> Result<Authority, DiscoveryError> {
+fn open_authority(
+    options: &Options,
+    domain: &TrustDomain,
+    cluster: Option<&Arc<Client>>,
+) -> Result<Authority, DiscoveryError> {
     let own = CaDirectory::new(&options.ca_directory);
     let key = own.token_key()?;
     let used = own.used_tokens();
@@ -454,6 +475,11 @@ fn open_authority(options: &Options, domain: &TrustDomain) -> Result<Authority, 
         let tokens = Arc::new(tokens);
         issuers.push(tokens.clone());
         ways.push(tokens);
+    }
+    if let Some(client) = cluster {
+        // After those who judge what they know by themselves: it is asked over the network.
+        let reviews = Reviews(client.clone());
+        ways.push(Arc::new(KubernetesTokens::new(reviews, domain.clone())));
     }
     Ok(Authority {
         signers: Arc::new(signers),
@@ -521,12 +547,25 @@ fn spawn_keys(
 }
 
 /// Starts what turns resources into views.
-fn spawn_mesh(tasks: &mut Tasks, mesh: Mesh, options: &Options, drain: &DrainSignal) -> Resources {
-    let (events, source) = mpsc::channel(SOURCE_AHEAD);
-    let (resources, changes) = mpsc::unbounded_channel();
-    quietly(tasks, mesh.run(source, changes, drain.clone()));
+fn spawn_mesh(
+    tasks: &mut Tasks,
+    mesh: Mesh,
+    options: &Options,
+    cluster: Option<&Arc<Client>>,
+    drain: &DrainSignal,
+) -> Resources {
+    let (events, files) = mpsc::channel(SOURCE_AHEAD);
     let watching = meltemi_source::watch(options.config.clone(), defaults(options), events);
     tasks.spawn(async move { watching.await.map_err(DiscoveryError::from) });
+    let kubernetes = cluster.map(|client| {
+        let (events, kubernetes) = mpsc::channel(SOURCE_AHEAD);
+        let watching = meltemi_kubernetes::watch(client.clone(), defaults(options), events);
+        quietly(tasks, watching);
+        kubernetes
+    });
+    let sources = Sources { files, kubernetes };
+    let (resources, changes) = mpsc::unbounded_channel();
+    quietly(tasks, mesh.run(sources, changes, drain.clone()));
     Resources(resources)
 }
 

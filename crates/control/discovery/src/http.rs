@@ -4,7 +4,7 @@
 //! token the authority believes and names a workload of the root namespace: it is about everybody's
 //! workloads.
 
-mod connections;
+pub(crate) mod connections;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl Observed {
 
 /// Serves until the drain.
 pub(crate) async fn serve(listener: TcpListener, observed: Observed, drain: DrainSignal) {
-    connections::serve(listener, router(observed), drain).await;
+    connections::serve(listener, None, router(observed), drain).await;
 }
 
 fn router(observed: Observed) -> Router {
@@ -63,7 +63,12 @@ async fn ready(State(observed): State<Observed>) -> Response {
     if observed.state().ready {
         StatusCode::OK.into_response()
     } else {
-        let text = "the first configuration is not complete\n";
+        let mut text = "the first configuration is not complete\n".to_owned();
+        // What is said of a source as a whole may be why.
+        let problems = observed.state().problems.clone();
+        for problem in problems.iter().filter(|it| it.resource.is_none()) {
+            text += &format!("{problem}\n");
+        }
         (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
     }
 }

@@ -1,6 +1,6 @@
 //! Which definition of a resource counts when there are several.
 //!
-//! In: resources from the mesh configuration file, the directories, and the program itself. Out: for
+//! In: resources from the mesh configuration file, Kubernetes, the directories, and the program itself. Out: for
 //! each id the definition of the highest layer. Called by [`crate::mesh`].
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +14,8 @@ use tokio::sync::mpsc;
 pub(crate) enum Layer {
     /// What holds where nothing else is said.
     Base,
+    /// The API server of a cluster.
+    Kubernetes,
     /// The directories.
     Files,
     /// The program: [`crate::Options::resources`] and [`Resources`].

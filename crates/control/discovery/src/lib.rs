@@ -1,6 +1,6 @@
 //! The control plane, assembled.
 //!
-//! In: [`Options`]: directories of resources, addresses, the authority's directory. Out: a running
+//! In: [`Options`]: directories of resources, a cluster's API server, addresses, the authority's directory. Out: a running
 //! [`ControlPlane`]: xDS and certificates over gRPC, state and figures over HTTP. Called by
 //! `meltemi discovery` and `meltemi up`.
 //!
@@ -24,14 +24,17 @@ mod options;
 mod overlay;
 mod problem;
 mod process;
+mod review;
 mod selection;
 mod trust;
 mod view;
+mod webhook;
 
 pub use control_plane::{Addresses, ControlPlane, run};
 pub use error::DiscoveryError;
 pub use layers::Resources;
 pub use meltemi_ca::{AUDIENCE, IssuerKeys, IssuerOptions, Validity};
+pub use meltemi_kubernetes::{Access, AccessError};
 pub use meltemi_translate::judge;
 pub use mesh::MeshState;
 pub use options::Options;

@@ -4,7 +4,7 @@
 //! snapshot, published as [`MeshState`] for people and as a view for the xDS sessions. One task owns
 //! everything here; readers hold what it published.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -71,10 +71,18 @@ pub(crate) struct Mesh {
     configs: RedBlackTreeMapSync<ResourceId, Arc<Config>>,
     problems: Problems,
     view: Arc<MeshView>,
-    /// What the source has said since its `Init`, until it is `Ready`.
-    said: Option<BTreeSet<ResourceId>>,
+    /// What each source has said since its `Init`, until it is `Ready`.
+    said: BTreeMap<Layer, BTreeSet<ResourceId>>,
+    /// The sources whose first state is not complete.
+    awaited: BTreeSet<Layer>,
     states: watch::Sender<Arc<MeshState>>,
     views: Arc<Views>,
+}
+
+/// What sources say.
+pub(crate) struct Sources {
+    pub files: mpsc::Receiver<Event>,
+    pub kubernetes: Option<mpsc::Receiver<Event>>,
 }
 
 /// Where sessions get the mesh from. They look at it again when it is sent, and end when this is dropped.
@@ -117,7 +125,8 @@ impl Mesh {
             localities: Localities::default(),
             store: Store::default(),
             configs: RedBlackTreeMapSync::default(),
-            said: None,
+            said: BTreeMap::new(),
+            awaited: BTreeSet::new(),
             states: watch::Sender::new(Arc::new(state)),
             views: Arc::new(Views::new(view.clone())),
             view,
@@ -148,19 +157,29 @@ impl Mesh {
         }
     }
 
-    /// Takes changes and publishes states until the drain.
+    /// Takes changes and publishes states until the drain; the first when every source is ready.
     pub async fn run(
         mut self,
-        mut source: mpsc::Receiver<Event>,
+        sources: Sources,
         mut program: mpsc::UnboundedReceiver<Change>,
         mut drain: DrainSignal,
     ) {
+        let Sources {
+            mut files,
+            kubernetes,
+        } = sources;
+        self.awaited.insert(Layer::Files);
+        self.awaited
+            .extend(kubernetes.as_ref().map(|_| Layer::Kubernetes));
+        // A closed channel, of which nothing is received, where there is no cluster.
+        let mut kubernetes = kubernetes.unwrap_or_else(|| mpsc::channel(1).1);
         loop {
             let ready = self.states.borrow().ready;
             let due = self.options.debounce.due().filter(|_| ready);
             tokio::select! {
                 () = drain.draining() => return,
-                Some(event) = source.recv() => self.event(event),
+                Some(event) = files.recv() => self.event(Layer::Files, event),
+                Some(event) = kubernetes.recv() => self.event(Layer::Kubernetes, event),
                 Some(change) = program.recv() => match change {
                     Change::Apply(config) => {
                         self.set(Layer::Program, &config.id(), Some(Arc::new(*config)));
@@ -175,28 +194,31 @@ impl Mesh {
         }
     }
 
-    fn event(&mut self, event: Event) {
+    fn event(&mut self, source: Layer, event: Event) {
         match event {
-            Event::Init => self.said = Some(BTreeSet::new()),
+            Event::Init => drop(self.said.insert(source, BTreeSet::new())),
             Event::Apply(config) => {
                 let id = config.id();
-                if let Some(said) = &mut self.said {
+                if let Some(said) = self.said.get_mut(&source) {
                     said.insert(id.clone());
                 }
                 self.options.metrics.accepted(id.kind);
-                self.set(Layer::Files, &id, Some(config));
+                self.set(source, &id, Some(config));
             }
-            Event::Delete(id) => self.set(Layer::Files, &id, None),
+            Event::Delete(id) => self.set(source, &id, None),
             Event::Problems(problems) => {
                 self.problems.update(problems);
                 self.publish_problems();
             }
             Event::Ready => {
-                let said = self.said.take().unwrap_or_default();
-                for id in self.layers.ids(Layer::Files).difference(&said) {
-                    self.set(Layer::Files, id, None);
+                let said = self.said.remove(&source).unwrap_or_default();
+                for id in self.layers.ids(source).difference(&said) {
+                    self.set(source, id, None);
                 }
-                self.push();
+                self.awaited.remove(&source);
+                if self.awaited.is_empty() {
+                    self.push();
+                }
             }
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meltemi_ca::{IssuerOptions, Limits, Validity};
+use meltemi_kubernetes::Access;
 use meltemi_lifecycle::Clock;
 use meltemi_model::{Config, NamespaceName};
 use meltemi_spiffe::TrustDomain;
@@ -18,6 +19,8 @@ use crate::Overlay;
 pub struct Options {
     /// Directories (or single files) of resources, which are watched.
     pub config: Vec<PathBuf>,
+    /// The API server of a cluster whose resources are watched; those of the directories go before them.
+    pub kubernetes: Option<Access>,
     /// A file with the mesh configuration (Istio's MeshConfig as such, or the ConfigMap that holds
     /// it), read once. A ConfigMap `istio` among the resources goes before it.
     pub mesh_config: Option<PathBuf>,
@@ -36,6 +39,9 @@ pub struct Options {
     pub expose_plaintext_xds: bool,
     /// Where xDS and the CSR service are served over TLS; 15012.
     pub secure_xds: SocketAddr,
+    /// Where the webhook is that a cluster's API server asks whether resources are valid, over TLS; Istio's
+    /// 15017, `None` for nowhere.
+    pub webhooks: Option<SocketAddr>,
     /// Names of this server beside `istiod.<root namespace>.svc` and `localhost`.
     pub server_names: Vec<String>,
     /// Addresses of this server beside those that it listens on and the loopback addresses.
@@ -92,6 +98,7 @@ impl Options {
         let any = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
         Self {
             config: Vec::new(),
+            kubernetes: None,
             mesh_config: None,
             resources: Vec::new(),
             overlay: None,
@@ -100,6 +107,7 @@ impl Options {
             plaintext_xds: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 15010))),
             expose_plaintext_xds: false,
             secure_xds: any(15012),
+            webhooks: None,
             server_names: Vec::new(),
             server_addresses: Vec::new(),
             ca_directory: ca_directory.into(),

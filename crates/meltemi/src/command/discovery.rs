@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use meltemi_discovery::{AUDIENCE, IssuerKeys, IssuerOptions, Options, Validity};
+use meltemi_discovery::{AUDIENCE, Access, IssuerKeys, IssuerOptions, Options, Validity};
 use meltemi_proxy::LogLevel;
 use serde::Deserialize;
 
@@ -24,18 +24,32 @@ PILOT_MAX_REQUESTS_PER_SECOND (no limit unless it is given),
 PILOT_ENABLE_HEADLESS_FILTER_CHAIN_LISTENER (false), REVISION, JWT_RULE (an issuer whose tokens are
 believed, as JSON: issuer, audiences, and jwksUri, jwks, or neither for OpenID discovery).
 
+In a Pod, --registries Kubernetes finds the API server by KUBERNETES_SERVICE_HOST and
+KUBERNETES_SERVICE_PORT and the files of the Pod's service account.
+
 Examples:
   meltemi discovery --config-dir manifests --ca-dir ca
+  meltemi discovery --kubeconfig ~/.kube/config --ca-dir ca
   meltemi discovery --config-dir manifests --ca-dir ca --plugged-ca /etc/cacerts")]
 pub(crate) struct Arguments {
-    /// A directory or file of resources, which is watched; may be given several times
+    /// A directory or file of resources, which is watched; may be given several times. What it defines
+    /// goes before what a cluster defines
     #[arg(
         long = "config-dir",
         alias = "configDir",
         value_name = "DIR",
-        required = true
+        required_unless_present_any = ["kubeconfig", "registries"]
     )]
     config: Vec<PathBuf>,
+    /// Watch the resources of a Kubernetes cluster
+    #[arg(long, value_name = "REGISTRY", value_delimiter = ',')]
+    registries: Vec<Registry>,
+    /// How the cluster's API server is reached; Kubernetes is watched where it is given
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// A context of the kubeconfig [default: its current one]
+    #[arg(long, value_name = "NAME", requires = "kubeconfig")]
+    context: Option<String>,
     /// The mesh configuration: Istio's MeshConfig
     #[arg(long, alias = "meshConfig", value_name = "FILE")]
     mesh_config: Option<PathBuf>,
@@ -71,6 +85,10 @@ pub(crate) struct Arguments {
     /// Where xDS and certificates are served over TLS
     #[arg(long, alias = "secureGRPCAddr", value_name = "ADDRESS", default_value = ":15012", value_parser = listen_address)]
     secure_grpc_addr: SocketAddr,
+    /// Where the webhook is that a cluster's API server asks whether resources are valid, over TLS; `off`
+    /// for nowhere [default: :15017 with a cluster, else off]
+    #[arg(long, alias = "httpsAddr", value_name = "ADDRESS")]
+    https_addr: Option<String>,
     /// Another name or address of this server, for its certificate; may be given several times
     #[arg(long, value_name = "NAME")]
     server_name: Vec<String>,
@@ -93,6 +111,14 @@ pub(crate) struct Arguments {
     /// trace, debug, info, warning, error, critical or off
     #[arg(short, long, value_name = "LEVEL", default_value = "info", value_parser = logging::parse_level)]
     log_level: LogLevel,
+}
+
+/// Where services are known from, beside directories; named as istiod names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Registry {
+    /// A Kubernetes cluster.
+    #[value(name = "Kubernetes")]
+    Kubernetes,
 }
 
 /// Runs the command.
@@ -145,6 +171,9 @@ pub(crate) fn duration(text: &str) -> Result<Duration> {
 fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Options> {
     let Arguments {
         config,
+        registries,
+        kubeconfig,
+        context,
         mesh_config,
         ca_dir,
         plugged_ca,
@@ -154,6 +183,7 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
         grpc_addr,
         expose_grpc,
         secure_grpc_addr,
+        https_addr,
         server_name,
         trust_domain,
         root_namespace,
@@ -174,9 +204,15 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
         headless_by_range,
         jwt_rule,
         revision: given_revision,
+        kubernetes_service,
     } = environment;
     let mut options = Options::new(ca_dir);
     options.config = config;
+    options.kubernetes = match kubeconfig {
+        Some(file) => Some(Access::from_kubeconfig(&file, context.as_deref())?),
+        None if registries.contains(&Registry::Kubernetes) => Some(in_cluster(kubernetes_service)?),
+        None => None,
+    };
     options.mesh_config = mesh_config;
     let revision = revision.or(given_revision);
     options.revision = Some(revision.unwrap_or_else(|| DEFAULT_REVISION.to_owned()));
@@ -190,27 +226,25 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
     options.monitoring = monitoring_addr;
     options.secure_xds = secure_grpc_addr;
     options.expose_plaintext_xds = expose_grpc;
-    options.plaintext_xds = match grpc_addr.as_str() {
-        "off" => None,
-        text => Some(
-            listen_address(text)
-                .map_err(anyhow::Error::msg)
-                .context("--grpc-addr")?,
-        ),
+    options.plaintext_xds = address_unless_off(&grpc_addr).context("--grpc-addr")?;
+    let of_cluster = if options.kubernetes.is_some() {
+        ":15017"
+    } else {
+        "off"
     };
+    let webhooks = https_addr.as_deref().unwrap_or(of_cluster);
+    options.webhooks = address_unless_off(webhooks).context("--https-addr")?;
     for name in server_name {
         match name.parse::<IpAddr>() {
             Ok(address) => options.server_addresses.push(address),
             Err(_) => options.server_names.push(name),
         }
     }
-    options.trust_domain = match trust_domain {
-        Some(text) => Some(
-            text.parse()
-                .with_context(|| format!("--trust-domain: {text:?}"))?,
-        ),
-        None => None,
-    };
+    let trust_domain = trust_domain.map(|text| {
+        let parsed = text.parse();
+        parsed.with_context(|| format!("--trust-domain: {text:?}"))
+    });
+    options.trust_domain = trust_domain.transpose()?;
     options.root_namespace = root_namespace.as_str().into();
     options.domain = domain;
     options.private_key_redirects = allow_private_jwks_redirects;
@@ -231,6 +265,12 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
         options.streams_per_second = (limit != 0.0).then_some(limit);
     }
     Ok(options)
+}
+
+/// The API server that a Pod is told of.
+fn in_cluster((host, port): (Option<String>, Option<String>)) -> Result<Access> {
+    let access = Access::in_cluster(host.as_deref(), port.as_deref());
+    access.context("--registries Kubernetes")
 }
 
 /// Whether a feature is on that is off unless somebody turns it on.
@@ -344,6 +384,14 @@ fn jwt_rule_issuer(text: &str, audiences: &[String]) -> Result<IssuerOptions> {
         },
         keys,
     })
+}
+
+/// An address to listen on, if not `off`.
+fn address_unless_off(text: &str) -> Result<Option<SocketAddr>> {
+    match text {
+        "off" => Ok(None),
+        text => listen_address(text).map(Some).map_err(anyhow::Error::msg),
+    }
 }
 
 /// An address to listen on; `:PORT` is every address.

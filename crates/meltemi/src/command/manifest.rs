@@ -1,7 +1,12 @@
 //! `meltemi manifest`: what Kubernetes is given.
 
-use anyhow::Result;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::Subcommand;
+use serde_json::{Value, json};
 
 use crate::terminal::Terminal;
 
@@ -12,7 +17,8 @@ use crate::terminal::Terminal;
     arg_required_else_help = true,
     after_help = "\
 Examples:
-  meltemi manifest crds | kubectl apply -f -"
+  meltemi manifest crds | kubectl apply -f -
+  meltemi manifest webhooks --ca-bundle ca/root-cert.pem | kubectl apply -f -"
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -26,13 +32,65 @@ enum Manifest {
     /// Names, versions and columns are those of Istio's own definitions. Their schemas are made from
     /// the types that the control plane reads, so that the API server knows every field that it takes.
     Crds,
+    /// Whom the API server asks whether resources are valid (ValidatingWebhookConfiguration)
+    ///
+    /// It names the Service `istiod` of the root namespace, port 443, which leads to the port of
+    /// `meltemi discovery --https-addr`.
+    Webhooks {
+        /// The root that the control plane's certificate is of, in PEM
+        #[arg(long, value_name = "FILE")]
+        ca_bundle: PathBuf,
+        /// The root namespace
+        #[arg(long, value_name = "NAMESPACE", default_value = "istio-system")]
+        root_namespace: String,
+    },
 }
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<()> {
-    match arguments.manifest {
+    match &arguments.manifest {
         Manifest::Crds => Ok(terminal.print(&crds()?)?),
+        Manifest::Webhooks {
+            ca_bundle,
+            root_namespace,
+        } => {
+            let bundle = std::fs::read_to_string(ca_bundle);
+            let bundle = bundle.with_context(|| ca_bundle.display().to_string())?;
+            if !bundle.contains("-----BEGIN CERTIFICATE-----") {
+                bail!("{}: there is no certificate in PEM", ca_bundle.display());
+            }
+            let manifest = serde_saphyr::to_string(&webhooks(&bundle, root_namespace))?;
+            Ok(terminal.print(&manifest)?)
+        }
     }
+}
+
+/// Named as Istio's own, in whose place it is.
+fn webhooks(ca_bundle: &str, root: &str) -> Value {
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {
+            "name": format!("istio-validator-{root}"),
+            "labels": { "app": "istiod", "istio": "istiod" },
+        },
+        "webhooks": [{
+            "name": "rev.validation.istio.io",
+            "clientConfig": {
+                "service": { "name": "istiod", "namespace": root, "path": "/validate", "port": 443 },
+                "caBundle": STANDARD.encode(ca_bundle),
+            },
+            "rules": [{
+                "operations": ["CREATE", "UPDATE"],
+                "apiGroups": ["security.istio.io", "networking.istio.io", "telemetry.istio.io"],
+                "apiVersions": ["*"],
+                "resources": ["*"],
+            }],
+            "failurePolicy": "Fail",
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1", "v1beta1"],
+        }],
+    })
 }
 
 /// Every definition, as documents of one file.

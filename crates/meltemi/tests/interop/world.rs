@@ -101,6 +101,8 @@ pub struct World {
     processes: Vec<Process>,
     /// What agents are told beside what they are, by the pod's name.
     told: BTreeMap<&'static str, Vec<(&'static str, &'static str)>>,
+    /// Tokens that somebody else made, by the pod's name.
+    given: BTreeMap<&'static str, &'static str>,
 }
 
 /// A stock Envoy that stands in a pod, with the agent that gives it its identity.
@@ -115,7 +117,7 @@ impl World {
     pub fn start(network: u8, mesh_config: &Value) -> Self {
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/coolstore");
         let pods = [WEBAPP, CATALOGS[0], CATALOGS[1], GATEWAY];
-        Self::begin(network, mesh_config, &pods, |store| {
+        Self::of_files(network, mesh_config, &pods, |store| {
             for entry in std::fs::read_dir(example).unwrap().flatten() {
                 if entry.path().extension().is_some_and(|it| it == "yaml") {
                     std::fs::copy(entry.path(), store.join(entry.file_name())).unwrap();
@@ -127,24 +129,44 @@ impl World {
     /// Starts a control plane over these documents.
     pub fn over(network: u8, mesh_config: &Value, pods: &[Pod], documents: &[Value]) -> Self {
         let documents: Vec<_> = documents.iter().map(Value::to_string).collect();
-        Self::begin(network, mesh_config, pods, |store| {
+        Self::of_files(network, mesh_config, pods, |store| {
             std::fs::write(store.join("mesh.yaml"), documents.join("\n---\n")).unwrap();
         })
     }
 
-    fn begin(network: u8, mesh_config: &Value, pods: &[Pod], fill: impl FnOnce(&Path)) -> Self {
+    /// Starts a control plane of a cluster, with this kubeconfig.
+    pub fn of_cluster(network: u8, kubeconfig: &str) -> Self {
+        Self::begin(network, |command, directory| {
+            let file = directory.join("kubeconfig");
+            std::fs::write(&file, kubeconfig).unwrap();
+            command.arg("--kubeconfig").arg(file);
+            let address = control_plane(network, 15017).to_string();
+            command.args(["--https-addr", &address]);
+        })
+    }
+
+    fn of_files(network: u8, mesh_config: &Value, pods: &[Pod], fill: impl FnOnce(&Path)) -> Self {
+        Self::begin(network, |command, directory| {
+            let store = directory.join("store");
+            std::fs::create_dir(&store).unwrap();
+            fill(&store);
+            let pods = pods.iter().map(|pod| manifest(network, *pod).to_string());
+            let pods: Vec<_> = pods.collect();
+            std::fs::write(store.join("pods.yaml"), pods.join("\n---\n")).unwrap();
+            let mesh = directory.join("mesh.json");
+            std::fs::write(&mesh, mesh_config.to_string()).unwrap();
+            command.arg("--config-dir").arg(store);
+            command.arg("--mesh-config").arg(mesh);
+        })
+    }
+
+    /// Starts a control plane with what is added to its command.
+    fn begin(network: u8, configure: impl FnOnce(&mut Command, &Path)) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let at = |name: &str| directory.path().join(name);
-        std::fs::create_dir(at("store")).unwrap();
-        fill(&at("store"));
-        let pods: Vec<_> = pods.iter().map(|pod| manifest(network, *pod)).collect();
-        std::fs::write(at("store/pods.yaml"), pods.join("\n---\n")).unwrap();
-        std::fs::write(at("mesh.json"), mesh_config.to_string()).unwrap();
         let address = |port: u16| control_plane(network, port).to_string();
         let mut command = meltemi("discovery");
-        command.arg("--config-dir").arg(at("store"));
-        command.arg("--mesh-config").arg(at("mesh.json"));
-        command.arg("--ca-dir").arg(at("ca"));
+        configure(&mut command, directory.path());
+        command.arg("--ca-dir").arg(directory.path().join("ca"));
         command.args([
             "--http-addr",
             &address(8080),
@@ -166,12 +188,18 @@ impl World {
             discovery,
             processes: Vec::new(),
             told: BTreeMap::new(),
+            given: BTreeMap::new(),
         }
     }
 
     /// Gives the agent of a pod this environment when it starts.
     pub fn tell(&mut self, pod: Pod, environment: &[(&'static str, &'static str)]) {
         self.told.insert(pod.name, environment.to_vec());
+    }
+
+    /// Gives a pod a token that is not of the control plane's making.
+    pub fn give(&mut self, pod: Pod, token: &'static str) {
+        self.given.insert(pod.name, token);
     }
 
     /// Runs the sample workload of a pod.
@@ -351,13 +379,17 @@ impl World {
 
     /// A token of the pod's service account, as the platform would put it into the pod.
     fn token(&self, pod: Pod) -> PathBuf {
+        let file = self.path(&format!("{}.token", pod.name));
+        if let Some(token) = self.given.get(pod.name) {
+            std::fs::write(&file, token).unwrap();
+            return file;
+        }
         let key = CaDirectory::new(self.path("ca")).token_key().unwrap();
         let issuer = TokenIssuer::new(key, "cluster.local".parse().unwrap(), Clock::system());
         let hour = Duration::from_secs(3600);
         let token = issuer
             .issue(pod.namespace, pod.service_account, hour)
             .unwrap();
-        let file = self.path(&format!("{}.token", pod.name));
         std::fs::write(&file, token).unwrap();
         file
     }
@@ -478,7 +510,8 @@ fn socket_address(address: SocketAddr) -> Value {
 }
 
 /// The pod as a cluster would show it, with its address; the example's Deployments have none.
-fn manifest(network: u8, pod: Pod) -> String {
+/// A pod as its cluster has it.
+pub fn manifest(network: u8, pod: Pod) -> Value {
     let Pod {
         name,
         namespace,
@@ -488,7 +521,7 @@ fn manifest(network: u8, pod: Pod) -> String {
         port,
     } = pod;
     let gateway = json!({ "inject.istio.io/templates": "gateway" });
-    let document = json!({
+    json!({
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
@@ -509,6 +542,5 @@ fn manifest(network: u8, pod: Pod) -> String {
             "podIP": pod_ip(network, pod).to_string(),
             "conditions": [ { "type": "Ready", "status": "True" } ],
         },
-    });
-    document.to_string()
+    })
 }

@@ -4,6 +4,7 @@
 //! their descriptors are those that proxies need too: a client that opens connections and says
 //! nothing holds few of them, and not for long.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +15,17 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use meltemi_lifecycle::DrainSignal;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
+
+use crate::grpc::accept::Tls;
 
 /// How long the head of a request may take, the time between two requests included.
 const HEAD_LIMIT: Duration = Duration::from_secs(30);
@@ -29,8 +36,16 @@ const MOST: usize = 256;
 /// How long to wait when no connection can be accepted, as when descriptors have run out.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts and serves until the drain, and then until the last answer is out.
-pub(super) async fn serve(listener: TcpListener, router: Router, mut drain: DrainSignal) {
+/// How long a TLS handshake may take.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Accepts and serves until the drain, and then until the last answer is out; over TLS where that is given.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    router: Router,
+    mut drain: DrainSignal,
+) {
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(MOST));
     let accepting = async {
@@ -47,19 +62,16 @@ pub(super) async fn serve(listener: TcpListener, router: Router, mut drain: Drai
             };
             // ignored: it fails on a connection that is gone already
             let _ = stream.set_nodelay(true);
-            let router = router.clone();
-            let service = service_fn(move |mut request: Request<Incoming>| {
-                request.extensions_mut().insert(ConnectInfo(peer));
-                router.clone().call(request)
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_LIMIT)
-                .serve_connection(TokioIo::new(stream), service);
-            let connection = graceful.watch(connection);
+            let (router, watcher) = (router.clone(), graceful.watcher());
+            let tls = tls.as_ref().map(acceptor);
             tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, %peer, "a connection ended early");
+                match tls {
+                    None => serve_one(stream, peer, router, watcher).await,
+                    Some(tls) => match timeout(HANDSHAKE_LIMIT, tls.accept(stream)).await {
+                        Ok(Ok(stream)) => serve_one(stream, peer, router, watcher).await,
+                        Ok(Err(error)) => tracing::debug!(%error, %peer, "TLS handshake failed"),
+                        Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+                    },
                 }
                 drop(place);
             });
@@ -71,6 +83,30 @@ pub(super) async fn serve(listener: TcpListener, router: Router, mut drain: Drai
     }
     drop(listener);
     graceful.shutdown().await;
+}
+
+async fn serve_one<S>(stream: S, peer: SocketAddr, router: Router, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        router.clone().call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_LIMIT)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, %peer, "a connection ended early");
+    }
+}
+
+/// TLS as it is to be now, for HTTP/1.1: what is configured is for gRPC.
+fn acceptor(tls: &Tls) -> TlsAcceptor {
+    let mut config = ServerConfig::clone(&tls.load());
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
 }
 
 #[cfg(test)]
@@ -91,7 +127,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", get(|| async { "here" }));
         let (_drain, signal) = Drain::new();
-        tokio::spawn(serve(listener, router, signal));
+        tokio::spawn(serve(listener, None, router, signal));
         let mut silent = Vec::new();
         for _ in 0..MOST {
             let mut stream = TcpStream::connect(address).await.unwrap();

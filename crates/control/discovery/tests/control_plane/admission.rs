@@ -17,7 +17,7 @@ use crate::tls::{Certified, certificate, request, secure};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-async fn sign(channel: Channel, token: Option<&str>) -> Result<Certified, Status> {
+pub async fn sign(channel: Channel, token: Option<&str>) -> Result<Certified, Status> {
     let (key, csr) = request();
     let message = IstioCertificateRequest {
         csr,
@@ -32,7 +32,7 @@ async fn sign(channel: Channel, token: Option<&str>) -> Result<Certified, Status
     })
 }
 
-fn identity(certified: &Certified) -> String {
+pub fn identity(certified: &Certified) -> String {
     let names = CertificateNames::read(&certificate(&certified.chain[0])).unwrap();
     names.spiffe_id().unwrap().to_string()
 }

@@ -16,7 +16,7 @@ use crate::harness::{Plane, SERVICES, eventually, weights};
 const CATALOG: &str = "outbound|80||catalog.shop.svc.cluster.local";
 const CATALOG_V1: &str = "outbound|80|v1|catalog.shop.svc.cluster.local";
 
-fn weights_of(table: &RouteConfiguration) -> Vec<u32> {
+pub fn weights_of(table: &RouteConfiguration) -> Vec<u32> {
     let is_catalog = |host: &&VirtualHost| host.name.starts_with("catalog.");
     let host = table.virtual_hosts.iter().find(is_catalog).unwrap();
     match &host.routes[0].action {
