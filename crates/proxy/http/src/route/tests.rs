@@ -36,6 +36,7 @@ fn host(name: &str, domains: &[&str], routes: Vec<ir::RouteMatch>) -> Arc<ir::Vi
         cors: None,
         include_request_attempt_count: false,
         include_attempt_count_in_response: false,
+        include_is_timeout_retry: false,
         filters: Vec::new(),
         rate_limits: Vec::new(),
         virtual_clusters: Vec::new(),

@@ -295,6 +295,7 @@ pub(crate) fn table(routes: Vec<ir::Route>) -> Arc<ir::RouteConfiguration> {
             cors: None,
             include_request_attempt_count: true,
             include_attempt_count_in_response: false,
+            include_is_timeout_retry: false,
             filters: Vec::new(),
             rate_limits: Vec::new(),
             virtual_clusters: Vec::new(),
