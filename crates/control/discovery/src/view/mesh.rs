@@ -139,6 +139,7 @@ fn every_kind_is_in_the_pool() {
     // No resource of a proxy is made of these.
     let silent = [
         Kind::ServiceAccount,
+        Kind::Node,
         Kind::ConfigMap,
         Kind::WorkloadGroup,
         Kind::ProxyConfig,
