@@ -111,7 +111,7 @@ async fn from_a_service_of_its_own() {
     let address = SocketAddr::from(([127, 0, 0, 1], listener));
     let admin = SocketAddr::from(([127, 0, 0, 1], admin));
     process
-        .wait_for_text(PATIENCE, "connected to its discovery service")
+        .wait_for_text(PATIENCE, "connected to the service of SDS")
         .unwrap();
     let ready = Client::new(admin).send(&Request::get("/ready")).await;
     assert_eq!(

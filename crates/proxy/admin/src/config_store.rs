@@ -145,6 +145,13 @@ impl ConfigStore {
         entries.entry(name.to_owned()).or_default().failure = Some(failure);
     }
 
+    /// What was refused of a kind is not offered any more, but for these.
+    pub fn forget_refused(&self, kind: ConfigKind, still: impl Fn(&str) -> bool) {
+        if let Some(entries) = self.lock().entries.get_mut(&kind) {
+            entries.retain(|name, entry| entry.active.is_some() || still(name));
+        }
+    }
+
     /// A resource is no more.
     pub fn remove(&self, kind: ConfigKind, name: &str) {
         if let Some(entries) = self.lock().entries.get_mut(&kind) {

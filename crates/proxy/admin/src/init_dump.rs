@@ -27,7 +27,7 @@ fn shown(listener: &UnreadyListener) -> Value {
     } = listener;
     let routes = routes
         .iter()
-        .map(|name| format!("target RdsRouteConfigSubscription {name}"));
+        .map(|name| format!("shared target RdsRouteConfigSubscription RDS init {name}"));
     let secrets = secrets.iter().map(|name| format!("target SdsApi {name}"));
     json!({
         "name": format!("init manager Listener-local-init-manager {name}"),

@@ -7,7 +7,9 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use meltemi_ir::{Admin, Ads, Bootstrap, Cluster, Listener, Node, ResourceSource, SecretConfig};
+use meltemi_ir::{
+    Admin, Bootstrap, Cluster, ConfigSource, DiscoveryService, Listener, Node, SecretConfig,
+};
 use meltemi_xds::any;
 use meltemi_xds::json::{self, Failure, JsonError};
 use meltemi_xds::pb::envoy::config::bootstrap::v3 as bootstrap_v3;
@@ -183,9 +185,8 @@ fn convert(
     at: &At<'_>,
 ) -> Option<Bootstrap> {
     fields!(at, message, bootstrap_v3::Bootstrap {
-        honoured { node, static_resources, admin }
+        honoured { node, static_resources, dynamic_resources, admin }
         partly {
-            dynamic_resources: "ads, files",
             cluster_manager: "without effect",
             stats_config: "without effect on which statistics there are",
             layered_runtime: "static and admin layers, without effect",
@@ -358,6 +359,7 @@ fn resources(message: &StaticResources, encoded: &[&[u8]], at: &At<'_>) -> Resou
         names.add(&message.name, at);
         secret(message, at)
     });
+    dynamic::check_static(&clusters, &listeners, at);
     Resources {
         listeners,
         clusters,
@@ -381,9 +383,9 @@ impl Names {
 /// What `dynamic_resources` says.
 #[derive(Default)]
 struct Dynamic {
-    ads: Option<Ads>,
-    lds: Option<ResourceSource>,
-    cds: Option<ResourceSource>,
+    ads: Option<DiscoveryService>,
+    lds: Option<ConfigSource>,
+    cds: Option<ConfigSource>,
 }
 
 impl Dynamic {

@@ -112,7 +112,7 @@ pub(crate) struct GrpcService {
 pub(crate) fn grpc_service(message: &core_v3::GrpcService, at: &At<'_>) -> Option<GrpcService> {
     fields!(at, message, core_v3::GrpcService {
         honoured { timeout }
-        partly { initial_metadata: "for ADS literally" }
+        partly { initial_metadata: "literally" }
         oneof { target_specifier {
             envoy_grpc: Honoured "",
             google_grpc: Refused "use envoy_grpc",
@@ -149,8 +149,7 @@ pub(crate) fn grpc_service(message: &core_v3::GrpcService, at: &At<'_>) -> Optio
 
 fn envoy_grpc(message: &EnvoyGrpc, at: &At<'_>) -> (String, Option<String>) {
     fields!(at, message, EnvoyGrpc {
-        honoured { cluster_name }
-        partly { authority: "not for ADS" }
+        honoured { cluster_name, authority }
         refused { retry_policy: "streams are opened again by their own back-off" }
         ignored {
             max_receive_message_length: "ADS has no limit, calls have one of 4 MiB",

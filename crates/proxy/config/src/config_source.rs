@@ -1,14 +1,14 @@
-//! Where resources come from: ADS, a discovery service of its own, or a file.
+//! Where resources come from: ADS, a discovery service of their own, or a file.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use meltemi_ir::{DiscoveryService, ResourceSource};
+use meltemi_ir::{ConfigSource, DiscoveryService, ResourceSource};
+use meltemi_xds::pb::envoy::config::core::v3 as core_v3;
 use meltemi_xds::pb::envoy::config::core::v3::api_config_source::ApiType;
 use meltemi_xds::pb::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
 use meltemi_xds::pb::envoy::config::core::v3::{
-    AggregatedConfigSource, ApiConfigSource, ApiVersion, ConfigSource, GrpcService,
-    PathConfigSource, SelfConfigSource,
+    AggregatedConfigSource, ApiConfigSource, ApiVersion, GrpcService, PathConfigSource,
+    SelfConfigSource,
 };
 
 use crate::call::grpc_service;
@@ -16,48 +16,16 @@ use crate::fields::fields;
 use crate::path::At;
 use crate::scalar::{duration, enumeration, non_empty};
 
-/// A [`ConfigSource`], converted.
-#[derive(Clone, Debug)]
-pub(crate) struct Source {
-    /// Which service.
-    pub(crate) kind: SourceKind,
-    /// How long to wait for a first answer; zero is no limit.
-    pub(crate) initial_fetch_timeout: Duration,
-}
-
-/// Which service delivers.
-#[derive(Clone, Debug)]
-pub(crate) enum SourceKind {
-    /// The proxy's ADS stream.
-    Ads,
-    /// A service of its own.
-    Api(Api),
-    /// A file.
-    Path(PathBuf),
-}
-
-/// A discovery service reached over gRPC ([`ApiConfigSource`]).
-#[derive(Clone, Debug)]
-pub(crate) struct Api {
-    /// The cluster that reaches it.
-    pub(crate) cluster: String,
-    /// Delta rather than state of the world.
-    pub(crate) delta: bool,
-    /// Metadata of the stream.
-    pub(crate) initial_metadata: Vec<(String, String)>,
-}
-
 /// Where a resource comes from.
-pub(crate) fn config_source(message: &ConfigSource, at: &At<'_>) -> Option<Source> {
-    fields!(at, message, ConfigSource {
-        honoured { resource_api_version }
-        partly { initial_fetch_timeout: "for LDS and CDS; 15s for everything else" }
+pub(crate) fn config_source(message: &core_v3::ConfigSource, at: &At<'_>) -> Option<ConfigSource> {
+    fields!(at, message, core_v3::ConfigSource {
+        honoured { initial_fetch_timeout, resource_api_version }
         oneof { config_source_specifier {
             ads: Honoured "",
-            api_config_source: Partly "for SDS",
-            path: Partly "not for VHDS and ECDS",
-            path_config_source: Partly "not for VHDS and ECDS",
-            self_: Honoured "",
+            api_config_source: Honoured "",
+            path: Partly "not for VHDS",
+            path_config_source: Partly "not for VHDS",
+            self_: Partly "not in a file",
         } }
         refused { authorities: "resource names are not URLs" }
     });
@@ -65,94 +33,82 @@ pub(crate) fn config_source(message: &ConfigSource, at: &At<'_>) -> Option<Sourc
     let initial_fetch_timeout = duration(
         initial_fetch_timeout.as_ref(),
         &at.field("initial_fetch_timeout"),
-    )
-    .unwrap_or(Duration::from_secs(15));
-    let kind = match config_source_specifier {
+    );
+    let from = match config_source_specifier {
         Some(ConfigSourceSpecifier::Ads(message)) => {
             fields!(at, message, AggregatedConfigSource {});
-            SourceKind::Ads
+            ResourceSource::Ads
         }
         Some(ConfigSourceSpecifier::Self_(message)) => {
             let at = &at.field("self");
             fields!(at, message, SelfConfigSource { honoured { transport_api_version } });
             version(*transport_api_version, &at.field("transport_api_version"));
-            SourceKind::Ads
+            if matches!(at.source(), ResourceSource::Path(_)) {
+                at.refuse("a file has resources of one kind; name another source");
+            }
+            at.source().clone()
         }
         Some(ConfigSourceSpecifier::ApiConfigSource(message)) => {
             let at = &at.field("api_config_source");
             match api_type(message, at)? {
-                ApiType::AggregatedGrpc | ApiType::AggregatedDeltaGrpc => SourceKind::Ads,
-                _ => SourceKind::Api(api(message, at)?),
+                ApiType::AggregatedGrpc | ApiType::AggregatedDeltaGrpc => ResourceSource::Ads,
+                _ => ResourceSource::Service(api(message, at)?),
             }
         }
-        Some(ConfigSourceSpecifier::Path(path)) => SourceKind::Path(path.into()),
+        Some(ConfigSourceSpecifier::Path(path)) => ResourceSource::Path(path.into()),
         Some(ConfigSourceSpecifier::PathConfigSource(message)) => {
-            SourceKind::Path(path(message, &at.field("path_config_source")))
+            ResourceSource::Path(path(message, &at.field("path_config_source")))
         }
         None => {
             at.problem("needs ads, api_config_source or path_config_source");
             return None;
         }
     };
-    Some(Source {
-        kind,
-        initial_fetch_timeout,
+    Some(ConfigSource {
+        from,
+        initial_fetch_timeout: initial_fetch_timeout.unwrap_or(ConfigSource::DEFAULT_TIMEOUT),
     })
 }
 
-/// Where listeners, clusters, route tables or endpoints come from, and how long to wait for the first.
-///
-/// A file must be there, as in Envoy, which would else not know what to look at.
-pub(crate) fn resource_source(
-    message: Option<&ConfigSource>,
+/// Where a resource must come from; a file must be there, as in Envoy, which would else not know what
+/// to look at.
+pub(crate) fn required_source(
+    message: Option<&core_v3::ConfigSource>,
     at: &At<'_>,
-) -> Option<(ResourceSource, Duration)> {
+) -> Option<ConfigSource> {
     let Some(message) = message else {
         at.problem("is required");
         return None;
     };
     let source = config_source(message, at)?;
-    let from = match source.kind {
-        SourceKind::Ads => ResourceSource::Ads,
-        SourceKind::Api(_) => {
-            at.field("api_config_source")
-                .refuse("only ads and files deliver this kind of resource");
-            return None;
+    if let ResourceSource::Path(path) = &source.from
+        && !path.exists()
+    {
+        let problem = format_args!("there is no file {path:?}");
+        match message.config_source_specifier {
+            Some(ConfigSourceSpecifier::Path(_)) => at.field("path").problem(problem),
+            _ => at
+                .field("path_config_source")
+                .field("path")
+                .problem(problem),
         }
-        SourceKind::Path(path) => {
-            if !path.exists() {
-                let problem = format_args!("there is no file {path:?}");
-                match message.config_source_specifier {
-                    Some(ConfigSourceSpecifier::Path(_)) => at.field("path").problem(problem),
-                    _ => at
-                        .field("path_config_source")
-                        .field("path")
-                        .problem(problem),
-                }
-                return None;
-            }
-            ResourceSource::Path(path)
-        }
-    };
-    Some((from, source.initial_fetch_timeout))
+        return None;
+    }
+    Some(source)
 }
 
 /// Requires a service of its own in the delta form, as virtual hosts do.
 pub(crate) fn delta_service(
-    message: Option<&ConfigSource>,
+    message: Option<&core_v3::ConfigSource>,
     at: &At<'_>,
 ) -> Option<DiscoveryService> {
     let Some(message) = message else {
         at.problem("is required");
         return None;
     };
-    match config_source(message, at)?.kind {
-        SourceKind::Api(api) if api.delta => Some(DiscoveryService {
-            cluster: api.cluster,
-            delta: true,
-            initial_metadata: api.initial_metadata,
-        }),
-        SourceKind::Api(_) | SourceKind::Ads | SourceKind::Path(_) => {
+    match config_source(message, at)?.from {
+        ResourceSource::Service(service) if service.delta => Some(service),
+        ResourceSource::Service(_) | ResourceSource::Ads | ResourceSource::Path(_) => {
             at.field("api_config_source")
                 .field("api_type")
                 .refuse("only 'DELTA_GRPC' is supported as an api_type");
@@ -183,7 +139,7 @@ fn api_type(message: &ApiConfigSource, at: &At<'_>) -> Option<ApiType> {
     let api_type = enumeration(message.api_type, at)?;
     match api_type {
         ApiType::DeprecatedAndUnavailableDoNotUse | ApiType::Rest => {
-            at.refuse("only gRPC is spoken");
+            at.refuse("only gRPC is spoken; write GRPC or DELTA_GRPC, and grpc_services");
             None
         }
         ApiType::Grpc
@@ -194,7 +150,7 @@ fn api_type(message: &ApiConfigSource, at: &At<'_>) -> Option<ApiType> {
 }
 
 /// A discovery service reached over gRPC.
-pub(crate) fn api(message: &ApiConfigSource, at: &At<'_>) -> Option<Api> {
+pub(crate) fn api(message: &ApiConfigSource, at: &At<'_>) -> Option<DiscoveryService> {
     fields!(at, message, ApiConfigSource {
         honoured { transport_api_version }
         partly {
@@ -220,21 +176,26 @@ pub(crate) fn api(message: &ApiConfigSource, at: &At<'_>) -> Option<Api> {
         at.problem("must have one element");
         return None;
     };
-    let (cluster, initial_metadata) = server(service, &at.index(0))?;
-    Some(Api {
-        cluster,
+    server(service, &at.index(0)).map(|service| DiscoveryService {
         delta: matches!(api_type, ApiType::DeltaGrpc | ApiType::AggregatedDeltaGrpc),
-        initial_metadata,
+        ..service
     })
 }
 
 /// The cluster of the management server, and what a stream to it begins with.
-fn server(message: &GrpcService, at: &At<'_>) -> Option<(String, Vec<(String, String)>)> {
+fn server(message: &GrpcService, at: &At<'_>) -> Option<DiscoveryService> {
     let service = grpc_service(message, at)?;
-    if service.authority.is_some() {
+    if let Some(authority) = &service.authority
+        && authority.parse::<http::uri::Authority>().is_err()
+    {
         at.field("envoy_grpc")
             .field("authority")
-            .refuse("the cluster's name is sent");
+            .problem(format_args!("{authority:?} is not an authority"));
     }
-    Some((service.cluster, service.metadata))
+    Some(DiscoveryService {
+        cluster: service.cluster,
+        authority: service.authority,
+        delta: false,
+        initial_metadata: service.metadata,
+    })
 }

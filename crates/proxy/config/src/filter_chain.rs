@@ -228,7 +228,7 @@ fn network_filter(message: &listener_v3::Filter, before: Before, at: &At<'_>) ->
         honoured { name }
         oneof { config_type {
             typed_config: Partly "the extensions listed below",
-            config_discovery: Partly "over ADS",
+            config_discovery: Honoured "",
         } }
     });
     let config = match config_type {
@@ -236,7 +236,7 @@ fn network_filter(message: &listener_v3::Filter, before: Before, at: &At<'_>) ->
         // Whoever converts puts what has come in its place before.
         Some(ConfigType::ConfigDiscovery(source)) => {
             let at = at.field("config_discovery");
-            discovery::check(source, &at)?;
+            discovery::source(source, &at)?;
             at.problem("its configuration has not come");
             return None;
         }

@@ -21,7 +21,7 @@ use prost_types::Any;
 
 use crate::access_log::{access_log, log_interval, log_moments};
 use crate::address::prefix;
-use crate::config_source::resource_source;
+use crate::config_source::required_source;
 use crate::extension::{Extension, Known, unpack};
 use crate::fields::fields;
 use crate::hcm_extension::{early_mutations, local_reply, original_ip, scheme};
@@ -269,10 +269,9 @@ fn routes(specifier: Option<&RouteSpecifier>, hosts: &[&[u8]], at: &At<'_>) -> O
 
 fn rds(message: &hcm_v3::Rds, at: &At<'_>) -> Option<RouteSource> {
     fields!(at, message, hcm_v3::Rds {
-        honoured { route_config_name }
-        partly { config_source: "ads, files" }
+        honoured { route_config_name, config_source }
     });
-    let (source, _) = resource_source(config_source.as_ref(), &at.field("config_source"))?;
+    let source = required_source(config_source.as_ref(), &at.field("config_source"))?;
     let name = non_empty(route_config_name, &at.field("route_config_name"));
     Some(RouteSource::Rds {
         name: name.to_owned(),

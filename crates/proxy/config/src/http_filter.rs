@@ -224,14 +224,14 @@ fn http_filter(message: &hcm_v3::HttpFilter, at: &At<'_>) -> Option<HttpFilter> 
         honoured { name, is_optional, disabled }
         oneof { config_type {
             typed_config: Partly "the extensions listed below",
-            config_discovery: Partly "over ADS",
+            config_discovery: Honoured "",
         } }
     });
     let config = match config_type {
         Some(ConfigType::TypedConfig(config)) => Some(config),
         // What has come is in its place already.
         Some(ConfigType::ConfigDiscovery(source)) => {
-            discovery::check(source, &at.field("config_discovery"))?;
+            discovery::source(source, &at.field("config_discovery"))?;
             return Some(HttpFilter {
                 name: non_empty(name, &at.field("name")).to_owned(),
                 kind: HttpFilterKind::Missing,

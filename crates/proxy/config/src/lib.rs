@@ -76,9 +76,9 @@ pub use bootstrap::{
 pub use error::{ConfigError, ConfigErrors};
 pub use fields::FieldState;
 pub use resource::{
-    Resource, cluster, cluster_from_any, listener, listener_from_any, load_assignment,
-    load_assignment_from_any, route_configuration, route_configuration_from_any, secret,
-    secret_from_any, virtual_host,
+    Resource, cluster, cluster_from_any, cluster_of, extension_source, listener, listener_from_any,
+    listener_of, load_assignment, load_assignment_from_any, route_configuration,
+    route_configuration_from_any, secret, secret_from_any, virtual_host,
 };
 pub use support::{supported_extensions, supported_type_urls};
 

@@ -277,7 +277,7 @@ fn listener_filter(
         honoured { name, filter_disabled }
         oneof { config_type {
             typed_config: Partly "the extensions listed below",
-            config_discovery: Partly "over ADS",
+            config_discovery: Honoured "",
         } }
     });
     let config = match config_type {
@@ -285,7 +285,7 @@ fn listener_filter(
         // Whoever converts puts what has come in its place before.
         Some(ConfigType::ConfigDiscovery(source)) => {
             let at = at.field("config_discovery");
-            discovery::check(source, &at)?;
+            discovery::source(source, &at)?;
             at.problem("its configuration has not come");
             return None;
         }

@@ -6,11 +6,17 @@
 use std::cell::RefCell;
 use std::fmt::{self, Display};
 
+use meltemi_ir::ResourceSource;
+
 use crate::error::{ConfigError, ConfigErrors};
 
 /// The problems found so far in one resource.
 #[derive(Debug, Default)]
-pub(crate) struct Problems(RefCell<Found>);
+pub(crate) struct Problems {
+    found: RefCell<Found>,
+    /// What delivers the resource.
+    source: ResourceSource,
+}
 
 #[derive(Debug, Default)]
 struct Found {
@@ -23,9 +29,20 @@ impl Problems {
     pub(crate) fn collect<T>(
         convert: impl FnOnce(&At<'_>) -> Option<T>,
     ) -> Result<T, ConfigErrors> {
-        let problems = Self::default();
+        Self::collect_from(&ResourceSource::Ads, convert)
+    }
+
+    /// The same of a resource that `source` delivered.
+    pub(crate) fn collect_from<T>(
+        source: &ResourceSource,
+        convert: impl FnOnce(&At<'_>) -> Option<T>,
+    ) -> Result<T, ConfigErrors> {
+        let problems = Self {
+            found: RefCell::default(),
+            source: source.clone(),
+        };
         let value = convert(&At::root(&problems));
-        let Found { errors, more } = problems.0.into_inner();
+        let Found { errors, more } = problems.found.into_inner();
         if errors.is_empty() {
             value.ok_or_else(|| ConfigError::whole("is not valid").into())
         } else {
@@ -82,9 +99,14 @@ impl<'a> At<'a> {
         self.step(Step::Key(key))
     }
 
+    /// What delivers the resource that this is of.
+    pub(crate) fn source(&self) -> &ResourceSource {
+        &self.problems.source
+    }
+
     /// Something is wrong here.
     pub(crate) fn problem(&self, problem: impl Display) {
-        let mut found = self.problems.0.borrow_mut();
+        let mut found = self.problems.found.borrow_mut();
         if found.errors.len() == ConfigErrors::LIMIT {
             found.more += 1;
             return;

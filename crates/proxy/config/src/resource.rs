@@ -1,10 +1,12 @@
 //! The resources that xDS delivers, one conversion for each type.
 
 use meltemi_ir::{
-    Cluster, Listener, LoadAssignment, RouteConfiguration, SecretConfig, VirtualHost,
+    Cluster, ConfigSource, Listener, LoadAssignment, ResourceSource, RouteConfiguration,
+    SecretConfig, VirtualHost,
 };
 use meltemi_xds::any;
 use meltemi_xds::pb::envoy::config::cluster::v3 as cluster_v3;
+use meltemi_xds::pb::envoy::config::core::v3 as core_v3;
 use meltemi_xds::pb::envoy::config::endpoint::v3 as endpoint_v3;
 use meltemi_xds::pb::envoy::config::listener::v3 as listener_v3;
 use meltemi_xds::pb::envoy::config::route::v3 as route_v3;
@@ -82,6 +84,17 @@ pub fn listener(message: &listener_v3::Listener) -> Result<Listener, ConfigError
     Problems::collect(|at| crate::listener::listener(message, at))
 }
 
+/// As [`listener`], of one that `source` delivered, which is where `self` asks.
+///
+/// # Errors
+/// As [`listener`].
+pub fn listener_of(
+    source: &ResourceSource,
+    message: &listener_v3::Listener,
+) -> Result<Listener, ConfigErrors> {
+    Problems::collect_from(source, |at| crate::listener::listener(message, at))
+}
+
 /// As [`listener`], unpacking it first.
 ///
 /// # Errors
@@ -96,6 +109,28 @@ pub fn listener_from_any(resource: &Any) -> Result<Listener, ConfigErrors> {
 /// What the proxy cannot honour, and what Envoy would refuse, each with its path.
 pub fn cluster(message: &cluster_v3::Cluster) -> Result<Cluster, ConfigErrors> {
     Problems::collect(|at| crate::cluster::cluster(message, at))
+}
+
+/// As [`cluster`], of one that `source` delivered, which is where `self` asks.
+///
+/// # Errors
+/// As [`cluster`].
+pub fn cluster_of(
+    source: &ResourceSource,
+    message: &cluster_v3::Cluster,
+) -> Result<Cluster, ConfigErrors> {
+    Problems::collect_from(source, |at| crate::cluster::cluster(message, at))
+}
+
+/// Where the configuration of an extension comes from, in a listener that `source` delivered.
+///
+/// # Errors
+/// What the proxy cannot honour, and what Envoy would refuse, each with its path.
+pub fn extension_source(
+    source: &ResourceSource,
+    message: &core_v3::ExtensionConfigSource,
+) -> Result<ConfigSource, ConfigErrors> {
+    Problems::collect_from(source, |at| crate::discovery::source(message, at))
 }
 
 /// As [`cluster`], unpacking it first.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use meltemi_ir::{
-    CertificateSource, SanMatch, Secret, SecretConfig, SecretRef, DiscoveryService, TicketKeys,
+    CertificateSource, SanMatch, Secret, SecretConfig, SecretRef, TicketKeys,
     TlsCertificate, ValidationContext,
 };
 use meltemi_xds::pb::envoy::config::core::v3::DataSource;
@@ -20,7 +20,7 @@ use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::{
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
-use crate::config_source::{Api, SourceKind, config_source};
+use crate::config_source::config_source;
 use crate::data_source;
 use crate::fields::fields;
 use crate::matcher::string_match;
@@ -309,22 +309,7 @@ pub(crate) fn by_name<T>(message: &SdsSecretConfig, at: &At<'_>) -> Option<Secre
     let at_source = &at.field("sds_config");
     let source = match sds_config {
         None => CertificateSource::Static,
-        Some(message) => match config_source(message, at_source)?.kind {
-            SourceKind::Ads => CertificateSource::Ads,
-            SourceKind::Path(path) => CertificateSource::Path(path),
-            SourceKind::Api(api) => {
-                let Api {
-                    cluster,
-                    delta,
-                    initial_metadata,
-                } = api;
-                CertificateSource::Service(DiscoveryService {
-                    cluster,
-                    delta,
-                    initial_metadata,
-                })
-            }
-        },
+        Some(message) => CertificateSource::Discovered(config_source(message, at_source)?),
     };
     Some(SecretRef::Sds { name, source })
 }

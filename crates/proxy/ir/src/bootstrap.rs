@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::{BindConfig, Cluster, Listener, Locality, ResourceSource, SecretConfig, Value};
+use crate::{
+    BindConfig, Cluster, ConfigSource, DiscoveryService, Listener, Locality, SecretConfig, Value,
+};
 
 /// What the proxy starts with.
 #[derive(Clone, Debug)]
@@ -20,12 +21,12 @@ pub struct Bootstrap {
     pub clusters: Vec<Arc<Cluster>>,
     /// `static_resources.secrets`.
     pub secrets: Vec<SecretConfig>,
-    /// The aggregated discovery service, if configured.
-    pub ads: Option<Ads>,
+    /// The aggregated discovery service (`dynamic_resources.ads_config`), if there is one.
+    pub ads: Option<DiscoveryService>,
     /// Where `dynamic_resources.lds_config` asks for listeners.
-    pub lds: Option<ResourceSource>,
+    pub lds: Option<ConfigSource>,
     /// Where `dynamic_resources.cds_config` asks for clusters.
-    pub cds: Option<ResourceSource>,
+    pub cds: Option<ConfigSource>,
     /// How statistics are tagged.
     pub stats: StatsConfig,
     /// Where connections of clusters come from that do not say so themselves.
@@ -50,20 +51,6 @@ pub struct Node {
 pub struct Admin {
     /// Where it listens.
     pub address: SocketAddr,
-}
-
-/// Aggregated discovery (`dynamic_resources.ads_config`).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ads {
-    /// The static cluster that reaches the management server.
-    pub cluster: String,
-    /// Delta (incremental) rather than state-of-the-world.
-    pub delta: bool,
-    /// Metadata sent with the stream (`initial_metadata`), such as a token.
-    pub initial_metadata: Vec<(String, String)>,
-    /// Wait this long for a first answer before starting without one (`initial_fetch_timeout`),
-    /// 15 s unless set; zero waits without limit.
-    pub initial_fetch_timeout: Duration,
 }
 
 /// `stats_config`: accepted for its tags; the matcher decides which stats exist.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    BindConfig, HealthCheck, Http1Options, Http2Options, LbPolicy, LbSettings, LoadAssignment,
-    Metadata, OutlierDetection, ProxyHeader, ResourceSource, SubsetLb, UpstreamTls, Value,
+    BindConfig, ConfigSource, HealthCheck, Http1Options, Http2Options, LbPolicy, LbSettings,
+    LoadAssignment, Metadata, OutlierDetection, ProxyHeader, SubsetLb, UpstreamTls, Value,
 };
 
 /// A group of endpoints that serve the same thing. What most clusters of a large mesh do without
@@ -145,7 +145,7 @@ pub enum Discovery {
         /// The name asked for.
         service_name: String,
         /// Who is asked.
-        source: ResourceSource,
+        source: ConfigSource,
     },
     /// The downstream connection's original destination.
     OriginalDst {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::{
-    AccessLog, AccessLogFilter, HeaderEdit, HeaderMutation, HttpFilter, LogFormat, Prefix,
-    ResourceSource, RouteConfiguration,
+    AccessLog, AccessLogFilter, ConfigSource, HeaderEdit, HeaderMutation, HttpFilter, LogFormat,
+    Prefix, RouteConfiguration,
 };
 
 /// `envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`.
@@ -201,7 +201,7 @@ pub enum RouteSource {
         /// The name asked for.
         name: String,
         /// Who is asked.
-        source: ResourceSource,
+        source: ConfigSource,
     },
 }
 

@@ -34,7 +34,7 @@ pub use access_log::{
     LogType,
 };
 pub use address::Address;
-pub use bootstrap::{Admin, Ads, Bootstrap, Node, StatsConfig};
+pub use bootstrap::{Admin, Bootstrap, Node, StatsConfig};
 pub use call::{CallRetry, GrpcTarget, HttpUri};
 pub use cluster::{
     CircuitBreakers, Cluster, Discovery, DnsCache, DnsFamily, FromRequest, HappyEyeballs, Priority,
@@ -94,9 +94,9 @@ pub use route::{
     WeightedBy, WeightedCluster,
 };
 pub use secret::{
-    CertificateSource, DiscoveryService, Secret, SecretConfig, SecretRef, TicketKeys,
-    TlsCertificate, ValidationContext,
+    CertificateSource, Secret, SecretConfig, SecretRef, TicketKeys, TlsCertificate,
+    ValidationContext,
 };
 pub use socket::{BindConfig, SocketOption, SocketState, SocketValue};
-pub use source::ResourceSource;
+pub use source::{ConfigSource, DiscoveryService, ResourceSource};
 pub use tls::{DownstreamTls, SanMatch, SessionTickets, TicketKeySource, TlsVersion, UpstreamTls};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::SanMatch;
+use crate::{ConfigSource, SanMatch};
 
 /// A named secret (`envoy.extensions.transport_sockets.tls.v3.Secret`).
 #[derive(Clone, Debug, PartialEq)]
@@ -133,27 +133,12 @@ pub enum SecretRef<T> {
     },
 }
 
-/// Which secret discovery service delivers a secret.
+/// What delivers a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CertificateSource {
-    /// Over the proxy's own ADS stream (`sds_config.ads`).
-    Ads,
-    /// From a secret discovery service of its own (`api_config_source`); the agent in the
-    /// same process stands in for the one whose cluster Istio calls `sds-grpc`.
-    Service(DiscoveryService),
+    /// Discovery (`sds_config`). The agent in the same process stands in for the service whose cluster
+    /// Istio calls `sds-grpc`.
+    Discovered(ConfigSource),
     /// `static_resources.secrets` (no `sds_config`).
     Static,
-    /// A file watched on disk (`path_config_source`).
-    Path(PathBuf),
-}
-
-/// A discovery service of its own, of secrets or of virtual hosts, and how it is spoken to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DiscoveryService {
-    /// The cluster that reaches it.
-    pub cluster: String,
-    /// Delta rather than state of the world.
-    pub delta: bool,
-    /// Metadata of each stream.
-    pub initial_metadata: Vec<(String, String)>,
 }

@@ -137,7 +137,7 @@ impl ListenerManager {
     /// Puts what was held into service.
     pub fn release(&self) {
         self.held.store(false, Ordering::Relaxed);
-        self.promote(false);
+        self.promote();
     }
 
     /// Closes what no listener has claimed.
@@ -208,6 +208,7 @@ impl ListenerManager {
                     &self.shared,
                 )?;
                 stats.listener_modified.inc();
+                stats.listener_in_place_updated.inc();
                 Warming { built, fresh: None }
             }
             None => {
@@ -230,17 +231,17 @@ impl ListenerManager {
             }
         };
         state.warming.insert(config.name.clone(), warming);
-        self.promote_ready(&mut state, false);
+        self.promote_ready(&mut state);
         Ok(())
     }
 
-    /// Puts warming listeners into service whose route tables and secrets have arrived, or all of
-    /// them where `anyway`.
-    pub fn promote(&self, anyway: bool) {
-        self.promote_ready(&mut self.lock(), anyway);
+    /// Puts warming listeners into service whose route tables and secrets have arrived, or are not
+    /// waited for any more.
+    pub fn promote(&self) {
+        self.promote_ready(&mut self.lock());
     }
 
-    fn promote_ready(&self, state: &mut State, anyway: bool) {
+    fn promote_ready(&self, state: &mut State) {
         if self.held.load(Ordering::Relaxed) {
             return;
         }
@@ -249,7 +250,7 @@ impl ListenerManager {
             .iter()
             .filter(|(_, warming)| {
                 let runtime = &warming.built.runtime;
-                anyway || (self.routes_are_there(runtime) && !runtime.awaits_secrets())
+                self.routes_are_there(runtime) && !runtime.awaits_secrets()
             })
             .map(|(name, _)| name.clone())
             .collect();
@@ -273,12 +274,6 @@ impl ListenerManager {
                     let after = warming.built.swap();
                     active.replace(Arc::clone(&after));
                     before.drain_chains_missing_in(&after, self.drain.over());
-                    self.shared
-                        .http
-                        .stats
-                        .listener_manager()
-                        .listener_in_place_updated
-                        .inc();
                 }
             }
         }

@@ -199,7 +199,7 @@ impl ListenerRuntime {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WantedRoutes {
     /// From where.
-    pub source: ir::ResourceSource,
+    pub source: ir::ConfigSource,
     /// By which name.
     pub name: String,
     /// The `stat_prefix` of the connection manager that asks.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use meltemi_admin::{ConfigKind, ConfigStore};
 use meltemi_http::RouteTables;
 use meltemi_ir as ir;
-use meltemi_listener::{ListenerManager, wanted_routes};
+use meltemi_listener::ListenerManager;
 use meltemi_tls::SecretStore;
 use meltemi_upstream::ClusterManager;
 use meltemi_xds::any;
@@ -18,20 +18,23 @@ use meltemi_xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use meltemi_xds::pb::envoy::config::listener::v3::Listener;
 use meltemi_xds::pb::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
 use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
-use meltemi_xds_client::{Interest, Received, Rejection, ResourceType, Update};
+use meltemi_xds_client::{Received, Rejection, ResourceType, Update};
 use prost_types::Any;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::extensions::{Extensions, Patience, asked};
 use crate::secret_files::SecretFiles;
+use crate::subscriptions::Wanted;
 
 /// What came of an update.
 pub(crate) struct Applied {
     /// What was refused.
     pub rejected: Vec<Rejection>,
-    /// Whether something is in force that was not.
-    pub changed: bool,
+    /// The names of what is in force.
+    pub taken: BTreeSet<String>,
+    /// The names of what is in force that was not.
+    pub changed: BTreeSet<String>,
 }
 
 /// Everything that xDS changes.
@@ -62,9 +65,9 @@ impl Applier {
 
     /// The same of an update that came from there.
     pub fn apply_of(&self, source: &ir::ResourceSource, update: &mut Update) -> Applied {
-        let mut changed = false;
+        let mut changed = BTreeSet::new();
         let mut rejections = Vec::new();
-        let mut names = BTreeSet::new();
+        let mut taken = BTreeSet::new();
         // Removals first, so that an address can change hands.
         for name in &update.removed {
             self.remove(update.kind, name);
@@ -83,34 +86,35 @@ impl Applier {
                 name
             };
             let body = std::mem::take(&mut received.body);
-            changed |= self.record(
-                update.kind,
-                &name,
-                (&received.version, body),
-                result.as_ref().err(),
-            );
-            if let Err(reason) = result {
-                warn!(kind = %update.kind, name, "refused: {reason}");
-                rejections.push(Rejection {
-                    name: name.clone(),
-                    reason,
-                });
+            let error = result.as_ref().err();
+            if self.record(update.kind, &name, (&received.version, body), error) {
+                changed.insert(name.clone());
             }
-            names.insert(name);
-        }
-        if update.complete {
-            for name in self.dynamic_names(update.kind) {
-                if !names.contains(&name) {
-                    self.remove(update.kind, &name);
+            match result {
+                Ok(()) => drop(taken.insert(name)),
+                Err(reason) => {
+                    warn!(kind = %update.kind, name, "refused: {reason}");
+                    rejections.push(Rejection { name, reason });
                 }
             }
         }
         if update.complete {
+            let refused = |name: &String| rejections.iter().any(|it| it.name == *name);
+            for name in self.dynamic_names(update.kind) {
+                if !taken.contains(&name) && !refused(&name) {
+                    self.remove(update.kind, &name);
+                }
+            }
+            let kind = kind_of(update.kind);
+            let still = |name: &str| rejections.iter().any(|it| it.name == name);
+            self.store.forget_refused(kind, still);
+        }
+        if matches!(update.kind, ResourceType::Cluster | ResourceType::Listener) {
             self.store
                 .set_version(kind_of(update.kind), &update.version);
         }
         match update.kind {
-            ResourceType::Route => self.listeners.promote(false),
+            ResourceType::Route => self.listeners.promote(),
             ResourceType::VirtualHost => {
                 let answered = update.added.iter().flat_map(|it| &it.aliases);
                 self.routes.publish(&answered.cloned().collect::<Vec<_>>());
@@ -131,6 +135,7 @@ impl Applier {
         );
         Applied {
             rejected: rejections,
+            taken,
             changed,
         }
     }
@@ -145,7 +150,7 @@ impl Applier {
         match kind {
             ResourceType::Cluster => match any::unpack::<Cluster>(body) {
                 Err(error) => malformed(&error),
-                Ok(message) => (message.name.clone(), self.cluster(&message)),
+                Ok(message) => (message.name.clone(), self.cluster(source, &message)),
             },
             ResourceType::Endpoint => match any::unpack::<ClusterLoadAssignment>(body) {
                 Err(error) => malformed(&error),
@@ -156,9 +161,9 @@ impl Applier {
             },
             ResourceType::Listener => match any::unpack::<Listener>(body) {
                 Err(error) => malformed(&error),
-                Ok(message) => (message.name.clone(), self.listener(&message)),
+                Ok(message) => (message.name.clone(), self.listener(source, &message)),
             },
-            ResourceType::Route => self.route(body),
+            ResourceType::Route => self.route(source, body),
             ResourceType::Extension => match any::unpack::<TypedExtensionConfig>(body) {
                 Err(error) => malformed(&error),
                 Ok(message) => (message.name.clone(), self.extension(message)),
@@ -172,8 +177,9 @@ impl Applier {
         }
     }
 
-    fn cluster(&self, message: &Cluster) -> Result<(), String> {
-        let cluster = meltemi_config::cluster(message).map_err(|errors| errors.to_string())?;
+    fn cluster(&self, source: &ir::ResourceSource, message: &Cluster) -> Result<(), String> {
+        let cluster = meltemi_config::cluster_of(source, message);
+        let cluster = cluster.map_err(|errors| errors.to_string())?;
         self.check_cluster(&cluster)?;
         self.clusters
             .apply(cluster, true)
@@ -191,16 +197,27 @@ impl Applier {
         Ok(())
     }
 
-    fn listener(&self, message: &Listener) -> Result<(), String> {
-        if asked(message).is_empty() {
+    fn listener(&self, source: &ir::ResourceSource, message: &Listener) -> Result<(), String> {
+        let asked = asked(message, source);
+        if asked.is_empty() {
             self.extensions.forget(&message.name);
-            return self.serve(message);
+            return self.serve(source, message);
         }
         let name = &message.name;
-        let before = self.extensions.hold(message.clone());
+        for one in &asked {
+            let path = "config_discovery.config_source.api_config_source";
+            self.check_resource_source(path, &one.source)?;
+        }
+        if let Some(extension) = self.extensions.is_elsewhere(name, &asked) {
+            return Err(format!(
+                "config_discovery.config_source: another listener has the configuration \
+                 {extension:?} from elsewhere"
+            ));
+        }
+        let before = self.extensions.hold(message.clone(), source);
         // What is wrong with the rest is told at once.
         let checked = match self.extensions.filled(name, None, Patience::None) {
-            Some(filled) => self.check(&filled),
+            Some((filled, _)) => self.check(source, &filled),
             None => Ok(()),
         };
         let served = checked.and_then(|()| self.serve_held(name, Patience::Waits));
@@ -210,18 +227,19 @@ impl Applier {
         served
     }
 
-    fn check(&self, message: &Listener) -> Result<(), String> {
-        let listener = meltemi_config::listener(message).map_err(|errors| errors.to_string())?;
+    fn check(&self, source: &ir::ResourceSource, message: &Listener) -> Result<(), String> {
+        let listener = meltemi_config::listener_of(source, message);
+        let listener = listener.map_err(|errors| errors.to_string())?;
         self.check_listener(&listener)
     }
 
     /// Serves a listener whose filters ask for configurations, if these are there; else what was there
     /// before serves on.
     fn serve_held(&self, name: &str, patience: Patience) -> Result<(), String> {
-        let Some(message) = self.extensions.filled(name, None, patience) else {
+        let Some((message, source)) = self.extensions.filled(name, None, patience) else {
             return Ok(());
         };
-        self.serve(&message)?;
+        self.serve(&source, &message)?;
         self.extensions.served(name);
         Ok(())
     }
@@ -234,8 +252,9 @@ impl Applier {
         let users = self.extensions.users(&name);
         for listener in &users {
             let candidate = Some((name.as_str(), &config));
-            if let Some(filled) = self.extensions.filled(listener, candidate, Patience::None) {
-                self.check(&filled)?;
+            let filled = self.extensions.filled(listener, candidate, Patience::None);
+            if let Some((filled, source)) = filled {
+                self.check(&source, &filled)?;
             }
         }
         self.extensions.set(&name, config);
@@ -251,22 +270,62 @@ impl Applier {
         }
     }
 
-    /// Listeners have waited for the configurations of their filters for long enough.
-    pub fn end_waiting(&self) {
-        let waiting = self.extensions.waiting_listeners();
-        self.serve_all(&waiting, Patience::Ends);
+    /// What waits for this goes into service without it.
+    pub fn wait_no_more(&self, wanted: &Wanted) {
+        let Some(name) = &wanted.name else { return };
+        match wanted.kind {
+            ResourceType::Route => {
+                self.routes.wait_no_more(name);
+                self.listeners.promote();
+            }
+            ResourceType::Endpoint => self.clusters.no_endpoints(&wanted.source, name),
+            ResourceType::Secret => {
+                self.secrets.wait_no_more(name);
+                self.promote_secured();
+            }
+            ResourceType::Extension => {
+                self.extensions.give_up(name);
+                let users = self.extensions.users(name);
+                let waiting = self.extensions.waiting_listeners();
+                let users: Vec<_> = users
+                    .into_iter()
+                    .filter(|it| waiting.contains(it))
+                    .collect();
+                self.serve_all(&users, Patience::Waits);
+            }
+            ResourceType::Cluster | ResourceType::Listener | ResourceType::VirtualHost => {}
+        }
     }
 
-    fn serve(&self, message: &Listener) -> Result<(), String> {
-        let listener = meltemi_config::listener(message).map_err(|errors| errors.to_string())?;
+    /// Nobody asks for this any more; whoever does again waits again.
+    pub fn wait_again(&self, wanted: &Wanted) {
+        let Some(name) = &wanted.name else { return };
+        match wanted.kind {
+            ResourceType::Route => self.routes.wait_again(name),
+            ResourceType::Secret => self.secrets.wait_again(name),
+            ResourceType::Extension => self.extensions.wait_again(name),
+            ResourceType::Cluster
+            | ResourceType::Endpoint
+            | ResourceType::Listener
+            | ResourceType::VirtualHost => {}
+        }
+    }
+
+    fn serve(&self, source: &ir::ResourceSource, message: &Listener) -> Result<(), String> {
+        let listener = meltemi_config::listener_of(source, message);
+        let listener = listener.map_err(|errors| errors.to_string())?;
         self.check_listener(&listener)?;
         self.listeners
             .apply(listener, true)
             .map_err(|error| error.to_string())
     }
 
-    fn route(&self, body: &Any) -> (String, Result<(), String>) {
+    fn route(&self, source: &ir::ResourceSource, body: &Any) -> (String, Result<(), String>) {
         match meltemi_config::route_configuration_from_any(body) {
+            // whoever asks elsewhere for a table of this name is not to get it
+            Ok(table) if *source != ir::ResourceSource::Ads && !self.asks(source, &table.name) => {
+                (table.name, Ok(()))
+            }
             Ok(table) => (table.name.clone(), self.route_table(table)),
             // what it is called is told even of one that is refused, where that can be told
             Err(errors) => {
@@ -339,6 +398,11 @@ impl Applier {
         self.store.remove(kind_of(kind), name);
     }
 
+    fn asks(&self, source: &ir::ResourceSource, route_table: &str) -> bool {
+        let mut wanted = self.listeners.wanted_routes().into_iter();
+        wanted.any(|(_, it)| it.name == route_table && it.source.from == *source)
+    }
+
     fn is_named(&self, route_table: &str) -> bool {
         let wanted = self.listeners.wanted_routes();
         wanted.iter().any(|(_, wanted)| wanted.name == route_table)
@@ -353,6 +417,8 @@ impl Applier {
     ) -> bool {
         let kind = kind_of(kind);
         match error {
+            // it does not even say what it is
+            Some(_) if name.is_empty() => false,
             None => self.store.accept(kind, name, version, body),
             Some(reason) => {
                 self.store.reject(kind, name, version, Some(body), reason);
@@ -387,135 +453,10 @@ impl Applier {
         }
     }
 
-    /// What is wanted of a kind over ADS.
-    pub fn interest(&self, kind: ResourceType) -> Interest {
-        let names: BTreeSet<String> = match kind {
-            ResourceType::Endpoint => self.clusters.wanted_endpoints().into_iter().collect(),
-            ResourceType::Route => {
-                let wanted = self.listeners.wanted_routes().into_iter();
-                let over_ads = wanted.filter(|(_, it)| it.source == ir::ResourceSource::Ads);
-                over_ads.map(|(_, it)| it.name).collect()
-            }
-            ResourceType::Secret => {
-                let wanted = self.secrets.wanted().into_iter();
-                let over_ads = wanted.filter(|wanted| wanted.source == ir::CertificateSource::Ads);
-                over_ads.map(|wanted| wanted.name).collect()
-            }
-            ResourceType::Extension => self.extensions.wanted(),
-            // from services of their own
-            ResourceType::VirtualHost => return Interest::None,
-            ResourceType::Cluster | ResourceType::Listener => return Interest::Wildcard,
-        };
-        Interest::Names(names)
-    }
-
-    /// Refuses a cluster whose secrets nobody would deliver.
-    pub fn check_cluster(&self, cluster: &ir::Cluster) -> Result<(), String> {
-        let own = cluster
-            .tls
-            .as_deref()
-            .into_iter()
-            .map(|tls| ("transport_socket".to_owned(), tls));
-        let matches = cluster.transport_socket_matches.iter().enumerate();
-        let matched = matches.filter_map(|(index, one)| {
-            Some((
-                format!("transport_socket_matches[{index}].transport_socket"),
-                one.tls.as_ref()?,
-            ))
-        });
-        for (path, tls) in own.chain(matched) {
-            self.check_secrets(&path, &tls.certificates, tls.validation.as_ref())?;
-        }
-        Ok(())
-    }
-
-    /// Refuses a listener whose secrets nobody would deliver, and one that asks for a route table
-    /// elsewhere than the others do: a name is of one table.
-    pub fn check_listener(&self, listener: &ir::Listener) -> Result<(), String> {
-        let known = self.listeners.wanted_routes();
-        for (index, chain) in listener
-            .filter_chains
-            .iter()
-            .chain(&listener.default_filter_chain)
-            .enumerate()
-        {
-            let routes = wanted_routes(chain);
-            let elsewhere = routes.and_then(|routes| {
-                known.iter().find(|(name, it)| {
-                    *name != listener.name && it.name == routes.name && it.source != routes.source
-                })
-            });
-            if let Some((other, routes)) = elsewhere {
-                return Err(format!(
-                    "filter_chains[{index}].rds.config_source: listener {other:?} has the route \
-                     table {:?} from elsewhere",
-                    routes.name
-                ));
-            }
-            let Some(tls) = &chain.tls else { continue };
-            let path = format!("filter_chains[{index}].transport_socket");
-            self.check_secrets(&path, &tls.certificates, tls.validation.as_ref())?;
-            if let ir::TicketKeySource::Given(keys) = &tls.tickets.keys {
-                self.check_source(&path, source_of(keys))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn check_secrets(
-        &self,
-        path: &str,
-        certificates: &[ir::SecretRef<ir::TlsCertificate>],
-        validation: Option<&ir::SecretRef<ir::ValidationContext>>,
-    ) -> Result<(), String> {
-        for certificate in certificates {
-            self.check_source(path, source_of(certificate))?;
-        }
-        self.check_source(path, validation.and_then(source_of))
-    }
-
-    fn is_known_cluster(&self, name: &str) -> bool {
-        let fixed = &self.fixed_clusters;
-        fixed.iter().any(|known| known.name == name) || self.clusters.get(name).is_some()
-    }
-
     /// Puts clusters and listeners into service that waited for secrets which are there now.
     pub fn promote_secured(&self) {
         self.clusters.promote_secured();
-        self.listeners.promote(false);
-    }
-
-    fn check_source(
-        &self,
-        path: &str,
-        source: Option<&ir::CertificateSource>,
-    ) -> Result<(), String> {
-        match source {
-            None
-            | Some(
-                ir::CertificateSource::Ads
-                | ir::CertificateSource::Static
-                | ir::CertificateSource::Path(_),
-            ) => Ok(()),
-            Some(ir::CertificateSource::Service(service))
-                if self.delivered_clusters.contains(&service.cluster)
-                    || self.is_known_cluster(&service.cluster) =>
-            {
-                Ok(())
-            }
-            Some(ir::CertificateSource::Service(service)) => Err(format!(
-                "{path}.typed_config.common_tls_context: sds_config.api_config_source: \
-                 grpc_services[0].envoy_grpc.cluster_name: no cluster {:?}",
-                service.cluster
-            )),
-        }
-    }
-}
-
-fn source_of<T>(secret: &ir::SecretRef<T>) -> Option<&ir::CertificateSource> {
-    match secret {
-        ir::SecretRef::Inline(_) => None,
-        ir::SecretRef::Sds { source, .. } => Some(source),
+        self.listeners.promote();
     }
 }
 

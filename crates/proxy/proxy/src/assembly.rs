@@ -17,26 +17,23 @@ use meltemi_upstream::{ClusterManager, UpstreamContext};
 use meltemi_xds::pb::envoy::config::core::v3::{
     BuildVersion, Extension, Node, node::UserAgentVersionType,
 };
-use meltemi_xds_client::{Mode, StreamMetadata};
+use meltemi_xds_client::{ClientConfig, Connector, Service, StreamMetadata};
 use tokio::sync::{Notify, mpsc, watch};
 use tracing::{info, warn};
 
 use crate::apply::Applier;
 use crate::control::Control;
-use crate::discovery::{self, AdsOptions, DiscoveryOptions};
+use crate::discovery::{self, DiscoveryOptions};
 use crate::extensions::Extensions;
 use crate::host_services::HostServices;
 use crate::hot_restart::{self, HotRestart, Predecessor, Request, await_successor};
 use crate::secret_files::SecretFiles;
-use crate::secret_services::SecretServices;
+use crate::service_sources::client_config;
 use crate::worker::WorkerStart;
 use crate::{Bootstrap, dial};
 
 /// How often the end of draining is looked for.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
-
-/// How long listeners of the bootstrap wait for their route tables and secrets.
-const WARMING_LIMIT: Duration = Duration::from_secs(15);
 
 /// How long another process may take to leave the administration endpoint's address.
 const ADMIN_LIMIT: Duration = Duration::from_secs(10);
@@ -221,18 +218,15 @@ impl Proxy {
         self.applier.wants_more.notify_one();
         let listeners = &self.applier.listeners;
         listeners.release();
-        let until = self.clock.now() + WARMING_LIMIT;
-        while listeners.warming() > 0 && self.clock.now() < until {
+        while listeners.warming() > 0 {
             tokio::time::sleep(DRAIN_POLL).await;
         }
-        // What has not come by now is not waited for.
-        listeners.promote(true);
         Ok(())
     }
 
     async fn serve(mut self, options: Options, mut shutdown: DrainSignal) -> Result<()> {
         let resolving = tokio::spawn(Arc::clone(&self.applier.clusters).run());
-        let secrets = self.follow_secrets();
+        let following = self.follow_files_and_hosts();
         let quit = Arc::new(Notify::new());
         let mut requests = self.requests.take();
         if let (Some(predecessor), Some(_)) = (&self.predecessor, &self.bootstrap.config.admin) {
@@ -260,7 +254,7 @@ impl Proxy {
         }
         self.status.set_phase(ServerPhase::Draining);
         discovery.abort();
-        secrets.abort();
+        following.abort();
         tokio::select! {
             () = self.drain(limit) => {}
             () = terminated(&mut requests) => {}
@@ -349,12 +343,8 @@ impl Proxy {
         }
     }
 
-    /// Follows the services and files that secrets and virtual hosts come from.
-    fn follow_secrets(&self) -> tokio::task::JoinHandle<()> {
-        let services = SecretServices {
-            node: node(&self.bootstrap),
-            applier: Arc::clone(&self.applier),
-        };
+    /// Follows the files that secrets come from, and the services of virtual hosts.
+    fn follow_files_and_hosts(&self) -> tokio::task::JoinHandle<()> {
         let hosts = HostServices {
             node: node(&self.bootstrap),
             applier: Arc::clone(&self.applier),
@@ -363,7 +353,7 @@ impl Proxy {
         let applier = Arc::clone(&self.applier);
         tokio::spawn(async move {
             let files = files.run(move || applier.promote_secured());
-            tokio::join!(services.run(), hosts.run(), files);
+            tokio::join!(hosts.run(), files);
         })
     }
 
@@ -428,13 +418,14 @@ impl Proxy {
     fn discovery_options(&self, options: &Options) -> Result<DiscoveryOptions> {
         let config = &self.bootstrap.config;
         Ok(DiscoveryOptions {
-            ads: self.ads_options(options)?,
+            node: node(&self.bootstrap),
+            ads: self.ads(options)?,
             cds: config.cds.clone(),
             lds: config.lds.clone(),
         })
     }
 
-    fn ads_options(&self, options: &Options) -> Result<Option<AdsOptions>> {
+    fn ads(&self, options: &Options) -> Result<Option<(ClientConfig, Connector)>> {
         let config = &self.bootstrap.config;
         let Some(ads) = &config.ads else {
             return Ok(None);
@@ -457,12 +448,11 @@ impl Proxy {
             metadata.extend(more.iter().flat_map(|more| more()));
             metadata
         });
-        Ok(Some(AdsOptions {
-            mode: if ads.delta { Mode::Delta } else { Mode::Sotw },
-            node: node(&self.bootstrap),
+        let config = ClientConfig {
             metadata,
-            connector: dial(cluster, &self.applier.secrets)?,
-        }))
+            ..client_config(ads, Service::Aggregated, &node(&self.bootstrap))
+        };
+        Ok(Some((config, dial(cluster, &self.applier.secrets)?)))
     }
 
     /// Lets connections end, for at most the drain time.

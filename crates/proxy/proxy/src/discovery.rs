@@ -1,52 +1,78 @@
-//! The loop that keeps the proxy as the management server and files want it.
+//! The loop that keeps the proxy as management servers and files want it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meltemi_ir::ResourceSource;
-use meltemi_lifecycle::Random;
-use meltemi_telemetry::{StatsRegistry, SubscriptionStats as _, UpdateOutcome};
+use meltemi_ir::{CertificateSource, ConfigSource, ResourceSource};
+use meltemi_telemetry::{StatsRegistry, UpdateOutcome};
 use meltemi_xds::pb::envoy::config::core::v3::Node;
 use meltemi_xds_client::{
-    Client, ClientConfig, Connector, Event, Mode, ResourceType, Service, StreamMetadata, Update,
+    Client, ClientConfig, Connector, Event, Interest, Rejection, ResourceType, Update,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::apply::{Applied, Applier};
-use crate::file_sources::{FileSources, News, Wanted};
-
-/// How long listeners wait for their route tables, and listeners for the first clusters.
-const WARMING_LIMIT: Duration = Duration::from_secs(15);
+use crate::file_sources::FileSources;
+use crate::service_sources::{ServiceSources, forward};
+use crate::subscription_stats::{Counted, SubscriptionCounters};
+use crate::subscriptions::{Subscriptions, Wanted};
 
 /// Where resources come from.
 pub(crate) struct DiscoveryOptions {
-    /// The management server, if there is one.
-    pub ads: Option<AdsOptions>,
-    /// Clusters.
-    pub cds: Option<ResourceSource>,
-    /// Listeners.
-    pub lds: Option<ResourceSource>,
-}
-
-/// How the management server is spoken to.
-pub(crate) struct AdsOptions {
-    pub mode: Mode,
+    /// Who asks.
     pub node: Node,
-    pub metadata: StreamMetadata,
-    pub connector: Connector,
+    /// The management server, if there is one.
+    pub ads: Option<(ClientConfig, Connector)>,
+    /// Clusters.
+    pub cds: Option<ConfigSource>,
+    /// Listeners.
+    pub lds: Option<ConfigSource>,
 }
 
-/// What came of a file.
-struct Read {
-    outcome: UpdateOutcome,
-    /// Something is in force that was not.
-    changed: bool,
-    /// It has no resources.
-    empty: bool,
-    version: String,
+/// Who has something to say.
+#[derive(Clone, Debug)]
+pub(crate) enum Origin {
+    /// The management server, on the stream for everything.
+    Ads,
+    /// Whoever is asked for this alone.
+    One(Wanted),
+}
+
+/// What is said.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// A stream is open.
+    Connected,
+    /// A stream, or the attempt to open one, has ended.
+    Disconnected(String),
+    /// There are resources.
+    Update(Update),
+    /// A file has been read, and holds something else than what is wanted.
+    Unfit(String),
+    /// A file cannot be read.
+    Unread(String),
+}
+
+impl Origin {
+    fn source(&self) -> ResourceSource {
+        match self {
+            Self::Ads => ResourceSource::Ads,
+            Self::One(wanted) => wanted.source.clone(),
+        }
+    }
+}
+
+impl From<Event> for News {
+    fn from(event: Event) -> Self {
+        match event {
+            Event::Connected => Self::Connected,
+            Event::Disconnected { reason } => Self::Disconnected(reason),
+            Event::Update(update) => Self::Update(update),
+        }
+    }
 }
 
 /// The state of the loop.
@@ -54,351 +80,331 @@ struct Discovery {
     /// The management server's.
     client: Option<Client>,
     files: FileSources,
+    services: ServiceSources,
+    subscriptions: Subscriptions,
+    counters: SubscriptionCounters,
     applier: Arc<Applier>,
-    stats: Arc<StatsRegistry>,
-    cds: Option<ResourceSource>,
-    lds: Option<ResourceSource>,
+    cds: Option<ConfigSource>,
+    lds: Option<ConfigSource>,
     /// Listeners have been asked for.
     lds_open: bool,
-    /// The first answer about listeners has been applied.
-    listeners_known: bool,
     /// Told when everything of the first configuration is in service.
     initialized: watch::Sender<bool>,
-    /// When listeners that still wait for route tables go into service without.
-    warming_until: Option<Instant>,
 }
 
-/// Runs until the client ends. `initialized` turns true when the first configuration is
-/// in service.
+/// Runs for ever. `initialized` turns true when the first configuration is in service.
 pub(crate) async fn run(
     options: DiscoveryOptions,
     applier: Arc<Applier>,
     stats: Arc<StatsRegistry>,
     initialized: watch::Sender<bool>,
 ) {
-    let DiscoveryOptions { ads, cds, lds } = options;
-    let (client, events) = ads.map(connect).unzip();
-    let (files, news) = FileSources::new();
+    let DiscoveryOptions {
+        node,
+        ads,
+        cds,
+        lds,
+    } = options;
+    let (sender, news) = mpsc::channel(16);
+    let client = ads.map(|(config, connector)| {
+        let (client, events) = Client::start(config, connector);
+        tokio::spawn(forward(Origin::Ads, events, sender.clone()));
+        client
+    });
     let discovery = Discovery {
         client,
-        files,
+        files: FileSources::new(sender.clone()),
+        services: ServiceSources::new(node, Arc::clone(&applier), sender),
+        subscriptions: Subscriptions::default(),
+        counters: SubscriptionCounters::new(stats, Arc::clone(&applier)),
         applier,
-        stats,
         cds,
         lds,
         lds_open: false,
-        listeners_known: false,
         initialized,
-        warming_until: None,
     };
-    discovery.serve(events, news).await;
-}
-
-fn connect(options: AdsOptions) -> (Client, mpsc::Receiver<Event>) {
-    let AdsOptions {
-        mode,
-        node,
-        metadata,
-        connector,
-    } = options;
-    let config = ClientConfig {
-        service: Service::Aggregated,
-        mode,
-        node,
-        metadata,
-        random: Random::from_entropy(),
-    };
-    Client::start(config, connector)
+    discovery.serve(news).await;
 }
 
 impl Discovery {
-    async fn serve(
-        mut self,
-        mut events: Option<mpsc::Receiver<Event>>,
-        mut news: mpsc::Receiver<(Wanted, News)>,
-    ) {
+    async fn serve(mut self, mut news: mpsc::Receiver<(Origin, News)>) {
         let mut secrets = self.applier.secrets.watch();
-        self.lds_open = self.cds.is_none() && self.lds.is_some();
-        self.refresh_interest();
-        self.check_initialized();
-        let mut first_clusters = Instant::now() + WARMING_LIMIT;
         loop {
+            self.refresh();
+            self.check_initialized();
             let clusters = Arc::clone(&self.applier.clusters);
             let applier = Arc::clone(&self.applier);
-            let warming = self.warming_until;
+            let deadline = self.subscriptions.deadline();
+            let waits_for_clusters = self.lds.is_some() && !self.lds_open && self.clusters_known();
             tokio::select! {
-                event = next(&mut events) => match event {
-                    None => return,
-                    Some(event) => {
-                        if let Event::Update(update) = &event
-                            && update.kind == ResourceType::Cluster
-                        {
-                            first_clusters = first_clusters.min(Instant::now() + WARMING_LIMIT);
-                        }
-                        self.handle(event);
-                    }
-                },
-                Some((wanted, news)) = news.recv() => {
-                    if wanted.kind == ResourceType::Cluster {
-                        first_clusters = first_clusters.min(Instant::now() + WARMING_LIMIT);
-                    }
-                    self.read(&wanted, news);
-                }
-                () = applier.wants_more.notified() => self.refresh_interest(),
+                Some((origin, news)) = news.recv() => self.hear(&origin, news),
+                () = applier.wants_more.notified() => {}
                 changed = secrets.changed() => {
                     if changed.is_err() {
                         return;
                     }
-                    self.refresh_interest();
+                    self.applier.promote_secured();
                 }
-                () = clusters.warmed(), if self.waits_for_clusters() && self.clusters_known() => {
-                    self.open_listeners();
-                }
-                () = tokio::time::sleep_until(first_clusters), if self.waits_for_clusters() => {
-                    self.open_listeners();
-                }
-                () = sleep_until(warming), if warming.is_some() => {
-                    warn!("not everything arrived in time that listeners wait for; they go into service without");
-                    self.applier.end_waiting();
-                    self.applier.listeners.promote(true);
-                    self.warming_until = None;
-                }
+                () = clusters.warmed(), if waits_for_clusters => self.lds_open = true,
+                () = sleep_until(deadline), if deadline.is_some() => self.end_waiting(),
             }
-            self.check_initialized();
         }
     }
 
-    /// Whether listeners are to be asked for once clusters are in service.
-    fn waits_for_clusters(&self) -> bool {
-        self.lds.is_some() && !self.lds_open
-    }
-
+    /// The first answer about clusters has been applied, or has not come in time.
     fn clusters_known(&self) -> bool {
-        let cds = &self.stats.cluster_manager().cds;
-        let (success, rejected) = (cds.update_success.get(), cds.update_rejected.get());
-        success + rejected + cds.update_failure.get() > 0
+        self.subscriptions.is_settled(ResourceType::Cluster)
     }
 
-    fn open_listeners(&mut self) {
-        self.lds_open = true;
-        self.refresh_interest();
-    }
-
-    fn handle(&mut self, event: Event) {
-        let control_plane = self.stats.control_plane();
-        match event {
-            Event::Connected => {
-                info!("connected to the management server");
-                control_plane.connected_state.set(1);
-            }
-            Event::Disconnected { reason } => {
-                warn!("no connection to the management server: {reason}");
-                control_plane.connected_state.set(0);
-            }
-            Event::Update(update) => self.update(update),
-        }
-    }
-
-    fn update(&mut self, mut update: Update) {
-        let applied = self.applier.apply_of(&ResourceSource::Ads, &mut update);
-        let kind = update.kind;
-        self.count(kind, outcome(&applied), (applied.changed, &update.version));
-        if let Some(client) = &self.client {
-            client.acknowledge(update, applied.rejected);
-        }
-        self.applied(kind);
-    }
-
-    /// A file has been read.
-    fn read(&mut self, wanted: &Wanted, news: News) {
-        if !self.files.follows(wanted) {
+    fn hear(&mut self, origin: &Origin, news: News) {
+        if let Origin::One(wanted) = origin
+            && !self.subscriptions.has(wanted)
+        {
             return;
         }
-        let source = ResourceSource::Path(wanted.path.clone());
-        let mut read = Read {
-            outcome: UpdateOutcome::Accepted,
-            changed: false,
-            empty: false,
-            version: String::new(),
-        };
-        match news {
-            News::Update(mut update) => {
-                let applied = self.applier.apply_of(&source, &mut update);
-                read.outcome = outcome(&applied);
-                read.changed = applied.changed;
-                read.empty = update.added.is_empty();
-                read.version = update.version;
+        match (origin, news) {
+            (_, News::Connected) => {
+                info!("connected to {}", Asked(origin));
+                self.counters.connected(origin, true);
             }
-            News::Unfit(reason) => {
-                complain(wanted, &reason);
-                read.outcome = UpdateOutcome::Rejected;
-            }
-            News::Unread(reason) => {
-                complain(wanted, &reason);
-                read.outcome = UpdateOutcome::Failed;
-            }
-        }
-        self.count(wanted.kind, read.outcome, (read.changed, &read.version));
-        if let Some(name) = &wanted.name {
-            let none = read.outcome != UpdateOutcome::Accepted || read.empty;
-            match wanted.kind {
-                ResourceType::Route => {
-                    self.count_routes(&source, name, &read);
-                    if none {
-                        self.applier.routes.wait_no_more(name);
-                        self.applier.listeners.promote(false);
+            (_, News::Disconnected(reason)) => {
+                warn!("no connection to {}: {reason}", Asked(origin));
+                self.counters.connected(origin, false);
+                for wanted in self.subscriptions.all_of(&origin.source()) {
+                    let whose = matches!(origin, Origin::One(one) if one != wanted);
+                    if !whose {
+                        self.counters.count(wanted, UpdateOutcome::Failed);
                     }
                 }
-                _ if none => self.without_endpoints(&source, name, read.outcome),
-                _ => {}
             }
-        }
-        self.applied(wanted.kind);
-    }
-
-    fn count_routes(&self, source: &ResourceSource, name: &str, read: &Read) {
-        let users = self.applier.listeners.wanted_routes();
-        let mut users = users.iter().map(|(_, routes)| routes);
-        let user = users.find(|routes| routes.name == name && routes.source == *source);
-        let Some(user) = user else { return };
-        let stats = self.stats.rds(&user.stat_prefix, name);
-        let stats = stats.main();
-        stats.count(read.outcome, &read.version);
-        if read.outcome == UpdateOutcome::Accepted {
-            stats.config_reload.add(u64::from(read.changed));
-            stats.update_empty.add(u64::from(read.empty));
+            (_, News::Update(update)) => self.update(origin, update),
+            (Origin::One(wanted), News::Unfit(reason)) => {
+                self.unusable(wanted, UpdateOutcome::Rejected, &reason);
+            }
+            (Origin::One(wanted), News::Unread(reason)) => {
+                self.unusable(wanted, UpdateOutcome::Failed, &reason);
+            }
+            (Origin::Ads, News::Unfit(_) | News::Unread(_)) => {}
         }
     }
 
-    /// What waits for endpoints goes into service without.
-    fn without_endpoints(&self, source: &ResourceSource, name: &str, outcome: UpdateOutcome) {
-        self.applier.clusters.no_endpoints(source, name, |stats| {
-            stats.update_attempt.inc();
-            match outcome {
-                UpdateOutcome::Accepted => {
-                    stats.update_success.inc();
-                    stats.update_empty.inc();
-                }
-                UpdateOutcome::Rejected => stats.update_rejected.inc(),
-                UpdateOutcome::Failed => stats.update_failure.inc(),
-            }
-        });
+    /// A file is of no use.
+    fn unusable(&mut self, wanted: &Wanted, outcome: UpdateOutcome, reason: &str) {
+        warn!("what {} had stays: {reason}", wanted);
+        self.counters.count(wanted, outcome);
+        self.settle(wanted, true);
     }
 
-    /// Something of this kind was applied.
-    fn applied(&mut self, kind: ResourceType) {
+    /// There are resources, on a stream or in a file.
+    fn update(&mut self, origin: &Origin, mut update: Update) {
+        let source = origin.source();
+        let began = Instant::now();
+        let applied = self.applier.apply_of(&source, &mut update);
+        let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if let Some(identifier) = &update.control_plane {
+            self.counters.identify(origin, identifier);
+        }
+        let concerned = match origin {
+            Origin::Ads => self.subscriptions.of(update.kind, &source),
+            Origin::One(wanted) => vec![wanted.clone()],
+        };
+        for wanted in concerned {
+            let Some((outcome, empty)) = answer(&wanted, &applied, &update) else {
+                continue;
+            };
+            self.counters.count(&wanted, outcome);
+            // a table that is taken back stays, which is nothing empty
+            let gone = update
+                .removed
+                .iter()
+                .any(|it| wanted.name.as_ref() == Some(it));
+            let stays = gone && wanted.kind == ResourceType::Route;
+            if outcome == UpdateOutcome::Accepted {
+                let changed = match &wanted.name {
+                    Some(name) => applied.changed.contains(name),
+                    None => !applied.changed.is_empty(),
+                };
+                let counted = Counted {
+                    version: &update.version,
+                    changed,
+                    empty: empty && !stays,
+                    took,
+                };
+                self.counters.accepted(&wanted, &counted);
+            }
+            self.settle(
+                &wanted,
+                outcome != UpdateOutcome::Accepted || (empty && !gone),
+            );
+        }
+        let kind = update.kind;
+        self.acknowledge(origin, update, applied.rejected);
         if kind == ResourceType::Listener {
-            self.listeners_known = true;
             let applier = Arc::clone(&self.applier);
             tokio::spawn(async move { applier.listeners.finish_draining().await });
         }
-        self.warming_until = match (self.warming(), self.warming_until) {
-            (0, _) => None,
-            (_, Some(until)) => Some(until),
-            (_, None) => Some(Instant::now() + WARMING_LIMIT),
+    }
+
+    fn acknowledge(&self, origin: &Origin, update: Update, rejected: Vec<Rejection>) {
+        match origin {
+            Origin::Ads => {
+                if let Some(client) = &self.client {
+                    client.acknowledge(update, rejected);
+                }
+            }
+            Origin::One(wanted) => self.services.acknowledge(wanted, update, rejected),
+        }
+    }
+
+    /// Whoever was asked has answered, perhaps with nothing that can be served.
+    fn settle(&mut self, wanted: &Wanted, in_vain: bool) {
+        self.subscriptions.settle(wanted);
+        if in_vain {
+            self.applier.wait_no_more(wanted);
+        }
+    }
+
+    /// What has not come in time is waited for no more.
+    fn end_waiting(&mut self) {
+        for wanted in self.subscriptions.late(Instant::now()) {
+            warn!("{wanted} has not come in time; what waits for it goes into service without");
+            self.counters.count(&wanted, UpdateOutcome::Late);
+            self.applier.wait_no_more(&wanted);
+        }
+    }
+
+    /// Asks for clusters, listeners, and what these name: endpoints, route tables, secrets and the
+    /// configurations of filters.
+    fn refresh(&mut self) {
+        let wanted = self.wanted();
+        let (new, over) = self.subscriptions.follow(&wanted, Instant::now());
+        over.iter().for_each(|one| self.applier.wait_again(one));
+        new.iter().for_each(|one| self.counters.begin(one));
+        let all: BTreeSet<_> = wanted.keys().collect();
+        let delivered = &self.applier.delivered_clusters;
+        // secrets that are files, or that somebody in this process delivers, are others' business
+        let own = |wanted: &&&Wanted| match (&wanted.kind, &wanted.source) {
+            (ResourceType::Secret, ResourceSource::Path(_)) => false,
+            (ResourceType::Secret, ResourceSource::Service(service)) => {
+                !delivered.contains(&service.cluster)
+            }
+            _ => true,
         };
-        self.refresh_interest();
-    }
-
-    /// How many listeners wait for something.
-    fn warming(&self) -> usize {
-        self.applier.listeners.warming() + self.applier.extensions.waiting()
-    }
-
-    /// Asks for clusters, listeners, and what these name: endpoints, route tables and secrets.
-    fn refresh_interest(&mut self) {
-        self.files.follow(self.wanted_of_files());
+        let all = all.iter().filter(own).copied().collect();
+        self.files.follow(&all);
+        self.services.follow(&all);
         let Some(client) = &self.client else {
             return;
         };
-        let ads = Some(&ResourceSource::Ads);
-        if self.cds.as_ref() == ads {
-            let kind = ResourceType::Cluster;
-            client.set_interest(kind, self.applier.interest(kind));
-        }
-        if self.lds.as_ref() == ads && self.lds_open {
-            let kind = ResourceType::Listener;
-            client.set_interest(kind, self.applier.interest(kind));
-        }
-        for kind in [
-            ResourceType::Endpoint,
-            ResourceType::Route,
-            ResourceType::Secret,
-            ResourceType::Extension,
-        ] {
-            client.set_interest(kind, self.applier.interest(kind));
-        }
-    }
-
-    /// What is wanted of which files.
-    fn wanted_of_files(&self) -> BTreeSet<Wanted> {
-        let lds = self.lds.as_ref().filter(|_| self.lds_open);
-        let all = [
-            (ResourceType::Cluster, self.cds.as_ref()),
-            (ResourceType::Listener, lds),
-        ];
-        let all = all
-            .into_iter()
-            .filter_map(|(kind, source)| Some((kind, source?.clone(), None)));
-        let endpoints = self.applier.clusters.wanted_services().into_iter();
-        let endpoints =
-            endpoints.map(|(source, name)| (ResourceType::Endpoint, source, Some(name)));
-        let routes = self.applier.listeners.wanted_routes().into_iter();
-        let routes = routes.map(|(_, it)| (ResourceType::Route, it.source, Some(it.name)));
-        let wanted = all.chain(endpoints).chain(routes);
-        let of_files = wanted.filter_map(|(kind, source, name)| match source {
-            ResourceSource::Ads => None,
-            ResourceSource::Path(path) => Some(Wanted { kind, path, name }),
-        });
-        of_files.collect()
-    }
-
-    fn count(&self, kind: ResourceType, outcome: UpdateOutcome, (changed, version): (bool, &str)) {
-        match kind {
-            ResourceType::Cluster => {
-                let cds = &self.stats.cluster_manager().cds;
-                cds.count(outcome, version);
-                if outcome == UpdateOutcome::Accepted && changed {
-                    cds.config_reload.inc();
-                }
+        for kind in ResourceType::ALL {
+            if let Some(interest) = interest(kind, &all) {
+                client.set_interest(kind, interest);
             }
-            ResourceType::Listener => self.stats.listener_manager().lds.count(outcome, version),
-            ResourceType::Endpoint
-            | ResourceType::Route
-            | ResourceType::VirtualHost
-            | ResourceType::Secret
-            | ResourceType::Extension => {}
         }
+    }
+
+    /// What is wanted now, and for how long whoever needs it waits for the first of it.
+    fn wanted(&self) -> BTreeMap<Wanted, Duration> {
+        let mut all = BTreeMap::new();
+        let mut add = |kind, source: &ConfigSource, name| {
+            let source = source.clone();
+            let wanted = Wanted {
+                kind,
+                source: source.from,
+                name,
+            };
+            all.entry(wanted).or_insert(source.initial_fetch_timeout);
+        };
+        if let Some(cds) = &self.cds {
+            add(ResourceType::Cluster, cds, None);
+        }
+        if let Some(lds) = self.lds.as_ref().filter(|_| self.lds_open) {
+            add(ResourceType::Listener, lds, None);
+        }
+        for (from, name) in self.applier.clusters.wanted_services() {
+            // each cluster waits for itself
+            let source = ConfigSource {
+                from,
+                initial_fetch_timeout: Duration::ZERO,
+            };
+            add(ResourceType::Endpoint, &source, Some(name));
+        }
+        for (_, routes) in self.applier.listeners.wanted_routes() {
+            add(ResourceType::Route, &routes.source, Some(routes.name));
+        }
+        for secret in self.applier.secrets.wanted() {
+            if let CertificateSource::Discovered(source) = &secret.source {
+                add(ResourceType::Secret, source, Some(secret.name));
+            }
+        }
+        for (name, source) in self.applier.extensions.wanted() {
+            add(ResourceType::Extension, &source, Some(name));
+        }
+        all
     }
 
     fn check_initialized(&self) {
-        let clusters = self.cds.is_none() || self.clusters_known();
-        let listeners = self.lds.is_none() || (self.listeners_known && self.warming() == 0);
-        if clusters && listeners && !*self.initialized.borrow() {
+        let listeners = &self.applier.listeners;
+        let warming = listeners.warming() + self.applier.extensions.waiting();
+        let listed = self.lds_open && self.subscriptions.is_settled(ResourceType::Listener);
+        let known = self.lds.is_none() || (listed && warming == 0);
+        if self.clusters_known() && known && !*self.initialized.borrow() {
             info!("the first configuration is in service");
             self.initialized.send_replace(true);
         }
     }
 }
 
-fn outcome(applied: &Applied) -> UpdateOutcome {
-    if applied.rejected.is_empty() {
-        UpdateOutcome::Accepted
+/// What came of what is asked for, and whether it is nothing; none where the answer is not about it.
+fn answer(wanted: &Wanted, applied: &Applied, update: &Update) -> Option<(UpdateOutcome, bool)> {
+    let Some(name) = &wanted.name else {
+        let outcome = match applied.rejected.is_empty() {
+            true => UpdateOutcome::Accepted,
+            false => UpdateOutcome::Rejected,
+        };
+        return Some((outcome, false));
+    };
+    let is_it = |it: &Rejection| it.name == *name || it.name.is_empty();
+    let empty_file = matches!(wanted.source, ResourceSource::Path(_)) && update.added.is_empty();
+    if applied.rejected.iter().any(is_it) {
+        Some((UpdateOutcome::Rejected, false))
+    } else if applied.taken.contains(name) {
+        Some((UpdateOutcome::Accepted, false))
+    } else if empty_file || update.removed.contains(name) {
+        Some((UpdateOutcome::Accepted, true))
     } else {
-        UpdateOutcome::Rejected
+        None
     }
 }
 
-fn complain(wanted: &Wanted, reason: &str) {
-    let path = wanted.path.display();
-    warn!(kind = %wanted.kind, %path, "what was there stays: {reason}");
+/// What is wanted of a kind over ADS; none of which the server is to hear nothing.
+fn interest(kind: ResourceType, all: &BTreeSet<&Wanted>) -> Option<Interest> {
+    let of_kind = all.iter().filter(|it| it.kind == kind);
+    let mut of_kind = of_kind.filter(|it| it.source == ResourceSource::Ads);
+    match kind {
+        ResourceType::Cluster | ResourceType::Listener => {
+            of_kind.next().map(|_| Interest::Wildcard)
+        }
+        // from services of their own
+        ResourceType::VirtualHost => None,
+        ResourceType::Endpoint
+        | ResourceType::Route
+        | ResourceType::Secret
+        | ResourceType::Extension => Some(Interest::Names(
+            of_kind.filter_map(|it| it.name.clone()).collect(),
+        )),
+    }
 }
 
-/// What the management server says; for ever nothing where there is none.
-async fn next(events: &mut Option<mpsc::Receiver<Event>>) -> Option<Event> {
-    match events {
-        Some(events) => events.recv().await,
-        None => std::future::pending().await,
+/// Who is asked, and for what.
+struct Asked<'a>(&'a Origin);
+
+impl std::fmt::Display for Asked<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Origin::Ads => f.write_str("the management server"),
+            Origin::One(wanted) => write!(f, "the service of {wanted}"),
+        }
     }
 }
 

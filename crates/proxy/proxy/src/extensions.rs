@@ -8,10 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use meltemi_ir::{ConfigSource, ResourceSource};
 use meltemi_xds::any::{is, pack, unpack};
-use meltemi_xds::pb::envoy::config::core::v3::{
-    ExtensionConfigSource, config_source::ConfigSourceSpecifier,
-};
+use meltemi_xds::pb::envoy::config::core::v3::ExtensionConfigSource;
 use meltemi_xds::pb::envoy::config::listener::v3::{
     FilterChain, Listener, filter, listener_filter,
 };
@@ -30,12 +29,16 @@ struct State {
     known: BTreeMap<String, Any>,
     /// The listeners with filters that ask.
     listeners: BTreeMap<String, Held>,
+    /// Configurations that nobody waits for any more.
+    given_up: BTreeSet<String>,
 }
 
 /// A listener with filters that ask.
 #[derive(Debug)]
 pub(crate) struct Held {
     message: Listener,
+    /// What delivered it.
+    from: ResourceSource,
     asked: Vec<Asked>,
     /// It is not in service in this form.
     waits: bool,
@@ -52,28 +55,27 @@ pub(crate) struct Asked {
     default: Option<Any>,
     /// The default holds until the configuration comes.
     eager: bool,
-    /// The listener waits for some time only.
-    limited: bool,
+    /// Where it comes from.
+    pub source: ConfigSource,
     /// A filter of requests, which answers them without its configuration.
     of_requests: bool,
 }
 
-/// How long a listener waits for what its filters ask for.
+/// Whether a listener waits for what its filters ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// Until it comes.
+    /// Until it comes, or nobody waits for it any more.
     Waits,
-    /// It has waited for long enough, if there is a limit.
-    Ends,
     /// It does not wait.
     None,
 }
 
 impl Extensions {
     /// A listener has come; it waits. Gives what it takes the place of.
-    pub fn hold(&self, message: Listener) -> Option<Held> {
+    pub fn hold(&self, message: Listener, from: &ResourceSource) -> Option<Held> {
         let held = Held {
-            asked: asked(&message),
+            asked: asked(&message, from),
+            from: from.clone(),
             waits: true,
             message,
         };
@@ -108,11 +110,38 @@ impl Extensions {
         asking.map(|(listener, _)| listener.clone()).collect()
     }
 
-    /// The names that are asked for.
-    pub fn wanted(&self) -> BTreeSet<String> {
+    /// The names that are asked for, and where.
+    pub fn wanted(&self) -> BTreeMap<String, ConfigSource> {
         let state = self.lock();
         let asked = state.listeners.values().flat_map(|it| &it.asked);
-        asked.map(|it| it.name.clone()).collect()
+        asked
+            .map(|it| (it.name.clone(), it.source.clone()))
+            .collect()
+    }
+
+    /// What waits for the configuration goes into service without it.
+    pub fn give_up(&self, name: &str) {
+        self.lock().given_up.insert(name.to_owned());
+    }
+
+    /// The configuration is waited for again.
+    pub fn wait_again(&self, name: &str) {
+        self.lock().given_up.remove(name);
+    }
+
+    /// The first of these that another listener has from elsewhere: a name is of one configuration.
+    pub fn is_elsewhere(&self, listener: &str, asked: &[Asked]) -> Option<String> {
+        let state = self.lock();
+        let others = state.listeners.iter().filter(|(name, _)| *name != listener);
+        let others: Vec<_> = others.flat_map(|(_, it)| &it.asked).collect();
+        let other = |it: &&Asked| {
+            let same = |other: &&&Asked| other.name == it.name;
+            others
+                .iter()
+                .filter(same)
+                .any(|other| other.source.from != it.source.from)
+        };
+        asked.iter().find(other).map(|it| it.name.clone())
     }
 
     /// How many listeners wait.
@@ -168,20 +197,21 @@ impl Extensions {
         self.lock().known.remove(name);
     }
 
-    /// A listener with what is known in its places, and with `candidate` in the place of what is known
+    /// A listener, and what delivered it, with what is known in its places, and with `candidate` in the place of what is known
     /// under its name; `None` while something is missing without which it does not serve.
     pub fn filled(
         &self,
         listener: &str,
         candidate: Option<(&str, &Any)>,
         patience: Patience,
-    ) -> Option<Listener> {
+    ) -> Option<(Listener, ResourceSource)> {
         let state = self.lock();
         let held = state.listeners.get(listener)?;
         let known = |name: &str| match candidate {
             Some((named, config)) if named == name => Some(config),
             _ => state.known.get(name),
         };
+        let gives_up = |it: &Asked| patience == Patience::None || state.given_up.contains(&it.name);
         let holds = |asked: &Asked| {
             let given = known(&asked.name);
             let fits = |it: &&Any| {
@@ -191,17 +221,16 @@ impl Extensions {
                     .any(|url| same_type(url, &it.type_url))
             };
             let default = asked.default.as_ref();
-            let default = default.filter(|_| asked.eager || gives_up(asked, patience));
+            let default = default.filter(|_| asked.eager || gives_up(asked));
             given.filter(fits).or(default).cloned()
         };
-        let lacks =
-            |it: &&Asked| holds(it).is_none() && !(it.of_requests && gives_up(it, patience));
+        let lacks = |it: &&Asked| holds(it).is_none() && !(it.of_requests && gives_up(it));
         if held.asked.iter().any(|it| lacks(&it)) {
             return None;
         }
         let mut message = held.message.clone();
-        visit(&mut message, &mut |asked| holds(asked));
-        Some(message)
+        visit(&mut message, &held.from, &mut |asked| holds(asked));
+        Some((message, held.from.clone()))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -209,19 +238,11 @@ impl Extensions {
     }
 }
 
-fn gives_up(asked: &Asked, patience: Patience) -> bool {
-    match patience {
-        Patience::Waits => false,
-        Patience::Ends => asked.limited,
-        Patience::None => true,
-    }
-}
-
-/// The filters of a listener that ask for their configuration over ADS; what asks elsewhere is refused
-/// by whoever converts it.
-pub(crate) fn asked(listener: &Listener) -> Vec<Asked> {
+/// The filters of a listener, which `from` delivered, that ask for their configuration; what asks where
+/// there is nothing is refused by whoever converts it.
+pub(crate) fn asked(listener: &Listener, from: &ResourceSource) -> Vec<Asked> {
     let mut all = Vec::new();
-    visit(&mut listener.clone(), &mut |asked| {
+    visit(&mut listener.clone(), from, &mut |asked| {
         all.push(asked.clone());
         None
     });
@@ -234,30 +255,33 @@ fn same_type(a: &str, b: &str) -> bool {
 }
 
 impl Asked {
-    fn of(name: &str, source: &ExtensionConfigSource, of_requests: bool) -> Option<Self> {
-        let config = source.config_source.as_ref()?;
-        let over_ads = matches!(
-            config.config_source_specifier,
-            Some(ConfigSourceSpecifier::Ads(_) | ConfigSourceSpecifier::Self_(_))
-        );
-        let limit = config.initial_fetch_timeout.as_ref();
-        over_ads.then(|| Self {
+    fn of(
+        name: &str,
+        message: &ExtensionConfigSource,
+        from: &ResourceSource,
+        of_requests: bool,
+    ) -> Option<Self> {
+        Some(Self {
             name: name.to_owned(),
-            type_urls: source.type_urls.clone(),
-            default: source.default_config.clone(),
-            eager: source.apply_default_config_without_warming,
-            limited: limit.is_none_or(|it| it.seconds != 0 || it.nanos != 0),
+            type_urls: message.type_urls.clone(),
+            default: message.default_config.clone(),
+            eager: message.apply_default_config_without_warming,
+            source: meltemi_config::extension_source(from, message).ok()?,
             of_requests,
         })
     }
 }
 
 /// Every filter that asks, and what is given for it.
-fn visit(listener: &mut Listener, give: &mut dyn FnMut(&Asked) -> Option<Any>) {
+fn visit(
+    listener: &mut Listener,
+    from: &ResourceSource,
+    give: &mut dyn FnMut(&Asked) -> Option<Any>,
+) {
     for filter in &mut listener.listener_filters {
         use listener_filter::ConfigType::{ConfigDiscovery, TypedConfig};
         if let Some(ConfigDiscovery(source)) = &filter.config_type
-            && let Some(asked) = Asked::of(&filter.name, source, false)
+            && let Some(asked) = Asked::of(&filter.name, source, from, false)
             && let Some(config) = give(&asked)
         {
             filter.config_type = Some(TypedConfig(config));
@@ -265,28 +289,34 @@ fn visit(listener: &mut Listener, give: &mut dyn FnMut(&Asked) -> Option<Any>) {
     }
     let default = listener.default_filter_chain.as_mut();
     for chain in listener.filter_chains.iter_mut().chain(default) {
-        visit_chain(chain, give);
+        visit_chain(chain, from, give);
     }
 }
 
-fn visit_chain(chain: &mut FilterChain, give: &mut dyn FnMut(&Asked) -> Option<Any>) {
+fn visit_chain(
+    chain: &mut FilterChain,
+    from: &ResourceSource,
+    give: &mut dyn FnMut(&Asked) -> Option<Any>,
+) {
     use filter::ConfigType::{ConfigDiscovery, TypedConfig};
     for filter in &mut chain.filters {
         match &mut filter.config_type {
             Some(ConfigDiscovery(source)) => {
-                if let Some(asked) = Asked::of(&filter.name, source, false)
+                if let Some(asked) = Asked::of(&filter.name, source, from, false)
                     && let Some(config) = give(&asked)
                 {
                     filter.config_type = Some(TypedConfig(config));
                 }
             }
-            Some(TypedConfig(any)) if is::<HttpConnectionManager>(any) => visit_http(any, give),
+            Some(TypedConfig(any)) if is::<HttpConnectionManager>(any) => {
+                visit_http(any, from, give)
+            }
             Some(TypedConfig(_)) | None => {}
         }
     }
 }
 
-fn visit_http(any: &mut Any, give: &mut dyn FnMut(&Asked) -> Option<Any>) {
+fn visit_http(any: &mut Any, from: &ResourceSource, give: &mut dyn FnMut(&Asked) -> Option<Any>) {
     use http_filter::ConfigType::{ConfigDiscovery, TypedConfig};
     let Ok(mut manager) = unpack::<HttpConnectionManager>(any) else {
         return;
@@ -294,7 +324,7 @@ fn visit_http(any: &mut Any, give: &mut dyn FnMut(&Asked) -> Option<Any>) {
     let mut changed = false;
     for filter in &mut manager.http_filters {
         if let Some(ConfigDiscovery(source)) = &filter.config_type
-            && let Some(asked) = Asked::of(&filter.name, source, true)
+            && let Some(asked) = Asked::of(&filter.name, source, from, true)
             && let Some(config) = give(&asked)
         {
             filter.config_type = Some(TypedConfig(config));

@@ -1,4 +1,4 @@
-//! Listeners, clusters, route tables and endpoints that come from files (`path_config_source`): each
+//! Listeners, clusters and what these name that come from files (`path_config_source`): each
 //! file is read at the start, and again when another takes its place.
 //!
 //! In: what is wanted of which files. Out: updates, or why there is none. Called by the discovery loop.
@@ -6,41 +6,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use meltemi_ir::ResourceSource;
 use meltemi_xds::any;
+use meltemi_xds::pb::envoy::config::core::v3::TypedExtensionConfig;
 use meltemi_xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use meltemi_xds::pb::envoy::config::route::v3::RouteConfiguration;
-use meltemi_xds_client::{Received, ResourceType, Update};
+use meltemi_xds_client::{ResourceType, Update};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::discovery::{News, Origin};
 use crate::secret_files::{LOOK, mark};
-
-/// What is wanted of a file.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Wanted {
-    /// Resources of this kind.
-    pub kind: ResourceType,
-    /// The file.
-    pub path: PathBuf,
-    /// The one of this name, where not all are wanted.
-    pub name: Option<String>,
-}
-
-/// What became of a file.
-#[derive(Debug)]
-pub(crate) enum News {
-    /// It has been read.
-    Update(Update),
-    /// It has been read, and holds something else than what is wanted.
-    Unfit(String),
-    /// It cannot be read.
-    Unread(String),
-}
+use crate::subscriptions::Wanted;
 
 /// The files that are followed.
 pub(crate) struct FileSources {
     followed: BTreeMap<Wanted, Follower>,
-    news: mpsc::Sender<(Wanted, News)>,
+    news: mpsc::Sender<(Origin, News)>,
 }
 
 /// A task; it ends when this is dropped.
@@ -53,40 +35,37 @@ impl Drop for Follower {
 }
 
 impl FileSources {
-    /// None yet, and where their news come.
-    pub fn new() -> (Self, mpsc::Receiver<(Wanted, News)>) {
-        let (news, receiver) = mpsc::channel(16);
-        let sources = Self {
+    /// None yet; `news` takes what is read.
+    pub fn new(news: mpsc::Sender<(Origin, News)>) -> Self {
+        Self {
             followed: BTreeMap::new(),
             news,
-        };
-        (sources, receiver)
-    }
-
-    /// Follows these, and nothing else.
-    pub fn follow(&mut self, wanted: BTreeSet<Wanted>) {
-        self.followed.retain(|one, _| wanted.contains(one));
-        for one in wanted {
-            let news = self.news.clone();
-            let start = |one: &Wanted| Follower(tokio::spawn(follow(one.clone(), news)));
-            self.followed.entry(one).or_insert_with_key(start);
         }
     }
 
-    /// Whether it is followed still, which news may be too late for.
-    pub fn follows(&self, wanted: &Wanted) -> bool {
-        self.followed.contains_key(wanted)
+    /// Follows these, and nothing else.
+    pub fn follow(&mut self, wanted: &BTreeSet<&Wanted>) {
+        self.followed.retain(|one, _| wanted.contains(one));
+        for one in wanted {
+            if !self.followed.contains_key(*one)
+                && let ResourceSource::Path(path) = &one.source
+            {
+                let task = follow((*one).clone(), path.clone(), self.news.clone());
+                let follower = Follower(tokio::spawn(task));
+                self.followed.insert((*one).clone(), follower);
+            }
+        }
     }
 }
 
-async fn follow(wanted: Wanted, news: mpsc::Sender<(Wanted, News)>) {
+async fn follow(wanted: Wanted, path: PathBuf, news: mpsc::Sender<(Origin, News)>) {
     let mut before = None;
     loop {
-        let now = mark(&wanted.path);
+        let now = mark(&path);
         // A file that is gone is none that came into its place.
         if before.is_none_or(|before| before != now && now.is_some()) {
-            let read = read(&wanted);
-            if news.send((wanted.clone(), read)).await.is_err() {
+            let origin = Origin::One(wanted.clone());
+            if news.send((origin, read(&wanted, &path))).await.is_err() {
                 return;
             }
         }
@@ -95,8 +74,8 @@ async fn follow(wanted: Wanted, news: mpsc::Sender<(Wanted, News)>) {
     }
 }
 
-fn read(wanted: &Wanted) -> News {
-    match update(wanted.kind, &wanted.path) {
+fn read(wanted: &Wanted, path: &Path) -> News {
+    match update(wanted.kind, path) {
         Err(reason) => News::Unread(reason),
         Ok(update) => match check(wanted, &update) {
             Err(reason) => News::Unfit(reason),
@@ -109,21 +88,7 @@ fn update(kind: ResourceType, path: &Path) -> Result<Update, String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     let response = meltemi_config::discovery_response(&text, path);
     let response = response.map_err(|errors| errors.to_string())?;
-    let version = response.version_info;
-    let received = |body| Received {
-        name: String::new(),
-        version: version.clone(),
-        aliases: Vec::new(),
-        body,
-    };
-    Ok(Update {
-        kind,
-        nonce: String::new(),
-        added: response.resources.into_iter().map(received).collect(),
-        removed: Vec::new(),
-        complete: kind.is_complete_in_sotw(),
-        version,
-    })
+    Ok(Update::from_response(kind, response))
 }
 
 /// Where one resource is wanted there may be no other.
@@ -150,11 +115,14 @@ fn check(wanted: &Wanted, update: &Update) -> Result<(), String> {
             "cluster_name",
             any::unpack::<ClusterLoadAssignment>(body).map(|it| it.cluster_name),
         ),
+        ResourceType::Extension => (
+            "name",
+            any::unpack::<TypedExtensionConfig>(body).map(|it| it.name),
+        ),
         ResourceType::Cluster
         | ResourceType::Listener
         | ResourceType::VirtualHost
-        | ResourceType::Secret
-        | ResourceType::Extension => return Ok(()),
+        | ResourceType::Secret => return Ok(()),
     };
     let found = found.map_err(|error| format!("resources[0]: {error}"))?;
     if found != *name {

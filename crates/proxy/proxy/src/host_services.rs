@@ -8,18 +8,15 @@ use std::sync::Arc;
 
 use meltemi_http::WantedHosts;
 use meltemi_ir::DiscoveryService;
-use meltemi_lifecycle::Random;
 use meltemi_xds::pb::envoy::config::core::v3::Node;
-use meltemi_xds_client::{
-    Client, ClientConfig, Event, Interest, Mode, ResourceType, Service, StreamMetadata,
-};
+use meltemi_xds_client::{Client, Event, Interest, ResourceType, Service};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::apply::Applier;
 use crate::dial;
-use crate::secret_services::cluster;
+use crate::service_sources::{client_config, cluster};
 
 /// What the streams are made with.
 pub(crate) struct HostServices {
@@ -72,7 +69,7 @@ impl HostServices {
     }
 
     fn open(&self, table: &str, service: DiscoveryService) -> Option<Stream> {
-        let cluster = cluster(&self.applier.clusters, &service.cluster)?;
+        let cluster = cluster(&self.applier, &service.cluster)?;
         let connector = match dial(cluster.config(), &self.applier.secrets) {
             Ok(connector) => connector,
             Err(error) => {
@@ -80,15 +77,8 @@ impl HostServices {
                 return None;
             }
         };
-        let fixed = service.initial_metadata.clone();
-        let metadata: StreamMetadata = Arc::new(move || fixed.clone());
-        let config = ClientConfig {
-            service: Service::VirtualHosts,
-            mode: Mode::Delta,
-            node: self.node.clone(),
-            metadata,
-            random: Random::from_entropy(),
-        };
+        let of = Service::Alone(ResourceType::VirtualHost);
+        let config = client_config(&service, of, &self.node);
         let (client, events) = Client::start(config, connector);
         let applier = Arc::clone(&self.applier);
         let task = tokio::spawn(follow(client.clone(), events, applier, table.to_owned()));
@@ -119,7 +109,7 @@ async fn follow(
                 let rejected = applier.apply(&mut update);
                 client.acknowledge(update, rejected);
                 applier.routes.service_answered(&table);
-                applier.listeners.promote(false);
+                applier.listeners.promote();
             }
         }
     }

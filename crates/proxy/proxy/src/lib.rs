@@ -7,6 +7,7 @@
 mod apply;
 mod assembly;
 mod bootstrap;
+mod checks;
 mod control;
 mod dial;
 mod discovery;
@@ -15,7 +16,9 @@ mod file_sources;
 mod host_services;
 mod hot_restart;
 mod secret_files;
-mod secret_services;
+mod service_sources;
+mod subscription_stats;
+mod subscriptions;
 mod worker;
 
 pub use assembly::{Options, run};

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use meltemi_ir::{CertificateSource, SecretConfig};
+use meltemi_ir::{CertificateSource, ResourceSource, SecretConfig};
 use meltemi_tls::SecretStore;
 use meltemi_xds::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
 use tracing::{info, warn};
@@ -104,7 +104,9 @@ impl SecretFiles {
     fn read_whole(&self, known: &mut BTreeMap<PathBuf, (Mark, BTreeSet<String>)>) -> bool {
         let mut wanted: BTreeMap<PathBuf, BTreeSet<String>> = BTreeMap::new();
         for one in self.secrets.wanted() {
-            if let CertificateSource::Path(path) = one.source {
+            if let CertificateSource::Discovered(source) = one.source
+                && let ResourceSource::Path(path) = source.from
+            {
                 wanted.entry(path).or_default().insert(one.name);
             }
         }

@@ -10,8 +10,9 @@ mod server;
 mod tcp;
 
 pub use cluster::{
-    Agreed, BreakerStats, CircuitBreakerStats, ClusterStats, HealthCheckStats, MaglevStats,
-    OutlierStats, RetryStats, RingHashStats, SslStats, TrafficStats, UpstreamProxyProtocolStats,
+    Agreed, BreakerStats, CircuitBreakerStats, ClusterStats, EndpointDiscoveryStats,
+    HealthCheckStats, MaglevStats, OutlierStats, RetryStats, RingHashStats, SslStats, TrafficStats,
+    UpstreamProxyProtocolStats,
 };
 pub use filter::{
     ClusterExtAuthzStats, CompressorStats, CorsStats, DecompressorStats, DnsCacheStats,

@@ -24,8 +24,8 @@ pub use access_log::{
 pub use block::{
     Agreed, BreakerStats, CircuitBreakerStats, ClusterDiscoveryStats, ClusterExtAuthzStats,
     ClusterManagerStats, ClusterStats, CompressorStats, ConnectionLimitStats, ControlPlaneStats,
-    CorsStats, DecompressorStats, DnsCacheStats, ExtAuthzStats, FaultStats, GrpcCodes,
-    GrpcMethodStats, HealthCheckStats, HttpInspectorStats, HttpStats, JwtAuthnStats,
+    CorsStats, DecompressorStats, DnsCacheStats, EndpointDiscoveryStats, ExtAuthzStats, FaultStats,
+    GrpcCodes, GrpcMethodStats, HealthCheckStats, HttpInspectorStats, HttpStats, JwtAuthnStats,
     ListenerDiscoveryStats, ListenerHttpStats, ListenerManagerStats, ListenerStats,
     LocalRateLimitStats, MaglevStats, NetworkExtAuthzStats, NetworkRateLimitStats, OutlierStats,
     ProxyProtocolStats, ProxyVersionStats, RbacPolicyStats, RbacShadowStats, RbacStats, RetryStats,
@@ -43,6 +43,6 @@ pub use registry::{HistogramBuckets, StatKind, StatsQuery, StatsRegistry};
 pub use response_flags::ResponseFlags;
 pub use sharded::Sharded;
 pub use stat::{
-    Counter, Gauge, Histogram, HistogramSnapshot, Lazy, LazyGauge, NamedCounters, ResponseCodes,
-    StatRef, Text,
+    Counter, Gauge, Histogram, HistogramSnapshot, Lazy, LazyGauge, NamedCounters, Number,
+    ResponseCodes, StatRef, Text,
 };

@@ -145,7 +145,7 @@ impl StatsQuery {
     fn wants(&self, name: &str, value: &Value) -> bool {
         let kind = match value {
             Value::Counter(_) => StatKind::Counters,
-            Value::Gauge { .. } => StatKind::Gauges,
+            Value::Gauge { .. } | Value::Number(_) => StatKind::Gauges,
             Value::Histogram(_) => StatKind::Histograms,
             Value::Text(_) => StatKind::TextReadouts,
         };

@@ -32,6 +32,10 @@ pub struct Gauge {
 #[derive(Debug, Default)]
 pub struct LazyGauge(Gauge);
 
+/// A gauge of any 64 bits, such as a hash. Set on the main thread only.
+#[derive(Debug, Default)]
+pub struct Number(AtomicU64);
+
 /// A text, such as a version. Set on the main thread only.
 #[derive(Default)]
 pub struct Text(Mutex<String>);
@@ -49,13 +53,15 @@ pub enum StatRef<'a> {
     Gauge(&'a Gauge),
     /// A histogram.
     Histogram(&'a Histogram),
+    /// A number that is not added up.
+    Number(&'a Number),
     /// A text.
     Text(&'a Text),
     /// Responses by status code; the statistic's name is the beginning of theirs.
     Codes(&'a ResponseCodes),
     /// Counters by name; the statistic's name and a dot begin theirs.
     Named(&'a NamedCounters),
-    /// Statistics whose names begin with this one and a dot.
+    /// Statistics whose names begin with this one and a dot; just more of them where it is empty.
     Block(&'a dyn StatBlock),
     /// Such a block that nobody has used yet.
     Nothing,
@@ -131,6 +137,18 @@ impl Gauge {
     }
 }
 
+impl Number {
+    /// Makes it `n`.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// The value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 impl Text {
     /// Replaces the text.
     pub fn set(&self, text: impl Into<String>) {
@@ -174,6 +192,12 @@ impl<T: Default> Lazy<T> {
 impl<'a> From<&'a Counter> for StatRef<'a> {
     fn from(counter: &'a Counter) -> Self {
         Self::Counter(counter)
+    }
+}
+
+impl<'a> From<&'a Number> for StatRef<'a> {
+    fn from(number: &'a Number) -> Self {
+        Self::Number(number)
     }
 }
 

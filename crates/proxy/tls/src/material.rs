@@ -179,7 +179,7 @@ impl Material {
     pub(crate) fn is_waiting(&self) -> bool {
         self.wanted
             .iter()
-            .any(|secret| self.store.get(&secret.name).is_none())
+            .any(|secret| self.store.awaits(&secret.name))
     }
 
     /// The secrets that have not come.

@@ -1,6 +1,6 @@
 //! Secrets by name, as they were last delivered: discovery sets them, contexts read them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -16,6 +16,8 @@ use crate::material::Uses;
 pub struct SecretStore {
     secrets: ArcSwap<BTreeMap<String, Arc<Secret>>>,
     wanted: Mutex<HashMap<WantedSecret, usize>>,
+    /// What nobody waits for any more, though it may not be there.
+    given_up: Mutex<BTreeSet<String>>,
     generation: AtomicU64,
     changed: watch::Sender<u64>,
     /// What contexts show and trust.
@@ -47,6 +49,7 @@ impl Default for SecretStore {
         Self {
             secrets: ArcSwap::default(),
             wanted: Mutex::default(),
+            given_up: Mutex::default(),
             generation: AtomicU64::new(0),
             changed: watch::Sender::new(0),
             contexts: Mutex::default(),
@@ -87,6 +90,23 @@ impl SecretStore {
         let mut wanted: Vec<_> = self.lock_wanted().keys().cloned().collect();
         wanted.sort_by(|left, right| left.name.cmp(&right.name));
         wanted
+    }
+
+    /// What waits for the secret goes into service without it.
+    pub fn wait_no_more(&self, name: &str) {
+        if self.lock_given_up().insert(name.to_owned()) {
+            self.announce();
+        }
+    }
+
+    /// The secret is waited for again.
+    pub fn wait_again(&self, name: &str) {
+        self.lock_given_up().remove(name);
+    }
+
+    /// Whether a secret is not there and waited for.
+    pub(crate) fn awaits(&self, name: &str) -> bool {
+        self.get(name).is_none() && !self.lock_given_up().contains(name)
     }
 
     /// Changes whenever a secret, or the set of wanted ones, does.
@@ -165,6 +185,10 @@ impl SecretStore {
         }
         drop(wanted);
         self.announce();
+    }
+
+    fn lock_given_up(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn edit<T>(&self, edit: impl Fn(&mut BTreeMap<String, Arc<Secret>>) -> T) {

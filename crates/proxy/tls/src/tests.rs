@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use meltemi_ir::{
-    CertificateSource, DownstreamTls, SanMatch, Secret, SecretRef, StringMatch, TlsCertificate,
-    TlsVersion, UpstreamTls, ValidationContext,
+    CertificateSource, ConfigSource, DownstreamTls, SanMatch, Secret, SecretRef, StringMatch,
+    TlsCertificate, TlsVersion, UpstreamTls, ValidationContext,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -59,7 +59,7 @@ fn spiffe(issuer: &Issuer, id: &str) -> TlsCertificate {
 fn named<T>(name: &str) -> SecretRef<T> {
     SecretRef::Sds {
         name: name.to_owned(),
-        source: CertificateSource::Ads,
+        source: CertificateSource::Discovered(ConfigSource::default()),
     }
 }
 
@@ -348,7 +348,7 @@ fn the_store_knows_what_is_wanted() {
     let expected: Vec<_> = ["server", "server-roots"]
         .map(|name| WantedSecret {
             name: name.to_owned(),
-            source: CertificateSource::Ads,
+            source: CertificateSource::Discovered(ConfigSource::default()),
         })
         .into();
     assert_eq!(store.wanted(), expected);

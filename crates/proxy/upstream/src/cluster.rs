@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use meltemi_ir::{
-    Address, BindConfig, Cluster as Config, Discovery, HealthStatus, LbPolicy, Locality, Metadata,
-    Priority, ProxyHeader, ResourceSource, TransportSocketMatch, UpstreamTls, Value,
+    Address, BindConfig, Cluster as Config, ConfigSource, Discovery, HealthStatus, LbPolicy,
+    Locality, Metadata, Priority, ProxyHeader, TransportSocketMatch, UpstreamTls, Value,
 };
 use meltemi_lifecycle::WorkerId;
 use meltemi_telemetry::{ClusterStats, Sharded};
@@ -144,7 +144,7 @@ impl Cluster {
     }
 
     /// The source and the EDS service name that it asks for, if any.
-    pub fn eds(&self) -> Option<(&ResourceSource, &str)> {
+    pub fn eds(&self) -> Option<(&ConfigSource, &str)> {
         match &self.config.discovery {
             Discovery::Eds {
                 service_name,

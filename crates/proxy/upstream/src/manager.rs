@@ -3,6 +3,7 @@
 //! A cluster whose endpoints are not known yet warms: it is not in service, and if it
 //! replaces another the old one serves on.
 
+mod delivered;
 mod map;
 
 use std::collections::{BTreeMap, HashMap};
@@ -16,7 +17,7 @@ use meltemi_ir::{
     ResourceSource,
 };
 use meltemi_lifecycle::{Clock, Random, RandomSource, WorkerId};
-use meltemi_telemetry::{ClusterStats, StatsRegistry};
+use meltemi_telemetry::{StatsRegistry, UpdateOutcome};
 use meltemi_tls::SecretStore;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -27,7 +28,7 @@ use crate::host::{NewHost, SetSettings};
 use crate::{Cluster, dns, health_check, outlier};
 use map::ClusterMap;
 
-/// A cluster waits no longer than this for its endpoints (`initial_fetch_timeout`).
+/// A cluster whose endpoints no discovery service delivers waits no longer than this for its hosts.
 const WARMING_LIMIT: Duration = Duration::from_secs(15);
 
 /// How often hosts made on demand and limits are looked over.
@@ -107,6 +108,8 @@ impl State {
             asking.retain(|it| it.strong_count() > 0 && it.as_ptr() != Arc::as_ptr(cluster));
             if asking.is_empty() {
                 self.services.remove(&service);
+                // whoever asks again is told again
+                self.assignments.remove(&service);
             }
         }
     }
@@ -114,7 +117,8 @@ impl State {
 
 struct Warming {
     cluster: Arc<Cluster>,
-    until: Instant,
+    /// For ever where there is none.
+    until: Option<Instant>,
 }
 
 /// What [`ClusterManager::run`] is asked to do.
@@ -204,6 +208,11 @@ impl ClusterManager {
             self.send(Work::Check(Arc::downgrade(&cluster)));
         }
         if let Some(service) = service_of(&cluster) {
+            // those of a file are counted when it is read
+            if !matches!(service.0, ResourceSource::Path(_)) {
+                cluster.stats(WorkerId::MAIN).update_attempt.inc();
+            }
+            cluster.stats(WorkerId::MAIN).eds.get();
             let asking = state.services.entry(service).or_default();
             asking.retain(|it| it.strong_count() > 0);
             asking.push(Arc::downgrade(&cluster));
@@ -211,14 +220,16 @@ impl ClusterManager {
         if self.prepare(&state, &cluster) && !cluster.awaits_more() {
             self.put_in_service(&cluster);
         } else {
-            let until = self.context.clock.now() + WARMING_LIMIT;
+            let until = warming_limit(&cluster).map(|limit| self.context.clock.now() + limit);
             cluster.stats(WorkerId::MAIN).warming_state.set(1);
             state
                 .warming
                 .insert(name.clone(), Warming { cluster, until });
-            self.send(Work::Warm(name, until));
+            if let Some(until) = until {
+                self.send(Work::Warm(name, until));
+            }
         }
-        self.count(&state);
+        self.show_counts(&state);
         Ok(())
     }
 
@@ -239,44 +250,7 @@ impl ClusterManager {
         }
         self.edit(|clusters| clusters.remove(name));
         self.context.stats.cluster_manager().cluster_removed.inc();
-        self.count(&state);
-    }
-
-    /// The endpoints of every cluster with this EDS service name over ADS, now or later.
-    pub fn apply_endpoints(&self, assignment: LoadAssignment) {
-        self.apply_endpoints_of(&ResourceSource::Ads, assignment);
-    }
-
-    /// The endpoints of every cluster with this EDS service name at this source, now or later.
-    pub fn apply_endpoints_of(&self, source: &ResourceSource, assignment: LoadAssignment) {
-        let mut state = self.lock();
-        let service = (source.clone(), assignment.cluster_name.clone());
-        let assignment = Arc::new(assignment);
-        state
-            .assignments
-            .insert(service.clone(), assignment.clone());
-        self.deliver(&mut state, &service, &assignment);
-        self.count(&state);
-    }
-
-    /// The source gave no endpoints that can be used, which `count` tells to the statistics of each
-    /// cluster that asks: what has endpoints keeps them, and nothing waits any more.
-    pub fn no_endpoints(
-        &self,
-        source: &ResourceSource,
-        service_name: &str,
-        count: impl Fn(&ClusterStats),
-    ) {
-        let mut state = self.lock();
-        let service = (source.clone(), service_name.to_owned());
-        let asking = state.services.get(&service).into_iter().flatten();
-        let asking: Vec<_> = asking.filter_map(Weak::upgrade).collect();
-        for cluster in asking.iter().filter(|it| !it.is_retired()) {
-            count(cluster.stats(WorkerId::MAIN));
-            if !cluster.awaits_more() {
-                self.end_warming(&mut state, cluster);
-            }
-        }
+        self.show_counts(&state);
     }
 
     /// The cluster in service under this name.
@@ -310,34 +284,6 @@ impl ClusterManager {
         for cluster in ready {
             self.end_warming(&mut state, &cluster);
         }
-    }
-
-    /// The EDS service names that clusters, warming or in service, ask for over ADS; sorted.
-    pub fn wanted_endpoints(&self) -> Vec<String> {
-        let wanted = self.wanted_services().into_iter();
-        let over_ads = wanted.filter(|(source, _)| *source == ResourceSource::Ads);
-        over_ads.map(|(_, name)| name).collect()
-    }
-
-    /// The sources and EDS service names that clusters, warming or in service, ask for; sorted.
-    pub fn wanted_services(&self) -> Vec<(ResourceSource, String)> {
-        let mut wanted: Vec<_> = self
-            .clusters()
-            .iter()
-            .chain(&self.warming())
-            .filter_map(service_of)
-            .collect();
-        wanted.sort();
-        wanted.dedup();
-        wanted
-    }
-
-    /// The last delivered endpoints by EDS service name, for `/config_dump?include_eds`.
-    pub fn endpoints(&self) -> Vec<Arc<LoadAssignment>> {
-        let state = self.lock();
-        let mut assignments: Vec<_> = state.assignments.values().cloned().collect();
-        assignments.sort_by(|left, right| left.cluster_name.cmp(&right.cluster_name));
-        assignments
     }
 
     /// Ends when no cluster is warming.
@@ -508,7 +454,7 @@ impl ClusterManager {
         if is_warming {
             state.warming.remove(cluster.name());
             self.put_in_service(cluster);
-            self.count(state);
+            self.show_counts(state);
         }
     }
 
@@ -538,14 +484,17 @@ impl ClusterManager {
     fn overdue(&self, name: &str) {
         let mut state = self.lock();
         let now = self.context.clock.now();
-        if state.warming.get(name).is_some_and(|w| w.until <= now)
+        let due = |warming: &Warming| warming.until.is_some_and(|until| until <= now);
+        if state.warming.get(name).is_some_and(due)
             && let Some(Warming { cluster, until: _ }) = state.warming.remove(name)
         {
             tracing::warn!(cluster = name, "no endpoints came in time");
-            let cds = &self.context.stats.cluster_manager().cds;
-            cds.init_fetch_timeout.inc();
+            if cluster.eds().is_some() {
+                let stats = cluster.stats(WorkerId::MAIN);
+                stats.count_update(UpdateOutcome::Late);
+            }
             self.put_in_service(&cluster);
-            self.count(&state);
+            self.show_counts(&state);
         }
     }
 
@@ -565,7 +514,7 @@ impl ClusterManager {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
-    fn count(&self, state: &State) {
+    fn show_counts(&self, state: &State) {
         let stats = self.context.stats.cluster_manager();
         stats.active_clusters.set(self.active.load().len() as u64);
         stats.warming_clusters.set(state.warming.len() as u64);
@@ -584,16 +533,18 @@ impl ClusterManager {
 
 fn service_of(cluster: &Arc<Cluster>) -> Option<Service> {
     let (source, name) = cluster.eds()?;
-    Some((source.clone(), name.to_owned()))
+    Some((source.from.clone(), name.to_owned()))
+}
+
+/// How long a cluster waits for its hosts; for ever where there is no limit.
+fn warming_limit(cluster: &Cluster) -> Option<Duration> {
+    match cluster.eds() {
+        None => Some(WARMING_LIMIT),
+        Some((source, _)) => Some(source.initial_fetch_timeout).filter(|it| !it.is_zero()),
+    }
 }
 
 fn set_endpoints(cluster: &Cluster, assignment: &LoadAssignment) {
-    let stats = cluster.stats(WorkerId::MAIN);
-    stats.update_attempt.inc();
-    stats.update_success.inc();
     let hosts = endpoints::hosts(assignment, Names::EachAddress, &Resolved::new());
-    if hosts.is_empty() {
-        stats.update_empty.inc();
-    }
     cluster.set_hosts(hosts, endpoints::settings(assignment));
 }

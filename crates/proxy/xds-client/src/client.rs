@@ -10,20 +10,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
+use http::uri::{Authority, PathAndQuery};
 use hyper_util::rt::TokioIo;
 use meltemi_lifecycle::Random;
 use meltemi_xds::pb::envoy::config::core::v3::Node;
-use meltemi_xds::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use meltemi_xds::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
-use meltemi_xds::pb::envoy::service::route::v3::virtual_host_discovery_service_client::VirtualHostDiscoveryServiceClient;
-use meltemi_xds::pb::envoy::service::secret::v3::secret_discovery_service_client::SecretDiscoveryServiceClient;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::client::Grpc;
 use tonic::metadata::{MetadataKey, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
+use tonic_prost::ProstCodec;
 
 use crate::{Interest, Mode, Outgoing, Rejection, ResourceType, Session, Update};
 
@@ -54,16 +54,16 @@ pub enum Service {
     /// The aggregated one, for resources of all kinds.
     #[default]
     Aggregated,
-    /// The one of secrets alone.
-    Secrets,
-    /// The one of virtual hosts alone, which there is in the delta form only.
-    VirtualHosts,
+    /// The one of this kind alone.
+    Alone(ResourceType),
 }
 
 /// How the client speaks, and as whom.
 pub struct ClientConfig {
     /// To which service.
     pub service: Service,
+    /// The `:authority` of each stream.
+    pub authority: Option<Authority>,
     /// Delta or state of the world.
     pub mode: Mode,
     /// Who this proxy is.
@@ -72,6 +72,14 @@ pub struct ClientConfig {
     pub metadata: StreamMetadata,
     /// Seeds the back-off's jitter.
     pub random: Random,
+}
+
+/// What a stream is opened with.
+struct Target {
+    service: Service,
+    authority: Option<Authority>,
+    mode: Mode,
+    metadata: StreamMetadata,
 }
 
 /// What the client has to say.
@@ -138,14 +146,27 @@ async fn run(
     mut commands: mpsc::UnboundedReceiver<Command>,
     events: mpsc::Sender<Event>,
 ) {
-    let mut session = Session::new(config.mode, config.node);
+    let ClientConfig {
+        service,
+        authority,
+        mode,
+        node,
+        metadata,
+        random,
+    } = config;
+    let target = Target {
+        service,
+        authority,
+        mode,
+        metadata,
+    };
+    let mut session = Session::new(mode, node);
     let mut failures = 0u32;
     loop {
         let mut answered = false;
         let end = stream(
             &mut session,
-            config.service,
-            &config.metadata,
+            &target,
             &connector,
             &mut commands,
             &events,
@@ -168,7 +189,7 @@ async fn run(
         let ceiling = BACKOFF_BASE
             .saturating_mul(1 << failures.min(6))
             .min(BACKOFF_MAX);
-        let wait = tokio::time::sleep(ceiling.mul_f64(config.random.unit()));
+        let wait = tokio::time::sleep(ceiling.mul_f64(random.unit()));
         tokio::pin!(wait);
         loop {
             tokio::select! {
@@ -191,15 +212,13 @@ fn execute(session: &mut Session, command: Command) -> Option<Outgoing> {
 
 async fn stream(
     session: &mut Session,
-    service: Service,
-    metadata: &StreamMetadata,
+    target: &Target,
     connector: &Connector,
     commands: &mut mpsc::UnboundedReceiver<Command>,
     events: &mpsc::Sender<Event>,
     answered: &mut bool,
 ) -> StreamEnd {
-    let mode = session.mode();
-    let mut wire = match Wire::open(service, mode, metadata, connector).await {
+    let mut wire = match Wire::open(target, connector).await {
         Ok(wire) => wire,
         Err(end) => return end,
     };
@@ -244,67 +263,53 @@ enum Response {
     Sotw(DiscoveryResponse),
 }
 
+/// The answers of a stream. A server need not say anything before its first one, so that requests go
+/// out while the stream is still opening.
+enum Answers<T> {
+    Opening(Pin<Box<dyn Future<Output = Result<tonic::Streaming<T>, tonic::Status>> + Send>>),
+    Open(Box<tonic::Streaming<T>>),
+}
+
+impl<T> Answers<T> {
+    async fn next(&mut self) -> Result<Option<T>, tonic::Status> {
+        loop {
+            match self {
+                Self::Opening(opening) => *self = Self::Open(Box::new(opening.await?)),
+                Self::Open(stream) => return stream.message().await,
+            }
+        }
+    }
+}
+
 /// An open stream in one of the two forms.
 enum Wire {
     Delta(
         mpsc::Sender<DeltaDiscoveryRequest>,
-        tonic::Streaming<DeltaDiscoveryResponse>,
+        Answers<DeltaDiscoveryResponse>,
     ),
-    Sotw(
-        mpsc::Sender<DiscoveryRequest>,
-        tonic::Streaming<DiscoveryResponse>,
-    ),
+    Sotw(mpsc::Sender<DiscoveryRequest>, Answers<DiscoveryResponse>),
 }
 
 impl Wire {
-    async fn open(
-        service: Service,
-        mode: Mode,
-        metadata: &StreamMetadata,
-        connector: &Connector,
-    ) -> Result<Self, StreamEnd> {
-        let channel = connect(connector).await?;
-        let all = || {
-            AggregatedDiscoveryServiceClient::new(channel.clone())
-                .max_decoding_message_size(MAX_MESSAGE)
+    async fn open(target: &Target, connector: &Connector) -> Result<Self, StreamEnd> {
+        let Some(method) = target.service.method(target.mode) else {
+            let reason = "virtual hosts are discovered in the delta form alone";
+            return Err(StreamEnd::Connect(reason.to_owned()));
         };
-        let secrets = || {
-            SecretDiscoveryServiceClient::new(channel.clone())
-                .max_decoding_message_size(MAX_MESSAGE)
-        };
-        let hosts = || {
-            VirtualHostDiscoveryServiceClient::new(channel.clone())
-                .max_decoding_message_size(MAX_MESSAGE)
-        };
-        let status = |status| StreamEnd::Status(Box::new(status));
-        Ok(match mode {
+        let channel = connect(connector, target.authority.as_ref()).await?;
+        Ok(match target.mode {
             Mode::Delta => {
-                let (sender, receiver) = mpsc::channel(64);
-                let request = with_metadata(ReceiverStream::new(receiver), metadata)?;
-                let response = match service {
-                    Service::Aggregated => all().delta_aggregated_resources(request).await,
-                    Service::Secrets => secrets().delta_secrets(request).await,
-                    Service::VirtualHosts => hosts().delta_virtual_hosts(request).await,
-                };
-                Self::Delta(sender, response.map_err(status)?.into_inner())
+                let (sender, answers) = call(channel, method, &target.metadata)?;
+                Self::Delta(sender, answers)
             }
             Mode::Sotw => {
-                let (sender, receiver) = mpsc::channel(64);
-                let request = with_metadata(ReceiverStream::new(receiver), metadata)?;
-                let response = match service {
-                    Service::Aggregated => all().stream_aggregated_resources(request).await,
-                    Service::Secrets => secrets().stream_secrets(request).await,
-                    Service::VirtualHosts => {
-                        let reason = "virtual hosts are discovered in the delta form alone";
-                        return Err(StreamEnd::Connect(reason.to_owned()));
-                    }
-                };
-                Self::Sotw(sender, response.map_err(status)?.into_inner())
+                let (sender, answers) = call(channel, method, &target.metadata)?;
+                Self::Sotw(sender, answers)
             }
         })
     }
 
-    async fn send(&self, message: Outgoing) -> Result<(), ()> {
+    async fn send(&mut self, message: Outgoing) -> Result<(), ()> {
         match (self, message) {
             (Self::Delta(sender, _), Outgoing::Delta(request)) => {
                 sender.send(request).await.map_err(drop)
@@ -319,10 +324,69 @@ impl Wire {
 
     async fn receive(&mut self) -> Result<Option<Response>, tonic::Status> {
         Ok(match self {
-            Self::Delta(_, stream) => stream.message().await?.map(Response::Delta),
-            Self::Sotw(_, stream) => stream.message().await?.map(Response::Sotw),
+            Self::Delta(_, answers) => answers.next().await?.map(Response::Delta),
+            Self::Sotw(_, answers) => answers.next().await?.map(Response::Sotw),
         })
     }
+}
+
+impl Service {
+    /// The method's path; none where there is none in this form.
+    fn method(self, mode: Mode) -> Option<PathAndQuery> {
+        let (service, kind) = match self {
+            Self::Aggregated => (
+                "discovery.v3.AggregatedDiscoveryService",
+                "AggregatedResources",
+            ),
+            Self::Alone(kind) => match kind {
+                ResourceType::Cluster => ("cluster.v3.ClusterDiscoveryService", "Clusters"),
+                ResourceType::Endpoint => ("endpoint.v3.EndpointDiscoveryService", "Endpoints"),
+                ResourceType::Listener => ("listener.v3.ListenerDiscoveryService", "Listeners"),
+                ResourceType::Route => ("route.v3.RouteDiscoveryService", "Routes"),
+                ResourceType::VirtualHost if mode == Mode::Sotw => return None,
+                ResourceType::VirtualHost => {
+                    ("route.v3.VirtualHostDiscoveryService", "VirtualHosts")
+                }
+                ResourceType::Secret => ("secret.v3.SecretDiscoveryService", "Secrets"),
+                ResourceType::Extension => (
+                    "extension.v3.ExtensionConfigDiscoveryService",
+                    "ExtensionConfigs",
+                ),
+            },
+        };
+        let form = match mode {
+            Mode::Delta => "Delta",
+            Mode::Sotw => "Stream",
+        };
+        format!("/envoy.service.{service}/{form}{kind}")
+            .parse()
+            .ok()
+    }
+}
+
+/// Begins a stream.
+fn call<Q, A>(
+    channel: Channel,
+    method: PathAndQuery,
+    metadata: &StreamMetadata,
+) -> Result<(mpsc::Sender<Q>, Answers<A>), StreamEnd>
+where
+    Q: prost::Message + Send + Sync + 'static,
+    A: prost::Message + Default + Send + Sync + 'static,
+{
+    let (sender, receiver) = mpsc::channel(64);
+    let request = with_metadata(ReceiverStream::new(receiver), metadata)?;
+    let opening = async move {
+        let mut client = Grpc::new(channel).max_decoding_message_size(MAX_MESSAGE);
+        client
+            .ready()
+            .await
+            .map_err(|error| tonic::Status::unavailable(error.to_string()))?;
+        let codec = ProstCodec::<Q, A>::default();
+        let response = client.streaming(request, method, codec).await?;
+        Ok(response.into_inner())
+    };
+    Ok((sender, Answers::Opening(Box::pin(opening))))
 }
 
 fn with_metadata<S>(stream: S, metadata: &StreamMetadata) -> Result<tonic::Request<S>, StreamEnd> {
@@ -336,10 +400,18 @@ fn with_metadata<S>(stream: S, metadata: &StreamMetadata) -> Result<tonic::Reque
     Ok(request)
 }
 
-async fn connect(connector: &Connector) -> Result<Channel, StreamEnd> {
+async fn connect(
+    connector: &Connector,
+    authority: Option<&Authority>,
+) -> Result<Channel, StreamEnd> {
     let connector = Arc::clone(connector);
     // The address is the connector's business; this one only names the authority.
-    let endpoint = Endpoint::from_static("http://xds.meltemi")
+    let endpoint = match authority {
+        Some(authority) => Endpoint::from_shared(format!("http://{authority}"))
+            .map_err(|error| StreamEnd::Connect(error.to_string()))?,
+        None => Endpoint::from_static("http://xds.meltemi"),
+    };
+    let endpoint = endpoint
         .http2_keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(10))
         .keep_alive_while_idle(true)

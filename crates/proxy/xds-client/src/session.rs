@@ -80,6 +80,30 @@ pub struct Update {
     pub removed: Vec<String>,
     /// Every resource of the kind is in `added`: others are gone (state of the world).
     pub complete: bool,
+    /// Who says so (`control_plane.identifier`), where the server says who it is.
+    pub control_plane: Option<String>,
+}
+
+impl Update {
+    /// What a state-of-the-world answer about `kind` changes.
+    pub fn from_response(kind: ResourceType, response: DiscoveryResponse) -> Self {
+        let version = response.version_info;
+        let received = |body| Received {
+            name: String::new(),
+            version: version.clone(),
+            aliases: Vec::new(),
+            body,
+        };
+        Self {
+            kind,
+            nonce: response.nonce,
+            added: response.resources.into_iter().map(received).collect(),
+            removed: Vec::new(),
+            complete: kind.is_complete_in_sotw(),
+            control_plane: response.control_plane.map(|it| it.identifier),
+            version,
+        }
+    }
 }
 
 /// A resource that the caller could not use.
@@ -235,10 +259,10 @@ impl Session {
         })
     }
 
-    /// A delta answer has arrived; none where its type is unknown.
+    /// A delta answer has arrived; none where nobody asked for its type.
     pub fn on_delta(&mut self, response: DeltaDiscoveryResponse) -> Option<Update> {
         let kind = ResourceType::from_type_url(&response.type_url)?;
-        let state = self.kinds.entry(kind).or_default();
+        let state = self.kinds.get_mut(&kind)?;
         let mut held = Vec::with_capacity(response.resources.len());
         let mut added = Vec::with_capacity(response.resources.len());
         for resource in response.resources {
@@ -267,32 +291,17 @@ impl Session {
             added,
             removed: response.removed_resources,
             complete: false,
+            control_plane: response.control_plane.map(|it| it.identifier),
         })
     }
 
-    /// A state-of-the-world answer has arrived; none where its type is unknown.
+    /// A state-of-the-world answer has arrived; none where nobody asked for its type.
     pub fn on_sotw(&mut self, response: DiscoveryResponse) -> Option<Update> {
         let kind = ResourceType::from_type_url(&response.type_url)?;
-        let state = self.kinds.entry(kind).or_default();
+        let state = self.kinds.get_mut(&kind)?;
         state.nonce.clone_from(&response.nonce);
         state.in_flight.insert(response.nonce.clone(), Vec::new());
-        let version = response.version_info;
-        let received = |body| Received {
-            name: String::new(),
-            version: version.clone(),
-            aliases: Vec::new(),
-            body,
-        };
-        let added = response.resources.into_iter().map(received).collect();
-        let complete = kind.is_complete_in_sotw();
-        Some(Update {
-            kind,
-            nonce: response.nonce,
-            version,
-            added,
-            removed: Vec::new(),
-            complete,
-        })
+        Some(Update::from_response(kind, response))
     }
 
     /// The caller has applied an update, all but what it refused: the acknowledgement, or

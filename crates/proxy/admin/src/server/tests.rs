@@ -482,7 +482,7 @@ async fn stats_in_each_format() {
     let page = get(&fixture, "/stats?format=html&filter=^server.live$");
     assert!(page.contains("<pre>\nserver.live: 1\n</pre>"), "{page}");
     assert_eq!(get(&fixture, "/init_dump?mask=other"), "{}\n");
-    let waiting = "target RdsRouteConfigSubscription late";
+    let waiting = "shared target RdsRouteConfigSubscription RDS init late";
     assert!(get(&fixture, "/init_dump").contains(waiting));
     assert_eq!(get(&fixture, "/hot_restart_version"), "disabled");
     assert_eq!(ask(&fixture, Method::POST, "/reset_counters").body, "OK\n");
@@ -542,7 +542,7 @@ async fn certificates_say_when_they_end() {
     let tls = ir::DownstreamTls {
         certificates: vec![ir::SecretRef::Sds {
             name: "default".to_owned(),
-            source: ir::CertificateSource::Ads,
+            source: ir::CertificateSource::Discovered(ir::ConfigSource::default()),
         }],
         ..ir::DownstreamTls::default()
     };

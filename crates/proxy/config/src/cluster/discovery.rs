@@ -14,7 +14,7 @@ use meltemi_xds::pb::envoy::extensions::network::dns_resolver::getaddrinfo::v3::
 use prost_types::Any;
 
 use super::{dns_refresh, lookup_family};
-use crate::config_source::resource_source;
+use crate::config_source::required_source;
 use crate::endpoint::{Names, load_assignment};
 use crate::extension::{Extension, Known, unpack};
 use crate::fields::fields;
@@ -226,10 +226,9 @@ fn dns(load_assignment: LoadAssignment, settings: DnsSettings, at: &At<'_>) -> D
 
 fn eds(message: &EdsClusterConfig, name: &str, at: &At<'_>) -> Option<Discovery> {
     fields!(at, message, EdsClusterConfig {
-        honoured { service_name }
-        partly { eds_config: "ads, files" }
+        honoured { service_name, eds_config }
     });
-    let (source, _) = resource_source(eds_config.as_ref(), &at.field("eds_config"))?;
+    let source = required_source(eds_config.as_ref(), &at.field("eds_config"))?;
     let service_name = if service_name.is_empty() {
         name
     } else {

@@ -132,6 +132,13 @@ impl RouteTables {
         state.tables.entry(name.to_owned()).or_default().given_up = true;
     }
 
+    /// The table is waited for again.
+    pub fn wait_again(&self, name: &str) {
+        if let Some(entry) = self.lock().tables.get_mut(name) {
+            entry.given_up = false;
+        }
+    }
+
     /// The service of a table's virtual hosts has answered.
     pub fn service_answered(&self, table: &str) {
         if let Some(entry) = self.lock().tables.get_mut(table) {
@@ -313,6 +320,7 @@ mod tests {
             virtual_hosts: domains.iter().map(|domain| host(domain)).collect(),
             vhds: vhds.then(|| ir::DiscoveryService {
                 cluster: "vhds".to_owned(),
+                authority: None,
                 delta: true,
                 initial_metadata: Vec::new(),
             }),

@@ -51,7 +51,7 @@ fn discovered_routes_are_served_as_they_come() {
         let mut config = hcm(Vec::new());
         config.routes = ir::RouteSource::Rds {
             name: "table".to_owned(),
-            source: ir::ResourceSource::Ads,
+            source: ir::ConfigSource::default(),
         };
         let proxy = Proxy::start(config).await;
         let mut client = RawClient::connect(proxy.address).await.unwrap();

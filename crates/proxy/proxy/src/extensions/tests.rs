@@ -1,6 +1,7 @@
 //! Listeners whose filters ask for their configuration.
 #![allow(clippy::unwrap_used)]
 
+use meltemi_ir::ResourceSource;
 use meltemi_xds::json;
 use meltemi_xds::pb::envoy::config::listener::v3::Listener;
 use meltemi_xds::pb::envoy::extensions::filters::http::buffer::v3::Buffer;
@@ -51,7 +52,7 @@ fn first_filter(message: Option<Listener>) -> Option<String> {
 
 fn held(discovery: Value) -> Extensions {
     let extensions = Extensions::default();
-    extensions.hold(listener(discovery));
+    extensions.hold(listener(discovery), &ResourceSource::Ads);
     extensions
 }
 
@@ -59,14 +60,15 @@ fn held(discovery: Value) -> Extensions {
 fn a_listener_waits_for_what_its_filters_ask_for() {
     let source = json!({"config_source": {"ads": {}}, "type_urls": [BUFFER]});
     let extensions = held(source);
-    let filled = |patience| first_filter(extensions.filled("l", None, patience));
+    let filled = |patience| first_filter(extensions.filled("l", None, patience).map(|it| it.0));
     assert_eq!(
-        extensions.wanted().into_iter().collect::<Vec<_>>(),
+        extensions.wanted().into_keys().collect::<Vec<_>>(),
         ["limit"]
     );
     assert_eq!((filled(Patience::Waits), extensions.waiting()), (None, 1));
     // It lets nothing pass when it has waited for long enough.
-    assert_eq!(filled(Patience::Ends).as_deref(), Some("Missing"));
+    extensions.give_up("limit");
+    assert_eq!(filled(Patience::Waits).as_deref(), Some("Missing"));
     let wrong = pack(&Cors::default());
     let error = extensions.check_type("limit", &wrong).unwrap_err();
     assert!(
@@ -80,7 +82,7 @@ fn a_listener_waits_for_what_its_filters_ask_for() {
     assert_eq!(extensions.waiting(), 0);
     assert_eq!(extensions.users("limit"), ["l"]);
     extensions.unset("limit");
-    assert_eq!(filled(Patience::Ends).as_deref(), Some("Missing"));
+    assert_eq!(filled(Patience::None).as_deref(), Some("Missing"));
     extensions.forget("l");
     assert!(extensions.wanted().is_empty());
 }
@@ -88,30 +90,30 @@ fn a_listener_waits_for_what_its_filters_ask_for() {
 #[test]
 fn a_default_holds_at_once_or_after_waiting() {
     let default = json!({"@type": BUFFER, "max_request_bytes": 7});
-    for (eager, limit, waits, ends) in [
-        (true, "15s", Some("Buffer"), Some("Buffer")),
-        (false, "15s", None, Some("Buffer")),
-        // It waits for ever.
-        (false, "0s", None, None),
-    ] {
+    for (eager, waits) in [(true, Some("Buffer")), (false, None)] {
         let extensions = held(json!({
-            "config_source": {"ads": {}, "initial_fetch_timeout": limit},
+            "config_source": {"ads": {}, "initial_fetch_timeout": "3s"},
             "type_urls": [BUFFER],
             "default_config": default,
             "apply_default_config_without_warming": eager,
         }));
-        let filled = |patience| first_filter(extensions.filled("l", None, patience));
-        assert_eq!(filled(Patience::Waits).as_deref(), waits, "{eager} {limit}");
-        assert_eq!(filled(Patience::Ends).as_deref(), ends, "{eager} {limit}");
+        let source = extensions.wanted().remove("limit").unwrap();
+        assert_eq!(source.initial_fetch_timeout.as_secs(), 3);
+        let filled = || first_filter(extensions.filled("l", None, Patience::Waits).map(|it| it.0));
+        assert_eq!(filled().as_deref(), waits, "{eager}");
+        extensions.give_up("limit");
+        assert_eq!(filled().as_deref(), Some("Buffer"), "{eager}");
     }
 }
 
 #[test]
-fn what_asks_elsewhere_is_refused() {
-    let source =
-        json!({"config_source": {"path_config_source": {"path": "/a"}}, "type_urls": [BUFFER]});
+fn what_asks_where_there_is_nothing_is_refused() {
+    let source = json!({
+        "config_source": {"path_config_source": {"path": "/there/is/none"}},
+        "type_urls": [BUFFER],
+    });
     let message = listener(source);
-    assert!(asked(&message).is_empty());
+    assert!(asked(&message, &ResourceSource::Ads).is_empty());
     let error = meltemi_config::listener(&message).unwrap_err().to_string();
     assert!(
         error.contains("http_filters[0].config_discovery.config_source"),

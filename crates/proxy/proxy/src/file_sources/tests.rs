@@ -3,6 +3,7 @@ use std::path::Path;
 use meltemi_xds_client::ResourceType;
 
 use super::{News, Wanted, read};
+use meltemi_ir::ResourceSource;
 
 const ROUTES: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
 const ENDPOINTS: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
@@ -16,16 +17,17 @@ fn outcome(kind: ResourceType, name: Option<&str>, file: &str, text: &str) -> St
     }
     let wanted = Wanted {
         kind,
-        path,
+        source: ResourceSource::Path(path.clone()),
         name: name.map(str::to_owned),
     };
-    match read(&wanted) {
+    match read(&wanted, &path) {
         News::Update(update) => {
             assert_eq!(update.kind, kind);
             assert_eq!(update.complete, name.is_none());
             format!("{} of version {:?}", update.added.len(), update.version)
         }
         News::Unfit(reason) => format!("unfit: {reason}"),
+        News::Connected | News::Disconnected(_) => unreachable!("of a file"),
         News::Unread(reason) => format!("unread: {}", without(&reason, directory.path())),
     }
 }

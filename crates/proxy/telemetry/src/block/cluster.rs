@@ -1,7 +1,12 @@
 //! `cluster.<name>.*`.
 
 use super::stat_block;
-use crate::{Counter, Gauge, Histogram, Lazy, LazyGauge, NamedCounters, ResponseCodes};
+use crate::{
+    Counter, Gauge, Histogram, Lazy, LazyGauge, NamedCounters, Number, ResponseCodes, Text,
+};
+
+use super::server::version_hash;
+use super::{ControlPlaneStats, UpdateOutcome};
 
 stat_block! {
     /// `cluster.<name>.*`: what happens between this proxy and a cluster.
@@ -31,7 +36,6 @@ stat_block! {
             update_empty,
             update_failure,
             update_no_rebuild,
-            update_rejected,
             update_success,
             upstream_cx_close_notify,
             upstream_cx_connect_attempts_exceeded,
@@ -101,8 +105,10 @@ stat_block! {
             upstream_cx_tx_bytes_buffered,
             upstream_rq_active,
             upstream_rq_pending_active,
-            version,
             warming_state,
+        }
+        Number {
+            version,
         }
         Histogram {
             upstream_cx_connect_ms,
@@ -112,6 +118,9 @@ stat_block! {
         }
         ResponseCodes {
             upstream_rq,
+        }
+        Lazy<EndpointDiscoveryStats> {
+            eds = "",
         }
         Lazy<TrafficStats> {
             external,
@@ -141,6 +150,50 @@ stat_block! {
         CircuitBreakerStats {
             circuit_breakers,
         }
+    }
+}
+
+stat_block! {
+    /// `cluster.<name>.*`: what the subscription to its endpoints counts besides.
+    EndpointDiscoveryStats {
+        Counter {
+            init_fetch_timeout,
+            update_rejected,
+        }
+        Gauge {
+            update_time,
+        }
+        Histogram {
+            update_duration,
+        }
+        Text {
+            version_text,
+        }
+        Lazy<ControlPlaneStats> {
+            control_plane,
+        }
+    }
+}
+
+impl ClusterStats {
+    /// Counts an update of the cluster's endpoints.
+    pub fn count_update(&self, outcome: UpdateOutcome) {
+        self.update_attempt.inc();
+        match outcome {
+            UpdateOutcome::Accepted => self.update_success.inc(),
+            UpdateOutcome::Rejected => self.eds.get().update_rejected.inc(),
+            UpdateOutcome::Failed => self.update_failure.inc(),
+            UpdateOutcome::Late => self.eds.get().init_fetch_timeout.inc(),
+        }
+    }
+
+    /// Notes endpoints that are in force, as [`crate::SubscriptionStats::accepted`] does.
+    pub fn accepted_endpoints(&self, version: &str, now: u64, took: u64) {
+        self.version.set(version_hash(version));
+        let eds = self.eds.get();
+        eds.update_time.set(now);
+        eds.version_text.set(version);
+        eds.update_duration.record(took);
     }
 }
 

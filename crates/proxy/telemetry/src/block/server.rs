@@ -1,7 +1,9 @@
 //! `server.*`, `cluster_manager.*` and `control_plane.*`; written by the main thread.
 
+use twox_hash::XxHash64;
+
 use super::stat_block;
-use crate::{Counter, Gauge, Histogram, Text};
+use crate::{Counter, Gauge, Histogram, Lazy, Number, Text};
 
 stat_block! {
     /// `server.*`.
@@ -64,22 +66,8 @@ stat_block! {
 stat_block! {
     /// `listener_manager.lds.*`: the subscription to listeners.
     ListenerDiscoveryStats {
-        Counter {
-            init_fetch_timeout,
-            update_attempt,
-            update_failure,
-            update_rejected,
-            update_success,
-        }
-        Gauge {
-            update_time,
-            version,
-        }
-        Histogram {
-            update_duration,
-        }
-        Text {
-            version_text,
+        SubscriptionStats {
+            subscription = "",
         }
     }
 }
@@ -89,22 +77,12 @@ stat_block! {
     ClusterDiscoveryStats {
         Counter {
             config_reload,
-            init_fetch_timeout,
-            update_attempt,
-            update_failure,
-            update_rejected,
-            update_success,
         }
         Gauge {
             config_reload_time_ms,
-            update_time,
-            version,
         }
-        Histogram {
-            update_duration,
-        }
-        Text {
-            version_text,
+        SubscriptionStats {
+            subscription = "",
         }
     }
 }
@@ -114,16 +92,31 @@ stat_block! {
     RouteDiscoveryStats {
         Counter {
             config_reload,
+            update_empty,
+        }
+        Gauge {
+            config_reload_time_ms,
+        }
+        SubscriptionStats {
+            subscription = "",
+        }
+    }
+}
+
+stat_block! {
+    /// What every subscription counts.
+    SubscriptionStats {
+        Counter {
             init_fetch_timeout,
             update_attempt,
-            update_empty,
             update_failure,
             update_rejected,
             update_success,
         }
         Gauge {
-            config_reload_time_ms,
             update_time,
+        }
+        Number {
             version,
         }
         Histogram {
@@ -132,49 +125,51 @@ stat_block! {
         Text {
             version_text,
         }
+        Lazy<ControlPlaneStats> {
+            control_plane,
+        }
     }
 }
 
-/// What became of an update.
+/// What became of a subscription's update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpdateOutcome {
     /// It is in force.
     Accepted,
     /// Something of it is refused.
     Rejected,
-    /// It could not be read.
+    /// It could not be read, or the stream broke on which it would have come.
     Failed,
+    /// The first one did not come in time.
+    Late,
 }
 
-/// The statistics that every subscription has.
-pub trait SubscriptionStats {
-    /// Counts an update of this version.
-    fn count(&self, outcome: UpdateOutcome, version: &str);
+impl SubscriptionStats {
+    /// Counts an update.
+    pub fn count(&self, outcome: UpdateOutcome) {
+        self.update_attempt.inc();
+        match outcome {
+            UpdateOutcome::Accepted => self.update_success.inc(),
+            UpdateOutcome::Rejected => self.update_rejected.inc(),
+            UpdateOutcome::Failed => self.update_failure.inc(),
+            UpdateOutcome::Late => self.init_fetch_timeout.inc(),
+        }
+    }
+
+    /// Notes an update that is in force: its version, when that was (milliseconds since 1970), and how
+    /// many milliseconds it took to apply.
+    pub fn accepted(&self, version: &str, now: u64, took: u64) {
+        self.update_time.set(now);
+        self.version.set(version_hash(version));
+        self.version_text.set(version);
+        self.update_duration.record(took);
+    }
 }
 
-macro_rules! subscriptions {
-    ($($block:ident),*) => {
-        $(impl SubscriptionStats for $block {
-            fn count(&self, outcome: UpdateOutcome, version: &str) {
-                self.update_attempt.inc();
-                match outcome {
-                    UpdateOutcome::Accepted => {
-                        self.update_success.inc();
-                        self.version_text.set(version);
-                    }
-                    UpdateOutcome::Rejected => self.update_rejected.inc(),
-                    UpdateOutcome::Failed => self.update_failure.inc(),
-                }
-            }
-        })*
-    };
+/// What stands for a version where there can only be a number.
+pub(super) fn version_hash(version: &str) -> u64 {
+    XxHash64::oneshot(0, version.as_bytes())
 }
-
-subscriptions!(
-    ClusterDiscoveryStats,
-    ListenerDiscoveryStats,
-    RouteDiscoveryStats
-);
 
 stat_block! {
     /// `control_plane.*`: the management server's stream.

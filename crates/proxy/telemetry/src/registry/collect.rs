@@ -25,6 +25,7 @@ pub(super) struct Scope {
 pub(super) enum Value {
     Counter(u64),
     Gauge { value: i64, used: bool },
+    Number(u64),
     Histogram(HistogramSnapshot),
     Text(String),
 }
@@ -34,6 +35,7 @@ impl Value {
         match self {
             Self::Counter(count) => *count > 0,
             Self::Gauge { used, .. } => *used,
+            Self::Number(number) => *number != 0,
             Self::Histogram(histogram) => histogram.count > 0,
             Self::Text(text) => !text.is_empty(),
         }
@@ -52,6 +54,7 @@ impl Value {
                 *value += more;
                 *used |= also;
             }
+            (Self::Number(own), Self::Number(number)) => *own |= number,
             (Self::Histogram(sum), Self::Histogram(histogram)) => sum.merge(&histogram),
             (Self::Text(own), Self::Text(text)) if own.is_empty() => *own = text,
             // A name has the same kind in every shard, and one shard's text is enough.
@@ -249,13 +252,14 @@ fn sum<T: StatBlock>(block: &Sharded<T>) -> Vec<(String, Value)> {
 fn read(shard: &dyn StatBlock) -> Vec<(String, Value)> {
     fn into(prefix: &str, block: &dyn StatBlock, stats: &mut Vec<(String, Value)>) {
         block.visit(&mut |name, stat| {
-            let name = || format!("{prefix}{name}");
+            let full = || format!("{prefix}{name}");
             let value = match stat {
                 StatRef::Counter(counter) => Value::Counter(counter.get()),
                 StatRef::Gauge(gauge) => Value::Gauge {
                     value: gauge.get(),
                     used: gauge.used(),
                 },
+                StatRef::Number(number) => Value::Number(number.get()),
                 StatRef::Histogram(histogram) => {
                     let mut snapshot = HistogramSnapshot::default();
                     histogram.add_to(&mut snapshot);
@@ -263,26 +267,30 @@ fn read(shard: &dyn StatBlock) -> Vec<(String, Value)> {
                 }
                 StatRef::Text(text) => Value::Text(text.get()),
                 StatRef::Codes(codes) => {
-                    let prefix = name();
+                    let prefix = full();
                     codes.visit(|code, count| {
                         stats.push((format!("{prefix}_{code}"), Value::Counter(count)));
                     });
                     return;
                 }
                 StatRef::Named(counters) => {
-                    let prefix = name();
+                    let prefix = full();
                     counters.visit(|name, count| {
                         stats.push((format!("{prefix}.{name}"), Value::Counter(count.get())));
                     });
                     return;
                 }
                 StatRef::Block(inner) => {
-                    into(&format!("{}.", name()), inner, stats);
+                    let nested = match name {
+                        "" => prefix.to_owned(),
+                        name => format!("{prefix}{name}."),
+                    };
+                    into(&nested, inner, stats);
                     return;
                 }
                 StatRef::Nothing => return,
             };
-            stats.push((name(), value));
+            stats.push((full(), value));
         });
     }
     let mut stats = Vec::new();
@@ -297,6 +305,10 @@ pub(super) fn reset(block: &dyn StatBlock) {
         StatRef::Codes(codes) => codes.reset(),
         StatRef::Named(counters) => counters.visit(|_, counter| counter.reset()),
         StatRef::Block(inner) => reset(inner),
-        StatRef::Gauge(_) | StatRef::Histogram(_) | StatRef::Text(_) | StatRef::Nothing => {}
+        StatRef::Gauge(_)
+        | StatRef::Number(_)
+        | StatRef::Histogram(_)
+        | StatRef::Text(_)
+        | StatRef::Nothing => {}
     });
 }

@@ -60,6 +60,9 @@ impl StatsRegistry {
                         let value = value.max(0).unsigned_abs();
                         exposition.add(Kind::Gauge, metric, labels, Series::Number(value));
                     }
+                    Value::Number(number) => {
+                        exposition.add(Kind::Gauge, metric, labels, Series::Number(number));
+                    }
                     Value::Histogram(histogram) => {
                         let series = Series::Histogram(histogram);
                         exposition.add(Kind::Histogram, metric, labels, series);

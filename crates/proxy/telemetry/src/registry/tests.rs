@@ -33,8 +33,18 @@ fn registry() -> Arc<StatsRegistry> {
         .listener_http("0.0.0.0_8080", "ingress")
         .shard(WorkerId(1))
         .count_response(404);
-    registry.rds("ingress", "80").main().version_text.set("v1");
-    registry.cluster_manager().cds.update_success.inc();
+    registry
+        .rds("ingress", "80")
+        .main()
+        .subscription
+        .version_text
+        .set("v1");
+    registry
+        .cluster_manager()
+        .cds
+        .subscription
+        .update_success
+        .inc();
     registry
 }
 

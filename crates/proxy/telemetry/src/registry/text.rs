@@ -76,6 +76,7 @@ impl StatsRegistry {
                     Value::Gauge { value, .. } => {
                         sorted.numbers.push((name, value.max(0).unsigned_abs()));
                     }
+                    Value::Number(number) => sorted.numbers.push((name, number)),
                     Value::Histogram(histogram) => sorted.histograms.push((name, histogram)),
                     Value::Text(text) => sorted.texts.push((name, text)),
                 }

@@ -11,7 +11,7 @@ use crate::{HostHealth, LbContext, WorkerHost};
 fn eds() -> Discovery {
     Discovery::Eds {
         service_name: String::new(),
-        source: meltemi_ir::ResourceSource::Ads,
+        source: meltemi_ir::ConfigSource::default(),
     }
 }
 

@@ -320,7 +320,7 @@ fn a_removed_host_stays_while_it_is_well() {
             let (address, _) = answering(&answer).await;
             let mut cluster = config(Discovery::Eds {
                 service_name: String::new(),
-                source: meltemi_ir::ResourceSource::Ads,
+                source: meltemi_ir::ConfigSource::default(),
             });
             cluster.health_checks = vec![every(http_check(|_| {}))];
             cluster.ignore_health_on_host_removal = ignore;

@@ -297,7 +297,7 @@ fn a_removed_host_drains() {
         let address = server().await;
         let eds = Discovery::Eds {
             service_name: String::new(),
-            source: meltemi_ir::ResourceSource::Ads,
+            source: meltemi_ir::ConfigSource::default(),
         };
         let fixture = Fixture::with(config(eds));
         let endpoints = |addresses: &[std::net::SocketAddr]| {

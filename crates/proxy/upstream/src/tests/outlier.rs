@@ -330,7 +330,7 @@ fn an_ejected_host_that_goes_is_no_longer_counted() {
     in_virtual_time(|| async {
         let mut cluster = config(Discovery::Eds {
             service_name: String::new(),
-            source: meltemi_ir::ResourceSource::Ads,
+            source: meltemi_ir::ConfigSource::default(),
         });
         cluster.outlier_detection = Some(Box::new(settings()));
         let fixture = Fixture::with(cluster);

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meltemi_ir::{
-    Address, AlpnOverride, BindConfig, CertificateSource, Discovery, DownstreamTls, Metadata,
-    PassedEntries, Priority, ProxyHeader, SanMatch, SecretRef, StringMatch, TlsCertificate,
-    TransportSocketMatch, UpstreamProtocol, UpstreamTls, ValidationContext, Value,
+    Address, AlpnOverride, BindConfig, CertificateSource, ConfigSource, Discovery, DownstreamTls,
+    Metadata, PassedEntries, Priority, ProxyHeader, SanMatch, SecretRef, StringMatch,
+    TlsCertificate, TransportSocketMatch, UpstreamProtocol, UpstreamTls, ValidationContext, Value,
 };
 use meltemi_tls::{SecretStore, ServerContext};
 use rcgen::{
@@ -48,7 +48,7 @@ fn upstream_tls(id: &str) -> UpstreamTls {
     UpstreamTls {
         validation: Some(SecretRef::Sds {
             name: "ROOTCA".to_owned(),
-            source: CertificateSource::Ads,
+            source: CertificateSource::Discovered(ConfigSource::default()),
         }),
         validation_defaults: ValidationContext {
             san_matchers: vec![SanMatch::Uri(StringMatch::exact(id))],
