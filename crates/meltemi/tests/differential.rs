@@ -22,6 +22,8 @@ mod connection;
 mod document;
 #[path = "differential/frames.rs"]
 mod frames;
+#[path = "differential/management.rs"]
+mod management;
 #[path = "differential/observation.rs"]
 mod observation;
 #[path = "differential/program.rs"]
@@ -167,6 +169,10 @@ suites! {
     upstream_proxy_protocol,
     virtual_listeners,
     client_certificates,
+    xds_aggregated,
+    xds_delta,
+    xds_late,
+    xds_services,
 }
 
 /// The file of a suite.

@@ -2,6 +2,7 @@
 //!
 //! - [`Upstream`] is a scripted HTTP/1.1 and h2c server that records what it was asked.
 //! - [`Client`], [`RawClient`] and [`Http2Client`] send requests and report all they saw.
+//! - [`ManagementServer`] serves xDS, aggregated and type by type, and records what was said of it.
 //! - [`ByteServer`] follows a script of bytes, for what is not HTTP; [`Pki`] signs certificates, [`TokenSigner`] tokens.
 //! - [`ApiServer`] is a Kubernetes API server for whoever lists and watches.
 //! - [`Load`] keeps requests flowing while a test changes something, and counts what failed.
@@ -17,6 +18,7 @@ mod byte_server;
 mod client;
 mod environment;
 mod load;
+mod management;
 mod message;
 mod pki;
 mod process;
@@ -30,6 +32,7 @@ pub use byte_server::{Action, ByteServer, End, Transcript};
 pub use client::{Client, ClientError, Http2Client, RawClient};
 pub use environment::{envoy_binary, find_program, free_port, grpc_python, shared_data, skip};
 pub use load::{Load, LoadReport};
+pub use management::{ManagementServer, Said};
 pub use message::{Headers, Request, Response};
 pub use nix::sys::signal::Signal;
 pub use pki::{Kind, Pki, Speaking};

@@ -28,6 +28,14 @@ pub struct Suite {
     /// bootstrap is, and texts.
     #[serde(default)]
     pub files: BTreeMap<String, Value>,
+    /// What management servers answer, by name: discovery responses as in `files`; those without
+    /// resources have a `type_url`.
+    #[serde(default)]
+    pub answers: BTreeMap<String, Value>,
+    /// Management servers, by the name that takes the place of an address, and the answers that they
+    /// begin with.
+    #[serde(default)]
+    pub management: BTreeMap<String, Vec<String>>,
     /// What stands behind the configuration, by the name that takes the place of an address.
     #[serde(default)]
     pub upstreams: BTreeMap<String, Behind>,
@@ -210,6 +218,15 @@ pub struct Sent {
     pub wait_ms: Option<u64>,
     /// `FROM TO`: moves a file of the suite into the place of another.
     pub moves: Option<String>,
+    /// `SERVER ANSWER`: has a management server give another answer, and waits until that has been
+    /// taken or refused, which Envoy puts off while clusters warm; not in the background.
+    pub answers: Option<String>,
+    /// `SERVER`: reports what a management server has been told since it was asked last.
+    pub asked: Option<String>,
+    /// `SERVER`: stops a management server.
+    pub stops: Option<String>,
+    /// `SERVER`: starts it again.
+    pub starts: Option<String>,
     /// `METHOD PATH` on the administration endpoint.
     pub admin: Option<String>,
     /// Lines of the answer that are reported begin with one of these; all unless given.
@@ -422,6 +439,10 @@ impl Sent {
             &self.write,
             &self.admin,
             &self.moves,
+            &self.answers,
+            &self.asked,
+            &self.stops,
+            &self.starts,
         ];
         if let Some(text) = texts.into_iter().flatten().next() {
             let short: String = text.chars().take(200).collect();

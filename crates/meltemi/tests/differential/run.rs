@@ -18,6 +18,7 @@ use crate::admin;
 use crate::case::{Act, Behind, Case, Scripted, Sent, Suite};
 use crate::connection::{Connection, client_config};
 use crate::document::{Placed, place, with_filter_types};
+use crate::management::Management;
 use crate::observation::{Observation, shown};
 use crate::program::Program;
 
@@ -42,6 +43,7 @@ pub struct Run<'a> {
     directory: PathBuf,
     admin: SocketAddr,
     servers: BTreeMap<String, Server>,
+    management: Management,
     listeners: BTreeMap<String, SocketAddr>,
     masks: Vec<(String, &'static str)>,
     pki: &'a Pki,
@@ -96,6 +98,8 @@ impl<'a> Run<'a> {
             };
             ports.insert(name.to_owned(), port);
         }
+        let mut management = Management::start(&suite.management);
+        ports.extend(management.ports());
         ports.insert("refusing".to_owned(), free_port());
         // other names of the same
         let upstream = ports["upstream"];
@@ -121,8 +125,8 @@ impl<'a> Run<'a> {
             admin,
             listeners,
             files,
-        } = place(document, suite.files.clone(), &ports, &own, pki);
-        for (name, file) in files {
+        } = place(document, Management::with_answers(suite), &ports, &own, pki);
+        for (name, file) in management.take_answers(files, suite) {
             let text = match file {
                 Value::String(text) => text,
                 other => other.to_string(),
@@ -142,6 +146,7 @@ impl<'a> Run<'a> {
             directory: own,
             admin,
             servers,
+            management,
             listeners,
             masks,
             pki,
@@ -169,7 +174,7 @@ impl<'a> Run<'a> {
         let mut connections = Connections::new();
         let mut background = Vec::new();
         for (step, sent) in case.send.iter().enumerate() {
-            if sent.background {
+            if sent.background && sent.answers.is_none() {
                 let (connection, mut report) = self.open(case, number).await;
                 let sent = sent.clone();
                 background.push(tokio::spawn(async move {
@@ -220,6 +225,9 @@ impl<'a> Run<'a> {
         if let Some(moves) = &sent.moves {
             let (from, to) = moves.split_once(' ').expect("FROM TO");
             std::fs::rename(self.directory.join(from), self.directory.join(to)).unwrap();
+            return;
+        }
+        if self.management.step(sent, &mut seen.observation).await {
             return;
         }
         if let Some(line) = &sent.admin {
