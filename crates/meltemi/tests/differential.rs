@@ -170,7 +170,9 @@ suites! {
     virtual_listeners,
     client_certificates,
     xds_aggregated,
+    xds_aggregated_delta,
     xds_delta,
+    xds_filters,
     xds_late,
     xds_services,
 }

@@ -1,14 +1,15 @@
 //! Where resources come from: ADS, a discovery service of their own, or a file.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use meltemi_ir::{ConfigSource, DiscoveryService, ResourceSource};
+use meltemi_ir::{ConfigSource, DiscoveryService, RequestRate, ResourceSource};
 use meltemi_xds::pb::envoy::config::core::v3 as core_v3;
 use meltemi_xds::pb::envoy::config::core::v3::api_config_source::ApiType;
 use meltemi_xds::pb::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
 use meltemi_xds::pb::envoy::config::core::v3::{
     AggregatedConfigSource, ApiConfigSource, ApiVersion, GrpcService, PathConfigSource,
-    SelfConfigSource,
+    RateLimitSettings, SelfConfigSource,
 };
 
 use crate::call::grpc_service;
@@ -152,7 +153,7 @@ fn api_type(message: &ApiConfigSource, at: &At<'_>) -> Option<ApiType> {
 /// A discovery service reached over gRPC.
 pub(crate) fn api(message: &ApiConfigSource, at: &At<'_>) -> Option<DiscoveryService> {
     fields!(at, message, ApiConfigSource {
-        honoured { transport_api_version }
+        honoured { transport_api_version, rate_limit_settings }
         partly {
             api_type: "GRPC and DELTA_GRPC; AGGREGATED_GRPC means ads",
             grpc_services: "one",
@@ -164,12 +165,14 @@ pub(crate) fn api(message: &ApiConfigSource, at: &At<'_>) -> Option<DiscoverySer
         ignored {
             refresh_delay: "it is for REST",
             request_timeout: "it is for REST",
-            rate_limit_settings: "it only spares the management server",
             set_node_on_first_message_only: "servers take the node from the first message",
         }
     });
     let _ = api_type;
     version(*transport_api_version, &at.field("transport_api_version"));
+    let rate_limit = rate_limit_settings
+        .as_ref()
+        .and_then(|message| rate_limit(message, &at.field("rate_limit_settings")));
     let api_type = self::api_type(message, at)?;
     let at = &at.field("grpc_services");
     let [service] = grpc_services.as_slice() else {
@@ -178,7 +181,23 @@ pub(crate) fn api(message: &ApiConfigSource, at: &At<'_>) -> Option<DiscoverySer
     };
     server(service, &at.index(0)).map(|service| DiscoveryService {
         delta: matches!(api_type, ApiType::DeltaGrpc | ApiType::AggregatedDeltaGrpc),
+        rate_limit,
         ..service
+    })
+}
+
+/// How many requests a stream may send: 100 at once and 10 a second unless said otherwise.
+fn rate_limit(message: &RateLimitSettings, at: &At<'_>) -> Option<RequestRate> {
+    fields!(at, message, RateLimitSettings { honoured { max_tokens, fill_rate } });
+    let rate = fill_rate.unwrap_or(10.0);
+    let interval = Duration::try_from_secs_f64(rate.recip()).ok();
+    let Some(interval) = interval.filter(|_| rate > 0.0) else {
+        at.field("fill_rate").problem("must be greater than 0");
+        return None;
+    };
+    Some(RequestRate {
+        burst: max_tokens.unwrap_or(100),
+        interval,
     })
 }
 
@@ -197,5 +216,46 @@ fn server(message: &GrpcService, at: &At<'_>) -> Option<DiscoveryService> {
         authority: service.authority,
         delta: false,
         initial_metadata: service.metadata,
+        rate_limit: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use meltemi_ir::Discovery;
+    use meltemi_xds::json;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn self_asks_where_the_resource_came_from() {
+        let message = json::from_json(json!({
+            "name": "web",
+            "type": "EDS",
+            "eds_cluster_config": { "eds_config": { "self": {}, "initial_fetch_timeout": "3s" } },
+        }))
+        .unwrap();
+        let service = ResourceSource::Service(DiscoveryService {
+            cluster: "xds".to_owned(),
+            authority: None,
+            delta: true,
+            initial_metadata: Vec::new(),
+            rate_limit: None,
+        });
+        for from in [ResourceSource::Ads, service] {
+            let cluster = crate::cluster_of(&from, &message).unwrap();
+            let Discovery::Eds { source, .. } = cluster.discovery else {
+                panic!("{:?}", cluster.discovery)
+            };
+            assert_eq!(source.from, from);
+            assert_eq!(source.initial_fetch_timeout.as_secs(), 3);
+        }
+        let file = ResourceSource::Path("/clusters.yaml".into());
+        assert_eq!(
+            crate::cluster_of(&file, &message).unwrap_err().to_string(),
+            "eds_cluster_config.eds_config.self: is not supported: a file has resources of one kind; \
+             name another source"
+        );
+    }
 }

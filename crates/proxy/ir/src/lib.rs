@@ -98,5 +98,5 @@ pub use secret::{
     ValidationContext,
 };
 pub use socket::{BindConfig, SocketOption, SocketState, SocketValue};
-pub use source::{ConfigSource, DiscoveryService, ResourceSource};
+pub use source::{ConfigSource, DiscoveryService, RequestRate, ResourceSource};
 pub use tls::{DownstreamTls, SanMatch, SessionTickets, TicketKeySource, TlsVersion, UpstreamTls};

@@ -37,6 +37,17 @@ pub struct DiscoveryService {
     pub delta: bool,
     /// Metadata of each stream.
     pub initial_metadata: Vec<(String, String)>,
+    /// How many requests it is sent at most; as many as there are unless given.
+    pub rate_limit: Option<RequestRate>,
+}
+
+/// How many requests a stream may send (`rate_limit_settings`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestRate {
+    /// So many at once.
+    pub burst: u32,
+    /// Then one in this time.
+    pub interval: Duration,
 }
 
 impl ConfigSource {

@@ -48,6 +48,8 @@ pub(crate) enum News {
     Connected,
     /// A stream, or the attempt to open one, has ended.
     Disconnected(String),
+    /// So many requests of a stream wait until they may be sent.
+    Held(usize),
     /// There are resources.
     Update(Update),
     /// A file has been read, and holds something else than what is wanted.
@@ -70,6 +72,7 @@ impl From<Event> for News {
         match event {
             Event::Connected => Self::Connected,
             Event::Disconnected { reason } => Self::Disconnected(reason),
+            Event::Held(requests) => Self::Held(requests),
             Event::Update(update) => Self::Update(update),
         }
     }
@@ -177,6 +180,7 @@ impl Discovery {
                     }
                 }
             }
+            (_, News::Held(requests)) => self.counters.held(origin, requests),
             (_, News::Update(update)) => self.update(origin, update),
             (Origin::One(wanted), News::Unfit(reason)) => {
                 self.unusable(wanted, UpdateOutcome::Rejected, &reason);

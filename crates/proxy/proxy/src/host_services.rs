@@ -105,6 +105,7 @@ async fn follow(
                     "no connection to the service of its virtual hosts: {reason}"
                 );
             }
+            Event::Held(_) => {}
             Event::Update(mut update) => {
                 let rejected = applier.apply(&mut update);
                 client.acknowledge(update, rejected);

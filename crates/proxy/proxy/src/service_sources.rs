@@ -11,7 +11,7 @@ use meltemi_lifecycle::Random;
 use meltemi_upstream::Cluster;
 use meltemi_xds::pb::envoy::config::core::v3::Node;
 use meltemi_xds_client::{
-    Client, ClientConfig, Event, Interest, Mode, Rejection, Service, StreamMetadata, Update,
+    Client, ClientConfig, Event, Interest, Mode, Rate, Rejection, Service, StreamMetadata, Update,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -110,6 +110,10 @@ pub(crate) fn client_config(service: &DiscoveryService, of: Service, node: &Node
         },
         node: node.clone(),
         metadata,
+        rate: service.rate_limit.map(|it| Rate {
+            burst: it.burst,
+            interval: it.interval,
+        }),
         random: Random::from_entropy(),
     }
 }

@@ -110,6 +110,18 @@ impl SubscriptionCounters {
         }
     }
 
+    /// So many requests of a stream wait until they may be sent.
+    pub fn held(&self, origin: &Origin, requests: usize) {
+        let set = |stats: &ControlPlaneStats| {
+            stats.rate_limit_enforced.add(u64::from(requests > 0));
+            stats.pending_requests.set(requests as u64);
+        };
+        match origin {
+            Origin::Ads => set(self.stats.control_plane()),
+            Origin::One(wanted) => self.control_plane(wanted, set),
+        }
+    }
+
     /// A server has said who it is.
     pub fn identify(&self, origin: &Origin, identifier: &str) {
         let set = |stats: &ControlPlaneStats| stats.identifier.set(identifier);

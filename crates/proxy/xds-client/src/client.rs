@@ -25,7 +25,8 @@ use tonic::metadata::{MetadataKey, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic_prost::ProstCodec;
 
-use crate::{Interest, Mode, Outgoing, Rejection, ResourceType, Session, Update};
+use crate::outbox::Outbox;
+use crate::{Interest, Mode, Outgoing, Rate, Rejection, ResourceType, Session, Update};
 
 /// The first wait before connecting again.
 const BACKOFF_BASE: Duration = Duration::from_millis(500);
@@ -70,6 +71,8 @@ pub struct ClientConfig {
     pub node: Node,
     /// Sent as headers with each stream, such as `authorization`.
     pub metadata: StreamMetadata,
+    /// How many requests are sent at most, if there is a limit.
+    pub rate: Option<Rate>,
     /// Seeds the back-off's jitter.
     pub random: Random,
 }
@@ -94,6 +97,8 @@ pub enum Event {
     },
     /// An answer to apply.
     Update(Update),
+    /// So many requests wait until they may be sent.
+    Held(usize),
 }
 
 enum Command {
@@ -152,8 +157,10 @@ async fn run(
         mode,
         node,
         metadata,
+        rate,
         random,
     } = config;
+    let mut outbox = Outbox::new(rate);
     let target = Target {
         service,
         authority,
@@ -168,6 +175,7 @@ async fn run(
             &mut session,
             &target,
             &connector,
+            &mut outbox,
             &mut commands,
             &events,
             &mut answered,
@@ -214,6 +222,7 @@ async fn stream(
     session: &mut Session,
     target: &Target,
     connector: &Connector,
+    outbox: &mut Outbox,
     commands: &mut mpsc::UnboundedReceiver<Command>,
     events: &mpsc::Sender<Event>,
     answered: &mut bool,
@@ -222,23 +231,27 @@ async fn stream(
         Ok(wire) => wire,
         Err(end) => return end,
     };
-    for message in session.on_connected() {
-        if wire.send(message).await.is_err() {
-            return StreamEnd::Closed;
-        }
-    }
+    outbox.begin(session.on_connected());
     if events.send(Event::Connected).await.is_err() {
         return StreamEnd::Dropped;
     }
+    let mut held = 0;
     loop {
+        while let Some(message) = outbox.next() {
+            if wire.send(message).await.is_err() {
+                return StreamEnd::Closed;
+            }
+        }
+        let waiting = outbox.len();
+        if waiting != held && events.send(Event::Held(waiting)).await.is_err() {
+            return StreamEnd::Dropped;
+        }
+        held = waiting;
         tokio::select! {
+            () = outbox.allowed(), if waiting > 0 => {}
             command = commands.recv() => {
                 let Some(command) = command else { return StreamEnd::Dropped };
-                if let Some(message) = execute(session, command)
-                    && wire.send(message).await.is_err()
-                {
-                    return StreamEnd::Closed;
-                }
+                outbox.extend(execute(session, command));
             }
             response = wire.receive() => {
                 let update = match response {

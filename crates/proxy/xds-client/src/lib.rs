@@ -5,9 +5,11 @@
 //! proxy assembly converts and applies what arrives and says what it refused.
 
 pub mod client;
+mod outbox;
 mod resource_type;
 mod session;
 
 pub use client::{Client, ClientConfig, Connector, Event, Io, Service, StreamMetadata};
+pub use outbox::Rate;
 pub use resource_type::ResourceType;
 pub use session::{Interest, Mode, Outgoing, Received, Rejection, Session, Update};

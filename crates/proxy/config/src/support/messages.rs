@@ -103,6 +103,7 @@ messages![
     pb::envoy::config::core::v3::Node,
     pb::envoy::config::core::v3::PathConfigSource,
     pb::envoy::config::core::v3::Pipe,
+    pb::envoy::config::core::v3::RateLimitSettings,
     pb::envoy::config::core::v3::RetryPolicy,
     pb::envoy::config::core::v3::RuntimeDouble,
     pb::envoy::config::core::v3::RuntimeFeatureFlag,

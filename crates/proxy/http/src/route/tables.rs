@@ -323,6 +323,7 @@ mod tests {
                 authority: None,
                 delta: true,
                 initial_metadata: Vec::new(),
+                rate_limit: None,
             }),
             ..ir::RouteConfiguration::default()
         })

@@ -27,7 +27,7 @@ fn outcome(kind: ResourceType, name: Option<&str>, file: &str, text: &str) -> St
             format!("{} of version {:?}", update.added.len(), update.version)
         }
         News::Unfit(reason) => format!("unfit: {reason}"),
-        News::Connected | News::Disconnected(_) => unreachable!("of a file"),
+        News::Connected | News::Disconnected(_) | News::Held(_) => unreachable!("of a file"),
         News::Unread(reason) => format!("unread: {}", without(&reason, directory.path())),
     }
 }
