@@ -310,7 +310,7 @@ impl Proxy {
             connect_timeout: 2,
             idle_timeout: 600,
         };
-        let (ads, address) = Ads::start().await;
+        let (ads, address) = Ads::start();
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("bootstrap.json");
         std::fs::write(&file, bootstrap(admin, address).to_string()).unwrap();

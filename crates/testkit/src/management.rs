@@ -22,7 +22,7 @@ use tokio::sync::{oneshot, watch};
 use stand::Answer;
 
 /// How long a client may take to say what it makes of an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A server on a thread of its own. Stopping it closes its port and every stream at once; it can be
 /// started again on the same port.
@@ -52,6 +52,8 @@ struct State {
     streams: u64,
     /// Answers that nobody has answered for: stream and nonce.
     outstanding: BTreeSet<(u64, String)>,
+    /// What each stream has been sent as it is now: type URL and name.
+    has: BTreeMap<u64, BTreeSet<(String, String)>>,
     log: Vec<Said>,
 }
 
@@ -64,6 +66,8 @@ pub struct Said {
     pub type_url: String,
     /// What it said, in words.
     pub what: String,
+    /// What it says of an answer: that it takes it, or why not.
+    pub verdict: Option<Result<(), String>>,
 }
 
 struct Running {
@@ -114,8 +118,20 @@ impl ManagementServer {
     /// Waits until every stream has been sent all that it wants, and has answered for it; false where
     /// that takes too long.
     pub async fn settled(&self) -> bool {
+        self.settled_with(&[]).await
+    }
+
+    /// As [`Self::settled`], once these resources have been asked for, too: type URL and name.
+    pub async fn settled_with(&self, wanted: &[(String, String)]) -> bool {
+        let has_all = |state: &State| {
+            let has = |one| state.has.values().any(|has| has.contains(one));
+            wanted.iter().all(has)
+        };
         let mut progress = self.shared.progress.subscribe();
-        let settled = progress.wait_for(|()| self.shared.state().is_settled());
+        let settled = progress.wait_for(|()| {
+            let state = self.shared.state();
+            state.is_settled() && has_all(&state)
+        });
         matches!(tokio::time::timeout(PATIENCE, settled).await, Ok(Ok(_)))
     }
 
@@ -134,6 +150,7 @@ impl ManagementServer {
         }
         let mut state = self.shared.state();
         state.served.clear();
+        state.has.clear();
         state.outstanding.clear();
     }
 

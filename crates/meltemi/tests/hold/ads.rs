@@ -1,34 +1,20 @@
-//! A scripted management server: delta ADS, resources as JSON, verdicts kept.
+//! Resources for a running proxy, over one stream in delta form, in the order that cuts nothing.
 //!
 //! In: the resources that a proxy is to have. Out: what it said of each answer. Called by tests of
 //! how a running proxy takes changes.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use meltemi_testkit::ManagementServer;
 use meltemi_xds::pb::envoy::config::cluster::v3::Cluster;
 use meltemi_xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use meltemi_xds::pb::envoy::config::listener::v3::Listener;
 use meltemi_xds::pb::envoy::config::route::v3::RouteConfiguration;
-use meltemi_xds::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::{
-    AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
-};
-use meltemi_xds::pb::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
-};
 use meltemi_xds::{any, json, type_url};
 use prost_types::Any;
 use serde_json::Value;
-use tokio::sync::{mpsc, watch};
-use tokio_stream::Stream;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::{Request, Response, Status, Streaming};
-
-/// How long a proxy may take to answer for a change.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Kinds of resources, in the order in which they are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,34 +40,15 @@ pub struct Verdict {
 }
 
 /// The server.
-#[derive(Clone)]
 pub struct Ads {
-    state: Arc<Mutex<State>>,
-    /// Changed when the resources are.
-    changed: watch::Sender<()>,
-    /// Changed when something was sent or answered for.
-    progress: watch::Sender<()>,
+    server: ManagementServer,
+    state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    resources: BTreeMap<(Kind, String), (u64, Any)>,
+    resources: Resources,
     version: u64,
-    outstanding: BTreeSet<String>,
-    verdicts: Vec<Verdict>,
-    /// What the proxy was sent, by version.
-    sent: BTreeMap<(Kind, String), u64>,
-    /// A stream has not yet sent all that it is to.
-    behind: bool,
-}
-
-/// What one stream wants and has.
-#[derive(Default)]
-struct Stand {
-    wildcard: BTreeSet<Kind>,
-    names: BTreeSet<(Kind, String)>,
-    sent: BTreeMap<(Kind, String), u64>,
-    count: u64,
 }
 
 impl Kind {
@@ -99,12 +66,6 @@ impl Kind {
             Self::Listener => type_url::<Listener>(),
             Self::Routes => type_url::<RouteConfiguration>(),
         }
-    }
-
-    fn of(type_url: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.type_url() == type_url)
     }
 
     /// A resource of this kind, with its name.
@@ -129,34 +90,19 @@ impl Kind {
 }
 
 impl Ads {
-    /// Serves on a free port of 127.0.0.1, on the current runtime.
-    pub async fn start() -> (Self, SocketAddr) {
-        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .unwrap();
-        let address = listener.local_addr().unwrap();
-        let ads = Self {
-            state: Arc::default(),
-            changed: watch::Sender::new(()),
-            progress: watch::Sender::new(()),
-        };
-        let service = AggregatedDiscoveryServiceServer::new(ads.clone());
-        let server = tonic::transport::Server::builder().add_service(service);
-        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-        (ads, address)
+    /// Serves on a free port of 127.0.0.1.
+    pub fn start() -> (Self, SocketAddr) {
+        let server = ManagementServer::start();
+        let address = server.address();
+        let state = Mutex::default();
+        (Self { server, state }, address)
     }
 
     /// Sends clusters and endpoints that are new or changed, then listeners and routes, then takes
     /// back what is gone; each step waits for the verdicts on the one before. Gives the verdicts.
     pub async fn publish(&self, resources: &Resources) -> Vec<Verdict> {
-        let mut stand = Resources::new();
-        {
-            let mut state = self.state();
-            state.verdicts.clear();
-            for (key, (_, body)) in &state.resources {
-                stand.insert(key.clone(), body.clone());
-            }
-        }
+        self.server.take_said();
+        let mut stand = self.state().resources.clone();
         for upstream in [true, false] {
             let now = resources
                 .iter()
@@ -165,7 +111,13 @@ impl Ads {
             self.set(&stand).await;
         }
         self.set(resources).await;
-        self.state().verdicts.clone()
+        let said = self.server.take_said().into_iter();
+        said.filter_map(|it| {
+            Some(Verdict {
+                error: it.verdict?.err(),
+            })
+        })
+        .collect()
     }
 
     /// Sends what is new or changed and takes back what is gone, without waiting for a verdict: a
@@ -174,200 +126,40 @@ impl Ads {
         self.put(resources);
     }
 
+    /// Waits until the proxy has answered for everything and has the endpoints of each cluster.
     async fn set(&self, resources: &Resources) {
-        if self.put(resources) {
-            self.settle(|state| {
-                !state.behind && state.outstanding.is_empty() && state.endpoints_known()
-            })
-            .await;
+        if !self.put(resources) {
+            return;
         }
+        let clusters = resources.keys().filter(|(kind, _)| *kind == Kind::Cluster);
+        let endpoints = clusters.map(|(_, name)| (Kind::Endpoints, name.clone()));
+        let endpoints = endpoints.filter(|key| resources.contains_key(key));
+        let endpoints: Vec<_> = endpoints
+            .map(|(kind, name)| (kind.type_url(), name))
+            .collect();
+        let settled = self.server.settled_with(&endpoints).await;
+        assert!(settled, "the proxy answers for a change in time");
     }
 
     /// Has other resources from now on; whether they are others.
     fn put(&self, resources: &Resources) -> bool {
-        {
-            let mut state = self.state();
-            let State {
-                resources: known,
-                version,
-                behind,
-                ..
-            } = &mut *state;
-            let same = known.len() == resources.len()
-                && known
-                    .iter()
-                    .all(|(key, (_, body))| resources.get(key) == Some(body));
-            if same {
-                return false;
-            }
-            *behind = true;
-            known.retain(|key, _| resources.contains_key(key));
-            for (key, body) in resources {
-                if known.get(key).is_none_or(|(_, known)| known != body) {
-                    *version += 1;
-                    known.insert(key.clone(), (*version, body.clone()));
-                }
-            }
+        let mut state = self.state();
+        if state.resources == *resources {
+            return false;
         }
-        self.changed.send_replace(());
+        state.version += 1;
+        for kind in Kind::ALL {
+            let of_kind = resources.iter().filter(|((it, _), _)| *it == kind);
+            let of_kind = of_kind.map(|((_, name), body)| (name.clone(), body.clone()));
+            let version = state.version.to_string();
+            self.server
+                .set(&kind.type_url(), &version, of_kind.collect());
+        }
+        state.resources.clone_from(resources);
         true
-    }
-
-    async fn settle(&self, settled: impl Fn(&State) -> bool) {
-        let mut progress = self.progress.subscribe();
-        let settled = progress.wait_for(|_| settled(&self.state()));
-        let waited = tokio::time::timeout(PATIENCE, settled)
-            .await
-            .map(|it| it.map(drop));
-        waited
-            .expect("the proxy answers for a change in time")
-            .unwrap();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes a request; what it acknowledges or refuses is a verdict.
-    fn receive(&self, stand: &mut Stand, request: &DeltaDiscoveryRequest) {
-        let Some(kind) = Kind::of(&request.type_url) else {
-            return;
-        };
-        if request.response_nonce.is_empty() {
-            let explicit = request
-                .resource_names_subscribe
-                .iter()
-                .any(|name| name != "*");
-            let first =
-                !stand.wildcard.contains(&kind) && !stand.names.iter().any(|(of, _)| *of == kind);
-            if first && !explicit {
-                stand.wildcard.insert(kind);
-            }
-        }
-        for name in &request.resource_names_subscribe {
-            stand.names.insert((kind, name.clone()));
-        }
-        for name in &request.resource_names_unsubscribe {
-            let key = (kind, name.clone());
-            stand.names.remove(&key);
-            stand.sent.remove(&key);
-        }
-        let error = request
-            .error_detail
-            .as_ref()
-            .map(|status| status.message.clone());
-        let mut state = self.state();
-        if state.outstanding.remove(&request.response_nonce) {
-            state.verdicts.push(Verdict { error });
-        }
-    }
-
-    /// The answers that are due.
-    fn due(&self, stand: &mut Stand) -> Vec<DeltaDiscoveryResponse> {
-        let mut state = self.state();
-        let mut answers = Vec::new();
-        for kind in Kind::ALL {
-            let wants = |key: &(Kind, String)| {
-                key.0 == kind && (stand.wildcard.contains(&kind) || stand.names.contains(key))
-            };
-            let wanted = state.resources.iter().filter(|(key, _)| wants(key));
-            let fresh: Vec<_> = wanted
-                .filter(|(key, (version, _))| stand.sent.get(*key) != Some(version))
-                .map(|(key, resource)| (key.clone(), resource.clone()))
-                .collect();
-            let gone = stand.sent.keys().filter(|key| key.0 == kind);
-            let gone: Vec<_> = gone
-                .filter(|key| !state.resources.contains_key(*key))
-                .cloned()
-                .collect();
-            if fresh.is_empty() && gone.is_empty() {
-                continue;
-            }
-            stand.count += 1;
-            let nonce = format!("nonce-{}", stand.count);
-            state.outstanding.insert(nonce.clone());
-            let resources = fresh.iter().map(|((_, name), (version, body))| Resource {
-                name: name.clone(),
-                version: version.to_string(),
-                resource: Some(body.clone()),
-                ..Resource::default()
-            });
-            answers.push(DeltaDiscoveryResponse {
-                system_version_info: state.version.to_string(),
-                resources: resources.collect(),
-                type_url: kind.type_url(),
-                removed_resources: gone.iter().map(|(_, name)| name.clone()).collect(),
-                nonce,
-                ..DeltaDiscoveryResponse::default()
-            });
-            stand.sent.retain(|key, _| !gone.contains(key));
-            stand
-                .sent
-                .extend(fresh.into_iter().map(|(key, (version, _))| (key, version)));
-        }
-        state.behind = false;
-        state.sent.clone_from(&stand.sent);
-        answers
-    }
-}
-
-impl State {
-    /// Whether the proxy has asked for the endpoints of each cluster, and got them.
-    fn endpoints_known(&self) -> bool {
-        let clusters = self
-            .resources
-            .keys()
-            .filter(|(kind, _)| *kind == Kind::Cluster);
-        clusters.into_iter().all(|(_, name)| {
-            let key = (Kind::Endpoints, name.clone());
-            let version = self.resources.get(&key).map(|(version, _)| version);
-            version.is_none() || self.sent.get(&key) == version
-        })
-    }
-}
-
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-
-#[tonic::async_trait]
-impl AggregatedDiscoveryService for Ads {
-    type StreamAggregatedResourcesStream = Answers<DiscoveryResponse>;
-    type DeltaAggregatedResourcesStream = Answers<DeltaDiscoveryResponse>;
-
-    async fn stream_aggregated_resources(
-        &self,
-        _request: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        Err(Status::unimplemented("delta only"))
-    }
-
-    async fn delta_aggregated_resources(
-        &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        let mut requests = request.into_inner();
-        let (sender, receiver) = mpsc::channel(16);
-        let ads = self.clone();
-        tokio::spawn(async move {
-            let mut stand = Stand::default();
-            let mut changes = ads.changed.subscribe();
-            loop {
-                tokio::select! {
-                    request = requests.message() => match request {
-                        Ok(Some(request)) => ads.receive(&mut stand, &request),
-                        Ok(None) | Err(_) => return,
-                    },
-                    changed = changes.changed() => if changed.is_err() {
-                        return;
-                    },
-                }
-                for answer in ads.due(&mut stand) {
-                    if sender.send(Ok(answer)).await.is_err() {
-                        return;
-                    }
-                }
-                ads.progress.send_replace(());
-            }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 }

@@ -165,7 +165,7 @@ impl World {
 
 /// Starts a program and two upstreams, of which the first is behind the cluster `first`.
 async fn start(program: Program) -> (World, Process, [Upstream; 2]) {
-    let (ads, server) = Ads::start().await;
+    let (ads, server) = Ads::start();
     let upstreams = [Upstream::start(), Upstream::start()];
     for (upstream, says) in upstreams.iter().zip(["one", "two"]) {
         upstream.on("/", Reply::status(200).body(says));

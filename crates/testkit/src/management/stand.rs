@@ -195,6 +195,24 @@ impl Stand {
     }
 }
 
+impl Stand {
+    /// What has been sent as it is now: type URL and name.
+    pub fn has(&self, all: &BTreeMap<String, Answer>) -> BTreeSet<(String, String)> {
+        let mut has = BTreeSet::new();
+        for (type_url, want) in &self.types {
+            let Some(answer) = all.get(type_url) else {
+                continue;
+            };
+            let whole = want.version.as_ref() == Some(&answer.version);
+            let sent = answer.resources.iter().filter(|(name, (since, _))| {
+                want.sent.get(*name) == Some(since) || (whole && want.wants(name))
+            });
+            has.extend(sent.map(|(name, _)| (type_url.clone(), name.clone())));
+        }
+        has
+    }
+}
+
 impl Want {
     fn wants(&self, name: &str) -> bool {
         self.wildcard || self.names.contains(name)

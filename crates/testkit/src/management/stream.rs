@@ -92,6 +92,7 @@ trait Form: Sized {
 
     fn type_url(&self) -> &str;
     fn nonce(&self) -> &str;
+    fn refusal(&self) -> Option<&str>;
     fn take(&self, stand: &mut Stand) -> Option<String>;
     fn answers(
         stand: &mut Stand,
@@ -108,6 +109,10 @@ impl Form for DiscoveryRequest {
 
     fn nonce(&self) -> &str {
         &self.response_nonce
+    }
+
+    fn refusal(&self) -> Option<&str> {
+        self.error_detail.as_ref().map(|it| it.message.as_str())
     }
 
     fn take(&self, stand: &mut Stand) -> Option<String> {
@@ -132,6 +137,10 @@ impl Form for DeltaDiscoveryRequest {
 
     fn nonce(&self) -> &str {
         &self.response_nonce
+    }
+
+    fn refusal(&self) -> Option<&str> {
+        self.error_detail.as_ref().map(|it| it.message.as_str())
     }
 
     fn take(&self, stand: &mut Stand) -> Option<String> {
@@ -180,6 +189,7 @@ impl Method {
         }
         let mut state = self.shared.state();
         state.served.remove(&number);
+        state.has.remove(&number);
         state.outstanding.retain(|(stream, _)| *stream != number);
         drop(state);
         self.shared.progress.send_replace(());
@@ -193,21 +203,26 @@ impl Method {
         opening: &mut Option<String>,
     ) {
         let mut state = self.shared.state();
-        let mut say = |what| {
+        let answered = (number, request.nonce().to_owned());
+        let answers = state.outstanding.remove(&answered);
+        let verdict = match request.refusal() {
+            None => Ok(()),
+            Some(reason) => Err(reason.to_owned()),
+        };
+        let mut say = |what, verdict| {
             state.log.push(Said {
                 method: self.name.clone(),
                 type_url: request.type_url().to_owned(),
                 what,
+                verdict,
             });
         };
         if let Some(opening) = opening.take() {
-            say(opening);
+            say(opening, None);
         }
         if let Some(what) = request.take(stand) {
-            say(what);
+            say(what, answers.then_some(verdict));
         }
-        let answered = (number, request.nonce().to_owned());
-        state.outstanding.remove(&answered);
     }
 
     fn due<Q: Form>(&self, number: u64, stand: &mut Stand) -> Vec<Q::Answer> {
@@ -218,6 +233,8 @@ impl Method {
         }
         let generation = state.generation;
         state.served.insert(number, generation);
+        let has = stand.has(&state.answers);
+        state.has.insert(number, has);
         answers.into_iter().map(|(_, answer)| answer).collect()
     }
 }
