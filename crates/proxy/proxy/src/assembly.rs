@@ -1,5 +1,6 @@
 //! The proxy from its bootstrap to its end.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -207,6 +208,7 @@ impl Proxy {
     /// hosts, or have waited for them for too long.
     async fn serve_static_listeners(&self, listeners: Vec<ir::Listener>) -> Result<()> {
         self.applier.clusters.warmed().await;
+        let names: BTreeSet<_> = listeners.iter().map(|it| it.name.clone()).collect();
         for (index, listener) in listeners.into_iter().enumerate() {
             let refused = |reason: String| anyhow!("static_resources.listeners[{index}].{reason}");
             self.applier.check_listener(&listener).map_err(refused)?;
@@ -218,7 +220,11 @@ impl Proxy {
         self.applier.wants_more.notify_one();
         let listeners = &self.applier.listeners;
         listeners.release();
-        while listeners.warming() > 0 {
+        let waits = || {
+            let unready = listeners.unready();
+            unready.iter().any(|(name, ..)| names.contains(name))
+        };
+        while waits() {
             tokio::time::sleep(DRAIN_POLL).await;
         }
         Ok(())

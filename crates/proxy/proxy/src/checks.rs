@@ -114,10 +114,17 @@ impl Applier {
     fn check_source(
         &self,
         path: &str,
-        source: Option<&ir::CertificateSource>,
+        named: Option<(&str, &ir::CertificateSource)>,
     ) -> Result<(), String> {
-        let Some(ir::CertificateSource::Discovered(source)) = source else {
-            return Ok(());
+        let source = match named {
+            None => return Ok(()),
+            Some((name, ir::CertificateSource::Static)) if self.secrets.get(name).is_none() => {
+                return Err(format!(
+                    "{path}.typed_config.common_tls_context: static_resources.secrets has no {name:?}"
+                ));
+            }
+            Some((_, ir::CertificateSource::Static)) => return Ok(()),
+            Some((_, ir::CertificateSource::Discovered(source))) => source,
         };
         match &source.from {
             ir::ResourceSource::Ads | ir::ResourceSource::Path(_) => Ok(()),
@@ -136,9 +143,10 @@ impl Applier {
     }
 }
 
-fn source_of<T>(secret: &ir::SecretRef<T>) -> Option<&ir::CertificateSource> {
+/// The name of a secret, and what delivers it.
+fn source_of<T>(secret: &ir::SecretRef<T>) -> Option<(&str, &ir::CertificateSource)> {
     match secret {
         ir::SecretRef::Inline(_) => None,
-        ir::SecretRef::Sds { source, .. } => Some(source),
+        ir::SecretRef::Sds { name, source } => Some((name, source)),
     }
 }
