@@ -46,6 +46,7 @@ pub(crate) fn config_source(message: &core_v3::ConfigSource, at: &At<'_>) -> Opt
             version(*transport_api_version, &at.field("transport_api_version"));
             if matches!(at.source(), ResourceSource::Path(_)) {
                 at.refuse("a file has resources of one kind; name another source");
+                return None;
             }
             at.source().clone()
         }
