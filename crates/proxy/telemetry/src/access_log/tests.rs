@@ -317,8 +317,20 @@ fn a_wrong_format_names_what_is_wrong() {
             "operator %GRPC_STATUS% at position 0: \"x\" is none of CAMEL_STRING, SNAKE_STRING and NUMBER",
         ),
         (
-            "%COMMON_DURATION(A:B)%",
-            "operator %COMMON_DURATION% at position 0: time point \"A\" is not kept",
+            "%COMMON_DURATION(A)%",
+            "operator %COMMON_DURATION% at position 0: it needs START:END:PRECISION",
+        ),
+        (
+            "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT(129)%",
+            "operator %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% at position 0: \"129\" is no number of bits from 0 to 128",
+        ),
+        (
+            "%CEL(nothing.at.all)%",
+            "operator %CEL% at position 0: there is no attribute \"nothing\"",
+        ),
+        (
+            "%METADATA(X:a)%",
+            "operator %METADATA% at position 0: metadata of \"X\" is not kept",
         ),
     ];
     for (format, expected) in cases {
