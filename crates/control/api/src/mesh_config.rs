@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::destination_rule::{LocalityLbSetting, TcpKeepalive};
 use crate::extension_provider::ExtensionProvider;
+use crate::service_entry::ReadinessProbe;
 use crate::virtual_service::{HttpRetry, Unread};
 
 /// MeshConfig (`istio.mesh.v1alpha1`).
@@ -228,7 +229,7 @@ pub struct ProxyConfig {
     /// `privateKeyProvider`.
     pub private_key_provider: Unread,
     /// `readinessProbe`.
-    pub readiness_probe: Unread,
+    pub readiness_probe: Option<ReadinessProbe>,
     /// `runtimeValues`.
     pub runtime_values: Option<BTreeMap<String, String>>,
     /// `statNameLength`.

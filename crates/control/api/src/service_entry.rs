@@ -59,6 +59,24 @@ pub struct WorkloadEntrySpec {
     pub service_account: Option<String>,
 }
 
+/// `status` of a WorkloadEntry.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WorkloadEntryStatus {
+    /// `conditions`.
+    pub conditions: Vec<IstioCondition>,
+}
+
+/// IstioCondition.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct IstioCondition {
+    /// `type`.
+    pub r#type: String,
+    /// `status`.
+    pub status: String,
+}
+
 /// `spec` of a WorkloadGroup.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -76,9 +76,23 @@ pub(crate) fn shorten(kind: &WatchedKind, mut object: Value) -> Option<Value> {
             whole.remove("spec");
             whole.remove("status");
         }
+        "WorkloadEntry" => {
+            if let Some(status) = map_at(whole, "status") {
+                status.retain(|key, _| key == "conditions");
+                keep_conditions(status, "Healthy");
+            }
+        }
         _ => drop(whole.remove("status")),
     }
     Some(object)
+}
+
+/// Of the conditions of a status, those of a type.
+fn keep_conditions(status: &mut Map<String, Value>, r#type: &str) {
+    let conditions = status.get_mut("conditions").and_then(Value::as_array_mut);
+    if let Some(conditions) = conditions {
+        conditions.retain(|it| it.get("type").and_then(Value::as_str) == Some(r#type));
+    }
 }
 
 fn shorten_pod(pod: &mut Map<String, Value>) {
@@ -110,10 +124,7 @@ fn shorten_pod(pod: &mut Map<String, Value>) {
     if let Some(status) = map_at(pod, "status") {
         let read = ["phase", "podIP", "podIPs", "conditions"];
         status.retain(|key, _| read.contains(&key.as_str()));
-        let conditions = status.get_mut("conditions").and_then(Value::as_array_mut);
-        if let Some(conditions) = conditions {
-            conditions.retain(|it| it.get("type").and_then(Value::as_str) == Some("Ready"));
-        }
+        keep_conditions(status, "Ready");
     }
     if !has_proxy {
         without_proxy(pod);

@@ -395,7 +395,9 @@ impl Source<'_> {
             }
             Kind::WorkloadEntry => {
                 let spec = self.section("spec", Strict);
-                let made = service_entry::convert_workload_entry(meta, spec, &mut self.check);
+                let status = self.section("status", Lenient);
+                let check = &mut self.check;
+                let made = service_entry::convert_workload_entry(meta, spec, status, check);
                 Config::WorkloadEntry(made)
             }
             Kind::WorkloadGroup => {

@@ -85,7 +85,7 @@ pub use mesh_config::{
     ForwardedClientCertificate, GatewayTopology, IngressDefaults, InterceptionMode, LabelOperator,
     LabelRequirement, MeshConfig, NamespaceSelector, OutboundTrafficPolicy, PathNormalization,
     ProxyConfig, ProxyConfigPatch, ProxyHeaders, StartSettings, StartSettingsPatch, TlsDefaults,
-    proxy_config_of_node,
+    proxy_config_of_node, readiness_probe_of_agent,
 };
 pub use metadata::{Metadata, Timestamp};
 pub use name::{HeaderName, NamespaceName, SubsetName};
@@ -98,7 +98,8 @@ pub use request_authentication::{JwtHeader, JwtRule, KeySource, RequestAuthentic
 pub use secret::{ConfigMap, Secret, ServerCertificate};
 pub use service::{Service, ServiceAddresses, ServicePort, TargetPort, TrafficDistribution};
 pub use service_entry::{
-    EndpointAddress, EntryDetails, EntryEndpoint, EntryResolution, ServiceEntry, WorkloadEntry,
+    EndpointAddress, EntryDetails, EntryEndpoint, EntryResolution, HEALTH_CHECKS, ServiceEntry,
+    WorkloadEntry,
 };
 pub use sidecar::{
     Bind, CaptureMode, DefaultEndpoint, EgressListener, ImportedHost, ImportedNamespace,

@@ -24,7 +24,7 @@ use crate::{
 pub(crate) use convert::convert;
 pub(crate) use convert_proxy::convert as convert_proxy_config;
 pub(crate) use needed::can_be_left_out;
-pub use of_node::proxy_config_of_node;
+pub use of_node::{proxy_config_of_node, readiness_probe_of_agent};
 pub use proxy_config::{
     ClientCertificateDetails, ForwardedClientCertificate, GatewayTopology, InterceptionMode,
     ProxyConfig, ProxyConfigPatch, ProxyHeaders, StartSettings, StartSettingsPatch,

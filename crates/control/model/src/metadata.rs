@@ -56,6 +56,19 @@ impl Metadata {
     }
 }
 
+impl fmt::Display for Timestamp {
+    /// As RFC 3339 has it, in UTC.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, seconds) = (self.0.div_euclid(86400), self.0.rem_euclid(86400));
+        let (year, month, day) = convert::date(days);
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"
+        )
+    }
+}
+
 impl fmt::Display for Metadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.namespace.as_str().is_empty() {

@@ -111,7 +111,12 @@ pub struct WorkloadEntry {
     pub meta: Metadata,
     /// Its spec.
     pub endpoint: EntryEndpoint,
+    /// The condition `Healthy` of its status; `None` where that says nothing of it.
+    pub healthy: Option<bool>,
 }
+
+/// The annotation of a WorkloadEntry whose health is reported (Istio's name for it).
+pub const HEALTH_CHECKS: &str = "proxy.istio.io/health-checks-enabled";
 
 impl ServiceEntry {
     /// The services that the entry stands for, one for each host.
@@ -146,7 +151,23 @@ impl ServiceEntry {
 impl WorkloadEntry {
     /// The workload that the entry describes.
     pub fn workload(&self) -> Workload {
-        self.endpoint.workload(&self.meta)
+        Workload {
+            ready: self.is_ready(),
+            ..self.endpoint.workload(&self.meta)
+        }
+    }
+
+    /// Whether its health is reported, whatever becomes of that: it has the annotation [`HEALTH_CHECKS`].
+    pub fn takes_reports(&self) -> bool {
+        self.meta.annotation(HEALTH_CHECKS).is_some()
+    }
+
+    /// Whether it may receive requests: with health checks once it is known to be healthy, without always.
+    pub fn is_ready(&self) -> bool {
+        let text = self.meta.annotation(HEALTH_CHECKS).unwrap_or_default();
+        // As Go's ParseBool has it.
+        let checked = matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True");
+        !checked || self.healthy.unwrap_or(false)
     }
 }
 

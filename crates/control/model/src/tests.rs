@@ -10,8 +10,9 @@ use meltemi_api::{
 
 use crate::check::parse_duration;
 use crate::{
-    BalancerPolicy, ClientTls, Defaults, Hostname, Injection, Kind, LoadBalancer, PolicySettings,
-    PortPolicy, Protocol, Support, Timestamp, TrafficPolicy, convert, support,
+    BalancerPolicy, ClientTls, Config, Defaults, Hostname, Injection, Kind, LoadBalancer,
+    PolicySettings, PortPolicy, Protocol, Support, Timestamp, TrafficPolicy, convert,
+    readiness_probe_of_agent, support,
 };
 
 #[test]
@@ -327,5 +328,76 @@ fn rejected_fields_are_rejected_and_harmless_ones_are_not() {
             row.kind,
             row.path
         );
+    }
+}
+
+#[test]
+fn the_health_of_an_entry_is_its_condition_where_it_is_checked() {
+    let ready = |annotation: &str, status: &str| {
+        let text = format!(
+            "
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {{ name: vm, namespace: shop, annotations: {{ {annotation} }} }}
+spec: {{ address: 10.0.0.7 }}
+status: {{ conditions: [{status}] }}
+"
+        );
+        let documents = meltemi_api::parse(None, &text).unwrap();
+        let Config::WorkloadEntry(entry) = convert(&documents[0], &Defaults::default()).unwrap()
+        else {
+            panic!("an entry");
+        };
+        assert_eq!(entry.workload().ready, entry.is_ready());
+        entry.is_ready()
+    };
+    let (on, off) = (
+        "proxy.istio.io/health-checks-enabled: 'true'",
+        "proxy.istio.io/health-checks-enabled: 'no'",
+    );
+    let (healthy, not) = (
+        "{ type: Healthy, status: 'True' }",
+        "{ type: Healthy, status: 'False' }",
+    );
+    for (annotation, status, expected) in [
+        (on, healthy, true),
+        (on, not, false),
+        (on, "", false),
+        (off, not, true),
+        ("", not, true),
+    ] {
+        assert_eq!(ready(annotation, status), expected, "{annotation} {status}");
+    }
+}
+
+#[test]
+fn an_agents_probe_is_read_and_what_is_wrong_with_it_is_said() {
+    let read = readiness_probe_of_agent;
+    let probe = read(r#"{"readinessProbe": {"tcpSocket": {"port": 9080}}, "other": 1}"#);
+    let probe = probe.unwrap().unwrap();
+    assert_eq!(
+        (probe.period, probe.failure_threshold),
+        (Duration::from_secs(10), 3)
+    );
+    assert_eq!(read(r#"{"concurrency": -1}"#), Ok(None));
+    let wrong = read(r#"{"readinessProbe": {"periodSeconds": 5}}"#).unwrap_err();
+    assert_eq!(
+        wrong,
+        "readinessProbe: write one of httpGet, tcpSocket, exec, grpc"
+    );
+    let port = read(r#"{"readinessProbe": {"httpGet": {"port": 70000}}}"#).unwrap_err();
+    assert!(port.starts_with("readinessProbe.httpGet.port: "), "{port}");
+}
+
+#[test]
+fn times_are_written_as_they_are_read() {
+    for text in [
+        "1970-01-01T00:00:00Z",
+        "1969-12-31T23:59:59Z",
+        "2000-02-29T12:30:45Z",
+        "2023-11-14T22:13:20Z",
+        "2100-03-01T00:00:00Z",
+    ] {
+        assert_eq!(Timestamp::parse(text).unwrap().to_string(), text);
     }
 }

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use crate::{Labels, Locality, Metadata};
 
-pub(crate) use convert::{SUPPORT, convert};
+pub(crate) use convert::{SUPPORT, convert, convert_probe};
 
 /// A valid Istio WorkloadGroup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkloadGroup {
     /// Its metadata.
     pub meta: Metadata,
-    /// The labels of its entries: those of `metadata` and `template` together.
+    /// The labels of its entries: those of `template`, over them those of `metadata`.
     pub labels: Labels,
     /// The annotations of its entries.
     pub annotations: BTreeMap<String, String>,

@@ -179,6 +179,9 @@ struct Server {
     workload: Arc<Workload>,
     address: EndpointAddress,
     ports: Vec<Option<u16>>,
+    /// Whether it is an endpoint. Of one that is not, clients know the identity still, so that they are
+    /// told of its endpoints alone when it comes and goes.
+    serves: bool,
 }
 
 fn join(service: &Service, sources: &Sources<'_>) -> ServiceEndpoints {
@@ -195,6 +198,7 @@ fn join(service: &Service, sources: &Sources<'_>) -> ServiceEndpoints {
                     .iter()
                     .map(|port| Some(it.port(port)))
                     .collect(),
+                serves: true,
             }
         }));
     } else {
@@ -208,7 +212,7 @@ fn join(service: &Service, sources: &Sources<'_>) -> ServiceEndpoints {
                 port: port.number,
                 endpoints: servers
                     .iter()
-                    .filter(|it| it.address != EndpointAddress::Absent)
+                    .filter(|it| it.serves && it.address != EndpointAddress::Absent)
                     .filter_map(|it| {
                         let weight = it.workload.entry.as_ref().map_or(1, |it| it.weight);
                         Some(Endpoint {
@@ -245,8 +249,11 @@ fn selected(service: &Service, sources: &Sources<'_>) -> Vec<Server> {
         .workloads
         .in_namespace(&service.meta.namespace)
         .filter(|it| selector.selects(&it.meta.labels))
-        .filter(|it| it.ready || service.publish_not_ready)
         .filter_map(|workload| {
+            let serves = workload.ready || service.publish_not_ready;
+            if !serves && workload.entry.is_none() {
+                return None;
+            }
             let address = match &workload.entry {
                 Some(entry) => entry.address.clone(),
                 None => EndpointAddress::Ip(*workload.addresses.first()?),
@@ -256,6 +263,7 @@ fn selected(service: &Service, sources: &Sources<'_>) -> Vec<Server> {
                 address,
                 ports: ports.map(|it| target_port(it, Some(workload))).collect(),
                 workload: workload.clone(),
+                serves,
             })
         })
         .collect()
@@ -276,7 +284,7 @@ fn sliced(service: &Service, sources: &Sources<'_>, found: &[Server]) -> Vec<Ser
                 continue;
             };
             let address = EndpointAddress::Ip(*ip);
-            if found.iter().any(|it| it.address == address) {
+            if found.iter().any(|it| it.serves && it.address == address) {
                 continue;
             }
             let known = sources.workloads.by_address(*ip).cloned();
@@ -284,6 +292,7 @@ fn sliced(service: &Service, sources: &Sources<'_>, found: &[Server]) -> Vec<Ser
                 workload: known.unwrap_or_else(|| Arc::new(unknown(service, endpoint))),
                 address,
                 ports: service.ports.iter().map(number).collect(),
+                serves: true,
             });
         }
     }

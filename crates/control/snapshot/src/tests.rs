@@ -412,3 +412,37 @@ data:
     store.commit();
     assert_eq!(seen(&store, "web"), ([true, true], 1, true));
 }
+
+#[test]
+fn an_entry_that_is_not_healthy_is_no_endpoint_and_its_identity_is_known() {
+    let entry = |status: &str| {
+        format!(
+            "
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata:
+  name: vm
+  namespace: shop
+  annotations: {{proxy.istio.io/health-checks-enabled: 'true'}}
+spec: {{address: 10.0.0.9, labels: {{app: catalog}}, serviceAccount: vm}}
+status: {{conditions: [{{type: Ready, status: 'True'}}, {{type: Healthy, status: '{status}'}}]}}
+"
+        )
+    };
+    let mut store = store(SHOP);
+    let of_shop = |snapshot: &Snapshot| {
+        let service = snapshot.services().get(&"shop".into(), "catalog").unwrap();
+        let found = snapshot.endpoints(service).unwrap();
+        let accounts = found.accounts.iter().map(|it| it.name.to_string());
+        (found.port(80).len(), accounts.collect::<Vec<_>>())
+    };
+    let mut accounts = Vec::new();
+    for (status, endpoints) in [("False", 1), ("True", 2), ("Unknown", 1)] {
+        apply(&mut store, &entry(status));
+        let (found, of) = of_shop(&store.commit().snapshot);
+        assert_eq!(found, endpoints, "{status}");
+        accounts.push(of);
+    }
+    assert!(accounts[0].contains(&"vm".to_owned()));
+    assert!(accounts.iter().all(|it| *it == accounts[0]), "{accounts:?}");
+}

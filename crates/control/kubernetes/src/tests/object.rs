@@ -248,3 +248,36 @@ fn every_kind_is_one_that_the_mesh_takes_and_that_is_defined() {
         "everything that is defined is watched"
     );
 }
+
+#[test]
+fn of_an_entrys_status_its_health_is_kept() {
+    let entry = |status: Value| {
+        let object = json!({
+            "apiVersion": "networking.istio.io/v1",
+            "kind": "WorkloadEntry",
+            "metadata": {
+                "name": "vm",
+                "namespace": "shop",
+                "annotations": { "proxy.istio.io/health-checks-enabled": "true" },
+            },
+            "spec": { "address": "10.0.0.7" },
+            "status": status,
+        });
+        match resource(object) {
+            Config::WorkloadEntry(entry) => entry.is_ready(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let conditions = |status: &str| {
+        json!({
+            "observedGeneration": "3",
+            "conditions": [
+                { "type": "Other", "status": "True", "lastProbeTime": "2024-05-01T10:00:00Z" },
+                { "type": "Healthy", "status": status },
+            ],
+        })
+    };
+    assert!(entry(conditions("True")));
+    assert!(!entry(conditions("False")));
+    assert!(!entry(json!({})));
+}

@@ -8,6 +8,7 @@ use super::{
     ProxyConfigPatch, ProxyHeaders, StartSettingsPatch,
 };
 use crate::check::{Check, filled};
+use crate::workload_group::convert_probe;
 
 /// Checks a proxy's settings.
 pub(crate) fn convert(
@@ -69,7 +70,6 @@ pub(crate) fn convert(
         ("customConfigFile", custom_config_file),
         ("proxyBootstrapTemplatePath", proxy_bootstrap_template_path),
         ("privateKeyProvider", private_key_provider),
-        ("readinessProbe", readiness_probe),
         ("statsdUdpAddress", statsd_udp_address),
     ] {
         check.unread(at, name, field);
@@ -104,6 +104,8 @@ pub(crate) fn convert(
         gateway_topology: gateway_topology.map(|it| topology(it, &at_topology, check)),
         proxy_headers: proxy_headers.map(|it| headers(it, &at_headers, check)),
         interception_mode,
+        readiness_probe: readiness_probe
+            .and_then(|it| convert_probe(it, &at.field("readinessProbe"), check)),
         start,
     }
 }

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::Probe;
+
 /// The settings of a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyConfig {
@@ -84,6 +86,8 @@ pub struct ProxyConfigPatch {
     pub proxy_headers: Option<ProxyHeaders>,
     /// `interceptionMode`.
     pub interception_mode: Option<InterceptionMode>,
+    /// `readinessProbe`, which an agent makes of the application beside it.
+    pub readiness_probe: Option<Probe>,
     /// What else it starts with.
     pub start: StartSettingsPatch,
 }
@@ -206,6 +210,8 @@ impl ProxyConfig {
             gateway_topology,
             proxy_headers,
             interception_mode,
+            // ignored: an agent goes by it, and a workload that `up` starts is of no WorkloadGroup.
+            readiness_probe: _readiness_probe,
             start,
         } = patch;
         let mut metadata = self.proxy_metadata;

@@ -61,7 +61,8 @@ pub(crate) const SUPPORT: &[Row] = &[
     rejected(KIND, "defaultConfig.customConfigFile"),
     rejected(KIND, "defaultConfig.proxyBootstrapTemplatePath"),
     rejected(KIND, "defaultConfig.privateKeyProvider"),
-    rejected(KIND, "defaultConfig.readinessProbe"),
+    supported(KIND, "defaultConfig.readinessProbe")
+        .note("by an agent, of its PROXY_CONFIG: docs/virtual-machines.md; without effect in `up`, whose workloads are not of WorkloadGroups"),
     supported(KIND, "defaultConfig.runtimeValues")
         .note("by Envoy; this proxy knows no runtime key"),
     rejected(KIND, "defaultConfig.statsdUdpAddress").note("there is no such sink"),

@@ -19,6 +19,8 @@ use crate::{
 pub(crate) const SUPPORT: &[Row] = &[
     supported(Kind::ServiceEntry, "spec"),
     supported(Kind::WorkloadEntry, "spec").note("network: one network"),
+    supported(Kind::WorkloadEntry, "status.conditions")
+        .note("Healthy, with the annotation proxy.istio.io/health-checks-enabled: docs/virtual-machines.md"),
 ];
 
 /// Checks a ServiceEntry.
@@ -104,6 +106,7 @@ pub(crate) fn convert(
 pub(crate) fn convert_workload_entry(
     mut meta: Metadata,
     spec: api::WorkloadEntrySpec,
+    status: api::WorkloadEntryStatus,
     check: &mut Check<'_>,
 ) -> WorkloadEntry {
     let at = FieldPath::root().field("spec");
@@ -125,7 +128,13 @@ pub(crate) fn convert_workload_entry(
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect();
     meta.labels = endpoint.labels.clone();
-    WorkloadEntry { meta, endpoint }
+    let api::WorkloadEntryStatus { conditions } = status;
+    let health = conditions.iter().find(|it| it.r#type == "Healthy");
+    WorkloadEntry {
+        meta,
+        endpoint,
+        healthy: health.map(|it| it.status == "True"),
+    }
 }
 
 /// Checks a `workloadSelector` of `networking.istio.io`.

@@ -11,8 +11,12 @@ use crate::support::{Row, supported};
 use crate::{Kind, Labels, Metadata};
 
 /// The state of every field.
-pub(crate) const SUPPORT: &[Row] =
-    &[supported(Kind::WorkloadGroup, "spec").note("checked; nothing registers itself yet")];
+pub(crate) const SUPPORT: &[Row] = &[
+    supported(Kind::WorkloadGroup, "spec")
+        .note("proxies register themselves: docs/virtual-machines.md"),
+    supported(Kind::WorkloadGroup, "spec.probe")
+        .note("checked; agents go by the readinessProbe of their PROXY_CONFIG, as Istio's do"),
+];
 
 /// Checks a WorkloadGroup.
 pub(crate) fn convert(
@@ -53,9 +57,9 @@ pub(crate) fn convert(
     let metadata = metadata.unwrap_or_default();
     let own = check.labels(&at.field("metadata").field("labels"), metadata.labels);
     let of_template = check.labels(&at_template.field("labels"), labels);
-    let labels: Labels = own
+    let labels: Labels = of_template
         .iter()
-        .chain(of_template.iter())
+        .chain(own.iter())
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect();
     WorkloadGroup {
@@ -71,7 +75,8 @@ pub(crate) fn convert(
     }
 }
 
-fn convert_probe(
+/// Checks a probe, of a WorkloadGroup or of a proxy's settings.
+pub(crate) fn convert_probe(
     written: api::ReadinessProbe,
     at: &FieldPath,
     check: &mut Check<'_>,
