@@ -1,7 +1,8 @@
 //! Who may be served as which proxy.
 //!
-//! In: a connection's caller, its token, the node that it says it is. Out: yes, or why not. Called
-//! by `xds-server` at the beginning of each stream.
+//! In: a connection's caller, its token, the node that it says it is. Out: yes, or why not; and whose
+//! workload is to have a WorkloadEntry, that is registered. Called by `xds-server` at the beginning of
+//! each stream.
 
 use std::sync::Arc;
 
@@ -9,38 +10,61 @@ use meltemi_ca::{Authenticator, Credentials};
 use meltemi_spiffe::SpiffeId;
 use meltemi_translate::ProxyNode;
 use meltemi_xds::pb::envoy::config::core::v3::Node;
-use meltemi_xds_server::{Admission, Caller};
+use meltemi_xds_server::{Admission, Caller, Presence, Refusal, Unnoted};
+
+use crate::registration::{Claim, Registrar};
 
 /// Over TLS, a caller must prove that it runs in the namespace (and, where the node names one, as
 /// the service account) of the node. In plain text, which only this machine reaches, whoever asks is
 /// served, but never a secret.
 pub(crate) struct ByIdentity {
     authenticator: Arc<dyn Authenticator>,
+    registrar: Registrar,
 }
 
 impl ByIdentity {
-    pub fn new(authenticator: Arc<dyn Authenticator>) -> Self {
-        Self { authenticator }
+    pub fn new(authenticator: Arc<dyn Authenticator>, registrar: Registrar) -> Self {
+        Self {
+            authenticator,
+            registrar,
+        }
     }
-}
 
-#[tonic::async_trait]
-impl Admission for ByIdentity {
-    async fn admit(&self, caller: &Caller, token: Option<&str>, node: &Node) -> Result<(), String> {
-        let node = ProxyNode::parse(node).map_err(|error| error.to_string())?;
+    /// Who a caller is, if the connection is one on which that can be proven.
+    async fn identity(
+        &self,
+        caller: &Caller,
+        token: Option<&str>,
+    ) -> Result<Option<SpiffeId>, String> {
         if !caller.secure {
-            return Ok(());
+            return Ok(None);
         }
         let credentials = Credentials {
             token,
             identities: &caller.identities,
         };
-        let id = self
-            .authenticator
-            .authenticate(&credentials)
-            .await
-            .map_err(|error| error.to_string())?;
-        check(&id, &node)
+        let id = self.authenticator.authenticate(&credentials).await;
+        id.map(Some).map_err(|error| error.to_string())
+    }
+}
+
+#[tonic::async_trait]
+impl Admission for ByIdentity {
+    async fn admit(
+        &self,
+        caller: &Caller,
+        token: Option<&str>,
+        node: &Node,
+    ) -> Result<Box<dyn Presence>, Refusal> {
+        let proxy = ProxyNode::parse(node).map_err(|error| error.to_string())?;
+        let identity = self.identity(caller, token).await?;
+        if let Some(id) = &identity {
+            check(id, &proxy)?;
+        }
+        match Claim::of(node, &proxy, identity) {
+            Some(claim) => self.registrar.connect(claim),
+            None => Ok(Box::new(Unnoted)),
+        }
     }
 }
 

@@ -4,6 +4,8 @@
 //! HTTP, the resources; xDS is served once the first configuration is complete, so that a proxy that
 //! comes back is never sent an empty one.
 
+mod sockets;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +22,7 @@ use meltemi_spiffe::TrustDomain;
 use meltemi_translate::judge;
 use meltemi_xds_server::{AdsService, Debounce, ProxyRegistry, ServiceConfig, XdsMetrics};
 use prometheus_client::registry::Registry;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -30,14 +32,15 @@ use crate::grpc::accept::{Tls, connections};
 use crate::grpc::certificate::ServerCertificate;
 use crate::http::Observed;
 use crate::keys::{IssuerFetcher, KeyClient, KeyFetcher};
+use crate::layers::Change;
 use crate::mesh::{Mesh, MeshOptions, Sources, Views};
 use crate::metrics::MeshMetrics;
+use crate::registration::{Registrar, RegistrarOptions, RegistrationMetrics};
 use crate::review::Reviews;
 use crate::trust::{Trust, TrustKeeper};
 use crate::{DiscoveryError, MeshState, Options, Resources, grpc, http, mesh_file, webhook};
+use sockets::Sockets;
 
-/// How many connections may wait to be accepted; the system's own limit applies as well.
-const BACKLOG: u32 = 4096;
 /// How long streams have to end after the drain.
 const GRACE: Duration = Duration::from_secs(5);
 /// How many events a source may be ahead.
@@ -74,14 +77,6 @@ pub struct ControlPlane {
 }
 
 type Tasks = JoinSet<Result<(), DiscoveryError>>;
-
-struct Sockets {
-    http: TcpListener,
-    monitoring: TcpListener,
-    plaintext: Option<TcpListener>,
-    secure: TcpListener,
-    webhooks: Option<TcpListener>,
-}
 
 struct Authority {
     signers: Arc<Authorities>,
@@ -162,10 +157,13 @@ impl ControlPlane {
             options.resources.clone(),
         );
         let proxies = Arc::new(ProxyRegistry::default());
+        let (resources, changes) = Resources::channel();
+        let registrar = registrar(&options, &mesh, &resources, &mut figures);
+        let admission = ByIdentity::new(authority.authenticator.clone(), registrar.clone());
         let services = Services {
             ads: AdsService::new(ServiceConfig {
                 views: mesh.views().subscribe(),
-                admission: Arc::new(ByIdentity::new(authority.authenticator.clone())),
+                admission: Arc::new(admission),
                 registry: proxies.clone(),
                 metrics: XdsMetrics::register(&mut figures),
                 concurrent_pushes: options.concurrent_pushes,
@@ -186,24 +184,22 @@ impl ControlPlane {
             clock: options.clock,
         };
         let mut tasks = Tasks::new();
-        let Sockets {
-            http,
-            monitoring,
-            plaintext,
-            secure,
-            webhooks,
-        } = sockets;
-        if let Some(socket) = webhooks {
-            let webhooks =
-                webhook::serve(socket, certificate.tls(), defaults(&options), drain.clone());
-            quietly(&mut tasks, webhooks);
-        }
-        for socket in [http, monitoring] {
-            let serving = http::serve(socket, observed.clone(), drain.clone());
-            quietly(&mut tasks, serving);
-        }
+        let (secure, plaintext) = serve_http(
+            &mut tasks,
+            sockets,
+            (&observed, certificate.tls()),
+            &options,
+            &drain,
+        );
         let (states, views, bundles) = (mesh.states(), mesh.views().clone(), mesh.bundles());
-        let resources = spawn_mesh(&mut tasks, mesh, &options, cluster.as_ref(), &drain);
+        quietly(&mut tasks, registrar.run(drain.clone()));
+        spawn_mesh(
+            &mut tasks,
+            (mesh, changes),
+            &options,
+            cluster.as_ref(),
+            &drain,
+        );
         let roots = authority.signers.standing().bundle_pem().concat();
         let key_client = key_client(&options, &roots)?;
         let (texts, bundle_texts) = watch::channel(roots.into());
@@ -313,48 +309,6 @@ impl ControlPlane {
     }
 }
 
-impl Sockets {
-    fn bind(options: &Options) -> Result<Self, DiscoveryError> {
-        let plaintext = options.plaintext_xds;
-        let exposed = plaintext.filter(|address| !address.ip().is_loopback());
-        if let Some(address) = exposed.filter(|_| !options.expose_plaintext_xds) {
-            return Err(DiscoveryError::Exposed(address));
-        }
-        Ok(Self {
-            http: bind(options.http, "HTTP")?,
-            monitoring: bind(options.monitoring, "monitoring")?,
-            plaintext: match plaintext {
-                Some(address) => Some(bind(address, "plaintext xDS")?),
-                None => None,
-            },
-            secure: bind(options.secure_xds, "secure xDS")?,
-            webhooks: match options.webhooks {
-                Some(address) => Some(bind(address, "webhooks")?),
-                None => None,
-            },
-        })
-    }
-
-    fn addresses(&self) -> Result<Addresses, DiscoveryError> {
-        let of = |listener: &TcpListener| {
-            listener
-                .local_addr()
-                .map_err(|error| DiscoveryError::Listen {
-                    address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-                    purpose: "a socket that is there",
-                    error,
-                })
-        };
-        Ok(Addresses {
-            http: of(&self.http)?,
-            monitoring: of(&self.monitoring)?,
-            plaintext_xds: self.plaintext.as_ref().map(of).transpose()?,
-            secure_xds: of(&self.secure)?,
-            webhooks: self.webhooks.as_ref().map(of).transpose()?,
-        })
-    }
-}
-
 impl Services {
     /// Everything on the secure port, and xDS on the plain one if there is one.
     fn spawn(
@@ -385,24 +339,6 @@ impl Services {
             drain.clone(),
         ));
     }
-}
-
-/// Thousands of proxies come at once when a control plane starts again.
-fn bind(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, DiscoveryError> {
-    let listen = || {
-        let socket = match address {
-            SocketAddr::V4(_) => TcpSocket::new_v4(),
-            SocketAddr::V6(_) => TcpSocket::new_v6(),
-        }?;
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
-    };
-    listen().map_err(|error| DiscoveryError::Listen {
-        address,
-        purpose,
-        error,
-    })
 }
 
 /// A directory that is not there is said at once, by its name.
@@ -530,6 +466,48 @@ fn server_certificate(
     ServerCertificate::new(authority.signers.clone(), names, addresses, options.clock)
 }
 
+/// Starts what is served over HTTP; the sockets for xDS are left.
+fn serve_http(
+    tasks: &mut Tasks,
+    sockets: Sockets,
+    (observed, tls): (&Observed, Tls),
+    options: &Options,
+    drain: &DrainSignal,
+) -> (TcpListener, Option<TcpListener>) {
+    let Sockets {
+        http,
+        monitoring,
+        plaintext,
+        secure,
+        webhooks,
+    } = sockets;
+    if let Some(socket) = webhooks {
+        let webhooks = webhook::serve(socket, tls, defaults(options), drain.clone());
+        quietly(tasks, webhooks);
+    }
+    for socket in [http, monitoring] {
+        let serving = http::serve(socket, observed.clone(), drain.clone());
+        quietly(tasks, serving);
+    }
+    (secure, plaintext)
+}
+
+fn registrar(
+    options: &Options,
+    mesh: &Mesh,
+    resources: &Resources,
+    figures: &mut Registry,
+) -> Registrar {
+    Registrar::new(RegistrarOptions {
+        instance: options.instance.clone(),
+        grace: options.registration_grace,
+        states: mesh.states(),
+        changes: resources.0.clone(),
+        metrics: RegistrationMetrics::register(figures),
+        clock: options.clock,
+    })
+}
+
 /// Starts what fetches the keys of token issuers.
 fn spawn_keys(
     tasks: &mut Tasks,
@@ -549,11 +527,11 @@ fn spawn_keys(
 /// Starts what turns resources into views.
 fn spawn_mesh(
     tasks: &mut Tasks,
-    mesh: Mesh,
+    (mesh, changes): (Mesh, mpsc::UnboundedReceiver<Change>),
     options: &Options,
     cluster: Option<&Arc<Client>>,
     drain: &DrainSignal,
-) -> Resources {
+) {
     let (events, files) = mpsc::channel(SOURCE_AHEAD);
     let watching = meltemi_source::watch(options.config.clone(), defaults(options), events);
     tasks.spawn(async move { watching.await.map_err(DiscoveryError::from) });
@@ -564,9 +542,7 @@ fn spawn_mesh(
         kubernetes
     });
     let sources = Sources { files, kubernetes };
-    let (resources, changes) = mpsc::unbounded_channel();
     quietly(tasks, mesh.run(sources, changes, drain.clone()));
-    Resources(resources)
 }
 
 /// Waits until everything that was there at the beginning has been read.

@@ -35,6 +35,8 @@ pub(crate) enum Change {
     Apply(Box<Config>),
     /// A resource is gone.
     Delete(ResourceId),
+    /// The workload of a WorkloadEntry is healthy, or is not; `None` where that is not known any more.
+    Health(ResourceId, Option<bool>),
     /// An issuer's keys were fetched, or could not be.
     Keys(KeySource, Result<Arc<str>, String>),
 }
@@ -44,6 +46,12 @@ pub(crate) enum Change {
 pub struct Resources(pub(crate) mpsc::UnboundedSender<Change>);
 
 impl Resources {
+    /// The way to the mesh, and its other end.
+    pub(crate) fn channel() -> (Self, mpsc::UnboundedReceiver<Change>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), receiver)
+    }
+
     /// Adds a resource or replaces the one with its id.
     pub fn apply(&self, config: Config) {
         // Without a receiver the control plane has ended and nobody is left to be told.

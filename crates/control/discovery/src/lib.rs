@@ -24,6 +24,7 @@ mod options;
 mod overlay;
 mod problem;
 mod process;
+mod registration;
 mod review;
 mod selection;
 mod trust;

@@ -69,6 +69,8 @@ pub(crate) struct Mesh {
     localities: Localities,
     store: Store,
     configs: RedBlackTreeMapSync<ResourceId, Arc<Config>>,
+    /// What is known of the health of WorkloadEntries, whoever wrote them.
+    health: BTreeMap<ResourceId, bool>,
     problems: Problems,
     view: Arc<MeshView>,
     /// What each source has said since its `Init`, until it is `Ready`.
@@ -125,6 +127,7 @@ impl Mesh {
             localities: Localities::default(),
             store: Store::default(),
             configs: RedBlackTreeMapSync::default(),
+            health: BTreeMap::new(),
             said: BTreeMap::new(),
             awaited: BTreeSet::new(),
             states: watch::Sender::new(Arc::new(state)),
@@ -185,6 +188,7 @@ impl Mesh {
                         self.set(Layer::Program, &config.id(), Some(Arc::new(*config)));
                     }
                     Change::Delete(id) => self.set(Layer::Program, &id, None),
+                    Change::Health(id, health) => self.set_health(id, health),
                     Change::Keys(source, fetched) => self.keys(&source, fetched),
                 },
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
@@ -255,6 +259,18 @@ impl Mesh {
         }
     }
 
+    /// The health of a WorkloadEntry is another, or not known any more.
+    fn set_health(&mut self, id: ResourceId, health: Option<bool>) {
+        match health {
+            Some(health) => self.health.insert(id.clone(), health),
+            None => self.health.remove(&id),
+        };
+        if let Some(entry) = self.layers.get(&id) {
+            self.put(&id, Some(entry));
+            self.options.debounce.changed(Instant::now());
+        }
+    }
+
     /// Other namespaces are of the mesh than before.
     fn select_again(&mut self) {
         for (id, config) in self.layers.counting() {
@@ -270,7 +286,12 @@ impl Mesh {
         let config = config.filter(|_| self.selection.includes(id));
         match config {
             Some(config) => {
-                let config = self.localities.place(id, Arc::unwrap_or_clone(config));
+                let mut config = self.localities.place(id, Arc::unwrap_or_clone(config));
+                if let Config::WorkloadEntry(entry) = &mut config
+                    && let Some(health) = self.health.get(id)
+                {
+                    entry.healthy = Some(*health);
+                }
                 let config = match &self.options.overlay {
                     Some(overlay) => overlay.adjust(config),
                     None => config,

@@ -88,6 +88,11 @@ pub struct Options {
     pub headless_by_range: bool,
     /// Allows an issuer's keys to be fetched from a private address to which its own redirects.
     pub private_key_redirects: bool,
+    /// How long the entry of a workload that registered itself stays after it has gone; Istio's
+    /// `PILOT_WORKLOAD_ENTRY_GRACE_PERIOD`, 10 s.
+    pub registration_grace: Duration,
+    /// The name of this control plane in the annotations of such entries; Istio's is that of its Pod.
+    pub instance: String,
     /// The clock.
     pub clock: Clock,
 }
@@ -127,6 +132,8 @@ impl Options {
             streams_per_second: None,
             headless_by_range: false,
             private_key_redirects: false,
+            registration_grace: Duration::from_secs(10),
+            instance: "meltemi".to_owned(),
             clock: Clock::system(),
         }
     }

@@ -245,6 +245,7 @@ mod tests {
             }),
             form: Form::Sotw,
             connected: SystemTime::UNIX_EPOCH,
+            reports_health: false,
             kinds: kinds.collect(),
         }
     }

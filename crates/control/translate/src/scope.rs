@@ -48,7 +48,7 @@ pub(crate) struct Scope<'a> {
     snapshot: &'a Snapshot,
     /// The proxy.
     pub node: &'a ProxyNode,
-    /// The labels of its workload: as it says itself, else as declared.
+    /// The labels of its workload: as it says itself, or as declared if that is more.
     pub labels: &'a Labels,
     /// Where it is.
     pub locality: &'a Locality,
@@ -129,13 +129,14 @@ fn workload_of<'a>(snapshot: &'a Snapshot, node: &ProxyNode) -> Option<&'a Arc<W
         .or_else(|| workloads.by_address(node.ip))
 }
 
-/// The labels of a proxy's workload: as it says itself, else as declared.
+/// The labels of a proxy's workload: as it says itself, or as declared where that is the same and perhaps
+/// more, as it is of one that registered itself.
 pub(crate) fn labels_of<'a>(
     node: &'a ProxyNode,
     workload: Option<&'a Arc<Workload>>,
 ) -> &'a Labels {
     match workload {
-        Some(workload) if node.labels.is_empty() => &workload.meta.labels,
+        Some(workload) if node.labels.selects(&workload.meta.labels) => &workload.meta.labels,
         Some(_) | None => &node.labels,
     }
 }

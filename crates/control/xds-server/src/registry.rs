@@ -49,6 +49,8 @@ pub struct ProxyStatus {
     pub form: Form,
     /// When it connected.
     pub connected: SystemTime,
+    /// It is a stream for reports of health.
+    pub reports_health: bool,
     /// How far it has come, by kind.
     pub kinds: BTreeMap<Kind, KindStatus>,
 }
@@ -56,7 +58,8 @@ pub struct ProxyStatus {
 impl ProxyStatus {
     /// Whether this is the stream of a proxy's agent, which takes only what agents take.
     pub fn is_agent(&self) -> bool {
-        !self.kinds.is_empty() && self.kinds.keys().all(|it| it.is_for_agents())
+        let takes_something = self.reports_health || !self.kinds.is_empty();
+        takes_something && self.kinds.keys().all(|it| it.is_for_agents())
     }
 }
 

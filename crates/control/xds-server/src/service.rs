@@ -17,7 +17,8 @@ use crate::grpc::{Answer, frame};
 use crate::rate::RequestRate;
 use crate::unproven::Unproven;
 use crate::{
-    Form, Incoming, Kind, ProxyRegistry, ProxyStatus, ProxyView, Session, View, Viewer, XdsMetrics,
+    Form, Incoming, Kind, Presence, ProxyRegistry, ProxyStatus, ProxyView, Refusal, Session,
+    Unnoted, View, Viewer, XdsMetrics,
 };
 
 /// How long a push waits for a proxy's confirmation before it goes on without.
@@ -36,8 +37,14 @@ pub struct Caller {
 /// Decides whether a caller may be served as a node.
 #[tonic::async_trait]
 pub trait Admission: Send + Sync + 'static {
-    /// Gives the reason of a refusal. `token` is the bearer token, if one was sent.
-    async fn admit(&self, caller: &Caller, token: Option<&str>, node: &Node) -> Result<(), String>;
+    /// Lets a stream in, for as long as it holds what this gives, or says why not. `token` is the bearer
+    /// token, if one was sent.
+    async fn admit(
+        &self,
+        caller: &Caller,
+        token: Option<&str>,
+        node: &Node,
+    ) -> Result<Box<dyn Presence>, Refusal>;
 }
 
 /// What a service is made of.
@@ -111,6 +118,7 @@ impl AdsService {
             caller,
             token,
             sender,
+            presence: Box::new(Unnoted),
             pushed: None,
             sent: None,
             heard: true,
@@ -171,6 +179,8 @@ struct Connection {
     caller: Caller,
     token: Option<String>,
     sender: mpsc::Sender<Answer>,
+    /// The proxy, for whoever let it in.
+    presence: Box<dyn Presence>,
     /// When the change that is being pushed came.
     pushed: Option<Instant>,
     /// When something was last sent that is not confirmed, or has not got its endpoints.
@@ -200,27 +210,30 @@ impl Connection {
         let Ok(Some(first)) = requests.message().await else {
             return;
         };
-        match wrap(first) {
-            Ok(first) => drop(self.session.receive(first)),
+        let first = match wrap(first) {
+            Ok(first) => first,
             Err(status) => {
                 let _ = self.sender.send(Err(status)).await;
                 return;
             }
-        }
+        };
+        let health = first.health();
+        drop(self.session.receive(first));
         let node = self.session.node().cloned().unwrap_or_default();
-        if let Err(reason) = self
-            .config
-            .admission
-            .admit(&self.caller, self.token.as_deref(), &node)
-            .await
-        {
-            warn!(node = node.id, "xDS stream refused: {reason}");
-            self.config.metrics.refused_caller();
-            let _ = self
-                .sender
-                .send(Err(Status::permission_denied(reason)))
-                .await;
-            return;
+        let admission = Arc::clone(&self.config.admission);
+        let admitted = admission.admit(&self.caller, self.token.as_deref(), &node);
+        self.presence = match admitted.await {
+            Ok(presence) => presence,
+            Err(refusal) => {
+                warn!(node = node.id, "xDS stream refused: {}", refusal.reason());
+                self.config.metrics.refused_caller();
+                let _ = self.sender.send(Err(refusal.status())).await;
+                return;
+            }
+        };
+        let reports_health = health.is_some();
+        if let Some(health) = health {
+            self.presence.report(health);
         }
         info!(
             node = node.id,
@@ -234,6 +247,7 @@ impl Connection {
             node: Arc::clone(&node),
             form,
             connected: self.config.clock.wall(),
+            reports_health,
             kinds: BTreeMap::new(),
         });
         let _ = self.serve(&mut requests, wrap).await;
@@ -312,6 +326,10 @@ impl Connection {
     }
 
     fn receive(&mut self, incoming: Incoming) {
+        if let Some(health) = incoming.health() {
+            self.presence.report(health);
+            return;
+        }
         self.heard = true;
         if let Some(nack) = self.session.receive(incoming) {
             let node = self.session.node().map_or("", |node| node.id.as_str());

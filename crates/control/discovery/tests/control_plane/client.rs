@@ -9,7 +9,7 @@ use meltemi_xds::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
 use meltemi_xds::pb::google::rpc;
-use meltemi_xds_server::Kind;
+use meltemi_xds_server::{HEALTH_TYPE_URL, Kind};
 use prost_types::value::Kind as ValueKind;
 use prost_types::{Any, Struct, Value};
 use tokio::sync::mpsc;
@@ -114,18 +114,38 @@ impl Delta {
         self.requests.send(request).await.unwrap();
     }
 
+    /// Reports the health of the workload, as Istio's agent does.
+    pub async fn report(&mut self, failure: Option<&str>) {
+        let request = DeltaDiscoveryRequest {
+            node: self.node.take(),
+            type_url: HEALTH_TYPE_URL.to_owned(),
+            error_detail: failure.map(|text| rpc::Status {
+                code: 500,
+                message: text.to_owned(),
+                ..rpc::Status::default()
+            }),
+            ..DeltaDiscoveryRequest::default()
+        };
+        self.requests.send(request).await.unwrap();
+    }
+
+    /// Takes and confirms a message.
+    pub async fn take_in(&mut self, kind: Kind, message: &DeltaDiscoveryResponse) {
+        self.answer(message, None).await;
+        let has = self.has.entry(kind).or_default();
+        for resource in &message.resources {
+            has.insert(resource.name.clone(), resource.resource.clone().unwrap());
+        }
+        for name in &message.removed_resources {
+            has.remove(name);
+        }
+    }
+
     /// Takes and confirms messages until one of this kind has come.
     pub async fn take(&mut self, wanted: Kind) -> DeltaDiscoveryResponse {
         loop {
             let (kind, message) = self.next().await.unwrap();
-            self.answer(&message, None).await;
-            let has = self.has.entry(kind).or_default();
-            for resource in &message.resources {
-                has.insert(resource.name.clone(), resource.resource.clone().unwrap());
-            }
-            for name in &message.removed_resources {
-                has.remove(name);
-            }
+            self.take_in(kind, &message).await;
             if kind == wanted {
                 return message;
             }

@@ -10,6 +10,7 @@ mod harness;
 mod keys;
 mod kubernetes;
 mod push;
+mod registration;
 mod rotation;
 mod single;
 mod tls;
