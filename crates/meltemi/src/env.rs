@@ -107,6 +107,10 @@ pub(crate) struct DiscoveryEnvironment {
     pub jwt_rule: Option<String>,
     /// `REVISION`: the control plane's.
     pub revision: Option<String>,
+    /// `PILOT_WORKLOAD_ENTRY_GRACE_PERIOD`: a Go duration.
+    pub registration_grace: Option<String>,
+    /// `POD_NAME`, else `HOSTNAME`.
+    pub instance: Option<String>,
     /// `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT`, as every Pod has them.
     pub kubernetes_service: (Option<String>, Option<String>),
 }
@@ -163,6 +167,8 @@ impl DiscoveryEnvironment {
             headless_by_range: variable("PILOT_ENABLE_HEADLESS_FILTER_CHAIN_LISTENER"),
             revision: variable("REVISION"),
             jwt_rule: variable("JWT_RULE"),
+            registration_grace: variable("PILOT_WORKLOAD_ENTRY_GRACE_PERIOD"),
+            instance: variable("POD_NAME").or_else(|| variable("HOSTNAME")),
             kubernetes_service: (
                 variable("KUBERNETES_SERVICE_HOST"),
                 variable("KUBERNETES_SERVICE_PORT"),

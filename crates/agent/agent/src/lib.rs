@@ -5,10 +5,12 @@
 //! proxy as the secrets `default` and `ROOTCA`; it renews them in time, and follows the mesh
 //! from one root to the next. The same secrets
 //! can be had over SDS on a Unix socket, so that a stock Envoy can stand in the proxy's
-//! place. Nothing here touches a request.
+//! place. Of a workload that registers itself it finds out whether it is healthy. Nothing here touches a
+//! request.
 
 mod bootstrap;
 mod chain;
+mod health;
 mod identity;
 mod names;
 mod options;
@@ -20,6 +22,7 @@ mod stream;
 mod trust;
 
 pub use bootstrap::bootstrap;
+pub use health::{Probe, ProbeMethod};
 pub use identity::{
     CertificateClient, ControlPlaneRoots, Identity, IdentityError, Renewal, WorkloadKey,
     WorkloadKeyError,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use meltemi_proxy::LogControl;
 use serde_json::{Map, Value};
 
-use crate::{Renewal, WorkloadKey};
+use crate::{Probe, Renewal, WorkloadKey};
 
 /// What the proxy is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +113,8 @@ pub struct Options {
     pub status_port: u16,
     /// What else the proxy says of itself, by the keys of node metadata.
     pub metadata: Map<String, Value>,
+    /// How it is found out whether the application is healthy, which the control plane is told.
+    pub probe: Option<Probe>,
     /// Where DNS is answered for the workload, if it is.
     pub dns: Option<SocketAddr>,
     /// What else the bootstrap has.

@@ -17,7 +17,9 @@ use crate::chain::check_bundle;
 use crate::patches::PatchSource;
 use crate::stream::StreamSource;
 use crate::trust::TrustClient;
-use crate::{CertificateClient, ControlPlaneRoots, Identity, Options, SdsServer, bootstrap, names};
+use crate::{
+    CertificateClient, ControlPlaneRoots, Identity, Options, SdsServer, bootstrap, health, names,
+};
 
 /// How many bundles may wait.
 const BUNDLES: usize = 4;
@@ -74,6 +76,7 @@ pub async fn run(options: Options, mut shutdown: DrainSignal) -> Result<()> {
     };
     let started = names::start(&options, source.clone(), &mut tasks).await;
     started.context("cannot serve DNS")?;
+    health::start(&options, source.clone(), &mut tasks);
     let trust = TrustClient {
         source: source.clone(),
         updates,

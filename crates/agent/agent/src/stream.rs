@@ -2,7 +2,7 @@
 //! state-of-the-world form).
 //!
 //! In: where the control plane is, and a type. Out: [`Stream`], its answers, and the agent's
-//! confirmations. Called by `trust`, `names` and `patches`.
+//! confirmations. Called by `trust`, `names`, `patches` and `health`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -53,11 +53,6 @@ pub(crate) struct Attempts {
 impl StreamSource {
     /// Opens a stream and asks for what there is of a type.
     pub async fn open<M: prost::Name>(&self) -> Result<Stream, String> {
-        let token = std::fs::read_to_string(&self.token)
-            .map_err(|error| format!("{}: {error}", self.token.display()))?;
-        let channel = channel(&self.connector)
-            .await
-            .map_err(|error| innermost(&error))?;
         let (requests, receiver) = mpsc::channel(4);
         let type_url = meltemi_xds::type_url::<M>();
         let first = DiscoveryRequest {
@@ -66,7 +61,24 @@ impl StreamSource {
             ..DiscoveryRequest::default()
         };
         requests.send(first).await.map_err(|_| ended())?;
-        let mut asking = tonic::Request::new(ReceiverStream::new(receiver));
+        Ok(Stream {
+            type_url,
+            requests,
+            answers: self.call(receiver).await?,
+        })
+    }
+
+    /// Opens a stream of these requests.
+    pub async fn call(
+        &self,
+        requests: mpsc::Receiver<DiscoveryRequest>,
+    ) -> Result<Streaming<DiscoveryResponse>, String> {
+        let token = std::fs::read_to_string(&self.token)
+            .map_err(|error| format!("{}: {error}", self.token.display()))?;
+        let channel = channel(&self.connector)
+            .await
+            .map_err(|error| innermost(&error))?;
+        let mut asking = tonic::Request::new(ReceiverStream::new(requests));
         let value = format!("Bearer {}", token.trim()).parse();
         let value = value.map_err(|_| "the token is not a header value".to_owned())?;
         asking.metadata_mut().insert("authorization", value);
@@ -74,11 +86,7 @@ impl StreamSource {
             .stream_aggregated_resources(asking)
             .await
             .map_err(|status| status.message().to_owned())?;
-        Ok(Stream {
-            type_url,
-            requests,
-            answers: answers.into_inner(),
-        })
+        Ok(answers.into_inner())
     }
 }
 

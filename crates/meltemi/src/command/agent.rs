@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
-use meltemi_agent::{Interception, Options, Renewal, StartSettings, WorkloadKey};
+use meltemi_agent::{
+    Interception, Options, Probe, ProbeMethod, Renewal, StartSettings, WorkloadKey,
+};
+use meltemi_model::readiness_probe_of_agent;
 use meltemi_proxy::LogLevel;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -24,7 +27,8 @@ Environment, as Istio's agent has it: POD_NAME, POD_NAMESPACE, INSTANCE_IP, SERV
 ISTIO_META_WORKLOAD_NAME, ISTIO_METAJSON_LABELS, ISTIO_META_CLUSTER_ID,
 ISTIO_META_INTERCEPTION_MODE and every other ISTIO_META_* and ISTIO_METAJSON_*, TRUST_DOMAIN, PROXY_CONFIG (discoveryAddress, concurrency,
 terminationDrainDuration, proxyAdminPort, statusPort, proxyStatsMatcher, extraStatTags, runtimeValues,
-interceptionMode, caCertificatesPem), ISTIO_META_DNS_CAPTURE with DNS_PROXY_ADDR (localhost:15053), SECRET_TTL, SECRET_GRACE_PERIOD_RATIO,
+interceptionMode, caCertificatesPem, readinessProbe), ISTIO_META_AUTO_REGISTER_GROUP (the WorkloadGroup of which the
+workload registers itself: docs/virtual-machines.md), ISTIO_META_DNS_CAPTURE with DNS_PROXY_ADDR (localhost:15053), SECRET_TTL, SECRET_GRACE_PERIOD_RATIO,
 SECRET_GRACE_PERIOD_RATIO_JITTER, and for the workload's key ECC_SIGNATURE_ALGORITHM (ECDSA) with
 ECC_CURVE (P256 or P384) or WORKLOAD_RSA_KEY_SIZE (2048, 3072 or 4096; without all of them ECDSA
 P-256); and MELTEMI_APP_ADDRESS, where the application listens if that is not the interception
@@ -118,6 +122,7 @@ struct ProxyConfig {
     extra_stat_tags: Vec<String>,
     runtime_values: BTreeMap<String, String>,
     ca_certificates_pem: Vec<String>,
+    readiness_probe: Option<Value>,
 }
 
 /// Istio's ProxyStatsMatcher.
@@ -184,6 +189,16 @@ impl ProxyConfig {
                 interception_mode(place, self.interception_mode.as_deref())
             }
         }
+    }
+
+    /// How it is found out whether the application is healthy.
+    fn probe(&self) -> Result<Option<Probe>> {
+        let Some(written) = &self.readiness_probe else {
+            return Ok(None);
+        };
+        let settings = serde_json::json!({ "readinessProbe": written }).to_string();
+        let probe = readiness_probe_of_agent(&settings).map_err(anyhow::Error::msg);
+        Ok(probe.context("PROXY_CONFIG")?.map(probe_of))
     }
 
     fn drain_time(&self) -> Result<Duration> {
@@ -276,7 +291,9 @@ fn options(
         ip: address("INSTANCE_IP", &ip)?,
         service_account: service_account.unwrap_or_else(|| "default".to_owned()),
         labels: labels_of(labels.as_deref())?,
-        workload: workload_name.unwrap_or_else(|| pod.clone()),
+        workload: workload_name
+            .or_else(|| group_of(&metadata))
+            .unwrap_or_else(|| pod.clone()),
         cluster_id: cluster_id.unwrap_or_else(|| "Kubernetes".to_owned()),
         dns_domain: domain.unwrap_or_else(|| format!("{namespace}.svc.cluster.local")),
         trust_domain: trust_domain.unwrap_or_else(|| "cluster.local".to_owned()),
@@ -298,6 +315,7 @@ fn options(
             .filter(|it| *it > 0)
             .unwrap_or_else(cores),
         dns: dns(role, &metadata, dns_address.as_deref())?,
+        probe: config.probe()?,
         start: own.unwrap_or(config).start(&metadata),
         metadata,
         sds_socket,
@@ -307,6 +325,44 @@ fn options(
         pod,
         namespace,
     })
+}
+
+/// A checked probe, for the agent.
+fn probe_of(probe: meltemi_model::Probe) -> Probe {
+    use meltemi_model::ProbeMethod as Checked;
+    let meltemi_model::Probe {
+        initial_delay,
+        timeout,
+        period,
+        success_threshold,
+        failure_threshold,
+        method,
+    } = probe;
+    Probe {
+        initial_delay,
+        timeout,
+        period,
+        success_threshold,
+        failure_threshold,
+        method: match method {
+            Checked::Http {
+                path,
+                port,
+                host,
+                tls,
+                headers,
+            } => ProbeMethod::Http {
+                path,
+                port,
+                host,
+                tls,
+                headers,
+            },
+            Checked::Tcp { host, port } => ProbeMethod::Tcp { host, port },
+            Checked::Exec(command) => ProbeMethod::Exec(command),
+            Checked::Grpc { port, service } => ProbeMethod::Grpc { port, service },
+        },
+    }
 }
 
 /// What the proxy says of itself: `ISTIO_META_X` is the text X, `ISTIO_METAJSON_X` are the fields of
@@ -323,6 +379,12 @@ fn node_metadata(variables: BTreeMap<String, String>) -> Result<Map<String, Valu
         }
     }
     Ok(metadata)
+}
+
+/// The WorkloadGroup of which the workload registers itself, which names it as a Deployment does.
+fn group_of(metadata: &Map<String, Value>) -> Option<String> {
+    let group = metadata.get("AUTO_REGISTER_GROUP")?.as_str()?;
+    Some(group.to_owned()).filter(|it| !it.is_empty())
 }
 
 /// Where DNS is answered: at `DNS_PROXY_ADDR`, of sidecars with `ISTIO_META_DNS_CAPTURE`.

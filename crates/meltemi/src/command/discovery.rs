@@ -21,6 +21,7 @@ const DEFAULT_REVISION: &str = "default";
 Environment, as istiod has it: PILOT_DEBOUNCE_AFTER, PILOT_DEBOUNCE_MAX, PILOT_PUSH_THROTTLE,
 DEFAULT_WORKLOAD_CERT_TTL, MAX_WORKLOAD_CERT_TTL, TOKEN_AUDIENCES (istio-ca),
 PILOT_MAX_REQUESTS_PER_SECOND (no limit unless it is given),
+PILOT_WORKLOAD_ENTRY_GRACE_PERIOD (10s), POD_NAME (who this is, for workloads that register themselves),
 PILOT_ENABLE_HEADLESS_FILTER_CHAIN_LISTENER (false), REVISION, JWT_RULE (an issuer whose tokens are
 believed, as JSON: issuer, audiences, and jwksUri, jwks, or neither for OpenID discovery).
 
@@ -204,6 +205,8 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
         headless_by_range,
         jwt_rule,
         revision: given_revision,
+        registration_grace,
+        instance,
         kubernetes_service,
     } = environment;
     let mut options = Options::new(ca_dir);
@@ -259,6 +262,13 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
     }
     options.headless_by_range = switch(headless_by_range.as_deref())
         .context("PILOT_ENABLE_HEADLESS_FILTER_CHAIN_LISTENER")?;
+    if let Some(text) = registration_grace {
+        options.registration_grace =
+            duration(&text).context("PILOT_WORKLOAD_ENTRY_GRACE_PERIOD")?;
+    }
+    if let Some(instance) = instance {
+        options.instance = instance;
+    }
     if let Some(text) = max_requests {
         let limit: f64 = text.parse().context("PILOT_MAX_REQUESTS_PER_SECOND")?;
         // As in Istio, zero says that nobody has chosen.
