@@ -14,6 +14,8 @@ mod cluster;
 mod echo;
 #[path = "interop/generated.rs"]
 mod generated;
+#[path = "interop/registration.rs"]
+mod registration;
 #[path = "interop/security.rs"]
 mod security;
 #[path = "interop/services.rs"]
@@ -100,6 +102,11 @@ async fn envoy_and_our_proxy_answer_the_same_for_300_services() {
 #[tokio::test]
 async fn the_cool_store_in_a_cluster() {
     cluster::serve(97).await;
+}
+
+#[tokio::test]
+async fn a_machine_registers_itself_and_serves_while_it_is_healthy() {
+    registration::come_and_go(98).await;
 }
 
 /// A gateway of ours, a stock Envoy and a sidecar of ours, each with another sort of key, speak mutual

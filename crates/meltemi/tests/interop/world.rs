@@ -179,6 +179,7 @@ impl World {
             "--secure-grpc-addr",
             &address(15012),
         ]);
+        command.env("PILOT_WORKLOAD_ENTRY_GRACE_PERIOD", "1s");
         let mut discovery = Process::start(&mut command).unwrap();
         let http = control_plane(network, 8080);
         discovery.wait_for_http(STARTUP, http, "/ready").unwrap();
@@ -216,6 +217,12 @@ impl World {
 
     /// Runs our own sidecar of a pod.
     pub fn sidecar(&mut self, pod: Pod) {
+        let process = self.begin_sidecar(pod);
+        self.processes.push(process);
+    }
+
+    /// The same, for the test to end.
+    pub fn begin_sidecar(&self, pod: Pod) -> Process {
         let admin = self.address(pod, 15000);
         let mut command = self.agent(pod);
         command
@@ -223,7 +230,7 @@ impl World {
             .args(["--concurrency", "1"]);
         let mut process = Process::start(&mut command).unwrap();
         process.wait_for_http(STARTUP, admin, "/ready").unwrap();
-        self.processes.push(process);
+        process
     }
 
     /// Runs a stock Envoy in the place of a pod's proxy.
@@ -262,12 +269,16 @@ impl World {
         (pod_ip(self.network, pod), port).into()
     }
 
+    /// What the control plane tells at a path.
+    pub async fn debug(&self, path: &str) -> Value {
+        let control_plane = Client::new(control_plane(self.network, 8080));
+        control_plane.get(path).await.unwrap().json()
+    }
+
     /// The control plane's rows of `/debug/syncz` for a pod.
     pub async fn syncz(&self, pod: Pod) -> Vec<Value> {
-        let rows = Client::new(control_plane(self.network, 8080))
-            .get("/debug/syncz")
-            .await;
-        let rows: Vec<Value> = serde_json::from_value(rows.unwrap().json()).unwrap();
+        let rows = self.debug("/debug/syncz").await;
+        let rows: Vec<Value> = serde_json::from_value(rows).unwrap();
         let name = format!("{}.{}", pod.name, pod.namespace);
         rows.into_iter()
             .filter(|row| row["proxy"] == name.as_str())
