@@ -184,13 +184,8 @@ impl ControlPlane {
             clock: options.clock,
         };
         let mut tasks = Tasks::new();
-        let (secure, plaintext) = serve_http(
-            &mut tasks,
-            sockets,
-            (&observed, certificate.tls()),
-            &options,
-            &drain,
-        );
+        let shown = (&observed, certificate.tls());
+        let (secure, plaintext) = serve_http(&mut tasks, sockets, shown, &options, &drain);
         let (states, views, bundles) = (mesh.states(), mesh.views().clone(), mesh.bundles());
         quietly(&mut tasks, registrar.run(drain.clone()));
         spawn_mesh(

@@ -281,19 +281,15 @@ fn options(
     let pod = pod_name.context("POD_NAME is not set: which pod is this?")?;
     let namespace = pod_namespace.context("POD_NAMESPACE is not set: which namespace is this?")?;
     let ip = instance_ip.context("INSTANCE_IP is not set: which address has this pod?")?;
-    let drain_time = match drain_time_s {
-        Some(seconds) => Duration::from_secs(seconds),
-        None => config.drain_time()?,
-    };
+    let drain_time = drain_time_s.map(|seconds| Ok(Duration::from_secs(seconds)));
+    let drain_time = drain_time.unwrap_or_else(|| config.drain_time())?;
     let admin_port = config.proxy_admin_port.unwrap_or(15000);
     Ok(Options {
         role: role.into(),
         ip: address("INSTANCE_IP", &ip)?,
         service_account: service_account.unwrap_or_else(|| "default".to_owned()),
         labels: labels_of(labels.as_deref())?,
-        workload: workload_name
-            .or_else(|| group_of(&metadata))
-            .unwrap_or_else(|| pod.clone()),
+        workload: workload_of(workload_name, &metadata, &pod),
         cluster_id: cluster_id.unwrap_or_else(|| "Kubernetes".to_owned()),
         dns_domain: domain.unwrap_or_else(|| format!("{namespace}.svc.cluster.local")),
         trust_domain: trust_domain.unwrap_or_else(|| "cluster.local".to_owned()),
@@ -381,10 +377,11 @@ fn node_metadata(variables: BTreeMap<String, String>) -> Result<Map<String, Valu
     Ok(metadata)
 }
 
-/// The WorkloadGroup of which the workload registers itself, which names it as a Deployment does.
-fn group_of(metadata: &Map<String, Value>) -> Option<String> {
-    let group = metadata.get("AUTO_REGISTER_GROUP")?.as_str()?;
-    Some(group.to_owned()).filter(|it| !it.is_empty())
+/// The workload's name: the WorkloadGroup of which it registers itself names it as a Deployment does.
+fn workload_of(written: Option<String>, metadata: &Map<String, Value>, pod: &str) -> String {
+    let group = metadata.get("AUTO_REGISTER_GROUP").and_then(Value::as_str);
+    let group = group.filter(|it| !it.is_empty());
+    written.unwrap_or_else(|| group.unwrap_or(pod).to_owned())
 }
 
 /// Where DNS is answered: at `DNS_PROXY_ADDR`, of sidecars with `ISTIO_META_DNS_CAPTURE`.

@@ -238,10 +238,7 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
     let webhooks = https_addr.as_deref().unwrap_or(of_cluster);
     options.webhooks = address_unless_off(webhooks).context("--https-addr")?;
     for name in server_name {
-        match name.parse::<IpAddr>() {
-            Ok(address) => options.server_addresses.push(address),
-            Err(_) => options.server_names.push(name),
-        }
+        name_server(&mut options, name);
     }
     let trust_domain = trust_domain.map(|text| {
         let parsed = text.parse();
@@ -262,19 +259,32 @@ fn options(arguments: Arguments, environment: DiscoveryEnvironment) -> Result<Op
     }
     options.headless_by_range = switch(headless_by_range.as_deref())
         .context("PILOT_ENABLE_HEADLESS_FILTER_CHAIN_LISTENER")?;
-    if let Some(text) = registration_grace {
-        options.registration_grace =
-            duration(&text).context("PILOT_WORKLOAD_ENTRY_GRACE_PERIOD")?;
-    }
-    if let Some(instance) = instance {
-        options.instance = instance;
-    }
+    register(&mut options, registration_grace.as_deref(), instance)?;
     if let Some(text) = max_requests {
         let limit: f64 = text.parse().context("PILOT_MAX_REQUESTS_PER_SECOND")?;
         // As in Istio, zero says that nobody has chosen.
         options.streams_per_second = (limit != 0.0).then_some(limit);
     }
     Ok(options)
+}
+
+/// A name or an address of this server.
+fn name_server(options: &mut Options, name: String) {
+    match name.parse::<IpAddr>() {
+        Ok(address) => options.server_addresses.push(address),
+        Err(_) => options.server_names.push(name),
+    }
+}
+
+/// What becomes of workloads that register themselves.
+fn register(options: &mut Options, grace: Option<&str>, instance: Option<String>) -> Result<()> {
+    if let Some(text) = grace {
+        options.registration_grace = duration(text).context("PILOT_WORKLOAD_ENTRY_GRACE_PERIOD")?;
+    }
+    if let Some(instance) = instance {
+        options.instance = instance;
+    }
+    Ok(())
 }
 
 /// The API server that a Pod is told of.
