@@ -153,6 +153,7 @@ suites! {
     proxy_protocol,
     rbac,
     rbac_network,
+    redis,
     resilience,
     retry,
     route_headers,

@@ -3,7 +3,8 @@
 //! - [`Upstream`] is a scripted HTTP/1.1 and h2c server that records what it was asked.
 //! - [`Client`], [`RawClient`] and [`Http2Client`] send requests and report all they saw.
 //! - [`ManagementServer`] serves xDS, aggregated and type by type, and records what was said of it.
-//! - [`ByteServer`] follows a script of bytes, for what is not HTTP; [`Pki`] signs certificates, [`TokenSigner`] tokens.
+//! - [`ByteServer`] follows a script of bytes, for what is not HTTP; [`RedisServer`] keeps strings;
+//!   [`Pki`] signs certificates, [`TokenSigner`] tokens.
 //! - [`ApiServer`] is a Kubernetes API server for whoever lists and watches.
 //! - [`Load`] keeps requests flowing while a test changes something, and counts what failed.
 //! - [`Process`] runs a binary, keeps its output, waits on it and ends it.
@@ -22,6 +23,7 @@ mod management;
 mod message;
 mod pki;
 mod process;
+mod redis_server;
 pub mod simulation;
 mod token_signer;
 mod upstream;
@@ -37,5 +39,6 @@ pub use message::{Headers, Request, Response};
 pub use nix::sys::signal::Signal;
 pub use pki::{Kind, Pki, Speaking};
 pub use process::{Output, Process, ProcessError};
+pub use redis_server::RedisServer;
 pub use token_signer::TokenSigner;
 pub use upstream::{Received, Reply, Upstream};

@@ -63,6 +63,9 @@ pub struct Behind {
     pub alpn: Vec<String>,
     /// Bytes in the place of HTTP: what it does on each connection.
     pub bytes: Option<Vec<Act>>,
+    /// Redis in the place of HTTP.
+    #[serde(default)]
+    pub redis: bool,
     /// Whether nothing listens there.
     #[serde(default)]
     pub refuses: bool,
@@ -194,6 +197,9 @@ pub struct Sent {
     pub raw: Option<String>,
     /// Bytes.
     pub write: Option<String>,
+    /// Commands of Redis, their arguments with spaces between; written at once.
+    #[serde(default)]
+    pub commands: Vec<String>,
     /// Frames of HTTP/2, see `frames`.
     #[serde(default)]
     pub frames: Vec<String>,
@@ -448,6 +454,10 @@ impl Sent {
             let short: String = text.chars().take(200).collect();
             return format!("{short:?}");
         }
+        if !self.commands.is_empty() {
+            let short: String = self.commands.join(", ").chars().take(200).collect();
+            return format!("{short:?}");
+        }
         let kinds = [
             ("frames", !self.frames.is_empty()),
             ("read", self.read.is_some()),
@@ -459,6 +469,19 @@ impl Sent {
         ];
         let kind = kinds.iter().find(|(_, is)| *is);
         kind.map_or("connect", |(name, _)| name).to_owned()
+    }
+
+    /// The bytes of its commands of Redis.
+    pub fn redis(&self) -> Vec<u8> {
+        let mut text = String::new();
+        for command in &self.commands {
+            let arguments: Vec<_> = command.split(' ').collect();
+            text += &format!("*{}\r\n", arguments.len());
+            for argument in arguments {
+                text += &format!("${}\r\n{argument}\r\n", argument.len());
+            }
+        }
+        text.into_bytes()
     }
 
     /// The request; none where something else stands in its place.

@@ -193,6 +193,10 @@ impl Connection {
             // ignored: what is read tells
             let _ = client.send_bytes(&bytes).await;
         }
+        if !sent.commands.is_empty() {
+            // ignored: what is read tells
+            let _ = client.send_bytes(&sent.redis()).await;
+        }
         if !sent.frames.is_empty() {
             let frames = sent.frames.iter();
             let bytes = frames.flat_map(|text| match text.as_str() {

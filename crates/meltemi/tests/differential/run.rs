@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meltemi_testkit::{ByteServer, Client, Output, Pki, Process, Request, Upstream, free_port};
+use meltemi_testkit::{
+    ByteServer, Client, Output, Pki, Process, RedisServer, Request, Upstream, free_port,
+};
 use serde_json::Value;
 use tokio_rustls::rustls::ClientConfig;
 
@@ -70,6 +72,7 @@ enum Server {
     /// With paths of requests that are not reported.
     Http(Box<Upstream>, Vec<String>),
     Bytes(ByteServer),
+    Redis(RedisServer),
 }
 
 impl<'a> Run<'a> {
@@ -332,6 +335,11 @@ impl<'a> Run<'a> {
                         observation.received(name, &received);
                     }
                 }
+                Server::Redis(server) => {
+                    for (_, command) in server.take_commands() {
+                        observation.say(&format!("{name}: {command}"));
+                    }
+                }
                 Server::Bytes(server) => {
                     for transcript in server.take_transcripts() {
                         if !transcript.received.is_empty() {
@@ -438,6 +446,9 @@ impl Server {
         if let Some(script) = &behind.bytes {
             return Self::Bytes(ByteServer::start(script.iter().map(Act::action).collect()));
         }
+        if behind.redis {
+            return Self::Redis(RedisServer::start());
+        }
         let upstream = match &behind.tls {
             None => Upstream::start(),
             Some(name) => {
@@ -455,6 +466,7 @@ impl Server {
         match self {
             Self::Http(upstream, _) => upstream.address(),
             Self::Bytes(server) => server.address(),
+            Self::Redis(server) => server.address(),
         }
     }
 }

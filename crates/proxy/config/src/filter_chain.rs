@@ -27,6 +27,7 @@ use crate::network_filter::{
 };
 use crate::path::At;
 use crate::rbac::network_rbac;
+use crate::redis_proxy::redis_proxy;
 use crate::scalar::{enumeration, limit, non_empty, port};
 use crate::tcp_proxy::tcp_proxy;
 use crate::tls::{self, DOWNSTREAM};
@@ -50,6 +51,17 @@ pub(crate) static NETWORK_FILTERS: &[Known<Convert>] = &[
         convert: |config, before, at| {
             let proxy = tcp_proxy(&unpack(config, at)?, before.istio_stats, at)?;
             Some(Step::End(ConnectionFilter::Tcp(Arc::new(proxy))))
+        },
+    },
+    Known {
+        name: "envoy.filters.network.redis_proxy",
+        type_name: "envoy.extensions.filters.network.redis_proxy.v3.RedisProxy",
+        convert: |config, before, at| {
+            if before.istio_stats.is_some() {
+                at.refuse("istio.stats before it");
+            }
+            let proxy = redis_proxy(&unpack(config, at)?, at)?;
+            Some(Step::End(ConnectionFilter::Redis(Arc::new(proxy))))
         },
     },
     Known {

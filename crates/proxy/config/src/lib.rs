@@ -53,6 +53,7 @@ mod per_filter;
 mod pieces;
 mod proxy_protocol;
 mod rbac;
+mod redis_proxy;
 mod resource;
 mod retry;
 mod route;

@@ -22,6 +22,7 @@ mod metadata;
 mod outlier;
 mod proxy_protocol;
 mod rbac;
+mod redis;
 mod retry;
 mod route;
 mod secret;
@@ -86,6 +87,7 @@ pub use rbac::{
     ClientAddress, HttpRbac, NetworkRbac, Rbac, RbacAction, RbacMetadata, RbacPolicy, RbacRule,
     UriTemplate,
 };
+pub use redis::{RedisAuth, RedisProxy, RedisRoute, RedisRoutes};
 pub use retry::{RateLimitedBackOff, ResetFormat, RetryOn, RetryPolicy};
 pub use route::{
     ClusterName, CookieMatch, Cors, DirectResponse, HashPolicy, HashSource, HostRewrite,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{
     AccessLog, DownstreamTls, GrpcTarget, HttpConnectionManager, Metadata, MetadataMatch,
-    NetworkRbac, ProxyEntry, ProxyProtocol, TcpKeepalive,
+    NetworkRbac, ProxyEntry, ProxyProtocol, RedisProxy, TcpKeepalive,
 };
 
 /// A listener.
@@ -206,6 +206,8 @@ pub enum ConnectionFilter {
     Http(Arc<HttpConnectionManager>),
     /// Bytes.
     Tcp(Arc<TcpProxy>),
+    /// Commands of Redis.
+    Redis(Arc<RedisProxy>),
     /// Sends these bytes and closes (`envoy.filters.network.direct_response`).
     DirectResponse(Arc<[u8]>),
     /// Sends back what it gets (`envoy.filters.network.echo`).

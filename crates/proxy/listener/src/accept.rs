@@ -27,6 +27,8 @@ pub struct Accept {
 pub(crate) struct Acceptor {
     pub worker: Rc<WorkerContext>,
     pub by_address: Arc<ArcSwap<AddressMap>>,
+    /// The connections of Redis proxies to upstreams.
+    pub redis: Rc<meltemi_redis::Connections>,
 }
 
 /// Accepts on every socket that the manager hands over, until the manager is gone. Call
@@ -39,6 +41,7 @@ pub async fn serve_worker(
     let acceptor = Rc::new(Acceptor {
         worker,
         by_address: Arc::clone(manager.by_address()),
+        redis: meltemi_redis::Connections::new(),
     });
     while let Some(Accept { listener, socket }) = sockets.recv().await {
         match TcpListener::from_std(socket) {

@@ -482,7 +482,10 @@ async fn run<IO>(
     };
     match (&chain.filter, &refused) {
         (
-            ChainFilter::Http(_) | ChainFilter::DirectResponse(_) | ChainFilter::Echo,
+            ChainFilter::Http(_)
+            | ChainFilter::Redis(_)
+            | ChainFilter::DirectResponse(_)
+            | ChainFilter::Echo,
             Some(refused),
         ) => {
             let ended = Ended {
@@ -527,6 +530,20 @@ async fn run<IO>(
                     authorization::close(&mut stream).await;
                 }
             }
+        }
+        (ChainFilter::Redis(proxy), None) => {
+            let context = meltemi_redis::Context {
+                worker: acceptor.worker.worker,
+                pools: Rc::clone(&acceptor.worker.pools),
+                clock: acceptor.worker.clock.clone(),
+                connections: Rc::clone(&acceptor.redis),
+                drain,
+            };
+            let mut stream = Prefixed::new(first, stream);
+            if meltemi_redis::serve(&mut stream, proxy, &context).await {
+                authorization::close(&mut stream).await;
+            }
+            log_end(acceptor, runtime, &info, (wall, start), Ended::default());
         }
         (ChainFilter::DirectResponse(bytes), None) => {
             // ignored: a client that is gone wants no answer

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use meltemi_http::{ConnectionManager, HttpShared, Tunneling};
 use meltemi_ir as ir;
 use meltemi_lifecycle::Drain;
+use meltemi_redis::RedisProxy;
 use meltemi_telemetry::{
     AccessLogger, HttpInspectorStats, ProxyProtocolStats, Sharded, StatsRegistry, TcpStats,
     TlsInspectorStats,
@@ -83,6 +84,8 @@ pub(crate) enum ChainFilter {
     Http(Arc<ArcSwap<ConnectionManager>>),
     /// Bytes.
     Tcp(Arc<TcpRuntime>),
+    /// Commands of Redis.
+    Redis(Arc<RedisProxy>),
     /// An answer, and the end.
     DirectResponse(Arc<[u8]>),
     /// The same bytes back.
@@ -218,6 +221,7 @@ pub fn wanted_routes(chain: &ir::FilterChain) -> Option<WantedRoutes> {
             ir::RouteSource::Inline(_) => None,
         },
         ir::ConnectionFilter::Tcp(_)
+        | ir::ConnectionFilter::Redis(_)
         | ir::ConnectionFilter::DirectResponse(_)
         | ir::ConnectionFilter::Echo => None,
     }
@@ -289,6 +293,9 @@ impl ChainRuntime {
                     .map_err(|error| format!("tcp_proxy.tunneling_config.{error}"))?,
                 config: Arc::clone(tcp),
             })),
+            (ir::ConnectionFilter::Redis(redis), _) => {
+                ChainFilter::Redis(RedisProxy::new(Arc::clone(redis), &shared.http.stats))
+            }
             (ir::ConnectionFilter::DirectResponse(bytes), _) => {
                 ChainFilter::DirectResponse(Arc::clone(bytes))
             }
@@ -302,6 +309,7 @@ impl ChainRuntime {
                 (&old.filter, &filter),
                 (ChainFilter::Http(_), ChainFilter::Http(_))
                     | (ChainFilter::Tcp(_), ChainFilter::Tcp(_))
+                    | (ChainFilter::Redis(_), ChainFilter::Redis(_))
             )
         };
         let gates = gates.collect::<Result<_, _>>();

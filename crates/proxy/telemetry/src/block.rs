@@ -6,6 +6,7 @@ mod filter;
 mod http;
 mod listener;
 mod network;
+mod redis;
 mod server;
 mod tcp;
 
@@ -24,6 +25,9 @@ pub use listener::{ListenerManagerStats, ListenerStats};
 pub use network::{
     ConnectionLimitStats, HttpInspectorStats, NetworkExtAuthzStats, NetworkRateLimitStats,
     ProxyProtocolStats, ProxyVersionStats, TlsInspectorStats,
+};
+pub use redis::{
+    CommandBlocks, RedisCommandStats, RedisStats, UpstreamCommandStats, UpstreamCommandsStats,
 };
 pub use server::{
     ClusterDiscoveryStats, ClusterManagerStats, ControlPlaneStats, ListenerDiscoveryStats,

@@ -23,14 +23,16 @@ pub use access_log::{
 };
 pub use block::{
     Agreed, BreakerStats, CircuitBreakerStats, ClusterDiscoveryStats, ClusterExtAuthzStats,
-    ClusterManagerStats, ClusterStats, CompressorStats, ConnectionLimitStats, ControlPlaneStats,
-    CorsStats, DecompressorStats, DnsCacheStats, EndpointDiscoveryStats, ExtAuthzStats, FaultStats,
+    ClusterManagerStats, ClusterStats, CommandBlocks, CompressorStats, ConnectionLimitStats,
+    ControlPlaneStats, CorsStats, DecompressorStats, DnsCacheStats, EndpointDiscoveryStats,
+    ExtAuthzStats, FaultStats,
     GrpcCodes, GrpcMethodStats, HealthCheckStats, HttpInspectorStats, HttpStats, JwtAuthnStats,
     ListenerDiscoveryStats, ListenerHttpStats, ListenerManagerStats, ListenerStats,
     LocalRateLimitStats, MaglevStats, NetworkExtAuthzStats, NetworkRateLimitStats, OutlierStats,
-    ProxyProtocolStats, ProxyVersionStats, RbacPolicyStats, RbacShadowStats, RbacStats, RetryStats,
-    RingHashStats, RouteDiscoveryStats, ServerStats, SslStats, StatBlock, SubscriptionStats,
-    TcpStats, TlsInspectorStats, TrafficStats, UpdateOutcome, UpstreamProxyProtocolStats,
+    ProxyProtocolStats, ProxyVersionStats, RbacPolicyStats, RbacShadowStats, RbacStats,
+    RedisCommandStats, RedisStats, RetryStats, RingHashStats, RouteDiscoveryStats, ServerStats,
+    SslStats, StatBlock, SubscriptionStats, TcpStats, TlsInspectorStats, TrafficStats,
+    UpdateOutcome, UpstreamCommandStats, UpstreamCommandsStats, UpstreamProxyProtocolStats,
 };
 pub use connection::{ConnectionInfo, OtherNames, TlsInfo};
 pub use grpc::GrpcStatus;

@@ -243,7 +243,7 @@ impl Host {
 
     /// Tells outlier detection what became of a request or connection.
     #[inline]
-    pub(crate) fn report(self: &Arc<Self>, outcome: Outcome, worker: WorkerId) {
+    pub fn report(self: &Arc<Self>, outcome: Outcome, worker: WorkerId) {
         if let Some(monitor) = &self.monitor {
             monitor.report(self, outcome, worker);
         }

@@ -41,7 +41,7 @@ pub use failure::{Breaker, ConnectFailure, ResetReason, SendFailure};
 pub use host::{
     HealthFlags, Host, HostAttributes, HostEntry, HostHealth, HostSet, HostStats, PriorityHosts,
 };
-pub use lb::hash::xx_hash;
+pub use lb::hash::{MURMUR_SEED, murmur_hash2, xx_hash};
 pub use manager::{ClusterError, ClusterManager, UpstreamContext};
 pub use outlier::Outcome;
 pub use pool::{Called, HttpLease, HttpOptions, HttpVersion};

@@ -326,6 +326,29 @@ impl WorkerCluster {
         connected.map(UpstreamStream::counted_as_request)
     }
 
+    /// A connection that many clients' requests share. It counts as a connection and not as a
+    /// request, and is made whatever the circuit breakers say, as Envoy's Redis proxy does;
+    /// outlier detection hears of its end from the caller.
+    ///
+    /// # Errors
+    /// When no connection could be made.
+    pub async fn shared(
+        self: &Rc<Self>,
+        host: &Rc<WorkerHost>,
+    ) -> Result<UpstreamStream, ConnectFailure> {
+        let (shared, host) = (&self.shared, &host.shared);
+        let count = CountedConnection::begin(shared, host, self.worker, Priority::Default);
+        let wishes = Wishes {
+            host: host.hostname(),
+            ..Wishes::default()
+        };
+        let asked = Asked {
+            wishes,
+            proxied: None,
+        };
+        connect::connect(shared, host, self.worker, count, asked).await
+    }
+
     /// The right to retry once more, if `max_retries` has room (else `UO`,
     /// `upstream_rq_retry_overflow`); hold it until the retry's response has ended.
     pub fn retry(self: &Rc<Self>, priority: Priority) -> Option<RetryGuard> {

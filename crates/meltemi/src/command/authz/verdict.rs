@@ -201,6 +201,7 @@ impl Asking<'_> {
         let answer = match &chain.filter {
             ConnectionFilter::Http(manager) => self.requests(manager, question, over_tls),
             ConnectionFilter::Tcp(_)
+            | ConnectionFilter::Redis(_)
             | ConnectionFilter::DirectResponse(_)
             | ConnectionFilter::Echo => Ok(()),
         };

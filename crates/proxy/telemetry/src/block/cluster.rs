@@ -1,12 +1,10 @@
 //! `cluster.<name>.*`.
 
-use super::stat_block;
+use super::server::version_hash;
+use super::{ControlPlaneStats, UpdateOutcome, UpstreamCommandsStats, stat_block};
 use crate::{
     Counter, Gauge, Histogram, Lazy, LazyGauge, NamedCounters, Number, ResponseCodes, Text,
 };
-
-use super::server::version_hash;
-use super::{ControlPlaneStats, UpdateOutcome};
 
 stat_block! {
     /// `cluster.<name>.*`: what happens between this proxy and a cluster.
@@ -146,6 +144,9 @@ stat_block! {
         }
         Lazy<MaglevStats> {
             maglev_lb,
+        }
+        Lazy<UpstreamCommandsStats> {
+            upstream_commands,
         }
         CircuitBreakerStats {
             circuit_breakers,

@@ -65,10 +65,10 @@ fn round(lane: u64, word: u64) -> u64 {
 }
 
 /// The seed that rings use.
-pub(crate) const MURMUR_SEED: u64 = 0xc70f_6907;
+pub const MURMUR_SEED: u64 = 0xc70f_6907;
 
 /// MurmurHash2, 64 bits.
-pub(crate) fn murmur_hash2(bytes: &[u8], seed: u64) -> u64 {
+pub fn murmur_hash2(bytes: &[u8], seed: u64) -> u64 {
     const MUL: u64 = 0xc6a4_a793_5bd1_e995;
     let mix = |value: u64| value ^ (value >> 47);
     let mut hash = seed ^ (bytes.len() as u64).wrapping_mul(MUL);
