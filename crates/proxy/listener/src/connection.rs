@@ -535,7 +535,7 @@ async fn run<IO>(
             let context = meltemi_redis::Context {
                 worker: acceptor.worker.worker,
                 pools: Rc::clone(&acceptor.worker.pools),
-                clock: acceptor.worker.clock.clone(),
+                clock: acceptor.worker.clock,
                 connections: Rc::clone(&acceptor.redis),
                 drain,
             };

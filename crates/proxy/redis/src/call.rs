@@ -140,11 +140,6 @@ impl Call {
         self.state.borrow_mut().answer.take()
     }
 
-    /// The worker that it is under way on.
-    pub(crate) fn worker(&self) -> WorkerId {
-        self.worker
-    }
-
     /// Nobody waits any more.
     pub(crate) fn give_up(&self) {
         self.given_up.set(true);

@@ -35,7 +35,8 @@ const PIECE: usize = 4096;
 
 /// A part of a command that is under way at a host.
 pub(crate) struct Part {
-    call: Rc<Call>,
+    /// None where nobody waits for the answer.
+    call: Option<Rc<Call>>,
     number: usize,
     command: Command,
     since: Instant,
@@ -45,10 +46,31 @@ impl Part {
     /// The part of this number of a call, which is this command for the host.
     pub(crate) fn new(command: Command, call: &Rc<Call>, number: usize) -> Self {
         Self {
-            call: Rc::clone(call),
+            call: Some(Rc::clone(call)),
             number,
             command,
             since: Instant::now(),
+        }
+    }
+
+    /// A command for whose answer nobody waits.
+    pub(crate) fn for_nobody(command: Command) -> Self {
+        Self {
+            call: None,
+            number: 0,
+            command,
+            since: Instant::now(),
+        }
+    }
+
+    /// Whether somebody has waited and does no longer.
+    fn is_given_up(&self) -> bool {
+        self.call.as_ref().is_some_and(|call| call.is_given_up())
+    }
+
+    fn answer(&self, answer: Result<Value, &'static str>) {
+        if let Some(call) = self.call.as_ref().filter(|call| !call.is_given_up()) {
+            call.answer(self.number, answer);
         }
     }
 }
@@ -74,13 +96,13 @@ impl Connections {
         self: &Rc<Self>,
         proxy: &Arc<RedisProxy>,
         (cluster, host): (&Rc<WorkerCluster>, &Rc<WorkerHost>),
-        request: &[Bytes],
-        part: Part,
+        worker: WorkerId,
+        (request, part): (&[Bytes], Part),
     ) {
         let key = (Arc::as_ptr(proxy).addr(), host.id());
         let known = self.open.borrow().get(&key).cloned();
         let client = known.unwrap_or_else(|| {
-            let client = Rc::new(Client::new(proxy, cluster, host, part.call.worker()));
+            let client = Rc::new(Client::new(proxy, (cluster, host), worker));
             self.open.borrow_mut().insert(key, Rc::clone(&client));
             let place = Place {
                 connections: Rc::downgrade(self),
@@ -91,6 +113,40 @@ impl Connections {
             client
         });
         client.send(request, part);
+    }
+
+    /// A new connection to a host for one client alone.
+    pub(crate) fn dedicated(
+        &self,
+        proxy: &Arc<RedisProxy>,
+        (cluster, host): (&Rc<WorkerCluster>, &Rc<WorkerHost>),
+        worker: WorkerId,
+    ) -> Dedicated {
+        let client = Rc::new(Client::new(proxy, (cluster, host), worker));
+        let place = Place {
+            connections: Weak::new(),
+            key: (0, 0),
+            client: Rc::clone(&client),
+        };
+        tokio::task::spawn_local(run(place, Rc::clone(cluster), Rc::clone(host)));
+        Dedicated(client)
+    }
+}
+
+/// A connection for one client alone; ends when this is dropped and all is answered.
+pub(crate) struct Dedicated(Rc<Client>);
+
+impl Dedicated {
+    /// Sends a command.
+    pub(crate) fn send(&self, request: &[Bytes], part: Part) {
+        self.0.send(request, part);
+    }
+}
+
+impl Drop for Dedicated {
+    fn drop(&mut self) {
+        self.0.is_left.set(true);
+        self.0.wake.notify_one();
     }
 }
 
@@ -107,6 +163,7 @@ impl Drop for Place {
             connections.open.borrow_mut().remove(&self.key);
         }
         // whatever ended it: nobody is left waiting
+        self.client.is_closed.set(true);
         self.client.fail_all();
     }
 }
@@ -126,6 +183,9 @@ struct Client {
     out: RefCell<BytesMut>,
     under_way: RefCell<VecDeque<Part>>,
     is_connected: Cell<bool>,
+    is_closed: Cell<bool>,
+    /// Whom it was made for has gone.
+    is_left: Cell<bool>,
     /// When the answer whose turn it is must have come.
     deadline: Cell<Option<Instant>>,
 }
@@ -146,8 +206,7 @@ enum End {
 impl Client {
     fn new(
         proxy: &Arc<RedisProxy>,
-        cluster: &Rc<WorkerCluster>,
-        host: &Rc<WorkerHost>,
+        (cluster, host): (&Rc<WorkerCluster>, &Rc<WorkerHost>),
         worker: WorkerId,
     ) -> Self {
         Self {
@@ -162,6 +221,8 @@ impl Client {
             out: RefCell::default(),
             under_way: RefCell::default(),
             is_connected: Cell::new(false),
+            is_closed: Cell::new(false),
+            is_left: Cell::new(false),
             deadline: Cell::new(None),
         }
     }
@@ -171,12 +232,20 @@ impl Client {
     }
 
     fn command_stats(&self, command: Command) -> Option<&UpstreamCommandStats> {
-        let by_command = &self.stats().upstream_commands.get().by_command;
+        let by_command = &self
+            .stats()
+            .redis_cluster
+            .get()
+            .upstream_commands
+            .by_command;
         self.counts_commands
             .then(|| by_command.of(command.number, command.name))
     }
 
     fn send(&self, request: &[Bytes], part: Part) {
+        if self.is_closed.get() {
+            return part.answer(Err(FAILURE));
+        }
         self.stats().upstream_rq_total.inc();
         self.stats().upstream_rq_active.inc();
         let host = self.host.stats(self.worker);
@@ -205,7 +274,8 @@ impl Client {
 
     /// Whether neither a client nor the cluster would bring it further commands.
     fn is_unused(&self) -> bool {
-        let is_left = self.member.strong_count() == 0 || self.proxy.strong_count() == 0;
+        let is_left =
+            self.is_left.get() || self.member.strong_count() == 0 || self.proxy.strong_count() == 0;
         is_left && self.is_idle()
     }
 
@@ -214,7 +284,7 @@ impl Client {
         let part = self.under_way.borrow_mut().pop_front()?;
         self.stats().upstream_rq_active.dec();
         self.host.stats(self.worker).rq_active.dec();
-        if part.call.is_given_up() {
+        if part.is_given_up() {
             self.stats().upstream_rq_cancelled.inc();
         }
         Some(part)
@@ -225,19 +295,17 @@ impl Client {
         // one that nobody asked for is nobody's
         let Some(part) = self.next() else { return };
         let took = u64::try_from(part.since.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let all = self.stats().upstream_commands.get();
+        let all = &self.stats().redis_cluster.get().upstream_commands;
         all.upstream_rq_time.record(took);
         if let Some(stats) = self.command_stats(part.command) {
             match value {
                 Value::Error(_) => stats.failure.inc(),
-                _ if part.call.is_given_up() => stats.failure.inc(),
+                _ if part.is_given_up() => stats.failure.inc(),
                 _ => stats.success.inc(),
             }
             stats.latency.record(took);
         }
-        if !part.call.is_given_up() {
-            part.call.answer(part.number, Ok(value));
-        }
+        part.answer(Ok(value));
         match self.is_idle() {
             true => self.deadline.set(None),
             false => self.expect_answer(),
@@ -247,9 +315,7 @@ impl Client {
 
     fn fail_all(&self) {
         while let Some(part) = self.next() {
-            if !part.call.is_given_up() {
-                part.call.answer(part.number, Err(FAILURE));
-            }
+            part.answer(Err(FAILURE));
         }
     }
 
@@ -329,6 +395,9 @@ async fn exchange(client: &Client, mut stream: UpstreamStream) {
             }
         }
         is_flushed &= out.is_empty();
+        if client.is_left.get() && client.is_unused() {
+            break End::Unused;
+        }
         input.reserve(PIECE);
         let deadline = client.deadline.get();
         tokio::select! {

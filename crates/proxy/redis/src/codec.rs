@@ -253,6 +253,9 @@ impl Decoder {
                 false => Ok(None),
             };
         };
+        if end > LONGEST_LINE {
+            return Err(Malformed::Size);
+        }
         match input.get(end + 1) {
             None => Ok(None),
             Some(b'\n') => {

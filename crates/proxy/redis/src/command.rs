@@ -36,7 +36,27 @@ pub enum Kind {
     Time,
     /// Answered here; then the connection ends.
     Quit,
+    /// Begins or ends a transaction, or what is before one.
+    Transaction(Step),
 }
+
+/// A step of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Begins it.
+    Multi,
+    /// Ends it, and carries it out.
+    Exec,
+    /// Ends it.
+    Discard,
+    /// It is carried out only if these keys stay as they are.
+    Watch,
+    /// Whatever becomes of them.
+    Unwatch,
+}
+
+/// The name of the command that begins a transaction, which counts all that are in one.
+pub(crate) const MULTI: &[u8] = b"multi";
 
 /// Commands with one key that counts, their first argument; sorted.
 #[rustfmt::skip]
@@ -68,19 +88,24 @@ static OTHERS: &[(&str, Kind)] = &[
     ("auth", Kind::Auth),
     ("client", Kind::Client),
     ("del", Kind::Sum),
+    ("discard", Kind::Transaction(Step::Discard)),
     ("echo", Kind::Echo),
     ("eval", Kind::Key(3)),
     ("evalsha", Kind::Key(3)),
+    ("exec", Kind::Transaction(Step::Exec)),
     ("exists", Kind::Sum),
     ("hello", Kind::Hello),
     ("mget", Kind::Gather),
     ("mset", Kind::SetAll),
+    ("multi", Kind::Transaction(Step::Multi)),
     ("object", Kind::Key(2)),
     ("ping", Kind::Ping),
     ("quit", Kind::Quit),
     ("time", Kind::Time),
     ("touch", Kind::Sum),
     ("unlink", Kind::Sum),
+    ("unwatch", Kind::Transaction(Step::Unwatch)),
+    ("watch", Kind::Transaction(Step::Watch)),
 ];
 
 /// The longest name.

@@ -17,5 +17,5 @@ mod session;
 
 pub use client::Connections;
 pub use codec::{Decoder, Malformed, Value};
-pub use command::{Command, Kind};
+pub use command::{Command, Kind, Step};
 pub use serve::{Context, RedisProxy, serve};

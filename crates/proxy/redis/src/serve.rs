@@ -236,3 +236,6 @@ impl Drop for CountConnection<'_> {
         self.0.downstream_cx_active.dec();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,13 +3,15 @@
 //! In: values that a client sent, one by one. Out: what its connection waits for. Called by
 //! `serve`.
 
+mod transaction;
+
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use meltemi_ir::RedisAuth;
 use meltemi_telemetry::{RedisCommandStats, RedisStats};
-use meltemi_upstream::LbContext;
+use meltemi_upstream::{LbContext, WorkerCluster, WorkerHost};
 use tokio::sync::Notify;
 
 use crate::call::{Call, Caller, Merge};
@@ -17,6 +19,7 @@ use crate::client::Part;
 use crate::route::{hash, route};
 use crate::serve::Context;
 use crate::{Command, Kind, RedisProxy, Value, hello};
+use transaction::{Transaction, not_in_transaction};
 
 /// Nothing is there for a key.
 const NO_HOST: &str = "no upstream host";
@@ -44,6 +47,7 @@ pub(crate) struct Session<'a> {
     is_allowed: bool,
     /// It wants to end.
     pub(crate) has_quit: bool,
+    transaction: Transaction,
 }
 
 impl<'a> Session<'a> {
@@ -58,6 +62,7 @@ impl<'a> Session<'a> {
             wake: Rc::default(),
             is_allowed: username.is_empty() && passwords.is_empty(),
             has_quit: false,
+            transaction: Transaction::default(),
         }
     }
 
@@ -86,12 +91,20 @@ impl<'a> Session<'a> {
         };
         match command.kind {
             Kind::Auth => return Answer::Ready(self.auth(&arguments)),
+            Kind::Hello if self.transaction.is_active => {
+                self.command_stats(command).total.inc();
+                self.command_stats(command).error.inc();
+                return not_in_transaction(command.name.as_bytes());
+            }
             Kind::Hello => return Answer::Ready(self.hello(command, &arguments)),
             Kind::Quit => {
                 self.has_quit = true;
                 return Answer::Ready(ok());
             }
             _ if !self.is_allowed => return Answer::Ready(Value::error(NO_AUTH)),
+            Kind::Client if self.transaction.is_active => {
+                return not_in_transaction(command.name.as_bytes());
+            }
             Kind::Client => return Answer::Ready(self.client(&arguments)),
             Kind::Ping => return Answer::Ready(Value::Simple(Bytes::from_static(b"PONG"))),
             Kind::Echo => {
@@ -101,10 +114,14 @@ impl<'a> Session<'a> {
                 });
             }
             Kind::Time => return Answer::Ready(self.time()),
+            Kind::Transaction(_) => return self.transact(command, arguments),
             Kind::Key(_) | Kind::Gather | Kind::SetAll | Kind::Sum => {}
         }
         if arguments.len() < 2 {
             return Answer::Ready(self.invalid());
+        }
+        if self.transaction.is_active {
+            return self.transact(command, arguments);
         }
         self.command_stats(command).total.inc();
         match command.kind {
@@ -171,21 +188,27 @@ impl<'a> Session<'a> {
         request: &mut [Bytes],
         (call, number): (&Rc<Call>, usize),
     ) -> Result<(), Value> {
+        let target = self.host_of(&request[key]);
+        let (cluster, host, stripped) = target.ok_or_else(|| Value::error(NO_HOST))?;
+        request[key] = stripped;
+        let part = Part::new(command, call, number);
+        let connections = &self.context.connections;
+        let worker = self.context.worker;
+        connections.send(self.proxy, (&cluster, &host), worker, (request, part));
+        Ok(())
+    }
+
+    /// The host of a key, and the key as the host gets it.
+    fn host_of(&self, key: &Bytes) -> Option<(Rc<WorkerCluster>, Rc<WorkerHost>, Bytes)> {
         let config = &self.proxy.config;
-        let routed = route(&config.routes, &request[key]);
-        let (route, stripped) = routed.ok_or_else(|| Value::error(NO_HOST))?;
-        let cluster = self.context.pools.cluster(&route.cluster);
-        let cluster = cluster.ok_or_else(|| Value::error(NO_HOST))?;
+        let (route, stripped) = route(&config.routes, key)?;
+        let cluster = self.context.pools.cluster(&route.cluster)?;
         let lb = LbContext {
             hash: Some(hash(&stripped, config.hash_tags)),
             ..LbContext::default()
         };
-        let host = cluster.choose(&lb).ok_or_else(|| Value::error(NO_HOST))?;
-        request[key] = stripped;
-        let part = Part::new(command, call, number);
-        let connections = &self.context.connections;
-        connections.send(self.proxy, (&cluster, &host), request, part);
-        Ok(())
+        let host = cluster.choose(&lb)?;
+        Some((cluster, host, stripped))
     }
 
     fn caller(&self) -> Caller<'_> {

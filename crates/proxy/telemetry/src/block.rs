@@ -27,7 +27,8 @@ pub use network::{
     ProxyProtocolStats, ProxyVersionStats, TlsInspectorStats,
 };
 pub use redis::{
-    CommandBlocks, RedisCommandStats, RedisStats, UpstreamCommandStats, UpstreamCommandsStats,
+    CommandBlocks, RedisClusterStats, RedisCommandStats, RedisStats, UpstreamCommandStats,
+    UpstreamCommandsStats,
 };
 pub use server::{
     ClusterDiscoveryStats, ClusterManagerStats, ControlPlaneStats, ListenerDiscoveryStats,

@@ -30,9 +30,10 @@ pub use block::{
     ListenerDiscoveryStats, ListenerHttpStats, ListenerManagerStats, ListenerStats,
     LocalRateLimitStats, MaglevStats, NetworkExtAuthzStats, NetworkRateLimitStats, OutlierStats,
     ProxyProtocolStats, ProxyVersionStats, RbacPolicyStats, RbacShadowStats, RbacStats,
-    RedisCommandStats, RedisStats, RetryStats, RingHashStats, RouteDiscoveryStats, ServerStats,
-    SslStats, StatBlock, SubscriptionStats, TcpStats, TlsInspectorStats, TrafficStats,
-    UpdateOutcome, UpstreamCommandStats, UpstreamCommandsStats, UpstreamProxyProtocolStats,
+    RedisClusterStats, RedisCommandStats, RedisStats, RetryStats, RingHashStats,
+    RouteDiscoveryStats, ServerStats, SslStats, StatBlock, SubscriptionStats, TcpStats,
+    TlsInspectorStats, TrafficStats, UpdateOutcome, UpstreamCommandStats, UpstreamCommandsStats,
+    UpstreamProxyProtocolStats,
 };
 pub use connection::{ConnectionInfo, OtherNames, TlsInfo};
 pub use grpc::GrpcStatus;

@@ -1,7 +1,7 @@
 //! `cluster.<name>.*`.
 
 use super::server::version_hash;
-use super::{ControlPlaneStats, UpdateOutcome, UpstreamCommandsStats, stat_block};
+use super::{ControlPlaneStats, RedisClusterStats, UpdateOutcome, stat_block};
 use crate::{
     Counter, Gauge, Histogram, Lazy, LazyGauge, NamedCounters, Number, ResponseCodes, Text,
 };
@@ -145,8 +145,8 @@ stat_block! {
         Lazy<MaglevStats> {
             maglev_lb,
         }
-        Lazy<UpstreamCommandsStats> {
-            upstream_commands,
+        Lazy<RedisClusterStats> {
+            redis_cluster,
         }
         CircuitBreakerStats {
             circuit_breakers,

@@ -1,4 +1,4 @@
-//! `redis.<stat_prefix>.*` and `cluster.<name>.upstream_commands.*`: Redis proxying.
+//! `redis.<stat_prefix>.*` and `cluster.<name>.redis_cluster.*`: Redis proxying.
 
 use std::sync::OnceLock;
 
@@ -48,7 +48,22 @@ stat_block! {
 }
 
 stat_block! {
-    /// `cluster.<name>.upstream_commands.<command>.*`; times in microseconds.
+    /// `cluster.<name>.redis_cluster.*`: what Redis proxies do with a cluster.
+    RedisClusterStats {
+        Counter {
+            connection_rate_limited,
+            max_upstream_unknown_connections_reached,
+            upstream_cx_drained,
+            upstream_resp3_hello_failure,
+        }
+        UpstreamCommandsStats {
+            upstream_commands,
+        }
+    }
+}
+
+stat_block! {
+    /// `cluster.<name>.redis_cluster.upstream_commands.<command>.*`; times in microseconds.
     UpstreamCommandStats {
         Counter {
             failure,
@@ -61,7 +76,7 @@ stat_block! {
     }
 }
 
-/// `cluster.<name>.upstream_commands.*`.
+/// `cluster.<name>.redis_cluster.upstream_commands.*`.
 #[derive(Debug, Default)]
 pub struct UpstreamCommandsStats {
     /// How long answers took, in microseconds.
@@ -74,6 +89,12 @@ impl StatBlock for UpstreamCommandsStats {
     fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'static str, StatRef<'a>)) {
         visit("upstream_rq_time", StatRef::from(&self.upstream_rq_time));
         self.by_command.visit(visit);
+    }
+}
+
+impl<'a> From<&'a UpstreamCommandsStats> for StatRef<'a> {
+    fn from(block: &'a UpstreamCommandsStats) -> Self {
+        Self::Block(block)
     }
 }
 
