@@ -155,7 +155,7 @@ fn route(message: &Route, at: &At<'_>) -> RedisRoute {
             .problem(format_args!("must have at most {LONGEST_PREFIX} bytes"));
     }
     RedisRoute {
-        prefix: prefix.clone().into_bytes(),
+        prefix: prefix.clone(),
         remove_prefix: *remove_prefix,
         cluster: non_empty(cluster, &at.field("cluster")).into(),
     }

@@ -38,7 +38,7 @@ pub struct RedisRoutes {
 #[derive(Clone, Debug, PartialEq)]
 pub struct RedisRoute {
     /// How keys begin.
-    pub prefix: Vec<u8>,
+    pub prefix: String,
     /// The upstream gets keys without it.
     pub remove_prefix: bool,
     /// Where they go.

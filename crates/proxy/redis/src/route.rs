@@ -9,8 +9,8 @@ pub(crate) fn route<'a>(routes: &'a RedisRoutes, key: &Bytes) -> Option<(&'a Red
     let begins = |route: &&RedisRoute| {
         let beginning = key.get(..route.prefix.len());
         beginning.is_some_and(|beginning| match routes.case_insensitive {
-            true => beginning.eq_ignore_ascii_case(&route.prefix),
-            false => *beginning == *route.prefix,
+            true => beginning.eq_ignore_ascii_case(route.prefix.as_bytes()),
+            false => *beginning == *route.prefix.as_bytes(),
         })
     };
     let longest = routes.routes.iter().filter(begins);
@@ -45,7 +45,7 @@ mod tests {
 
     fn of(prefix: &str, remove_prefix: bool) -> RedisRoute {
         RedisRoute {
-            prefix: prefix.as_bytes().to_vec(),
+            prefix: prefix.to_owned(),
             remove_prefix,
             cluster: prefix.into(),
         }

@@ -55,7 +55,7 @@ impl Fixture {
             latency_in_micros: false,
             routes: RedisRoutes {
                 catch_all: Some(RedisRoute {
-                    prefix: Vec::new(),
+                    prefix: String::new(),
                     remove_prefix: false,
                     cluster: "keys".into(),
                 }),
