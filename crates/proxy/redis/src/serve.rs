@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use meltemi_ir as ir;
@@ -23,6 +24,9 @@ const MOST_UNSENT: usize = 1 << 20;
 
 /// How much is read at a time.
 const PIECE: usize = 4096;
+
+/// How long answers are written to a client that has ended its half.
+const LAST: Duration = Duration::from_secs(1);
 
 /// The filter with its statistics.
 #[derive(Debug)]
@@ -89,8 +93,9 @@ where
         tokio::select! {
             read = reader.read_buf(&mut client.input), if reads => match read {
                 Ok(0) | Err(_) => {
-                    // ignored: whoever is gone takes no answers
-                    let _ = send(&mut writer, &mut client.out, stats).await;
+                    // ignored: whoever is gone takes no answers, or only for a moment
+                    let rest = send(&mut writer, &mut client.out, stats);
+                    let _ = tokio::time::timeout(LAST, rest).await;
                     return false;
                 }
                 Ok(count) => stats.downstream_cx_rx_bytes_total.add(count as u64),

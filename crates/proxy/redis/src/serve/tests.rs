@@ -1,5 +1,4 @@
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use meltemi_ir::{
     Address, Cluster, Discovery, Endpoint, LoadAssignment, Locality, LocalityEndpoints, RedisAuth,
