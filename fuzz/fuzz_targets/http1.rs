@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use libfuzzer_sys::fuzz_target;
@@ -110,6 +111,11 @@ impl Proxy {
                 worker: self.worker.clone(),
                 info: Rc::new(ConnectionInfo {
                     id: 1,
+                    accepted: Duration::ZERO,
+                    round_trip: None,
+                    handshake: None,
+                    listener_settings: None,
+                    chain_settings: None,
                     listener: "fuzz".into(),
                     filter_chain: None,
                     direct_local: address,
