@@ -281,6 +281,40 @@ fn json_values_keep_their_kind() {
 }
 
 #[test]
+fn values_of_forwarded_certificates_are_found_by_their_key() {
+    let stream = Stream::new();
+    let mut headers = http::HeaderMap::new();
+    let forwarded =
+        r#"By=spiffe://a;Hash=12;Subject="CN=a,O=\"b\"; c";URI=,By=spiffe://d;uri="e;f""#;
+    let forwarded = http::HeaderValue::from_str(forwarded).unwrap();
+    headers.insert("x-forwarded-client-cert", forwarded);
+    let mut record = stream.record();
+    record.request.as_mut().unwrap().headers = &headers;
+    for (key, expected) in [
+        ("by", "spiffe://a"),
+        ("Hash", "12"),
+        ("SUBJECT", r#"CN=a,O="b"; c"#),
+        ("uri", ""),
+        ("dns", "-"),
+    ] {
+        let formatter = Formatter::parse(&format!("%XFCC_VALUE({key})%")).unwrap();
+        assert_eq!(line(&formatter, &record), expected, "{key}");
+        let wanted = &formatter.fields().request_headers;
+        assert_eq!(wanted[0].as_str(), "x-forwarded-client-cert");
+    }
+    let formatter = Formatter::parse("%XFCC_VALUE(by)%").unwrap();
+    assert_eq!(line(&formatter, &stream.record()), "-");
+}
+
+#[test]
+fn round_trips_are_in_milliseconds() {
+    let mut stream = Stream::new();
+    stream.connection.round_trip = Some(Duration::from_micros(12_900));
+    let formatter = Formatter::parse("%DOWNSTREAM_CX_RTT%").unwrap();
+    assert_eq!(line(&formatter, &stream.record()), "12");
+}
+
+#[test]
 fn a_wrong_format_names_what_is_wrong() {
     let cases = [
         ("ab %NOPE(x)%", "unknown operator %NOPE(x)% at position 3"),

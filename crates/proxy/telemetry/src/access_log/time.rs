@@ -395,3 +395,36 @@ pub(super) fn number(out: &mut Vec<u8>, mut value: u64, width: usize, fill: u8) 
     out.extend(std::iter::repeat_n(fill, width.saturating_sub(length)));
     out.extend_from_slice(&digits[at..]);
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use jiff::tz::Offset;
+
+    use super::*;
+
+    #[test]
+    fn a_zone_shifts_the_clock_and_is_named() {
+        const MOMENT: Duration = Duration::from_secs(1_767_236_400);
+        let written = |seconds: i32| {
+            let zone = TimeZone::fixed(Offset::from_seconds(seconds).unwrap());
+            let format = TimeFormat::parse("%F %T %z %:z %E*z %s").unwrap();
+            let mut out = Vec::new();
+            let format = TimeFormat {
+                zone: Some(zone),
+                ..format
+            };
+            format.write(MOMENT, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            written(5 * 3600 + 1800),
+            "2026-01-01 08:30:00 +0530 +05:30 +05:30:00 1767236400"
+        );
+        assert_eq!(
+            written(-(3 * 3600 + 1815)),
+            "2025-12-31 23:29:45 -0330 -03:30 -03:30:15 1767236400"
+        );
+    }
+}
