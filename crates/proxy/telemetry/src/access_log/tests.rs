@@ -283,10 +283,10 @@ fn json_values_keep_their_kind() {
 #[test]
 fn values_of_forwarded_certificates_are_found_by_their_key() {
     let stream = Stream::new();
-    let mut headers = http::HeaderMap::new();
+    let mut headers = HeaderMap::new();
     let forwarded =
         r#"By=spiffe://a;Hash=12;Subject="CN=a,O=\"b\"; c";URI=,By=spiffe://d;uri="e;f""#;
-    let forwarded = http::HeaderValue::from_str(forwarded).unwrap();
+    let forwarded = HeaderValue::from_str(forwarded).unwrap();
     headers.insert("x-forwarded-client-cert", forwarded);
     let mut record = stream.record();
     record.request.as_mut().unwrap().headers = &headers;
