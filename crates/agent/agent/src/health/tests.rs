@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
 
@@ -72,7 +72,13 @@ async fn a_connection_is_enough_for_tcp_and_none_is_none() {
     let probe = ProbeMethod::Tcp { host: None, port };
     let application = Some(IpAddr::from([127, 0, 0, 1]));
     assert_eq!(check(&probe, application, LIMIT).await, Ok(()));
-    drop(listener);
+
+    // Bound and never listening: a listener that was closed lives on for a moment in a process that
+    // another test is starting.
+    let mute = TcpSocket::new_v4().expect("a socket");
+    mute.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let port = mute.local_addr().expect("an address").port();
+    let probe = ProbeMethod::Tcp { host: None, port };
     let refused = check(&probe, application, LIMIT).await;
     let refused = refused.expect_err("nobody listens");
     assert!(refused.contains(&format!("127.0.0.1:{port}")), "{refused}");
