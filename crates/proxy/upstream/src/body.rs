@@ -8,9 +8,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
-use crate::pool::{Http1Lease, Http2Lease, RequestStream, http1_reason};
+use crate::pool::{Http1Body, Http1Upgrade, Http2Lease, RequestStream};
 use crate::{ResetReason, UpstreamStream};
 
 /// Why a body ended before its end.
@@ -93,10 +92,7 @@ pub struct ResponseBody(Inner);
 enum Inner {
     /// The end was reached; the lease is given back.
     Ended,
-    Http1 {
-        body: Incoming,
-        _lease: Http1Lease,
-    },
+    Http1(Http1Body),
     Http2 {
         stream: RecvStream,
         /// What `content-length` says is still to come.
@@ -111,9 +107,7 @@ enum Inner {
 
 /// What an upgraded exchange is made of.
 pub(crate) enum Upgrade {
-    Http1 {
-        lease: Http1Lease,
-    },
+    Http1(Http1Upgrade),
     Http2 {
         send: RequestStream,
         receive: RecvStream,
@@ -129,18 +123,17 @@ impl ResponseBody {
         Self(Inner::Upgrade(Upgrade::Raw(Box::new(stream))))
     }
 
-    pub(crate) fn http1(body: Incoming, lease: Http1Lease, is_upgrade: bool) -> Self {
-        if is_upgrade {
-            return Self(Inner::Upgrade(Upgrade::Http1 { lease }));
-        }
-        // Without a body the connection is free at once.
-        if body.is_end_stream() {
-            return Self(Inner::Ended);
-        }
-        Self(Inner::Http1 {
-            body,
-            _lease: lease,
-        })
+    /// No body, or one that has been read.
+    pub(crate) fn ended() -> Self {
+        Self(Inner::Ended)
+    }
+
+    pub(crate) fn http1(body: Http1Body) -> Self {
+        Self(Inner::Http1(body))
+    }
+
+    pub(crate) fn http1_upgrade(upgrade: Http1Upgrade) -> Self {
+        Self(Inner::Upgrade(Upgrade::Http1(upgrade)))
     }
 
     pub(crate) fn http2(
@@ -170,7 +163,7 @@ impl ResponseBody {
     pub(crate) fn into_upgrade(self) -> Option<Upgrade> {
         match self.0 {
             Inner::Upgrade(upgrade) => Some(upgrade),
-            Inner::Ended | Inner::Http1 { .. } | Inner::Http2 { .. } => None,
+            Inner::Ended | Inner::Http1(_) | Inner::Http2 { .. } => None,
         }
     }
 }
@@ -186,11 +179,8 @@ impl Body for ResponseBody {
         let inner = &mut self.get_mut().0;
         let (frame, ended) = match inner {
             Inner::Ended | Inner::Upgrade(_) => return Poll::Ready(None),
-            Inner::Http1 { body, _lease } => match ready!(Pin::new(&mut *body).poll_frame(cx)) {
-                None => (None, true),
-                Some(Ok(frame)) => (Some(Ok(frame)), body.is_end_stream()),
-                Some(Err(error)) => (Some(Err(BodyError::Upstream(http1_reason(&error)))), true),
-            },
+            // It gives its lease back itself.
+            Inner::Http1(body) => return body.poll_frame(cx),
             Inner::Http2 {
                 stream,
                 left,
@@ -208,7 +198,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Inner::Ended | Inner::Upgrade(_) => true,
-            Inner::Http1 { body, _lease } => body.is_end_stream(),
+            Inner::Http1(body) => body.is_end_stream(),
             Inner::Http2 { stream, .. } => stream.is_end_stream(),
         }
     }
@@ -216,7 +206,7 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Inner::Ended | Inner::Upgrade(_) => SizeHint::with_exact(0),
-            Inner::Http1 { body, _lease } => body.size_hint(),
+            Inner::Http1(body) => body.size_hint(),
             Inner::Http2 { left, .. } => left.map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
@@ -263,7 +253,7 @@ impl std::fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self.0 {
             Inner::Ended => "Ended",
-            Inner::Http1 { .. } => "Http1",
+            Inner::Http1(_) => "Http1",
             Inner::Http2 { .. } => "Http2",
             Inner::Upgrade(_) => "Upgrade",
         })

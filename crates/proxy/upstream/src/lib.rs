@@ -24,6 +24,7 @@ mod endpoints;
 mod failure;
 mod health_check;
 mod host;
+mod http1;
 mod lb;
 mod manager;
 mod outlier;

@@ -20,7 +20,8 @@ use meltemi_tls::{Alpn, Wishes};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-pub(crate) use http1::{Http1Lease, reason as http1_reason};
+use http1::Http1Lease;
+pub(crate) use http1::{Http1Body, Http1Upgrade};
 pub(crate) use http2::{Http2Lease, RequestStream, reason as http2_reason};
 pub(crate) use key::PoolKey;
 use key::PoolKind;
@@ -546,18 +547,13 @@ async fn open(
         return;
     }
     pool.speaks_http1.set(true);
-    let opened = http1::open(stream, &cluster, &pool).await;
+    let connection = http1::open(stream, &cluster, &pool);
     pool.connecting.set(pool.connecting.get() - 1);
-    match opened {
-        Ok(connection) => {
-            if pool.kind == PoolKind::Alpn {
-                cluster.stats().upstream_cx_http1_total.inc();
-            }
-            pool.put_http1(connection);
-            pool.open_as_needed();
-        }
-        Err(failure) => pool.fail(&failure),
+    if pool.kind == PoolKind::Alpn {
+        cluster.stats().upstream_cx_http1_total.inc();
     }
+    pool.put_http1(connection);
+    pool.open_as_needed();
 }
 
 /// Counts as a request that waits until dropped.

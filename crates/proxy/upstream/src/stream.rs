@@ -155,6 +155,11 @@ impl Sent {
             .store(requests.saturating_add(1), Ordering::Relaxed);
     }
 
+    /// Whether something was written.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.writes.load(Ordering::Relaxed) > 0
+    }
+
     fn wrote(&self, count: usize) {
         let writes = self.writes.load(Ordering::Relaxed);
         if writes == 0 {

@@ -1,5 +1,6 @@
 //! Upstream streams that stop being HTTP: 101, `CONNECT`, extended `CONNECT`.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -7,22 +8,17 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes};
 use h2::{Reason, RecvStream};
 use http::Response;
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::body::Upgrade;
-use crate::pool::{Http1Lease, Http2Lease, RequestStream, http1_reason, http2_reason};
+use crate::pool::{Http1Upgrade, Http2Lease, RequestStream, http2_reason};
 use crate::{BodyError, ResetReason, ResponseBody, UpstreamStream};
 
 /// The bytes after an upgrade. The request stays active until it is dropped.
 pub struct UpgradedStream(Inner);
 
 enum Inner {
-    Http1 {
-        io: TokioIo<Upgraded>,
-        _lease: Http1Lease,
-    },
+    Http1(Http1Upgrade),
     Http2 {
         send: RequestStream,
         receive: RecvStream,
@@ -38,20 +34,11 @@ enum Inner {
 /// # Errors
 /// When the connection ended first, or the response upgrades nothing.
 pub async fn upgrade(response: Response<ResponseBody>) -> Result<UpgradedStream, BodyError> {
-    let (mut head, body) = response.into_parts();
-    match body.into_upgrade() {
-        Some(Upgrade::Http1 { lease }) => {
-            let on_upgrade = head.extensions.remove::<OnUpgrade>();
-            let Some(on_upgrade) = on_upgrade else {
-                return Err(no_upgrade());
-            };
-            match on_upgrade.await {
-                Ok(upgraded) => Ok(UpgradedStream(Inner::Http1 {
-                    io: TokioIo::new(upgraded),
-                    _lease: lease,
-                })),
-                Err(error) => Err(BodyError::Upstream(http1_reason(&error))),
-            }
+    match response.into_body().into_upgrade() {
+        Some(Upgrade::Http1(mut upgrade)) => {
+            let sent = poll_fn(|cx| upgrade.wire.poll_upload(cx)).await;
+            sent.map_err(BodyError::Upstream)?;
+            Ok(UpgradedStream(Inner::Http1(upgrade)))
         }
         Some(Upgrade::Http2 {
             send,
@@ -86,7 +73,7 @@ impl AsyncRead for UpgradedStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match &mut self.get_mut().0 {
-            Inner::Http1 { io, _lease } => Pin::new(io).poll_read(cx, buf),
+            Inner::Http1(upgrade) => Pin::new(&mut *upgrade.wire).poll_read(cx, buf),
             Inner::Raw(stream) => Pin::new(stream).poll_read(cx, buf),
             Inner::Http2 {
                 receive, unread, ..
@@ -116,7 +103,7 @@ impl AsyncWrite for UpgradedStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().0 {
-            Inner::Http1 { io, _lease } => Pin::new(io).poll_write(cx, buf),
+            Inner::Http1(upgrade) => Pin::new(&mut *upgrade.wire).poll_write(cx, buf),
             Inner::Raw(stream) => Pin::new(stream).poll_write(cx, buf),
             Inner::Http2 { send, .. } => {
                 if buf.is_empty() {
@@ -143,7 +130,7 @@ impl AsyncWrite for UpgradedStream {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().0 {
-            Inner::Http1 { io, _lease } => Pin::new(io).poll_flush(cx),
+            Inner::Http1(upgrade) => Pin::new(&mut *upgrade.wire).poll_flush(cx),
             Inner::Raw(stream) => Pin::new(stream).poll_flush(cx),
             // The connection's task writes.
             Inner::Http2 { .. } => Poll::Ready(Ok(())),
@@ -152,7 +139,7 @@ impl AsyncWrite for UpgradedStream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().0 {
-            Inner::Http1 { io, _lease } => Pin::new(io).poll_shutdown(cx),
+            Inner::Http1(upgrade) => Pin::new(&mut *upgrade.wire).poll_shutdown(cx),
             Inner::Raw(stream) => Pin::new(stream).poll_shutdown(cx),
             Inner::Http2 { send, .. } => {
                 if let Err(error) = send.send_data(Bytes::new(), true) {
@@ -170,7 +157,7 @@ impl AsyncWrite for UpgradedStream {
 impl std::fmt::Debug for UpgradedStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self.0 {
-            Inner::Http1 { .. } => "UpgradedStream(HTTP/1)",
+            Inner::Http1(_) => "UpgradedStream(HTTP/1)",
             Inner::Http2 { .. } => "UpgradedStream(HTTP/2)",
             Inner::Raw(_) => "UpgradedStream(raw)",
         })

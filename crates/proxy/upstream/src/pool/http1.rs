@@ -1,38 +1,31 @@
 //! HTTP/1.1 connections: one request at a time, back to the pool when both it and its
 //! response are through.
 
-use std::error::Error as _;
+mod slot;
+
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
-use http::uri::{PathAndQuery, Uri};
-use http::{Method, Request, Response, Version};
-use hyper::body::Body as _;
-use hyper::client::conn::http1;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::lease::ActiveRequest;
-use super::{HttpPool, STALE_AFTER, on_end};
+use super::{HttpPool, STALE_AFTER};
+use crate::http1::{Manner, Wire};
 use crate::stream::ConnectionDetails;
 use crate::{
-    ConnectFailure, ResetReason, ResponseBody, SendFailure, UpstreamBody, UpstreamStream,
-    WorkerCluster,
+    BodyError, ResetReason, ResponseBody, SendFailure, UpstreamBody, UpstreamStream, WorkerCluster,
 };
-
-/// Most bytes of a response's headers, as Envoy's default.
-const MAX_HEADER_BYTES: usize = 60 << 10;
-/// What hyper buffers of a connection at most, whatever the configuration allows.
-const MAX_BUFFER: usize = 400 << 10;
-/// What hyper needs at least.
-const MIN_BUFFER: usize = 8 << 10;
+use slot::Slot;
 
 /// An HTTP/1.1 connection. Dropping it closes the connection once it is idle.
 pub(crate) struct Http1Connection {
-    sender: http1::SendRequest<UpstreamBody>,
-    details: Arc<ConnectionDetails>,
+    slot: Rc<Slot>,
     /// Requests it may still carry.
     left: u32,
     reused: bool,
@@ -44,42 +37,50 @@ pub(crate) struct Http1Connection {
     opened: Instant,
 }
 
-/// A connection in use. Dropped, the connection goes back to its pool when it is free.
+/// A connection in use. Dropped, the connection is closed.
 pub(crate) struct Http1Lease {
-    connection: Option<Http1Connection>,
+    connection: Http1Connection,
     pool: Rc<HttpPool>,
     active: ActiveRequest,
 }
 
+/// A request on its way, until its response comes. Dropping it closes the connection.
+pub(crate) struct Sending(State);
+
+enum State {
+    /// It could not be sent.
+    Failed(SendFailure),
+    Going(Box<Wire>, Http1Lease),
+    Over,
+}
+
+/// What follows a response's head. When its end has been read, the connection goes back to its
+/// pool.
+pub(crate) struct Http1Body {
+    /// There until the end.
+    exchange: Option<(Box<Wire>, Http1Lease)>,
+}
+
+/// An exchange that became a stream of bytes. The request stays active until it is dropped.
+pub(crate) struct Http1Upgrade {
+    pub(crate) wire: Box<Wire>,
+    _lease: Http1Lease,
+}
+
 /// Starts HTTP/1.1 on a new connection.
-pub(super) async fn open(
+pub(super) fn open(
     stream: UpstreamStream,
     cluster: &Rc<WorkerCluster>,
     pool: &Rc<HttpPool>,
-) -> Result<Http1Connection, ConnectFailure> {
+) -> Http1Connection {
     let config = cluster.config();
-    let details = Arc::clone(stream.details());
-    let mut builder = http1::Builder::new();
-    let buffer = usize::try_from(config.per_connection_buffer_limit).unwrap_or(MAX_BUFFER);
-    builder
-        .max_buf_size(buffer.clamp(MIN_BUFFER, MAX_BUFFER))
-        .max_header_size(MAX_HEADER_BYTES)
-        .preserve_header_case(config.http.http1.preserve_case)
-        .title_case_headers(config.http.http1.proper_case);
-    let (sender, connection) = builder
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| ConnectFailure::Transport(Arc::from(error.to_string())))?;
-    let pool = Rc::downgrade(pool);
-    tokio::task::spawn_local(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "HTTP/1 upstream connection failed");
-        }
-        on_end(&pool);
-    });
-    Ok(Http1Connection {
-        sender,
-        details,
+    let manner = Manner {
+        title_case: config.http.http1.proper_case,
+        keeps_case: config.http.http1.preserve_case,
+        buffer: usize::try_from(config.per_connection_buffer_limit).unwrap_or(usize::MAX),
+    };
+    Http1Connection {
+        slot: Slot::watched(stream, manner, pool),
         left: match config.max_requests_per_connection {
             0 => u32::MAX,
             limit => limit,
@@ -89,14 +90,13 @@ pub(super) async fn open(
         was_idle: false,
         idle_since: Instant::now(),
         opened: Instant::now(),
-    })
+    }
 }
 
 impl Http1Connection {
     #[inline]
     pub(super) fn is_usable(&self) -> bool {
-        // A new one takes a request before its task has run for the first time.
-        !self.sender.is_closed() && (self.sender.is_ready() || !self.reused)
+        self.slot.is_occupied()
     }
 
     /// Whether it lay idle for so long that the upstream may have closed it without the
@@ -130,7 +130,13 @@ impl Http1Connection {
     }
 
     pub(super) fn details(&self) -> &Arc<ConnectionDetails> {
-        &self.details
+        self.slot.details()
+    }
+}
+
+impl Drop for Http1Connection {
+    fn drop(&mut self) {
+        self.slot.close();
     }
 }
 
@@ -141,172 +147,213 @@ impl Http1Lease {
         active: ActiveRequest,
     ) -> Self {
         Self {
-            connection: Some(connection),
+            connection,
             pool,
             active,
         }
     }
 
-    pub(super) async fn send(
-        mut self,
-        mut request: Request<UpstreamBody>,
-    ) -> Result<Response<ResponseBody>, SendFailure> {
-        if let Err(reason) = to_http1(&mut request) {
-            return Err(SendFailure {
+    /// Encodes the request; what is returned sends it.
+    pub(super) fn send(mut self, request: Request<UpstreamBody>) -> Sending {
+        let connection = &mut self.connection;
+        let Some(mut wire) = connection.slot.take_quiet() else {
+            return Sending(State::Failed(SendFailure {
+                reason: ResetReason::ConnectionTermination,
+                request: Some(Box::new(request)),
+                unprocessed: true,
+            }));
+        };
+        connection.left = connection.left.saturating_sub(1);
+        connection.reused = true;
+        if let Err(reason) = wire.start(request) {
+            return Sending(State::Failed(SendFailure {
                 reason,
                 request: None,
                 unprocessed: true,
-            });
+            }));
         }
-        // Taken out, so that a request that is given up closes its connection.
-        let mut connection = self.connection.take().expect("taken once, here");
-        connection.left = connection.left.saturating_sub(1);
-        connection.reused = true;
-        connection.details.sent.restart();
-        match connection.sender.try_send_request(request).await {
-            Ok(response) if is_misframed(&response) => Err(SendFailure {
-                reason: ResetReason::ProtocolError(Arc::from(
-                    "a response whose end two readers may see in different places",
-                )),
-                request: None,
-                unprocessed: false,
-            }),
-            Ok(response) => {
-                self.connection = Some(connection);
-                let is_upgrade = response.extensions().get::<OnUpgrade>().is_some();
-                Ok(response.map(|body| ResponseBody::http1(body, self, is_upgrade)))
-            }
-            Err(mut failure) => {
-                let request = failure.take_message().map(Box::new);
-                // The upstream had closed before the request came, and all of it came after.
-                let too_late = connection.details.sent.was_too_late();
-                Err(SendFailure {
-                    reason: reason(failure.error()),
-                    unprocessed: too_late || request.is_some(),
-                    request,
-                })
-            }
-        }
+        connection.details().sent.restart();
+        Sending(State::Going(wire, self))
     }
-}
 
-impl Drop for Http1Lease {
-    fn drop(&mut self) {
-        let Some(mut connection) = self.connection.take() else {
-            return;
-        };
-        if connection.last {
+    /// The response is through: gives the connection back, when the request is too.
+    fn end(self, mut wire: Box<Wire>) {
+        if wire.is_sent() {
+            self.give_back(wire);
             return;
         }
-        let cluster = self.active.cluster();
-        if connection.left == 0 {
-            cluster.stats().upstream_cx_max_requests.inc();
-            return;
-        }
-        let now = Instant::now();
-        let limit = cluster.config().max_connection_duration;
-        if limit.is_some_and(|limit| now.duration_since(connection.opened) >= limit) {
-            cluster.stats().upstream_cx_max_duration_reached.inc();
-            return;
-        }
-        connection.idle_since = now;
-        if connection.sender.is_closed() {
-            return;
-        }
-        if connection.sender.is_ready() {
-            self.pool.put_http1(connection);
-            return;
-        }
-        // Rarely: the request's body is still going out, or the response was given up and
-        // its rest is being drained.
-        let pool = Rc::clone(&self.pool);
+        // Rarely: the request's body is still going out.
+        let Self {
+            connection,
+            pool,
+            active,
+        } = self;
+        let cluster = Rc::clone(active.cluster());
+        drop(active);
         tokio::task::spawn_local(async move {
-            if connection.sender.ready().await.is_ok() {
-                pool.put_http1(connection);
+            let is_sent = std::future::poll_fn(|cx| match wire.poll_upload(cx) {
+                Poll::Ready(result) => Poll::Ready(result.is_ok()),
+                Poll::Pending if wire.is_quiet(cx) => Poll::Pending,
+                Poll::Pending => Poll::Ready(false),
+            });
+            if is_sent.await {
+                give_back(connection, &cluster, &pool, wire);
             }
         });
     }
+
+    fn give_back(self, wire: Box<Wire>) {
+        let Self {
+            connection,
+            pool,
+            active,
+        } = self;
+        give_back(connection, active.cluster(), &pool, wire);
+    }
 }
 
-/// Whether two readers of a response may take its body to end in different places: it says so in
-/// two ways, has a coding other than `chunked`, or has any where no body may be (RFC 9112, section
-/// 6.1).
-fn is_misframed<B>(response: &Response<B>) -> bool {
-    let headers = response.headers();
-    let Some(coding) = headers.get(TRANSFER_ENCODING) else {
-        return false;
-    };
-    let bodiless = response.status().is_informational() || response.status() == 204;
-    bodiless
-        || headers.contains_key(CONTENT_LENGTH)
-        || !coding.as_bytes().eq_ignore_ascii_case(b"chunked")
+/// Puts a connection that is free again into its pool, unless it is to end.
+fn give_back(
+    mut connection: Http1Connection,
+    cluster: &Rc<WorkerCluster>,
+    pool: &Rc<HttpPool>,
+    wire: Box<Wire>,
+) {
+    if connection.last || !wire.keeps_alive() {
+        return;
+    }
+    if connection.left == 0 {
+        cluster.stats().upstream_cx_max_requests.inc();
+        return;
+    }
+    let now = Instant::now();
+    let limit = cluster.config().max_connection_duration;
+    if limit.is_some_and(|limit| now.duration_since(connection.opened) >= limit) {
+        cluster.stats().upstream_cx_max_duration_reached.inc();
+        return;
+    }
+    connection.idle_since = now;
+    if connection.slot.put(wire) {
+        pool.put_http1(connection);
+    }
 }
 
-/// Makes sure that a body is framed: the codec leaves out one of a method that seldom has any.
-fn frame(request: &mut Request<UpstreamBody>) {
-    let seldom = matches!(*request.method(), Method::GET | Method::HEAD);
-    if seldom
-        && !request.body().is_end_stream()
-        && request.body().size_hint().exact().is_none()
-        && !request.headers().contains_key(CONTENT_LENGTH)
+impl Future for Sending {
+    type Output = Result<Response<ResponseBody>, SendFailure>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let state = &mut self.get_mut().0;
+        let result = match state {
+            State::Going(wire, lease) => {
+                let sent = &lease.connection.details().sent;
+                ready!(poll_exchange(wire, sent.has_begun(), cx))
+            }
+            State::Failed(_) | State::Over => Err(ResetReason::ConnectionTermination),
+        };
+        Poll::Ready(match std::mem::replace(state, State::Over) {
+            State::Failed(failure) => Err(failure),
+            State::Over => unreachable!("a future is not polled after its end"),
+            State::Going(wire, lease) => match result {
+                Ok(response) => Ok(response.map(|()| body(wire, lease))),
+                Err(reason) => Err(SendFailure {
+                    reason,
+                    request: None,
+                    // The upstream had closed before the request came, and all of it came after.
+                    unprocessed: lease.connection.details().sent.was_too_late(),
+                }),
+            },
+        })
+    }
+}
+
+/// Sends, and reads the response's head. Where the upstream takes no more of a request, its
+/// response may have come before.
+fn poll_exchange(
+    wire: &mut Wire,
+    has_begun: bool,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Response<()>, ResetReason>> {
+    if !wire.is_sent()
+        && let Poll::Ready(Err(reason)) = wire.poll_upload(cx)
     {
-        let chunked = HeaderValue::from_static("chunked");
-        request.headers_mut().insert(TRANSFER_ENCODING, chunked);
-    }
-}
-
-/// Makes sure of the origin form and a `host` header.
-fn to_http1(request: &mut Request<UpstreamBody>) -> Result<(), ResetReason> {
-    *request.version_mut() = Version::HTTP_11;
-    frame(request);
-    if request.method() == Method::CONNECT || request.uri().scheme().is_none() {
-        return Ok(());
-    }
-    let invalid = |text: String| ResetReason::InvalidRequest(Arc::from(text));
-    if !request.headers().contains_key(HOST)
-        && let Some(authority) = request.uri().authority()
-    {
-        let host = HeaderValue::from_str(authority.as_str())
-            .map_err(|error| invalid(error.to_string()))?;
-        request.headers_mut().insert(HOST, host);
-    }
-    let path = request
-        .uri()
-        .path_and_query()
-        .cloned()
-        .unwrap_or_else(|| PathAndQuery::from_static("/"));
-    *request.uri_mut() = Uri::from(path);
-    Ok(())
-}
-
-/// Whether a body is none, rather than broken off. What TLS finds wrong has another kind.
-fn is_malformed(error: &hyper::Error) -> bool {
-    let cause = error.source();
-    let cause = cause.and_then(|it| it.downcast_ref::<std::io::Error>());
-    let invalid = |it: &std::io::Error| it.kind() == std::io::ErrorKind::InvalidInput;
-    !error.is_user() && cause.is_some_and(invalid)
-}
-
-/// Whose fault an error is.
-pub(crate) fn reason(error: &hyper::Error) -> ResetReason {
-    let text = || -> Arc<str> {
-        match error.source() {
-            Some(source) => Arc::from(format!("{error}: {source}")),
-            None => Arc::from(error.to_string()),
+        if !has_begun || matches!(reason, ResetReason::RequestBody(_)) {
+            return Poll::Ready(Err(reason));
         }
-    };
-    if error.is_parse() || is_malformed(error) {
-        ResetReason::ProtocolError(text())
-    } else if error.is_body_write_aborted() {
-        ResetReason::RequestBody(text())
-    } else if error.is_user() {
-        // A user error is what we gave it: a failing body, or a request it cannot write.
-        if error.source().is_some() {
-            ResetReason::RequestBody(text())
-        } else {
-            ResetReason::InvalidRequest(text())
+        wire.give_up_upload();
+        return match wire.poll_response(cx) {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+            Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(Err(reason)),
+        };
+    }
+    wire.poll_response(cx)
+}
+
+fn body(wire: Box<Wire>, lease: Http1Lease) -> ResponseBody {
+    if wire.is_upgraded() {
+        return ResponseBody::http1_upgrade(Http1Upgrade {
+            wire,
+            _lease: lease,
+        });
+    }
+    // Without a body the connection is free at once.
+    if wire.is_read() {
+        lease.end(wire);
+        return ResponseBody::ended();
+    }
+    ResponseBody::http1(Http1Body {
+        exchange: Some((wire, lease)),
+    })
+}
+
+impl Http1Body {
+    /// The next of the body, while the request's goes out beside it.
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some((wire, _)) = &mut self.exchange else {
+            return Poll::Ready(None);
+        };
+        if !wire.is_sent()
+            && let Poll::Ready(Err(reason)) = wire.poll_upload(cx)
+        {
+            wire.give_up_upload();
+            if let ResetReason::RequestBody(_) = reason {
+                self.exchange = None;
+                let reason = ResetReason::ConnectionTermination;
+                return Poll::Ready(Some(Err(BodyError::Upstream(reason))));
+            }
         }
-    } else {
-        ResetReason::ConnectionTermination
+        let frame = ready!(wire.poll_body(cx));
+        let is_over = wire.is_read();
+        if is_over && let Some((wire, lease)) = self.exchange.take() {
+            lease.end(wire);
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Upstream)))
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.exchange.is_none()
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        match &self.exchange {
+            None => SizeHint::with_exact(0),
+            Some((wire, _)) => {
+                let left = wire.body_left();
+                left.map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
+        }
+    }
+}
+
+impl Drop for Http1Body {
+    fn drop(&mut self) {
+        // What is there of it already costs nothing to skip.
+        if let Some((mut wire, lease)) = self.exchange.take()
+            && wire.skip_body()
+        {
+            lease.end(wire);
+        }
     }
 }

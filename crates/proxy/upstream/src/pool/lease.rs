@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use futures_util::future::Either;
 use http::{Request, Response};
 use meltemi_ir::Priority;
 
@@ -125,21 +126,19 @@ impl HttpLease {
     ///
     /// # Errors
     /// When no response's headers arrive; the failure has the request where it was not sent.
-    pub async fn send(
+    pub fn send(
         mut self,
         request: Request<UpstreamBody>,
-    ) -> Result<Response<ResponseBody>, SendFailure> {
+    ) -> impl Future<Output = Result<Response<ResponseBody>, SendFailure>> + use<> {
         let connection = self.connection.take().expect("taken once, here");
         let active = self.active.take().expect("taken once, here");
         let pool = Rc::clone(&self.pool);
         drop(self);
         match connection {
             Connection::Http1(connection) => {
-                Http1Lease::new(connection, pool, active)
-                    .send(request)
-                    .await
+                Either::Left(Http1Lease::new(connection, pool, active).send(request))
             }
-            Connection::Http2(lease) => lease.send(request, active).await,
+            Connection::Http2(lease) => Either::Right(lease.send(request, active)),
         }
     }
 
