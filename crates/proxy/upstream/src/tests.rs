@@ -6,6 +6,7 @@ mod clusters;
 mod fixture;
 mod health;
 mod http1;
+mod http1_codec;
 mod http2;
 mod outlier;
 mod subsets;

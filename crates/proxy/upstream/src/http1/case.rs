@@ -105,7 +105,8 @@ impl AsyncRead for Memory {
         _: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.input.is_empty() {
+        // Nothing is answered before it is asked.
+        if self.input.is_empty() || self.written.borrow().is_empty() {
             return Poll::Pending;
         }
         let count = self.input.len().min(buf.remaining());
