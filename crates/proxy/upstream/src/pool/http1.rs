@@ -1,6 +1,7 @@
 //! HTTP/1.1 connections: one request at a time, back to the pool when both it and its
 //! response are through.
 
+mod beside;
 mod slot;
 
 use std::future::Future;
@@ -21,6 +22,7 @@ use crate::stream::ConnectionDetails;
 use crate::{
     BodyError, ResetReason, ResponseBody, SendFailure, UpstreamBody, UpstreamStream, WorkerCluster,
 };
+use beside::Beside;
 use slot::Slot;
 
 /// An HTTP/1.1 connection. Dropping it closes the connection once it is idle.
@@ -56,9 +58,15 @@ enum State {
 
 /// What follows a response's head. When its end has been read, the connection goes back to its
 /// pool.
-pub(crate) struct Http1Body {
-    /// There until the end.
-    exchange: Option<(Box<Wire>, Http1Lease)>,
+pub(crate) struct Http1Body(Reading);
+
+enum Reading {
+    /// The request is through.
+    Alone(Box<Wire>, Http1Lease),
+    Beside(Rc<Beside>, Http1Lease),
+    /// It broke off, which is still to be said.
+    Broken(ResetReason),
+    Over,
 }
 
 /// An exchange that became a stream of bytes. The request stays active until it is dropped.
@@ -176,32 +184,7 @@ impl Http1Lease {
         Sending(State::Going(wire, self))
     }
 
-    /// The response is through: gives the connection back, when the request is too.
-    fn end(self, mut wire: Box<Wire>) {
-        if wire.is_sent() {
-            self.give_back(wire);
-            return;
-        }
-        // Rarely: the request's body is still going out.
-        let Self {
-            connection,
-            pool,
-            active,
-        } = self;
-        let cluster = Rc::clone(active.cluster());
-        drop(active);
-        tokio::task::spawn_local(async move {
-            let is_sent = std::future::poll_fn(|cx| match wire.poll_upload(cx) {
-                Poll::Ready(result) => Poll::Ready(result.is_ok()),
-                Poll::Pending if wire.is_quiet(cx) => Poll::Pending,
-                Poll::Pending => Poll::Ready(false),
-            });
-            if is_sent.await {
-                give_back(connection, &cluster, &pool, wire);
-            }
-        });
-    }
-
+    /// Gives the connection back, whose request and response are through.
     fn give_back(self, wire: Box<Wire>) {
         let Self {
             connection,
@@ -209,6 +192,16 @@ impl Http1Lease {
             active,
         } = self;
         give_back(connection, active.cluster(), &pool, wire);
+    }
+
+    /// Where the connection goes later; the request counts as active no more.
+    fn home(self) -> (Http1Connection, Rc<WorkerCluster>, Rc<HttpPool>) {
+        let Self {
+            connection,
+            pool,
+            active,
+        } = self;
+        (connection, Rc::clone(active.cluster()), pool)
     }
 }
 
@@ -295,65 +288,83 @@ fn body(wire: Box<Wire>, lease: Http1Lease) -> ResponseBody {
             _lease: lease,
         });
     }
+    if !wire.is_sent() {
+        let mut body = Http1Body(Reading::Beside(Beside::upload(wire), lease));
+        return if body.size_hint().exact() == Some(0) {
+            body.end(true);
+            ResponseBody::ended()
+        } else {
+            ResponseBody::http1(body)
+        };
+    }
     // Without a body the connection is free at once.
     if wire.is_read() {
-        lease.end(wire);
+        lease.give_back(wire);
         return ResponseBody::ended();
     }
-    ResponseBody::http1(Http1Body {
-        exchange: Some((wire, lease)),
-    })
+    ResponseBody::http1(Http1Body(Reading::Alone(wire, lease)))
 }
 
 impl Http1Body {
-    /// The next of the body, while the request's goes out beside it.
+    /// The next of the body.
     pub(crate) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some((wire, _)) = &mut self.exchange else {
-            return Poll::Ready(None);
-        };
-        if !wire.is_sent()
-            && let Poll::Ready(Err(reason)) = wire.poll_upload(cx)
-        {
-            wire.give_up_upload();
-            if let ResetReason::RequestBody(_) = reason {
-                self.exchange = None;
-                let reason = ResetReason::ConnectionTermination;
-                return Poll::Ready(Some(Err(BodyError::Upstream(reason))));
+        let (frame, is_over) = match &mut self.0 {
+            Reading::Over => return Poll::Ready(None),
+            Reading::Broken(reason) => {
+                let error = BodyError::Upstream(reason.clone());
+                self.0 = Reading::Over;
+                return Poll::Ready(Some(Err(error)));
             }
+            Reading::Alone(wire, _) => (ready!(wire.poll_body(cx)), wire.is_read()),
+            Reading::Beside(beside, _) => ready!(beside.poll_body(cx)),
+        };
+        if let Some(Err(reason)) = frame {
+            self.end(false);
+            self.0 = Reading::Broken(reason);
+            // What came before goes on its way first.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
-        let frame = ready!(wire.poll_body(cx));
-        let is_over = wire.is_read();
-        if is_over && let Some((wire, lease)) = self.exchange.take() {
-            lease.end(wire);
+        if is_over {
+            self.end(true);
         }
         Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Upstream)))
     }
 
+    /// Nothing more is read.
+    fn end(&mut self, is_whole: bool) {
+        match std::mem::replace(&mut self.0, Reading::Over) {
+            // What is there of it already costs nothing to skip.
+            Reading::Alone(mut wire, lease) => {
+                if is_whole && wire.skip_body() {
+                    lease.give_back(wire);
+                }
+            }
+            Reading::Beside(beside, lease) => beside.end(lease, is_whole),
+            Reading::Broken(_) | Reading::Over => {}
+        }
+    }
+
     pub(crate) fn is_end_stream(&self) -> bool {
-        self.exchange.is_none()
+        matches!(self.0, Reading::Over)
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
-        match &self.exchange {
-            None => SizeHint::with_exact(0),
-            Some((wire, _)) => {
-                let left = wire.body_left();
-                left.map_or_else(SizeHint::default, SizeHint::with_exact)
-            }
-        }
+        let left = match &self.0 {
+            Reading::Over => Some(0),
+            Reading::Broken(_) => None,
+            Reading::Alone(wire, _) => wire.body_left(),
+            Reading::Beside(beside, _) => beside.body_left(),
+        };
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
 impl Drop for Http1Body {
     fn drop(&mut self) {
-        // What is there of it already costs nothing to skip.
-        if let Some((mut wire, lease)) = self.exchange.take()
-            && wire.skip_body()
-        {
-            lease.end(wire);
-        }
+        self.end(true);
     }
 }

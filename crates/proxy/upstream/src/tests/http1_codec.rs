@@ -248,6 +248,32 @@ fn an_upload_goes_on_beside_the_response() {
 }
 
 #[test]
+fn an_upload_does_not_wait_for_whoever_reads_the_response() {
+    on_worker(|| async {
+        let (fixture, lease, stream) = connected().await;
+        let size = 8 << 20;
+        let large = UpstreamBody::Full(Bytes::from(vec![b'a'; size]));
+        let request = Request::post("/").body(large).unwrap();
+        let (mut reader, mut writer) = stream.into_split();
+        let response = tokio::task::spawn_local(lease.send(request));
+        read_request_head(&mut reader).await;
+        respond_in_part(&mut writer).await;
+        // It stays unread.
+        let response = response.await.unwrap().unwrap();
+        let mut all = vec![0; size];
+        reader.read_exact(&mut all).await.unwrap();
+        writer.write_all(b"b").await.unwrap();
+        assert_eq!(text(response.into_body()).await, "ab");
+        assert!(fixture.lease().await.unwrap().is_reused());
+    });
+}
+
+async fn respond_in_part(stream: &mut (impl tokio::io::AsyncWrite + Unpin)) {
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\na";
+    stream.write_all(answer.as_bytes()).await.unwrap();
+}
+
+#[test]
 fn an_upload_that_breaks_off_ends_the_connection() {
     on_worker(|| async {
         for is_answered in [false, true] {
