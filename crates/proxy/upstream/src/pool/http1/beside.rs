@@ -28,6 +28,9 @@ pub(super) struct Beside {
 
 type Home = (Http1Connection, Rc<WorkerCluster>, Rc<HttpPool>);
 
+/// What is next of a body, and whether it is the last.
+pub(super) type FrameAndEnd = (Option<Result<Frame<Bytes>, ResetReason>>, bool);
+
 impl Beside {
     /// Sends the rest of a request in a task of its own.
     pub(super) fn upload(wire: Box<Wire>) -> Rc<Self> {
@@ -76,11 +79,8 @@ impl Beside {
         Poll::Ready(())
     }
 
-    /// The next of the response's body, and whether it is the last.
-    pub(super) fn poll_body(
-        &self,
-        cx: &mut Context<'_>,
-    ) -> Poll<(Option<Result<Frame<Bytes>, ResetReason>>, bool)> {
+    /// The next of the response's body.
+    pub(super) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<FrameAndEnd> {
         let mut place = self.wire.borrow_mut();
         let Some(wire) = place.as_mut() else {
             return Poll::Ready((Some(Err(ResetReason::ConnectionTermination)), true));
