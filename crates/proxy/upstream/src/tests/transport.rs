@@ -154,6 +154,35 @@ fn the_version_is_what_the_handshake_agrees_on() {
 }
 
 #[test]
+fn a_tls_connection_says_that_it_is_closed() {
+    on_worker(|| async {
+        let (certificate, trust) = identity();
+        let server = DownstreamTls {
+            certificates: vec![SecretRef::Inline(certificate)],
+            ..DownstreamTls::default()
+        };
+        let context = ServerContext::new(&server, SecretStore::new()).unwrap();
+        let (listener, address) = listen().await;
+        let mut settings = to(&[address]);
+        settings.tls = Some(Box::new(upstream_tls(ID)));
+        settings.max_requests_per_connection = 1;
+        let fixture = Fixture::with(settings);
+        fixture.trust(trust);
+        let (response, ()) = tokio::join!(fixture.get(), async {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (mut stream, _) = context.accept(stream).await.unwrap();
+            read_request(&mut stream).await.unwrap();
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx";
+            stream.write_all(answer).await.unwrap();
+            stream.flush().await.unwrap();
+            // Without a word it would be an error.
+            assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+        });
+        assert_eq!(response, "x");
+    });
+}
+
+#[test]
 fn a_request_may_bring_its_own_alpn() {
     on_worker(|| async {
         let (certificate, trust) = identity();
