@@ -133,23 +133,31 @@ pub(crate) fn handle(
 }
 
 /// Sends a request upstream and gives what comes back.
-async fn forward(mut pending: Pending) -> Response<ProxyBody> {
-    let result = pending.forwarding.run(&mut pending.deadlines).await;
-    match result {
-        Ok(response) if pending.original.is_some() => match redirect::follow(pending, response) {
-            Ok(again) => again.await,
-            Err(kept) => {
-                let (pending, response) = *kept;
-                pending.finish(response)
+#[allow(
+    clippy::manual_async_fn,
+    reason = "an async function would hold the request twice"
+)]
+fn forward(mut pending: Pending) -> impl Future<Output = Response<ProxyBody>> {
+    async move {
+        let result = pending.forwarding.run(&mut pending.deadlines).await;
+        match result {
+            Ok(response) if pending.original.is_some() => {
+                match redirect::follow(pending, response) {
+                    Ok(again) => again.await,
+                    Err(kept) => {
+                        let (pending, response) = *kept;
+                        pending.finish(response)
+                    }
+                }
             }
-        },
-        Ok(response) => pending.finish(response),
-        Err(reply) => {
-            let Pending {
-                end, mut caller, ..
-            } = pending;
-            caller.unread = end.0.request_done.get().is_none();
-            answer(end, *reply, None, &caller)
+            Ok(response) => pending.finish(response),
+            Err(reply) => {
+                let Pending {
+                    end, mut caller, ..
+                } = pending;
+                caller.unread = end.0.request_done.get().is_none();
+                answer(end, *reply, None, &caller)
+            }
         }
     }
 }

@@ -35,7 +35,7 @@ impl Forwarding {
     ) -> Result<Response<ResponseBody>, Failure> {
         self.started = false;
         if self.terminates {
-            return self.terminate(host).await;
+            return Box::pin(self.terminate(host)).await;
         }
         let mut lease = self.lease(host).await?;
         let version = lease.version();

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::poll_fn;
-use h2::client::{self, SendRequest};
+use futures_util::future::{Either, poll_fn, ready};
+use h2::client::{self, ResponseFuture, SendRequest};
 use h2::{Reason, SendStream};
 use http::header::{CONNECTION, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
@@ -62,6 +62,17 @@ pub(crate) struct Http2Lease {
     active: Option<ActiveRequest>,
     /// Sends the request's body, while there is more of it.
     upload: Option<AbortHandle>,
+}
+
+/// A request whose head was sent.
+struct Sent {
+    /// What an HTTP/1 client asked to be switched to.
+    upgrade: Option<HeaderValue>,
+    response: ResponseFuture,
+    /// What is still to be sent.
+    body: Option<(UpstreamBody, RequestStream)>,
+    /// What goes on as a tunnel.
+    tunnel: Option<RequestStream>,
 }
 
 /// The sending half of an upgraded stream.
@@ -216,13 +227,44 @@ impl Http2Lease {
         &self.connection.details
     }
 
-    pub(super) async fn send(
+    pub(super) fn send(
         mut self,
-        mut request: Request<UpstreamBody>,
+        request: Request<UpstreamBody>,
         active: ActiveRequest,
-    ) -> Result<Response<ResponseBody>, SendFailure> {
+    ) -> impl Future<Output = Result<Response<ResponseBody>, SendFailure>> {
         let allow_connect = active.cluster().config().http.http2.allow_connect;
         self.active = Some(active);
+        let sent = match self.start(request, allow_connect) {
+            Ok(sent) => sent,
+            Err(failure) => return Either::Left(ready(Err(failure))),
+        };
+        Either::Right(async move {
+            let Sent {
+                upgrade,
+                response,
+                body,
+                tunnel,
+            } = sent;
+            if let Some((body, stream)) = body {
+                self.upload(body, stream).await;
+            }
+            match response.await {
+                Ok(response) => Ok(self.respond(response, upgrade, tunnel)),
+                Err(error) => {
+                    let reason = reason(&error);
+                    let unseen = error.is_go_away() && reason == ResetReason::RemoteRefused;
+                    Err(failure(reason, unseen))
+                }
+            }
+        })
+    }
+
+    /// Sends the request's head.
+    fn start(
+        &mut self,
+        mut request: Request<UpstreamBody>,
+        allow_connect: bool,
+    ) -> Result<Sent, SendFailure> {
         if !self.is_open() {
             return Err(SendFailure {
                 reason: ResetReason::ConnectionTermination,
@@ -230,13 +272,9 @@ impl Http2Lease {
                 unprocessed: true,
             });
         }
-        let unsent = |reason| SendFailure {
-            reason,
-            request: None,
-            unprocessed: false,
-        };
+        let invalid = |text| failure(ResetReason::InvalidRequest(text), false);
         let upgrade = to_http2(&mut request, self.connection.is_tls, allow_connect)
-            .map_err(|text| unsent(ResetReason::InvalidRequest(Arc::from(text))))?;
+            .map_err(|text| invalid(Arc::from(text)))?;
         let is_tunnel = request.method() == Method::CONNECT;
         let (head, body) = request.into_parts();
         let ends = !is_tunnel && body.is_end_stream();
@@ -248,30 +286,21 @@ impl Http2Lease {
         let (response, stream) = match sent {
             Ok(sent) => sent,
             Err(error) if error.is_io() || error.is_go_away() => {
-                return Err(SendFailure {
-                    unprocessed: true,
-                    ..unsent(ResetReason::RemoteRefused)
-                });
+                return Err(failure(ResetReason::RemoteRefused, true));
             }
-            Err(error) => {
-                let text = Arc::from(error.to_string());
-                return Err(unsent(ResetReason::InvalidRequest(text)));
-            }
+            Err(error) => return Err(invalid(Arc::from(error.to_string()))),
         };
-        let mut tunnel = None;
-        if is_tunnel {
-            tunnel = Some(stream);
-        } else if !ends {
-            self.upload(body, stream).await;
-        }
-        let response = response.await.map_err(|error| {
-            let reason = reason(&error);
-            SendFailure {
-                unprocessed: error.is_go_away() && reason == ResetReason::RemoteRefused,
-                ..unsent(reason)
-            }
-        })?;
-        Ok(self.respond(response, upgrade, tunnel))
+        let (body, tunnel) = match (is_tunnel, ends) {
+            (true, _) => (None, Some(stream)),
+            (false, false) => (Some((body, stream)), None),
+            (false, true) => (None, None),
+        };
+        Ok(Sent {
+            upgrade,
+            response,
+            body,
+            tunnel,
+        })
     }
 
     fn count_use(&self) {
@@ -486,6 +515,15 @@ fn strip_listed(headers: &mut HeaderMap, listed: &HeaderValue) {
         if let Ok(name) = HeaderName::try_from(name.trim()) {
             headers.remove(name);
         }
+    }
+}
+
+/// The end of a request that was sent, or cannot be.
+fn failure(reason: ResetReason, unprocessed: bool) -> SendFailure {
+    SendFailure {
+        reason,
+        request: None,
+        unprocessed,
     }
 }
 
