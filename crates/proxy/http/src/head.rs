@@ -1,7 +1,7 @@
 //! A request's head between the two codecs: what came in, checked, in one form whichever
 //! version it came in, and what goes out in the form that the upstream's version wants.
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Extensions, Method, Request, Version};
 use http_body::Body as _;
@@ -380,15 +380,4 @@ pub(crate) fn is_standard_method(method: &Method) -> bool {
             | Method::TRACE
     ) || MORE.contains(&method.as_str())
         || method.as_str() == "UNSUBSCRIBE"
-}
-
-/// The request headers that a record keeps.
-pub(crate) fn keep(from: &HeaderMap, wanted: &[HeaderName]) -> HeaderMap {
-    let mut kept = HeaderMap::new();
-    for name in wanted {
-        for value in from.get_all(name) {
-            kept.append(name, value.clone());
-        }
-    }
-    kept
 }

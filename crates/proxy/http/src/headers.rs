@@ -6,6 +6,7 @@ pub(crate) mod client_cert;
 pub(crate) mod cookie;
 pub(crate) mod forwarded;
 pub(crate) mod names;
+pub(crate) mod pool;
 pub(crate) mod request_id;
 pub(crate) mod response;
 pub(crate) mod scan;

@@ -3,6 +3,8 @@
 //! The handler makes a [`Stream`] for each request; the bodies of request and response count
 //! into it; when the last of them is done, or dropped, its [`StreamEnd`] writes the record.
 
+mod facts;
+
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
@@ -11,20 +13,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue};
 use meltemi_ir::Address;
 use meltemi_telemetry::{Protocol, RequestRecord, ResponseFlags, StreamRecord, UpstreamRecord};
-use meltemi_upstream::{ConnectionDetails, HttpVersion, WorkerCluster, WorkerHost};
+use meltemi_upstream::HttpVersion;
 use tokio::time::Instant;
 
 use crate::connection::{Connection, Left, Settings};
-use crate::filter::{HttpFilter as _, Notes};
-use crate::head::{RequestHead, keep};
+use crate::filter::HttpFilter as _;
+use crate::head::RequestHead;
 use crate::headers::names;
 use crate::mutation::{Mutation, NoPseudo};
-use crate::route::{RouteIndex, RouteSettings};
+use crate::route::RouteSettings;
 use crate::size::{header_bytes, request_bytes, response_bytes};
-use crate::wire::{Wire, Wires};
+use crate::wire::Wire;
+
+pub(crate) use facts::Facts;
+use facts::RequestFacts;
 
 /// A request in progress.
 pub(crate) struct Stream {
@@ -65,50 +70,6 @@ pub(crate) struct Stream {
 pub(crate) struct StreamSettings {
     first: Rc<Settings>,
     renewed: OnceCell<Rc<Settings>>,
-}
-
-/// What is known of a request by and by.
-pub(crate) struct Facts {
-    pub(crate) protocol: Protocol,
-    request: Option<RequestFacts>,
-    pub(crate) client: Option<SocketAddr>,
-    pub(crate) internal: bool,
-    pub(crate) route: Option<RouteIndex>,
-    /// Position of the chosen cluster among the route's.
-    pub(crate) cluster_at: Option<usize>,
-    pub(crate) cluster: Option<Rc<WorkerCluster>>,
-    pub(crate) host: Option<Rc<WorkerHost>>,
-    pub(crate) upstream_version: Option<HttpVersion>,
-    pub(crate) upstream_connection: Option<Arc<ConnectionDetails>>,
-    /// How the messages went over the wire, where that is asked for.
-    pub(crate) wire: Wires,
-    /// When the connection was asked for, and when there was one or none.
-    pub(crate) leased: Option<(Instant, Instant)>,
-    pub(crate) transport_failure: Option<Rc<str>>,
-    pub(crate) attempts: u32,
-    pub(crate) flags: ResponseFlags,
-    pub(crate) details: Cow<'static, str>,
-    pub(crate) status: Option<u16>,
-    pub(crate) response_headers: HeaderMap,
-    pub(crate) response_trailers: HeaderMap,
-    pub(crate) response_header_bytes: u64,
-    response_trailer_bytes: u64,
-    response_header_text: u64,
-    pub(crate) notes: Notes,
-    /// Cookies that the response sets, for the hash of the next request.
-    pub(crate) set_cookies: Vec<HeaderValue>,
-}
-
-struct RequestFacts {
-    method: Method,
-    scheme: &'static str,
-    authority: HeaderValue,
-    path: Option<PathAndQuery>,
-    headers: HeaderMap,
-    /// On the wire, about.
-    header_bytes: u64,
-    /// Of names and values.
-    header_text: u64,
 }
 
 impl StreamSettings {
@@ -290,6 +251,7 @@ impl Stream {
     /// Keeps what the record needs of the request, as it is now.
     pub(crate) fn note_request(&self, head: &RequestHead) {
         let mut facts = self.facts.borrow_mut();
+        let kept = &self.connection.worker.kept;
         let keep_headers = self.settings.keeps_headers;
         let (header_bytes, header_text) = match keep_headers {
             true => request_bytes(head),
@@ -301,7 +263,7 @@ impl Stream {
             authority: head.authority.clone(),
             path: head.path.clone(),
             headers: if keep_headers {
-                keep(&head.headers, &self.settings.request_fields)
+                kept.keep(&head.headers, &self.settings.request_fields)
             } else {
                 HeaderMap::new()
             },
@@ -340,7 +302,8 @@ impl Stream {
         let mut facts = self.facts.borrow_mut();
         facts.status = Some(status);
         if manager.recorded {
-            facts.response_headers = keep(headers, &manager.fields.response_headers);
+            let kept = &self.connection.worker.kept;
+            facts.response_headers = kept.keep(headers, &manager.fields.response_headers);
             let bytes = response_bytes(status, headers, facts.protocol);
             (facts.response_header_bytes, facts.response_header_text, _) = bytes;
             if manager.fields.wire_bytes {
@@ -354,7 +317,8 @@ impl Stream {
         let manager = &self.settings.manager;
         if manager.recorded {
             let mut facts = self.facts.borrow_mut();
-            facts.response_trailers = keep(trailers, &manager.fields.response_trailers);
+            let kept = &self.connection.worker.kept;
+            facts.response_trailers = kept.keep(trailers, &manager.fields.response_trailers);
             let (wire, text) = header_bytes(trailers);
             facts.response_trailer_bytes = text;
             facts.wire.trailers = wire;
@@ -529,7 +493,7 @@ impl Stream {
                 }
             });
         }
-        self.facts.borrow_mut().notes.forget();
+        self.facts.borrow_mut().forget(&worker.kept);
         if !self.connection.is_http2() {
             self.leave();
         }
@@ -558,37 +522,6 @@ fn request_record<'a>(
         path: facts.path.as_ref().map_or("", PathAndQuery::as_str),
         headers: &facts.headers,
     })
-}
-
-impl Facts {
-    fn new(protocol: Protocol) -> Self {
-        Self {
-            protocol,
-            request: None,
-            client: None,
-            internal: false,
-            route: None,
-            cluster_at: None,
-            cluster: None,
-            host: None,
-            upstream_version: None,
-            upstream_connection: None,
-            wire: Wires::default(),
-            leased: None,
-            transport_failure: None,
-            attempts: 0,
-            flags: ResponseFlags::NONE,
-            details: Cow::Borrowed(""),
-            status: None,
-            response_headers: HeaderMap::new(),
-            response_trailers: HeaderMap::new(),
-            response_header_bytes: 0,
-            response_trailer_bytes: 0,
-            response_header_text: 0,
-            notes: Notes::default(),
-            set_cookies: Vec::new(),
-        }
-    }
 }
 
 impl Drop for StreamEnd {

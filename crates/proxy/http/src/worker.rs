@@ -12,6 +12,7 @@ use meltemi_lifecycle::{Clock, Random, WorkerId};
 use meltemi_telemetry::{GrpcMethodStats, IstioRecorder, LogBuffers, PeerCache, PeerInfo, Sharded};
 use meltemi_upstream::Pools;
 
+use crate::headers::pool::HeaderPool;
 use crate::timer::SleepPool;
 
 /// What a worker's connections share.
@@ -36,6 +37,7 @@ pub struct WorkerContext {
     /// Peers known by their metadata header.
     pub peers: PeerCache,
     pub(crate) sleeps: Rc<SleepPool>,
+    pub(crate) kept: HeaderPool,
     /// The server was told to fail health checks.
     failing: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Statistics of gRPC methods that were called here, by cluster and path.
@@ -131,6 +133,7 @@ impl WorkerContext {
             local_ip,
             peers: PeerCache::default(),
             sleeps: Rc::new(SleepPool::default()),
+            kept: HeaderPool::default(),
             failing,
             grpc: RefCell::default(),
         })
