@@ -6,6 +6,7 @@
 mod gather;
 mod handover;
 mod inspect;
+mod joined;
 mod options;
 mod prefixed;
 mod proxy_protocol;
@@ -16,6 +17,7 @@ mod tcp_info;
 pub use gather::{Gathered, Turn, gather};
 pub use handover::{Handover, MOST_SOCKETS, listen_for_successor};
 pub use inspect::{ClientHello, HttpVersion, Inspection, inspect_http, inspect_tls};
+pub use joined::poll_write_joined;
 pub use options::{Family, SocketOption, SocketState, SocketValue, set_options};
 pub use prefixed::Prefixed;
 pub use proxy_protocol::{

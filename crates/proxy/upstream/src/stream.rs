@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use meltemi_ir::Priority;
 use meltemi_lifecycle::WorkerId;
-use meltemi_net::outstanding;
+use meltemi_net::{outstanding, poll_write_joined};
 use meltemi_telemetry::{Agreed, Connecting, OtherNames, TlsInfo};
 use meltemi_tls::{CertificateInfo, SessionInfo};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -442,7 +442,7 @@ impl AsyncWrite for UpstreamStream {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let result = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
+        let result = poll_write_joined(&mut this.io, cx, bufs);
         this.wrote(&result);
         result
     }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
+use meltemi_net::poll_write_joined;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -179,7 +180,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ClientIo<I> {
         if !this.instead.is_empty() || this.is_refused(first) {
             return Pin::new(this).poll_write(cx, first);
         }
-        let count = ready!(Pin::new(&mut this.inner).poll_write_vectored(cx, bufs))?;
+        let count = ready!(poll_write_joined(&mut this.inner, cx, bufs))?;
         this.note_written(count);
         Poll::Ready(Ok(count))
     }
