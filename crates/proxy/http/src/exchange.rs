@@ -271,7 +271,8 @@ fn begin(
     let end = Stream::begin(connection, connection.settings(), protocol);
     let stream = end.0.clone();
     let (parts, body) = request.into_parts();
-    if body.is_end_stream() {
+    let body = Some(body).filter(|body| !body.is_end_stream());
+    if body.is_none() {
         stream.request_done.set(Some(stream.start));
     }
     let seen = Seen::scan(&parts.headers);
@@ -281,7 +282,7 @@ fn begin(
     let caller = Caller {
         grpc: seen.any(Seen::GRPC),
         bodiless: parts.method == Method::HEAD,
-        unread: !body.is_end_stream(),
+        unread: body.is_some(),
     };
     stream.set_grpc(caller.grpc);
     let mut head = match accept(&stream, parts, protocol, seen) {

@@ -204,10 +204,10 @@ impl RequestBody {
 }
 
 impl RequestSource {
-    /// A request's body.
-    pub(crate) fn new(incoming: Incoming, stream: &Rc<Stream>) -> Self {
+    /// A request's body; none has ended already.
+    pub(crate) fn new(incoming: Option<Incoming>, stream: &Rc<Stream>) -> Self {
         Self {
-            incoming: Some(incoming),
+            incoming,
             drop_trailers: false,
             stream: stream.clone(),
             extra: None,

@@ -199,7 +199,8 @@ impl Body for ResponseBody {
         match &self.0 {
             Inner::Ended | Inner::Upgrade(_) => true,
             Inner::Http1(body) => body.is_end_stream(),
-            Inner::Http2 { stream, .. } => stream.is_end_stream(),
+            // its end makes it `Ended`
+            Inner::Http2 { .. } => false,
         }
     }
 

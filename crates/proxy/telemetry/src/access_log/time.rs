@@ -381,7 +381,7 @@ fn each(fields: &str, civil: &Civil, out: &mut Vec<u8>) {
 
 /// Appends a number, filled up on the left.
 pub(super) fn number(out: &mut Vec<u8>, mut value: u64, width: usize, fill: u8) {
-    let mut digits = [0u8; 20];
+    let mut digits = [fill; 20];
     let mut at = digits.len();
     loop {
         at -= 1;
@@ -391,9 +391,8 @@ pub(super) fn number(out: &mut Vec<u8>, mut value: u64, width: usize, fill: u8) 
             break;
         }
     }
-    let length = digits.len() - at;
-    out.extend(std::iter::repeat_n(fill, width.saturating_sub(length)));
-    out.extend_from_slice(&digits[at..]);
+    let start = at.min(digits.len().saturating_sub(width));
+    out.extend_from_slice(&digits[start..]);
 }
 
 #[cfg(test)]
