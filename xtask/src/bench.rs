@@ -7,7 +7,7 @@
 //! down.
 
 pub mod configuration;
-mod control_plane;
+pub mod control_plane;
 mod load;
 pub mod measure;
 mod proxies;

@@ -1,8 +1,10 @@
-//! The program as it is handed out: optimised as a whole, and with the functions that run while a proxy
-//! starts and rests beside each other, so that few pages of its file are in memory.
+//! The program as it is handed out: optimised as a whole, by what runs often under load, and with the functions
+//! that run while a proxy starts and rests beside each other, so that few pages of its file are in memory.
 //!
 //! In: `startup.txt`, the names of those functions. Out: `target/dist/meltemi`. With `--record` the list is made
 //! again from what runs.
+
+mod profile;
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -34,35 +36,109 @@ pub struct Arguments {
     /// Note which functions run while a proxy starts, rests and answers, and build again. Needs valgrind.
     #[arg(long)]
     record: bool,
+    /// Build once, without a look at what runs often under load. Needs no llvm-profdata, half the time, and makes
+    /// a slower program.
+    #[arg(long)]
+    plain: bool,
+}
+
+/// One build of the program.
+#[derive(Default)]
+struct Build<'a> {
+    /// What the compiler is told besides.
+    flags: Option<String>,
+    /// Where it goes, below the target directory; none is the usual place.
+    place: Option<&'a str>,
 }
 
 /// Builds the program, and records what runs where that is wanted.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let program = build()?;
+    let mut last = Build::default();
+    if !arguments.plain {
+        last.flags = Some(profile::use_of(&profile::collect()?)?);
+    }
+    let program = build(&last)?;
     if arguments.record {
         let functions = record(&program)?;
         let text: String = functions.iter().map(|it| format!("{it}\n")).collect();
         std::fs::write(LIST, text).context(LIST)?;
         println!("{LIST}: {} functions", functions.len());
         // What is linked already is not linked again because of the list.
-        cargo(&["clean", "--profile", "dist", "-p", "meltemi"])?;
-        build()?;
+        let platform = platform()?;
+        cargo(
+            &[
+                "clean",
+                "--profile",
+                "dist",
+                "-p",
+                "meltemi",
+                "--target",
+                &platform,
+            ],
+            &last,
+        )?;
+        build(&last)?;
     }
     let bytes = std::fs::metadata(&program)?.len();
     println!("{}: {} MB", program.display(), bytes / 1_000_000);
     Ok(())
 }
 
-fn build() -> Result<PathBuf> {
-    cargo(&["build", "--profile", "dist", "-p", "meltemi"])?;
-    let here = std::env::current_exe()?;
-    let target = here.parent().and_then(Path::parent);
-    Ok(target.context("the target directory")?.join("dist/meltemi"))
+/// Builds the program, and puts it where it is looked for. The platform is named, so that what runs while
+/// building is built without the program's flags.
+fn build(build: &Build<'_>) -> Result<PathBuf> {
+    let platform = platform()?;
+    cargo(
+        &[
+            "build",
+            "--profile",
+            "dist",
+            "-p",
+            "meltemi",
+            "--target",
+            &platform,
+        ],
+        build,
+    )?;
+    let target = directory(build)?;
+    let program = target.join("dist/meltemi");
+    std::fs::create_dir_all(target.join("dist"))?;
+    std::fs::copy(target.join(platform).join("dist/meltemi"), &program)?;
+    Ok(program)
 }
 
-fn cargo(arguments: &[&str]) -> Result<()> {
+/// The directory that a build goes to.
+fn directory(build: &Build<'_>) -> Result<PathBuf> {
+    let here = std::env::current_exe()?;
+    let target = here.parent().and_then(Path::parent);
+    let target = target.context("the target directory")?;
+    Ok(build
+        .place
+        .map_or_else(|| target.to_owned(), |place| target.join(place)))
+}
+
+/// This platform, as the compiler names it.
+fn platform() -> Result<String> {
+    rustc(&["--print", "host-tuple"])
+}
+
+fn rustc(arguments: &[&str]) -> Result<String> {
+    let output = Command::new("rustc")
+        .args(arguments)
+        .output()
+        .context("rustc")?;
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+fn cargo(arguments: &[&str], build: &Build<'_>) -> Result<()> {
     let mut command = Command::new(env!("CARGO"));
-    command.args(arguments);
+    command
+        .args(arguments)
+        .arg("--target-dir")
+        .arg(directory(build)?);
+    if let Some(flags) = &build.flags {
+        command.env("RUSTFLAGS", flags);
+    }
     // Only this platform's linker takes an order of functions unless told otherwise.
     if cfg!(all(
         target_arch = "x86_64",

@@ -15,6 +15,10 @@ use super::{Programs, Work};
 /// Load that is not measured, before each round, in milliseconds.
 const WARM_UP: u64 = 1000;
 
+/// How often it is looked whether a process that was asked has ended, and the pause between.
+const TRIES: usize = 100;
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// What is measured.
 pub struct Plan {
     /// The work.
@@ -154,6 +158,21 @@ fn load(
     numbers
         .try_into()
         .map_err(|_| anyhow::anyhow!("the load client printed {text:?}"))
+}
+
+/// Asks a process to end, and makes it where it does not; one that counts for the compiler writes its
+/// counts as it ends.
+pub fn end(child: &mut Child) {
+    let asked = Command::new("kill").arg(child.id().to_string()).status();
+    for _ in 0..TRIES {
+        if asked.is_err() || !matches!(child.try_wait(), Ok(None)) {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    // ignored: it has ended
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 /// User and system time of a process, all threads together.

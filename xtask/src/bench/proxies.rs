@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use tokio::time::Instant;
 
 use super::configuration::{self, Setting};
+use super::measure::end;
 use super::{Programs, Work};
 
 /// How long a proxy may take to listen.
@@ -155,7 +156,6 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end(&mut self.child);
     }
 }

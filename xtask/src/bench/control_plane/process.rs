@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::PATIENCE;
-use crate::bench::measure::free_address;
+use crate::bench::measure::{end, free_address};
 
 /// A control plane over a directory; ended when dropped.
 pub struct ControlPlane {
@@ -76,8 +76,7 @@ impl ControlPlane {
 
 impl Drop for ControlPlane {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end(&mut self.child);
     }
 }
 
