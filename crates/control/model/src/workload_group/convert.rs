@@ -7,14 +7,14 @@ use meltemi_api::{FieldPath, service_entry as api};
 use super::{Probe, ProbeMethod, WorkloadGroup};
 use crate::check::{Check, filled};
 use crate::service_entry::convert_locality;
-use crate::support::{Row, supported};
+use crate::support::{Row, harmless, supported};
 use crate::{Kind, Labels, Metadata};
 
 /// The state of every field.
 pub(crate) const SUPPORT: &[Row] = &[
     supported(Kind::WorkloadGroup, "spec")
         .note("proxies register themselves: docs/virtual-machines.md"),
-    supported(Kind::WorkloadGroup, "spec.probe")
+    harmless(Kind::WorkloadGroup, "spec.probe")
         .note("checked; agents go by the readinessProbe of their PROXY_CONFIG, as Istio's do"),
 ];
 
