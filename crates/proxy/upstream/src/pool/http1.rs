@@ -163,23 +163,25 @@ impl Http1Lease {
 
     /// Encodes the request; what is returned sends it.
     pub(super) fn send(mut self, request: Request<UpstreamBody>) -> Sending {
-        let connection = &mut self.connection;
-        let Some(mut wire) = connection.slot.take_quiet() else {
+        let Some(mut wire) = self.connection.slot.take_quiet() else {
             return Sending(State::Failed(SendFailure {
                 reason: ResetReason::ConnectionTermination,
                 request: Some(Box::new(request)),
                 unprocessed: true,
             }));
         };
-        connection.left = connection.left.saturating_sub(1);
-        connection.reused = true;
         if let Err(reason) = wire.start(request) {
+            // Nothing of it was sent.
+            self.give_back(wire);
             return Sending(State::Failed(SendFailure {
                 reason,
                 request: None,
                 unprocessed: true,
             }));
         }
+        let connection = &mut self.connection;
+        connection.left = connection.left.saturating_sub(1);
+        connection.reused = true;
         connection.details().sent.restart();
         Sending(State::Going(wire, self))
     }
