@@ -103,6 +103,8 @@ pub(crate) struct Connection {
     pub(crate) answered: Cell<bool>,
     /// A byte has come.
     pub(crate) heard: Cell<bool>,
+    /// When the last one came, where that is asked for.
+    pub(crate) read_at: Cell<Option<Instant>>,
     /// The client ends the connection with the request of the moment.
     pub(crate) client_ends: Cell<bool>,
     /// How the last stream left the connection.
@@ -145,6 +147,7 @@ impl Connection {
             gone: Cell::new(false),
             answered: Cell::new(false),
             heard: Cell::new(false),
+            read_at: Cell::new(None),
             client_ends: Cell::new(false),
             left: Cell::default(),
             refused: Cell::new(None),

@@ -12,14 +12,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use http_body::Body as _;
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 use meltemi_ir as ir;
 use meltemi_telemetry::{Protocol, ResponseFlags};
 use meltemi_upstream::ResponseBody;
 
 use crate::body::ProxyBody;
+use crate::client_body::ClientBody;
 use crate::connection::Connection;
 use crate::deadline::{Deadlines, Expired};
 use crate::filter::chain::{self, Continue, Outcome, Pause, Step};
@@ -122,7 +120,7 @@ where
 /// Serves one request.
 pub(crate) fn handle(
     connection: &Rc<Connection>,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
 ) -> Exchange<impl Future<Output = Response<ProxyBody>> + use<>> {
     connection.answered.set(true);
     match begin(connection, request) {
@@ -259,7 +257,7 @@ fn ends_connection(parts: &http::request::Parts, seen: Seen) -> bool {
 /// Everything up to the point where somebody is waited for. An error is the response.
 fn begin(
     connection: &Rc<Connection>,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
 ) -> Result<Begun, Box<Response<ProxyBody>>> {
     let protocol = match request.version() {
         Version::HTTP_2 => Protocol::Http2,
@@ -271,7 +269,7 @@ fn begin(
     let end = Stream::begin(connection, connection.settings(), protocol);
     let stream = end.0.clone();
     let (parts, body) = request.into_parts();
-    let body = Some(body).filter(|body| !body.is_end_stream());
+    let body = body.unless_ended();
     if body.is_none() {
         stream.request_done.set(Some(stream.start));
     }
@@ -396,11 +394,7 @@ impl Pass {
             ..
         } = pass;
         let original = redirect::original(&stream, index, &head, commands, redirects);
-        let offer = head
-            .extensions
-            .remove::<OnUpgrade>()
-            .filter(|_| head.upgrade.is_some() || head.path.is_none())
-            .map(|on_upgrade| Offer::new(on_upgrade, &head, protocol));
+        let offer = Offer::of(&mut head, protocol);
         match router::prepare(&stream, index, head, body, &mut deadlines, commands) {
             Ok(forwarding) => Ok(Pending {
                 end,

@@ -94,7 +94,7 @@ impl RequestHead {
             });
         }
         let protocol = extensions
-            .remove::<hyper::ext::Protocol>()
+            .remove::<h2::ext::Protocol>()
             .and_then(|protocol| HeaderValue::from_str(protocol.as_str()).ok());
         // An extended CONNECT is an upgrade. From here on it has the form that it has in HTTP/1, so that
         // what policies and routes say of upgrades holds for it; bytes alone are no protocol.

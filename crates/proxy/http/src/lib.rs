@@ -7,6 +7,7 @@
 
 mod body;
 mod call;
+mod client_body;
 mod connection;
 mod deadline;
 mod exchange;

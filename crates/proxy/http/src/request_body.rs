@@ -11,9 +11,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use meltemi_upstream::{BodyError, UpstreamBody};
 
+use crate::client_body::ClientBody;
 use crate::filter::BodyTransform;
 use crate::filter::transform::Pipeline;
 use crate::stream::Stream;
@@ -32,7 +32,7 @@ pub(crate) enum RequestBody {
 /// A request's body as it comes.
 pub(crate) struct RequestSource {
     /// None where all has come before.
-    incoming: Option<Incoming>,
+    incoming: Option<ClientBody>,
     drop_trailers: bool,
     stream: Rc<Stream>,
     /// What filters and mirrors have to do with it.
@@ -205,7 +205,7 @@ impl RequestBody {
 
 impl RequestSource {
     /// A request's body; none has ended already.
-    pub(crate) fn new(incoming: Option<Incoming>, stream: &Rc<Stream>) -> Self {
+    pub(crate) fn new(incoming: Option<ClientBody>, stream: &Rc<Stream>) -> Self {
         Self {
             incoming,
             drop_trailers: false,
@@ -344,7 +344,7 @@ impl RequestSource {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
-                if !self.stream.is_http2() && is_broken_off(&error) {
+                if !self.stream.is_http2() && error.is_broken_off() {
                     self.stream.client_left.set(true);
                 }
                 Poll::Ready(Some(Err(BodyError::Source(error.into()))))
@@ -389,20 +389,6 @@ impl RequestSource {
     }
 }
 
-/// Whether a body of HTTP/1 was broken off, rather than being none.
-fn is_broken_off(error: &hyper::Error) -> bool {
-    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    let cause = std::error::Error::source(error);
-    let cause = cause.and_then(|it| it.downcast_ref::<std::io::Error>());
-    error.is_incomplete_message()
-        || cause.is_some_and(|it| {
-            matches!(
-                it.kind(),
-                BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
-            )
-        })
-}
-
 type Polled = Option<Result<Frame<Bytes>, BodyError>>;
 
 impl Extra {
@@ -438,6 +424,9 @@ impl Body for RequestSource {
                 && this.drop_trailers
             {
                 continue;
+            }
+            if this.extra.is_none() {
+                return Poll::Ready(next);
             }
             let all_has_come = this.has_all_come();
             if let Some(extra) = &mut this.extra {

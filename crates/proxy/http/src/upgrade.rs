@@ -2,15 +2,16 @@
 //! then go both ways.
 
 use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::header::{self, HeaderValue};
 use http::{Method, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use meltemi_ir as ir;
 use meltemi_telemetry::{Protocol, ResponseFlags};
-use meltemi_upstream::ResponseBody;
+use meltemi_upstream::{Http2Bytes, ResponseBody};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::oneshot;
 
 use crate::connection::Connection;
 use crate::deadline::{Deadlines, Expired};
@@ -19,17 +20,25 @@ use crate::headers::names;
 use crate::progress;
 use crate::stream::{Stream, StreamEnd};
 
+/// Gives the bytes of a client's stream of HTTP/2, when the response's head has gone out.
+pub(crate) type Give = oneshot::Sender<Http2Bytes>;
+
+/// Where they will be; among the extensions of a `CONNECT` over HTTP/2, which want it to be of
+/// several owners.
+#[derive(Clone)]
+pub(crate) struct Handover(Arc<Mutex<Option<oneshot::Receiver<Http2Bytes>>>>);
+
 /// What the client offers to change to.
 pub(crate) struct Offer {
-    /// Where the client's bytes will be: for HTTP/1 the connection itself.
-    on_upgrade: Option<OnUpgrade>,
+    /// Where the client's bytes will be; none for HTTP/1, where they are the connection's.
+    bytes: Option<oneshot::Receiver<Http2Bytes>>,
     /// None for `CONNECT`.
     protocol: Option<HeaderValue>,
 }
 
 /// An upgrade that both sides agreed on, about to begin.
 pub(crate) struct Tunnel {
-    on_upgrade: Option<OnUpgrade>,
+    bytes: Option<oneshot::Receiver<Http2Bytes>>,
     upstream: Response<ResponseBody>,
     deadlines: Deadlines,
     end: StreamEnd,
@@ -61,12 +70,28 @@ pub(crate) fn is_allowed(
     }
 }
 
+/// Both ends of the way that a stream's bytes take from its codec to its tunnel.
+pub(crate) fn handover() -> (Give, Handover) {
+    let (give, take) = oneshot::channel();
+    (give, Handover(Arc::new(Mutex::new(Some(take)))))
+}
+
 impl Offer {
-    pub(crate) fn new(on_upgrade: OnUpgrade, head: &RequestHead, protocol: Protocol) -> Self {
-        Self {
-            on_upgrade: (protocol == Protocol::Http2).then_some(on_upgrade),
+    /// What a request offers whose codec can change.
+    pub(crate) fn of(head: &mut RequestHead, protocol: Protocol) -> Option<Self> {
+        let bytes = if protocol == Protocol::Http2 {
+            let Handover(bytes) = head.extensions.remove()?;
+            let mut bytes = bytes.lock().unwrap_or_else(PoisonError::into_inner);
+            Some(bytes.take()?)
+        } else {
+            head.extensions.remove::<OnUpgrade>()?;
+            None
+        };
+        let offers = head.upgrade.is_some() || head.path.is_none();
+        offers.then(|| Self {
+            bytes,
             protocol: head.upgrade.clone(),
-        }
+        })
     }
 
     /// Whether the upstream's response takes the offer up.
@@ -93,7 +118,7 @@ impl Offer {
         parts.headers = std::mem::take(upstream.headers_mut());
         parts.status = upstream.status();
         if let Some(protocol) = self.protocol {
-            if self.on_upgrade.is_some() {
+            if self.bytes.is_some() {
                 parts.status = StatusCode::OK;
                 parts.headers.remove(header::CONNECTION);
                 parts.headers.remove(header::UPGRADE);
@@ -107,7 +132,7 @@ impl Offer {
         parts.headers.remove(header::CONTENT_LENGTH);
         parts.headers.remove(header::TRANSFER_ENCODING);
         let tunnel = Tunnel {
-            on_upgrade: self.on_upgrade,
+            bytes: self.bytes,
             upstream,
             deadlines,
             end,
@@ -119,12 +144,14 @@ impl Offer {
 impl Tunnel {
     /// Lets the bytes flow when the response's head has gone out.
     pub(crate) fn start(mut self, connection: &Connection) {
-        match self.on_upgrade.take() {
+        match self.bytes.take() {
             None => *connection.tunnel.borrow_mut() = Some(self),
-            Some(on_upgrade) => {
+            Some(bytes) => {
                 tokio::task::spawn_local(async move {
-                    if let Ok(downstream) = on_upgrade.await {
-                        self.run(TokioIo::new(downstream)).await;
+                    if let Ok(mut downstream) = bytes.await {
+                        self.run(&mut downstream).await;
+                        // ignored: it has ended already, unless the tunnel ran into a limit
+                        let _ = downstream.shutdown().await;
                     }
                 });
             }
@@ -134,7 +161,7 @@ impl Tunnel {
     /// Copies bytes both ways until both ways have ended.
     pub(crate) async fn run(self, downstream: impl AsyncRead + AsyncWrite + Unpin) {
         let Self {
-            on_upgrade: _started,
+            bytes: _taken,
             upstream,
             mut deadlines,
             end,

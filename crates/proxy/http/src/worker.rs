@@ -38,6 +38,7 @@ pub struct WorkerContext {
     pub peers: PeerCache,
     pub(crate) sleeps: Rc<SleepPool>,
     pub(crate) kept: HeaderPool,
+    date: RefCell<(u64, HeaderValue)>,
     /// The server was told to fail health checks.
     failing: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Statistics of gRPC methods that were called here, by cluster and path.
@@ -134,6 +135,7 @@ impl WorkerContext {
             peers: PeerCache::default(),
             sleeps: Rc::new(SleepPool::default()),
             kept: HeaderPool::default(),
+            date: RefCell::new((0, HeaderValue::from_static(""))),
             failing,
             grpc: RefCell::default(),
         })
@@ -142,6 +144,19 @@ impl WorkerContext {
     /// Whether the server was told to fail health checks.
     pub(crate) fn is_failing(&self) -> bool {
         (self.failing)()
+    }
+
+    /// The time of day as a response says it.
+    pub(crate) fn date(&self) -> HeaderValue {
+        let now = self.clock.since_epoch();
+        let mut date = self.date.borrow_mut();
+        let (second, value) = &mut *date;
+        if *second != now.as_secs() {
+            *second = now.as_secs();
+            let text = httpdate::fmt_http_date(std::time::UNIX_EPOCH + now);
+            *value = HeaderValue::try_from(text).expect("a date is ASCII");
+        }
+        value.clone()
     }
 
     /// The statistics of a gRPC method, made at its first call.

@@ -48,7 +48,7 @@ pub use outlier::Outcome;
 pub use pool::{Called, HttpLease, HttpOptions, HttpVersion};
 pub use stream::{ConnectionDetails, UpstreamStream, agreed, tls_info};
 pub use transport::Proxied;
-pub use upgrade::{UpgradedStream, upgrade};
+pub use upgrade::{Http2Bytes, UpgradedStream, upgrade};
 pub use worker::{LbContext, Pools, RetryGuard, WorkerCluster, WorkerHost};
 
 #[cfg(test)]

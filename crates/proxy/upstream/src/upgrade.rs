@@ -1,4 +1,5 @@
-//! Upstream streams that stop being HTTP: 101, `CONNECT`, extended `CONNECT`.
+//! Upstream streams that stop being HTTP: 101, `CONNECT`, extended `CONNECT`; and the bytes of a
+//! stream of HTTP/2, which are the same on the downstream's side.
 
 use std::future::poll_fn;
 use std::io;
@@ -6,12 +7,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
-use h2::{Reason, RecvStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::Response;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::body::Upgrade;
-use crate::pool::{Http1Upgrade, Http2Lease, RequestStream, http2_reason};
+use crate::pool::{Http1Upgrade, Http2Lease, http2_reason};
 use crate::{BodyError, ResetReason, ResponseBody, UpstreamStream};
 
 /// The bytes after an upgrade. The request stays active until it is dropped.
@@ -20,13 +21,30 @@ pub struct UpgradedStream(Inner);
 enum Inner {
     Http1(Http1Upgrade),
     Http2 {
-        send: RequestStream,
-        receive: RecvStream,
-        /// Received, not read yet.
-        unread: Bytes,
+        bytes: Http2Bytes,
         _lease: Http2Lease,
     },
     Raw(Box<UpstreamStream>),
+}
+
+/// What is carried by the data frames of a stream of HTTP/2, in both directions. Whoever drives
+/// its connection writes.
+pub struct Http2Bytes {
+    send: SendStream<Bytes>,
+    receive: RecvStream,
+    /// Received, not read yet.
+    unread: Bytes,
+}
+
+impl Http2Bytes {
+    /// Takes both halves of a stream whose heads have passed.
+    pub fn new(send: SendStream<Bytes>, receive: RecvStream) -> Self {
+        Self {
+            send,
+            receive,
+            unread: Bytes::new(),
+        }
+    }
 }
 
 /// Takes the byte stream of an upgraded exchange: after a 101, or a 2xx answer to `CONNECT`.
@@ -45,9 +63,7 @@ pub async fn upgrade(response: Response<ResponseBody>) -> Result<UpgradedStream,
             receive,
             lease,
         }) => Ok(UpgradedStream(Inner::Http2 {
-            send,
-            receive,
-            unread: Bytes::new(),
+            bytes: Http2Bytes::new(send, receive),
             _lease: lease,
         })),
         Some(Upgrade::Raw(stream)) => Ok(UpgradedStream(Inner::Raw(stream))),
@@ -66,6 +82,80 @@ fn failed(error: &h2::Error) -> io::Error {
     )
 }
 
+impl AsyncRead for Http2Bytes {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Self {
+            receive, unread, ..
+        } = self.get_mut();
+        while unread.is_empty() {
+            match ready!(receive.poll_data(cx)) {
+                None => return Poll::Ready(Ok(())),
+                Some(Ok(data)) => *unread = data,
+                Some(Err(error)) => return Poll::Ready(Err(failed(&error))),
+            }
+        }
+        let count = unread.len().min(buf.remaining());
+        buf.put_slice(&unread[..count]);
+        unread.advance(count);
+        // An error means that the stream is gone, which the next poll tells.
+        let _ = receive.flow_control().release_capacity(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Http2Bytes {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let send = &mut self.get_mut().send;
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        send.reserve_capacity(buf.len());
+        let room = loop {
+            if send.capacity() > 0 {
+                break send.capacity();
+            }
+            match ready!(send.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(failed(&error))),
+                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            }
+        };
+        let count = room.min(buf.len());
+        send.send_data(Bytes::copy_from_slice(&buf[..count]), false)
+            .map_err(|error| failed(&error))?;
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The connection's task writes.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Err(error) = self.get_mut().send.send_data(Bytes::new(), true) {
+            // Ended before, by us or by them.
+            if error.reason() == Some(Reason::NO_ERROR) || error.is_io() {
+                return Poll::Ready(Err(failed(&error)));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl std::fmt::Debug for Http2Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Http2Bytes")
+    }
+}
+
 impl AsyncRead for UpgradedStream {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -75,23 +165,7 @@ impl AsyncRead for UpgradedStream {
         match &mut self.get_mut().0 {
             Inner::Http1(upgrade) => Pin::new(&mut *upgrade.wire).poll_read(cx, buf),
             Inner::Raw(stream) => Pin::new(stream).poll_read(cx, buf),
-            Inner::Http2 {
-                receive, unread, ..
-            } => {
-                while unread.is_empty() {
-                    match ready!(receive.poll_data(cx)) {
-                        None => return Poll::Ready(Ok(())),
-                        Some(Ok(data)) => *unread = data,
-                        Some(Err(error)) => return Poll::Ready(Err(failed(&error))),
-                    }
-                }
-                let count = unread.len().min(buf.remaining());
-                buf.put_slice(&unread[..count]);
-                unread.advance(count);
-                // An error means that the stream is gone, which the next poll tells.
-                let _ = receive.flow_control().release_capacity(count);
-                Poll::Ready(Ok(()))
-            }
+            Inner::Http2 { bytes, .. } => Pin::new(bytes).poll_read(cx, buf),
         }
     }
 }
@@ -105,26 +179,7 @@ impl AsyncWrite for UpgradedStream {
         match &mut self.get_mut().0 {
             Inner::Http1(upgrade) => Pin::new(&mut *upgrade.wire).poll_write(cx, buf),
             Inner::Raw(stream) => Pin::new(stream).poll_write(cx, buf),
-            Inner::Http2 { send, .. } => {
-                if buf.is_empty() {
-                    return Poll::Ready(Ok(0));
-                }
-                send.reserve_capacity(buf.len());
-                let room = loop {
-                    if send.capacity() > 0 {
-                        break send.capacity();
-                    }
-                    match ready!(send.poll_capacity(cx)) {
-                        Some(Ok(_)) => {}
-                        Some(Err(error)) => return Poll::Ready(Err(failed(&error))),
-                        None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-                    }
-                };
-                let count = room.min(buf.len());
-                send.send_data(Bytes::copy_from_slice(&buf[..count]), false)
-                    .map_err(|error| failed(&error))?;
-                Poll::Ready(Ok(count))
-            }
+            Inner::Http2 { bytes, .. } => Pin::new(bytes).poll_write(cx, buf),
         }
     }
 
@@ -132,8 +187,7 @@ impl AsyncWrite for UpgradedStream {
         match &mut self.get_mut().0 {
             Inner::Http1(upgrade) => Pin::new(&mut *upgrade.wire).poll_flush(cx),
             Inner::Raw(stream) => Pin::new(stream).poll_flush(cx),
-            // The connection's task writes.
-            Inner::Http2 { .. } => Poll::Ready(Ok(())),
+            Inner::Http2 { bytes, .. } => Pin::new(bytes).poll_flush(cx),
         }
     }
 
@@ -141,15 +195,7 @@ impl AsyncWrite for UpgradedStream {
         match &mut self.get_mut().0 {
             Inner::Http1(upgrade) => Pin::new(&mut *upgrade.wire).poll_shutdown(cx),
             Inner::Raw(stream) => Pin::new(stream).poll_shutdown(cx),
-            Inner::Http2 { send, .. } => {
-                if let Err(error) = send.send_data(Bytes::new(), true) {
-                    // Ended before, by us or by them.
-                    if error.reason() == Some(Reason::NO_ERROR) || error.is_io() {
-                        return Poll::Ready(Err(failed(&error)));
-                    }
-                }
-                Poll::Ready(Ok(()))
-            }
+            Inner::Http2 { bytes, .. } => Pin::new(bytes).poll_shutdown(cx),
         }
     }
 }

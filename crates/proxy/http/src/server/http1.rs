@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use http::header::{self, HeaderValue};
-use http::{Response, StatusCode};
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -16,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use super::close::{Manner, close};
 use super::io::ClientIo;
 use super::refusal::CodecRefusal;
+use crate::client_body::ClientBody;
 use crate::connection::{Connection, Ending};
 use crate::exchange;
 use crate::stream::Stream;
@@ -60,7 +62,8 @@ async fn serve_some<I>(
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let service = service_fn(|request| async {
+    let service = service_fn(|request: Request<Incoming>| async {
+        let request = request.map(ClientBody::Http1);
         let answer = exchange::handle(connection, request).await;
         answer.map(|answer| announced(connection, answer))
     });

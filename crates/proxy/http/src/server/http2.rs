@@ -1,34 +1,54 @@
-//! HTTP/2 connections.
+//! HTTP/2 connections: one task drives the codec and the streams that it carries.
+//!
+//! In: a byte stream. Out: requests for [`exchange::handle`], and its responses for the client.
+
+mod keepalive;
+mod outgoing;
+mod ready;
+mod streams;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
-use hyper::rt::Executor;
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use meltemi_net::gather;
+use bytes::Bytes;
+use h2::server::{Builder, Handshake, SendResponse};
+use h2::{Reason, RecvStream};
+use http::{Method, Request, Response};
+use meltemi_ir as ir;
+use meltemi_net::{Gathered, gather};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 use super::close::{Manner, close};
 use super::io::ClientIo;
+use crate::body::ProxyBody;
+use crate::client_body::{ClientBody, content_length};
 use crate::connection::{Connection, Ending};
-use crate::exchange;
+use crate::exchange::{self, Reset};
+use crate::upgrade::handover;
+use keepalive::Keepalive;
+use ready::{Marked, Ready};
+use streams::Streams;
 
-/// Spawns a connection's streams on its worker.
-#[derive(Clone, Copy, Debug)]
-struct LocalExecutor;
+/// How often all that has something to do is asked before other connections have their turn.
+const ROUNDS: u32 = 16;
 
-impl<F> Executor<F> for LocalExecutor
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
+/// Most bytes of responses that a stream holds while its window is closed.
+const SEND_BUFFER: usize = 400 << 10;
+
+/// Most resets for the client's errors before the connection ends.
+const ERROR_RESETS: usize = 1024;
+
+/// Why a connection failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Codec(#[from] h2::Error),
+    #[error("a PING was not answered")]
+    Keepalive,
 }
 
 /// Serves requests until the connection ends.
@@ -36,7 +56,7 @@ pub(super) async fn serve<I>(io: ClientIo<I>, connection: &Rc<Connection>)
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let config = connection.last_settings().manager.config.clone();
+    let options = connection.last_settings().manager.config.http2.clone();
     connection.keeps_heads.set(false);
     connection.expects_head.set(false);
     connection.head_began.set(None);
@@ -45,45 +65,19 @@ where
         stats.downstream_cx_http2_total.inc();
         stats.downstream_cx_http2_active.inc();
     });
-    let mut builder = http2::Builder::new(LocalExecutor);
-    builder
-        .initial_stream_window_size(config.http2.initial_stream_window)
-        .initial_connection_window_size(config.http2.initial_connection_window)
-        .max_concurrent_streams(config.http2.max_concurrent_streams)
-        .max_header_list_size(config.max_request_headers_bytes);
-    if config.http2.allow_connect {
-        builder.enable_connect_protocol();
-    }
-    if let Some(keepalive) = config.http2.keepalive {
-        builder
-            .timer(TokioTimer::new())
-            .keep_alive_interval(keepalive.interval)
-            .keep_alive_timeout(keepalive.timeout);
-    }
-    drop(config);
-    let streams = connection.clone();
-    let service = service_fn(move |request| exchange::handle(&streams, request));
     let (io, turn) = gather(io);
     let result = {
-        let mut codec = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
-        let mut told = false;
+        let ready = Ready::new();
+        let handle = |request| exchange::handle(connection, request);
+        let mut driver = Driver::new(io, connection, &options, &ready, handle);
+        let codec = ready.codec_waker();
         std::future::poll_fn(|cx| {
-            connection.driven_by(cx.waker());
-            let mut progress = codec.as_mut().poll(cx);
-            let ending = connection.ending();
-            if progress.is_pending() && !told && ending != Ending::Open {
-                told = true;
-                // The handshake came first: without it there is nobody to tell.
-                Pin::as_mut(&mut codec).graceful_shutdown();
-                progress = codec.as_mut().poll(cx);
-            }
+            ready.enter(cx.waker());
+            let mut cx = Context::from_waker(&codec);
+            let progress = driver.poll(&mut cx);
             // ignored: the codec hears of a failure when it reads or writes next
-            let _ = turn.poll_send(cx);
-            // a client that does not take note of the end is not waited for
-            let over = ending == Ending::Graceful && connection.active.get() == 0;
-            if progress.is_pending() && over {
-                return Poll::Ready(Ok(()));
-            }
+            let _ = turn.poll_send(&mut cx);
+            ready.leave();
             progress
         })
         .await
@@ -95,5 +89,166 @@ where
     }
     if let Some(io) = turn.into_stream() {
         close(io, connection, Manner::Delayed).await;
+    }
+}
+
+/// A connection and its streams.
+struct Driver<'a, I, H, F> {
+    codec: Codec<Gathered<ClientIo<I>>>,
+    connection: &'a Rc<Connection>,
+    keepalive: Option<ir::Http2Keepalive>,
+    /// The client has been told that the connection ends.
+    told: bool,
+    /// It did not answer a PING.
+    lost: bool,
+    handle: H,
+    streams: Streams<F>,
+    ready: Arc<Ready>,
+    marked: Marked,
+}
+
+/// What speaks HTTP/2.
+enum Codec<I> {
+    Handshaking(Handshake<I, Bytes>),
+    Serving {
+        connection: Box<h2::server::Connection<I, Bytes>>,
+        keepalive: Option<Keepalive>,
+    },
+}
+
+impl<'a, I, H, F> Driver<'a, I, H, F>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    H: FnMut(Request<ClientBody>) -> F,
+    F: Future<Output = Result<Response<ProxyBody>, Reset>> + Unpin,
+{
+    fn new(
+        io: Gathered<ClientIo<I>>,
+        connection: &'a Rc<Connection>,
+        options: &ir::Http2Options,
+        ready: &Arc<Ready>,
+        handle: H,
+    ) -> Self {
+        let most = connection.with_manager(|it, _| it.config.max_request_headers_bytes);
+        let mut builder = Builder::new();
+        builder
+            .initial_window_size(options.initial_stream_window)
+            .initial_connection_window_size(options.initial_connection_window)
+            .max_concurrent_streams(options.max_concurrent_streams)
+            .max_frame_size(16 << 10)
+            .max_header_list_size(most)
+            .max_local_error_reset_streams(Some(ERROR_RESETS))
+            .max_send_buffer_size(SEND_BUFFER);
+        if options.allow_connect {
+            builder.enable_connect_protocol();
+        }
+        if options.keepalive.is_some() {
+            connection.read_at.set(Some(Instant::now()));
+        }
+        Self {
+            codec: Codec::Handshaking(builder.handshake(io)),
+            connection,
+            keepalive: options.keepalive,
+            told: false,
+            lost: false,
+            handle,
+            streams: Streams::new(ready.clone(), connection.clone()),
+            ready: ready.clone(),
+            marked: Marked::default(),
+        }
+    }
+
+    /// Lets everybody work who has something to do. `cx` is the codec's.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        for _ in 0..ROUNDS {
+            if !self.ready.take(&mut self.marked) {
+                break;
+            }
+            if self.marked.codec {
+                let progress = self.poll_codec(cx);
+                if progress.is_ready() {
+                    return progress;
+                }
+            }
+            while let Some(index) = self.marked.next_stream() {
+                self.streams.poll(index);
+            }
+        }
+        // a client that does not take note of the end is not waited for
+        let over = self.connection.ending() == Ending::Graceful;
+        if over && self.connection.active.get() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Pending
+    }
+
+    fn poll_codec(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.connection.driven_by(cx.waker());
+        let progress = self.poll_accept(cx);
+        if progress.is_pending() && !self.told && self.connection.ending() != Ending::Open {
+            // The handshake comes first: without it there is nobody to tell.
+            if let Codec::Serving { connection, .. } = &mut self.codec {
+                self.told = true;
+                connection.graceful_shutdown();
+                return self.poll_accept(cx);
+            }
+        }
+        progress
+    }
+
+    /// Takes what comes until nothing does. Ready when the connection is at its end.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        loop {
+            let (codec, keepalive) = match &mut self.codec {
+                Codec::Serving {
+                    connection,
+                    keepalive,
+                } => (connection, keepalive),
+                Codec::Handshaking(handshake) => {
+                    let mut connection = Box::new(ready!(Pin::new(handshake).poll(cx))?);
+                    let config = self.keepalive;
+                    let pings = config.and_then(|it| Some((it, connection.ping_pong()?)));
+                    let keepalive = pings.map(|(config, pings)| Keepalive::new(config, pings));
+                    self.codec = Codec::Serving {
+                        connection,
+                        keepalive,
+                    };
+                    continue;
+                }
+            };
+            if let (Some(pings), Some(heard)) = (&mut *keepalive, self.connection.read_at.get())
+                && pings.poll(cx, heard).is_ready()
+            {
+                codec.abrupt_shutdown(Reason::NO_ERROR);
+                *keepalive = None;
+                self.lost = true;
+            }
+            match ready!(codec.poll_accept(cx)) {
+                Some(Ok((request, reply))) => self.accept(request, reply),
+                Some(Err(error)) => return Poll::Ready(Err(error.into())),
+                None if self.lost => return Poll::Ready(Err(Failure::Keepalive)),
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    /// A request begins.
+    fn accept(&mut self, request: Request<RecvStream>, mut reply: SendResponse<Bytes>) {
+        let (mut parts, receive) = request.into_parts();
+        if parts.method != Method::CONNECT {
+            let body = ClientBody::http2(receive, &parts.headers);
+            let exchange = (self.handle)(Request::from_parts(parts, body));
+            self.streams.begin(exchange, reply, None);
+            return;
+        }
+        // what follows the head is no content
+        if content_length(&parts.headers).is_some_and(|length| length != 0) {
+            reply.send_reset(Reason::INTERNAL_ERROR);
+            return;
+        }
+        let (give, take) = handover();
+        parts.extensions.insert(take);
+        let exchange = (self.handle)(Request::from_parts(parts, ClientBody::Empty));
+        self.streams.begin(exchange, reply, Some((receive, give)));
     }
 }

@@ -62,6 +62,9 @@ impl<I> ClientIo<I> {
             manager.config.request_headers_timeout.is_some()
         });
         connection.heard.set(true);
+        if connection.read_at.get().is_some() {
+            connection.read_at.set(Some(Instant::now()));
+        }
         if !connection.expects_head.get() || read.is_empty() {
             return;
         }

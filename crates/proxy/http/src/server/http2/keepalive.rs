@@ -1,0 +1,67 @@
+//! PINGs to a client of HTTP/2 that says nothing, and the end of a connection whose client does
+//! not answer them.
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use h2::{Ping, PingPong};
+use meltemi_ir::Http2Keepalive;
+use tokio::time::{Instant, Sleep, sleep};
+
+/// The PINGs of one connection.
+pub(super) struct Keepalive {
+    interval: Duration,
+    timeout: Duration,
+    pings: PingPong,
+    sleep: Pin<Box<Sleep>>,
+    /// One is to be answered.
+    sent: bool,
+}
+
+impl Keepalive {
+    /// Begins to wait.
+    pub(super) fn new(config: Http2Keepalive, pings: PingPong) -> Self {
+        let Http2Keepalive { interval, timeout } = config;
+        Self {
+            interval,
+            timeout,
+            pings,
+            sleep: Box::pin(sleep(interval)),
+            sent: false,
+        }
+    }
+
+    /// Ready when the client does not answer; `heard` is when it last said something.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, heard: Instant) -> Poll<()> {
+        loop {
+            if self.sent {
+                match self.pings.poll_pong(cx) {
+                    Poll::Ready(Ok(_)) => self.wait(Instant::now()),
+                    // the connection itself tells of its error
+                    Poll::Ready(Err(_)) => return Poll::Pending,
+                    Poll::Pending => return self.sleep.as_mut().poll(cx),
+                }
+                continue;
+            }
+            if self.sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let now = Instant::now();
+            if heard + self.interval > now {
+                self.wait(heard);
+            } else if self.pings.send_ping(Ping::opaque()).is_err() {
+                self.wait(now);
+            } else {
+                self.sent = true;
+                self.sleep.as_mut().reset(now + self.timeout);
+            }
+        }
+    }
+
+    fn wait(&mut self, from: Instant) {
+        self.sent = false;
+        self.sleep.as_mut().reset(from + self.interval);
+    }
+}
