@@ -162,7 +162,12 @@ where
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         for _ in 0..ROUNDS {
             if !self.ready.take(&mut self.marked) {
-                break;
+                // a client that does not take note of the end is not waited for
+                let over = self.connection.ending() == Ending::Graceful;
+                return match over && self.connection.active.get() == 0 {
+                    true => Poll::Ready(Ok(())),
+                    false => Poll::Pending,
+                };
             }
             if self.marked.codec {
                 let progress = self.poll_codec(cx);
@@ -174,11 +179,7 @@ where
                 self.streams.poll(index);
             }
         }
-        // a client that does not take note of the end is not waited for
-        let over = self.connection.ending() == Ending::Graceful;
-        if over && self.connection.active.get() == 0 {
-            return Poll::Ready(Ok(()));
-        }
+        // the marks that there are wake the task again
         Poll::Pending
     }
 

@@ -1,9 +1,17 @@
 //! HTTP/2 in front of and behind the proxy.
 
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::{Reason, client};
+use http::Method;
 use meltemi_ir as ir;
 use meltemi_testkit::{Http2Client, Reply, Request, Upstream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
-use crate::fixture::{Proxy, cluster, everything, on_worker};
+use crate::fixture::{Proxy, cluster, everything, hcm, on_worker};
 
 #[test]
 fn streams_bodies_and_trailers_pass_in_every_combination() {
@@ -74,5 +82,152 @@ fn a_drain_ends_the_connection_after_its_streams() {
         while !client.is_closed() {
             tokio::task::yield_now().await;
         }
+    });
+}
+
+/// The sending half of a connection whose client has small windows and drives it by itself.
+async fn narrow(address: SocketAddr) -> client::SendRequest<Bytes> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (sender, connection) = client::Builder::new()
+        .initial_window_size(1000)
+        .handshake(stream)
+        .await
+        .unwrap();
+    tokio::task::spawn_local(connection);
+    sender.ready().await.unwrap()
+}
+
+fn request(method: Method, target: &str) -> http::Request<()> {
+    let uri = format!("http://web.example{target}");
+    let request = http::Request::builder().method(method).uri(uri);
+    request.body(()).unwrap()
+}
+
+#[test]
+fn a_body_goes_as_fast_as_the_client_takes_it() {
+    on_worker(async || {
+        let upstream = Upstream::start();
+        let pieces = vec![vec![b'x'; 5000]; 20];
+        upstream.on("/pieces", Reply::ok().pieces(pieces, Duration::ZERO));
+        upstream.on("/whole", Reply::ok().body(vec![b'x'; 100_000]));
+        let proxy = Proxy::routing(&upstream, everything()).await;
+        for target in ["/pieces", "/whole"] {
+            let mut sender = narrow(proxy.address).await;
+            let (response, _) = sender
+                .send_request(request(Method::GET, target), true)
+                .unwrap();
+            let mut body = response.await.unwrap().into_body();
+            let mut count = 0;
+            while let Some(data) = body.data().await {
+                let data = data.unwrap();
+                count += data.len();
+                body.flow_control().release_capacity(data.len()).unwrap();
+            }
+            assert_eq!(count, 100_000, "{target}");
+        }
+    });
+}
+
+#[test]
+fn a_stream_that_the_client_resets_is_over() {
+    on_worker(async || {
+        let upstream = Upstream::start();
+        upstream.on("/never", Reply::silence());
+        let pieces = vec![vec![b'x'; 5000]; 20];
+        upstream.on("/pieces", Reply::ok().pieces(pieces, Duration::ZERO));
+        let proxy = Proxy::routing(&upstream, everything()).await;
+        let mut sender = narrow(proxy.address).await;
+        let never = request(Method::GET, "/never");
+        let (response, mut stream) = sender.send_request(never, true).unwrap();
+        assert!(upstream.wait_received(1, Duration::from_secs(10)).await);
+        stream.send_reset(Reason::CANCEL);
+        let line = proxy.last_line(1).await;
+        assert!(
+            line.starts_with("GET /never 0 DR http2.remote_reset"),
+            "{line}"
+        );
+        drop(response);
+        // one whose window is closed
+        let pieces = request(Method::GET, "/pieces");
+        let (response, mut stream) = sender.send_request(pieces, true).unwrap();
+        let response = response.await.unwrap();
+        stream.send_reset(Reason::CANCEL);
+        let line = proxy.last_line(2).await;
+        assert!(
+            line.starts_with("GET /pieces 200 DR http2.remote_reset"),
+            "{line}"
+        );
+        drop(response);
+    });
+}
+
+#[test]
+fn a_client_that_answers_no_ping_is_left() {
+    on_worker(async || {
+        let upstream = Upstream::start();
+        let mut config = hcm(everything());
+        config.http2.keepalive = Some(ir::Http2Keepalive {
+            interval: Duration::from_millis(200),
+            timeout: Duration::from_millis(200),
+        });
+        let proxy = Proxy::start(config).await;
+        proxy.cluster("up", &[upstream.address()]);
+        // answers
+        let lively = Http2Client::connect(proxy.address).await.unwrap();
+        // says nothing after its preface
+        let mut silent = TcpStream::connect(proxy.address).await.unwrap();
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        silent.write_all(preface).await.unwrap();
+        let began = Instant::now();
+        let mut got = Vec::new();
+        silent.read_to_end(&mut got).await.unwrap();
+        let passed = began.elapsed();
+        assert!(passed >= Duration::from_millis(400), "{passed:?}");
+        let frame = |kind: u8| got.windows(5).any(|it| it == [0, 0, 8, kind, 0]);
+        assert!(frame(6), "a PING in {got:?}");
+        assert!(frame(7), "a GOAWAY in {got:?}");
+        assert!(!lively.is_closed());
+        assert_eq!(lively.get("/").await.unwrap().status, 200);
+    });
+}
+
+#[test]
+fn a_tunnel_over_http2_carries_bytes_both_ways_and_ends() {
+    on_worker(async || {
+        let upstream = Upstream::start();
+        upstream.on("/ws", Reply::upgrade("websocket"));
+        let mut config = hcm(everything());
+        config.upgrades = vec!["websocket".to_owned()];
+        config.http2.allow_connect = true;
+        let proxy = Proxy::start(config).await;
+        proxy.cluster("up", &[upstream.address()]);
+        let mut sender = narrow(proxy.address).await;
+        while !sender.is_extended_connect_protocol_enabled() {
+            tokio::task::yield_now().await;
+        }
+        let mut connect = request(Method::CONNECT, "/ws");
+        let protocol = h2::ext::Protocol::from_static("websocket");
+        connect.extensions_mut().insert(protocol);
+        let (response, mut send) = sender.send_request(connect, false).unwrap();
+        let response = response.await.unwrap();
+        assert_eq!(response.status(), 200);
+        let mut receive = response.into_body();
+        let sent = vec![b'y'; 20_000];
+        send.send_data(Bytes::from(sent.clone()), false).unwrap();
+        let mut echoed = 0;
+        while echoed < sent.len() {
+            let data = receive.data().await.unwrap().unwrap();
+            echoed += data.len();
+            receive.flow_control().release_capacity(data.len()).unwrap();
+        }
+        send.send_data(Bytes::new(), true).unwrap();
+        while let Some(rest) = receive.data().await {
+            assert_eq!(rest.unwrap(), "");
+        }
+        let line = proxy.last_line(1).await;
+        assert!(
+            line.starts_with("GET /ws 200 - via_upstream rx=20000 tx=20000"),
+            "{line}"
+        );
     });
 }
