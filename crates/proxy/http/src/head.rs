@@ -234,7 +234,7 @@ impl RequestHead {
             self.headers.remove(header::CONNECTION);
             self.headers.remove(header::UPGRADE);
             self.method = Method::CONNECT;
-            let protocol = hyper::ext::Protocol::from(protocol.to_str().ok()?);
+            let protocol = h2::ext::Protocol::from(protocol.to_str().ok()?);
             self.extensions.insert(protocol);
         }
         let mut parts = http::uri::Parts::default();

@@ -18,8 +18,9 @@ use h2::server::{Builder, Handshake, SendResponse};
 use h2::{Reason, RecvStream};
 use http::{Method, Request, Response};
 use meltemi_ir as ir;
-use meltemi_net::{Gathered, gather};
+use meltemi_net::{Gathered, Turn, gather};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::coop::{has_budget_remaining, unconstrained};
 use tokio::time::Instant;
 
 use super::close::{Manner, close};
@@ -75,8 +76,7 @@ where
             ready.enter(cx.waker());
             let mut cx = Context::from_waker(&codec);
             let progress = driver.poll(&mut cx);
-            // ignored: the codec hears of a failure when it reads or writes next
-            let _ = turn.poll_send(&mut cx);
+            send(&turn, &mut cx);
             ready.leave();
             progress
         })
@@ -90,6 +90,21 @@ where
     if let Some(io) = turn.into_stream() {
         close(io, connection, Manner::Delayed).await;
     }
+}
+
+/// Sends what was written in a turn, however much the streams have done in it.
+fn send<I>(turn: &Turn<ClientIo<I>>, cx: &mut Context<'_>)
+where
+    I: AsyncWrite + Unpin,
+{
+    // ignored: the codec hears of a failure when it reads or writes next
+    let _ = match has_budget_remaining() {
+        true => turn.poll_send(cx),
+        false => {
+            let send = std::future::poll_fn(|cx| turn.poll_send(cx));
+            std::pin::pin!(unconstrained(send)).poll(cx)
+        }
+    };
 }
 
 /// A connection and its streams.
@@ -174,9 +189,13 @@ where
                 if progress.is_ready() {
                     return progress;
                 }
+                self.streams.poll_begun();
             }
             while let Some(index) = self.marked.next_stream() {
                 self.streams.poll(index);
+            }
+            if !has_budget_remaining() {
+                break;
             }
         }
         // the marks that there are wake the task again

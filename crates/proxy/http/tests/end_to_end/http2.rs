@@ -9,7 +9,7 @@ use http::Method;
 use meltemi_ir as ir;
 use meltemi_testkit::{Http2Client, Reply, Request, Upstream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::fixture::{Proxy, cluster, everything, hcm, on_worker};
 
@@ -229,5 +229,54 @@ fn a_tunnel_over_http2_carries_bytes_both_ways_and_ends() {
             line.starts_with("GET /ws 200 - via_upstream rx=20000 tx=20000"),
             "{line}"
         );
+    });
+}
+
+/// An upstream that agrees to every `CONNECT` over HTTP/2; gives what the first asked for.
+async fn agreeing() -> (SocketAddr, tokio::sync::oneshot::Receiver<Option<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (give, take) = tokio::sync::oneshot::channel();
+    tokio::task::spawn_local(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut builder = h2::server::Builder::new();
+        builder.enable_connect_protocol();
+        let mut connection = builder.handshake::<_, Bytes>(stream).await.unwrap();
+        let (request, mut reply) = connection.accept().await.unwrap().unwrap();
+        let protocol = request.extensions().get::<h2::ext::Protocol>();
+        give.send(protocol.map(|it| it.as_str().to_owned()))
+            .unwrap();
+        let mut send = reply.send_response(http::Response::new(()), false).unwrap();
+        send.send_data(Bytes::from_static(b"hello"), false).unwrap();
+        while connection.accept().await.is_some() {}
+    });
+    (address, take)
+}
+
+#[test]
+fn an_upgrade_stays_one_between_two_connections_of_http2() {
+    on_worker(async || {
+        let (address, asked) = agreeing().await;
+        let mut config = hcm(everything());
+        config.upgrades = vec!["websocket".to_owned()];
+        config.http2.allow_connect = true;
+        let proxy = Proxy::start(config).await;
+        let mut up = cluster("up", &[address]);
+        up.http.protocol = ir::UpstreamProtocol::Http2;
+        up.http.http2.allow_connect = true;
+        proxy.apply(up);
+        let mut sender = narrow(proxy.address).await;
+        while !sender.is_extended_connect_protocol_enabled() {
+            tokio::task::yield_now().await;
+        }
+        let mut connect = request(Method::CONNECT, "/ws");
+        let protocol = h2::ext::Protocol::from_static("websocket");
+        connect.extensions_mut().insert(protocol);
+        let (response, _send) = sender.send_request(connect, false).unwrap();
+        let response = response.await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(asked.await.unwrap().as_deref(), Some("websocket"));
+        let mut receive = response.into_body();
+        assert_eq!(receive.data().await.unwrap().unwrap(), "hello");
     });
 }

@@ -31,6 +31,8 @@ const KEPT: usize = 16;
 pub(super) struct Streams<F> {
     places: Vec<Place<F>>,
     free: Vec<usize>,
+    /// Where streams are that have not worked yet.
+    begun: Vec<usize>,
     ready: Arc<Ready>,
     connection: Rc<Connection>,
 }
@@ -66,12 +68,14 @@ where
         Self {
             places: Vec::new(),
             free: Vec::new(),
+            begun: Vec::new(),
             ready,
             connection,
         }
     }
 
-    /// Lets a stream begin, and work as far as it can.
+    /// Takes a stream. It works when all that has come has been taken, and the client has been told
+    /// what there is to tell.
     pub(super) fn begin(
         &mut self,
         exchange: F,
@@ -95,7 +99,16 @@ where
                 index
             }
         };
-        self.poll(index);
+        self.begun.push(index);
+    }
+
+    /// Lets the streams work that have begun.
+    pub(super) fn poll_begun(&mut self) {
+        let mut begun = std::mem::take(&mut self.begun);
+        for index in begun.drain(..) {
+            self.poll(index);
+        }
+        self.begun = begun;
     }
 
     /// Lets the stream in this place work, if there still is one.
