@@ -124,7 +124,7 @@ struct Driver<'a, I, H, F> {
 
 /// What speaks HTTP/2.
 enum Codec<I> {
-    Handshaking(Handshake<I, Bytes>),
+    Handshaking(Box<Handshake<I, Bytes>>),
     Serving {
         connection: Box<h2::server::Connection<I, Bytes>>,
         keepalive: Option<Keepalive>,
@@ -161,7 +161,7 @@ where
             connection.read_at.set(Some(Instant::now()));
         }
         Self {
-            codec: Codec::Handshaking(builder.handshake(io)),
+            codec: Codec::Handshaking(Box::new(builder.handshake(io))),
             connection,
             keepalive: options.keepalive,
             told: false,

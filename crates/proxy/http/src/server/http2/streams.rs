@@ -47,6 +47,10 @@ struct Place<F> {
 }
 
 /// What a stream does.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a place is used again, and a box for each response costs more"
+)]
 enum Work<F> {
     /// There is none.
     Nothing,
