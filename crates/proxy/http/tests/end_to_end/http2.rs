@@ -1,7 +1,7 @@
 //! HTTP/2 in front of and behind the proxy.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{Reason, client};
@@ -10,6 +10,7 @@ use meltemi_ir as ir;
 use meltemi_testkit::{Http2Client, Reply, Request, Upstream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
 use crate::fixture::{Proxy, cluster, everything, hcm, on_worker};
 

@@ -24,8 +24,9 @@ use crate::connection::Connection;
 use crate::exchange::Reset;
 use crate::upgrade::Give;
 
-/// So many places are kept while no stream is there.
-const KEPT: usize = 16;
+/// So many places are kept while no stream is there: what comes in waves would else make all of them
+/// anew for each.
+const KEPT: usize = 64;
 
 /// The streams of a connection.
 pub(super) struct Streams<F> {
