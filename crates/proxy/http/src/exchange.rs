@@ -34,7 +34,7 @@ use crate::router::{self, Forwarding, timeout::stream_duration};
 use crate::stream::{Stream, StreamEnd};
 use crate::upgrade::{self, Offer};
 
-use accept::{Refusal, accept};
+use accept::{Refusal, accept, ends_connection};
 use redirect::{Original, Redirects};
 use respond::{answer, finish};
 
@@ -236,22 +236,6 @@ fn too_late(stream: &Stream, expired: Expired) -> Box<LocalReply> {
         Expired::Route | Expired::PerTry | Expired::PerTryIdle => {}
     }
     router::expired_reply(expired, stream.request_done.get().is_some(), false)
-}
-
-/// Whether the client wants the connection to end with this request.
-fn ends_connection(parts: &http::request::Parts, seen: Seen) -> bool {
-    let says = |token: &str| {
-        if !seen.any(Seen::CONNECTION) {
-            return false;
-        }
-        let values = parts.headers.get_all(header::CONNECTION).iter();
-        let mut tokens = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-        tokens.any(|it| it.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
-    };
-    match parts.version {
-        Version::HTTP_11 => says("close"),
-        _ => !says("keep-alive"),
-    }
 }
 
 /// Everything up to the point where somebody is waited for. An error is the response.

@@ -3,8 +3,8 @@
 
 use std::rc::Rc;
 
-use http::StatusCode;
 use http::header::{self, HeaderMap};
+use http::{StatusCode, Version};
 use meltemi_ir as ir;
 use meltemi_telemetry::{Protocol, ResponseFlags};
 
@@ -157,6 +157,22 @@ fn mend_path(
         reply: reply.closing(),
         head: Some(head),
     }))
+}
+
+/// Whether the client wants the connection to end with this request.
+pub(super) fn ends_connection(parts: &http::request::Parts, seen: Seen) -> bool {
+    let says = |token: &str| {
+        if !seen.any(Seen::CONNECTION) {
+            return false;
+        }
+        let values = parts.headers.get_all(header::CONNECTION).iter();
+        let mut tokens = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        tokens.any(|it| it.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    };
+    match parts.version {
+        Version::HTTP_11 => says("close"),
+        _ => !says("keep-alive"),
+    }
 }
 
 /// Refuses a message whose length is said in more than one way. The codec itself is safe: it
