@@ -332,10 +332,8 @@ impl Pass {
         if nowhere || upgrade::is_allowed(&self.head, &settings.manager.config, route.target()) {
             return Ok(());
         }
-        let stats = settings
-            .manager
-            .stats
-            .shard(stream.connection.worker.worker);
+        let worker = stream.connection.worker.worker;
+        let stats = settings.manager.stats.shard(worker);
         stats.downstream_rq_ws_on_non_ws_route.inc();
         let reply = LocalReply::new(
             StatusCode::FORBIDDEN,
@@ -541,9 +539,8 @@ fn decide(
         }
         RouteMatch::None => {
             stats.no_route.inc();
-            let reply = LocalReply::route_not_found();
-            let nowhere = head.path.is_none();
-            return Err(if nowhere { reply.closing() } else { reply });
+            let (reply, tunnel) = (LocalReply::route_not_found(), head.path.is_none());
+            return Err(if tunnel { reply.closing() } else { reply });
         }
     };
     let table = settings.routes.as_ref().expect("the route is the table's");
