@@ -26,6 +26,8 @@ const CONNECTIONS: usize = 128;
 const SILENCE: Duration = Duration::from_secs(10);
 /// How long to wait when the system refuses a connection.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How many ports are tried where any will do.
+const PORTS: u32 = 16;
 /// The longest message that is a question.
 const LONGEST: usize = 4096;
 /// The longest answer over TCP.
@@ -59,9 +61,8 @@ impl DnsProxy {
     /// # Errors
     /// When the address cannot be bound.
     pub async fn bind(address: SocketAddr, home: Home, resolver: Resolver) -> io::Result<Self> {
-        let udp = UdpSocket::bind(address).await?;
+        let (udp, tcp) = bind_both(address).await?;
         let address = udp.local_addr()?;
-        let tcp = TcpListener::bind(address).await?;
         let shared = Shared {
             table: ArcSwapOption::empty(),
             home,
@@ -97,6 +98,20 @@ impl DnsProxy {
     pub async fn serve(self) {
         let Self { udp, tcp, shared } = self;
         tokio::join!(serve_udp(udp, Arc::clone(&shared)), serve_tcp(tcp, shared));
+    }
+}
+
+/// Both sockets, at one port.
+async fn bind_both(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
+    let mut left = PORTS;
+    loop {
+        let tcp = TcpListener::bind(address).await?;
+        match UdpSocket::bind(tcp.local_addr()?).await {
+            Ok(udp) => return Ok((udp, tcp)),
+            // a port that the system chose for one of them, and had given away for the other
+            Err(_) if address.port() == 0 && left > 0 => left -= 1,
+            Err(error) => return Err(error),
+        }
     }
 }
 
