@@ -86,6 +86,8 @@ impl Connection {
         let socket = TcpSocket::new_v4().unwrap();
         // a port that no other case has, so that lines of the access log find their case
         let from = case.from.unwrap_or(Ipv4Addr::LOCALHOST.into());
+        // also where a connection of another run has just ended
+        socket.set_reuseaddr(true).unwrap();
         socket.bind((from, free_port()).into()).unwrap();
         let stream = match socket.connect(listener).await {
             Ok(stream) => stream,
