@@ -74,7 +74,7 @@ fn a_request_that_meets_a_closing_connection_is_answered_all_the_same() {
             let proxy = proxy.address;
             clients.spawn_local(async move {
                 let mut client = RawClient::connect(proxy).await.unwrap();
-                for round in 0..20 {
+                for round in 0..40 {
                     // Around the time at which the upstream closes.
                     let off = (number * 7 + round * 13) % 80;
                     let pause =
@@ -97,9 +97,11 @@ fn a_request_that_meets_a_closing_connection_is_answered_all_the_same() {
         while let Some(client) = clients.join_next().await {
             client.unwrap();
         }
-        assert_eq!(proxy.stat("http.test.downstream_rq_2xx"), 2000);
+        assert_eq!(proxy.stat("http.test.downstream_rq_2xx"), 4000);
         let closed = closed.load(Ordering::Relaxed);
-        // a busy machine has fewer: connections that come late are used by others first
-        assert!(closed > 25, "the upstream closed only {closed} connections");
+        assert!(
+            closed > 100,
+            "the upstream closed only {closed} connections"
+        );
     });
 }
