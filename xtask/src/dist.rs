@@ -64,19 +64,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         std::fs::write(LIST, text).context(LIST)?;
         println!("{LIST}: {} functions", functions.len());
         // What is linked already is not linked again because of the list.
-        let platform = platform()?;
-        cargo(
-            &[
-                "clean",
-                "--profile",
-                "dist",
-                "-p",
-                "meltemi",
-                "--target",
-                &platform,
-            ],
-            &last,
-        )?;
+        cargo("clean", &last)?;
         build(&last)?;
     }
     let bytes = std::fs::metadata(&program)?.len();
@@ -87,23 +75,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 /// Builds the program, and puts it where it is looked for. The platform is named, so that what runs while
 /// building is built without the program's flags.
 fn build(build: &Build<'_>) -> Result<PathBuf> {
-    let platform = platform()?;
-    cargo(
-        &[
-            "build",
-            "--profile",
-            "dist",
-            "-p",
-            "meltemi",
-            "--target",
-            &platform,
-        ],
-        build,
-    )?;
+    cargo("build", build)?;
     let target = directory(build)?;
     let program = target.join("dist/meltemi");
     std::fs::create_dir_all(target.join("dist"))?;
-    std::fs::copy(target.join(platform).join("dist/meltemi"), &program)?;
+    std::fs::copy(target.join(platform()?).join("dist/meltemi"), &program)?;
     Ok(program)
 }
 
@@ -130,10 +106,12 @@ fn rustc(arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-fn cargo(arguments: &[&str], build: &Build<'_>) -> Result<()> {
+/// Builds the program, or forgets that it was built.
+fn cargo(verb: &str, build: &Build<'_>) -> Result<()> {
     let mut command = Command::new(env!("CARGO"));
     command
-        .args(arguments)
+        .args([verb, "--profile", "dist", "-p", "meltemi", "--target"])
+        .arg(platform()?)
         .arg("--target-dir")
         .arg(directory(build)?);
     if let Some(flags) = &build.flags {
@@ -154,7 +132,7 @@ fn cargo(arguments: &[&str], build: &Build<'_>) -> Result<()> {
             .env("STARTUP", here.join(LIST));
     }
     if !command.status().context("cargo")?.success() {
-        bail!("cargo {} failed", arguments.join(" "));
+        bail!("cargo {verb} failed");
     }
     Ok(())
 }
