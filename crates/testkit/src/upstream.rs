@@ -62,7 +62,12 @@ struct State {
     count: watch::Sender<usize>,
     accepted: AtomicUsize,
     open: AtomicUsize,
+    /// How many HTTP/1.1 connections end with the reply that they are at.
+    closing: watch::Sender<usize>,
 }
+
+/// A connection that ends with the reply that it is at; dropped once it has ended.
+struct Closing<'a>(&'a State);
 
 #[derive(Default)]
 struct Script {
@@ -107,6 +112,7 @@ impl Upstream {
             count: watch::Sender::new(0),
             accepted: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
+            closing: watch::Sender::new(0),
         });
         let (stop, stopped) = oneshot::channel();
         let served = Arc::clone(&state);
@@ -197,6 +203,14 @@ impl Upstream {
         let reached = count.wait_for(|count| *count >= requests);
         matches!(tokio::time::timeout(within, reached).await, Ok(Ok(_)))
     }
+
+    /// Waits until every HTTP/1.1 connection whose last reply was begun is closed; false when
+    /// `within` passed first. A proxy hears of the end before it hears of what is sent after this.
+    pub async fn wait_closed(&self, within: Duration) -> bool {
+        let mut closing = self.state.closing.subscribe();
+        let closed = closing.wait_for(|count| *count == 0);
+        matches!(tokio::time::timeout(within, closed).await, Ok(Ok(_)))
+    }
 }
 
 impl Drop for Upstream {
@@ -242,6 +256,18 @@ impl State {
         lock(&self.received).push(request);
         self.count.send_modify(|count| *count += 1);
         reply
+    }
+
+    /// Says that a connection ends with the reply that it is at.
+    fn closing(&self) -> Closing<'_> {
+        self.closing.send_modify(|count| *count += 1);
+        Closing(self)
+    }
+}
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.closing.send_modify(|count| *count -= 1);
     }
 }
 

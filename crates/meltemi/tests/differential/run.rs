@@ -30,6 +30,9 @@ const HEAD_START: Duration = Duration::from_millis(60);
 /// How long a connection that is to be closed may take to be, once all cases have run.
 const CLOSING: Duration = Duration::from_millis(300);
 
+/// How long an upstream may take to close what it closes with its answer.
+const CLOSED: Duration = Duration::from_secs(2);
+
 /// How long no line must have come for the access log to be complete.
 const LOGGED: Duration = Duration::from_millis(250);
 
@@ -245,6 +248,12 @@ impl<'a> Run<'a> {
                 place.insert(connection)
             }
         };
+        for server in self.servers.values() {
+            if let Server::Http(upstream, _) = server {
+                // ignored: what still closes then is what the case is about
+                let _ = upstream.wait_closed(CLOSED).await;
+            }
+        }
         let Some(connection) = connection.as_mut() else {
             if sent.status.unwrap_or(0) != 0 {
                 let text = format!("{}: {}: no connection", case.name, self.program.name());

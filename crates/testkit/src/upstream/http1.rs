@@ -23,12 +23,18 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     state: &State,
     number: usize,
 ) -> io::Result<()> {
+    // dropped after the wire, whose socket is closed by then
+    let mut _closing = None;
     let mut wire = Wire::new(stream);
     while let Some(head) = wire.read_head().await? {
         let request = receive(&mut wire, head, number).await?;
         let asked_to_close =
             request.headers.has_token("connection", "close") || request.version == "HTTP/1.0";
         let reply = state.receive(request.clone());
+        tokio::time::sleep(reply.delay).await;
+        if asked_to_close || reply.closes() {
+            _closing = Some(state.closing());
+        }
         if respond(&mut wire, &request, reply).await? == Next::Close || asked_to_close {
             break;
         }
@@ -63,7 +69,6 @@ async fn respond<S: AsyncRead + AsyncWrite + Unpin>(
     request: &Received,
     mut reply: Reply,
 ) -> io::Result<Next> {
-    tokio::time::sleep(reply.delay).await;
     match reply.ending {
         Ending::Silence => return std::future::pending().await,
         Ending::BreakBeforeHead => return Err(on_purpose()),

@@ -75,6 +75,15 @@ impl Reply {
         }
     }
 
+    /// Whether an HTTP/1.1 connection ends with it, announced or not.
+    pub(super) fn closes(&self) -> bool {
+        let ends = matches!(
+            self.ending,
+            Ending::Close | Ending::BreakBeforeHead | Ending::BreakInBody
+        );
+        ends || matches!(self.content, Content::Raw(_))
+    }
+
     /// Status 200 and the request's body sent back with its `content-type`.
     #[must_use]
     pub fn echo() -> Self {
