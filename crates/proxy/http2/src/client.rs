@@ -1,13 +1,16 @@
 //! The client's end of a connection.
 
 use std::future::Future;
-use std::marker::PhantomData;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::core::{Core, Limits, Side};
+use crate::driver::Driver;
+use crate::share::{Handle, Shared};
+use crate::stream::remember;
 use crate::{Error, PingPong, RecvStream, SendStream};
 
 /// What a client allows.
@@ -26,36 +29,52 @@ pub struct Config {
 
 /// Sends requests. When the last one is dropped, the connection ends with its last stream.
 #[derive(Debug)]
-pub struct SendRequest {}
+pub struct SendRequest(Shared);
 
 /// A client's connection, which somebody has to poll.
 #[derive(Debug)]
-pub struct Connection<I>(PhantomData<I>);
+pub struct Connection<I> {
+    driver: Driver<I>,
+    /// How it ended; what is left is to close it.
+    ended: Option<Result<(), Error>>,
+}
 
 /// A response that is waited for. Dropped with everything else of an unfinished stream, it
 /// resets the stream.
 #[derive(Debug)]
-pub struct ResponseFuture {}
+pub struct ResponseFuture(Option<Handle>);
 
 /// Begins; what there is to be said at first is sent when the connection is polled.
 pub fn connect<I: AsyncRead + AsyncWrite + Unpin>(
-    _io: I,
-    _config: &Config,
+    io: I,
+    config: &Config,
 ) -> (SendRequest, Connection<I>) {
-    todo!()
+    let limits = Limits {
+        stream_window: config.stream_window,
+        connection_window: config.connection_window,
+        max_streams: 0,
+        max_header_list: config.max_header_list_size as usize,
+        connect_protocol: false,
+    };
+    let mut core = Core::new(Side::Client, limits, config.initial_max_send_streams);
+    core.senders = 1;
+    let driver = Driver::new(io, core);
+    let sender = SendRequest(driver.core.clone());
+    let ended = None;
+    (sender, Connection { driver, ended })
 }
 
 impl SendRequest {
     /// Whether the connection takes streams: it has not failed, and the server is not going away.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        todo!()
+        self.0.borrow().is_open()
     }
 
     /// Streams that the server allows at a time.
     #[must_use]
     pub fn max_send_streams(&self) -> usize {
-        todo!()
+        self.0.borrow().peer.max_streams
     }
 
     /// Sends the head of a request; `end` says that nothing follows.
@@ -64,10 +83,22 @@ impl SendRequest {
     /// When the connection takes no more streams, or the head cannot be sent.
     pub fn send_request(
         &mut self,
-        _request: Request<()>,
-        _end: bool,
+        request: Request<()>,
+        end: bool,
     ) -> Result<(ResponseFuture, SendStream), Error> {
-        todo!()
+        let mut core = self.0.borrow_mut();
+        let key = core.send_request(&request, end)?;
+        let receive = Handle::new(&self.0, &mut core, key);
+        let send = Handle::new(&self.0, &mut core, key);
+        Ok((ResponseFuture(Some(receive)), SendStream(send)))
+    }
+}
+
+impl Drop for SendRequest {
+    fn drop(&mut self) {
+        let mut core = self.0.borrow_mut();
+        core.senders -= 1;
+        core.stir();
     }
 }
 
@@ -76,20 +107,49 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
     ///
     /// # Errors
     /// Why it ended, if not as it should.
-    pub fn poll(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        todo!()
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.ended.is_none() {
+            match self.driver.poll_read(cx) {
+                Poll::Ready(result) => self.ended = Some(result),
+                Poll::Pending => {
+                    // ignored: a failure is told when the task is polled again
+                    let _ = self.driver.poll_flush(cx);
+                    return Poll::Pending;
+                }
+            }
+        }
+        // ignored: whether it can be closed in good order does not matter any more
+        let _ = ready!(self.driver.poll_shutdown(cx));
+        Poll::Ready(self.ended.clone().unwrap_or(Ok(())))
     }
 
     /// The PINGs of this connection.
     pub fn ping_pong(&self) -> PingPong {
-        todo!()
+        PingPong(self.driver.core.clone())
     }
 }
 
 impl Future for ResponseFuture {
     type Output = Result<Response<RecvStream>, Error>;
 
-    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
-        todo!()
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let handle = self
+            .0
+            .as_ref()
+            .expect("a future is polled until it is ready");
+        let response = {
+            let mut core = handle.core.borrow_mut();
+            let stream = core.streams.get(handle.key);
+            match (stream.response.take(), &stream.reset) {
+                (Some(response), _) => Ok(response),
+                (None, Some(error)) => Err(error.clone()),
+                (None, None) => {
+                    remember(&mut stream.receive_waker, cx);
+                    return Poll::Pending;
+                }
+            }
+        };
+        let handle = self.0.take().expect("it was there just now");
+        Poll::Ready(response.map(|response| response.map(|()| RecvStream(handle))))
     }
 }

@@ -6,11 +6,17 @@
 //! that the frames of a turn cost one system call. There are no locks and no channels.
 
 pub mod client;
+mod core;
+mod driver;
 mod error;
+mod frame;
 mod hpack;
 mod message;
+mod receive;
+mod send;
 pub mod server;
 mod share;
+mod stream;
 
 pub use error::{Error, Reason};
 pub use message::Protocol;

@@ -12,8 +12,8 @@ use meltemi_lifecycle::{Clock, DrainSignal, Random, WorkerId};
 use meltemi_listener::{Accept, ListenerManager, serve_worker};
 use meltemi_telemetry::StatsRegistry;
 use meltemi_upstream::{ClusterManager, Pools};
+use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::LocalSet;
 
 /// How long a log line may wait in its worker's buffer.
 const LOG_FLUSH: Duration = Duration::from_millis(100);
@@ -38,15 +38,26 @@ pub(crate) struct WorkerStart {
 impl WorkerStart {
     /// Starts the thread.
     pub fn spawn(self) -> io::Result<JoinHandle<()>> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        std::thread::Builder::new()
+        // it cannot leave the thread that makes it
+        let (made, is_made) = std::sync::mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new()
             .name(format!("wrk:{}", self.worker.0))
             .spawn(move || {
-                let local = LocalSet::new();
-                local.block_on(&runtime, self.serve());
-            })
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default());
+                let (runtime, result) = match runtime {
+                    Ok(runtime) => (Some(runtime), Ok(())),
+                    Err(error) => (None, Err(error)),
+                };
+                // ignored: it is waited for
+                let _ = made.send(result);
+                if let Some(runtime) = runtime {
+                    runtime.block_on(self.serve());
+                }
+            })?;
+        is_made.recv().unwrap_or(Ok(()))?;
+        Ok(thread)
     }
 
     async fn serve(self) {

@@ -1,0 +1,641 @@
+//! What comes from the peer, frame by frame.
+//!
+//! An `Err` ends the connection; what is wrong with one stream ends that stream alone.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::HeaderMap;
+
+use crate::core::{Core, Side, Unfinished};
+use crate::error::Kind;
+use crate::frame::{
+    FrameHead, HEAD, MAX_FRAME, MAX_WINDOW, flag, kind, put_ping, put_reset, put_settings_ack,
+    setting,
+};
+use crate::hpack::{Block, DecodeError};
+use crate::message;
+use crate::stream::{Key, Sending};
+use crate::{Error, Reason};
+
+/// Frames of data without data that may follow each other.
+const EMPTY_FRAMES: u32 = 100;
+/// A client's resets of streams that it has just opened end the connection when they are more than
+/// half of these, or of as many streams as there were (Envoy's premature resets).
+const FEW_STREAMS: u64 = 500;
+/// Milliseconds after which a reset is no premature one.
+const PREMATURE: u32 = 1000;
+
+fn go_away(reason: Reason, text: &'static str) -> Error {
+    Error(Kind::GoAway(reason, text))
+}
+
+fn protocol(text: &'static str) -> Error {
+    go_away(Reason::PROTOCOL_ERROR, text)
+}
+
+fn reset(reason: Reason, text: &'static str) -> Error {
+    Error(Kind::Reset(reason, text))
+}
+
+fn malformed(text: &'static str) -> Error {
+    reset(Reason::PROTOCOL_ERROR, text)
+}
+
+/// Four bytes as a number.
+fn number(payload: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(payload.try_into().ok()?))
+}
+
+/// The payload without its padding.
+fn unpadded(head: FrameHead, payload: &[u8]) -> Result<std::ops::Range<usize>, Error> {
+    if !head.has(flag::PADDED) {
+        return Ok(0..payload.len());
+    }
+    let padding = payload.first().map(|length| usize::from(*length));
+    match padding {
+        Some(padding) if padding < payload.len() => Ok(1..payload.len() - padding),
+        _ => Err(protocol("more padding than payload")),
+    }
+}
+
+impl Core {
+    /// Takes the whole frames from the beginning of what has come.
+    ///
+    /// # Errors
+    /// Why the connection ends.
+    pub(crate) fn digest(&mut self, input: &mut BytesMut) -> Result<(), Error> {
+        while let Some(head) = FrameHead::read(input) {
+            if head.length > MAX_FRAME {
+                return Err(go_away(Reason::FRAME_SIZE_ERROR, "a frame is too large"));
+            }
+            if input.len() < HEAD + head.length {
+                return Ok(());
+            }
+            let goes_on = head.kind == kind::CONTINUATION;
+            if self.unfinished.is_some() != goes_on {
+                return Err(protocol("header block and continuation do not match"));
+            }
+            input.advance(HEAD);
+            if head.kind == kind::DATA {
+                self.receive_data(head, input)?;
+                continue;
+            }
+            let payload = &input[..head.length];
+            match head.kind {
+                kind::HEADERS => self.receive_headers(head, payload)?,
+                kind::CONTINUATION => self.receive_continuation(head, payload)?,
+                kind::PRIORITY => self.receive_priority(head, payload)?,
+                kind::RST_STREAM => self.receive_reset(head, payload)?,
+                kind::SETTINGS => self.receive_settings(head, payload)?,
+                kind::PING => self.receive_ping(head, payload)?,
+                kind::GOAWAY => self.receive_goaway(head, payload)?,
+                kind::WINDOW_UPDATE => self.receive_window(head, payload)?,
+                kind::PUSH_PROMISE => return Err(protocol("nothing may be pushed")),
+                _ => {}
+            }
+            input.advance(head.length);
+        }
+        Ok(())
+    }
+
+    /// Whether nobody has opened this stream yet.
+    fn is_idle(&self, id: u32) -> bool {
+        let is_clients = id % 2 == 1;
+        match (self.side, is_clients) {
+            (Side::Server, true) => id > self.last_stream,
+            (Side::Client, true) => id >= self.next_stream,
+            (_, false) => true,
+        }
+    }
+
+    /// The stream of a frame; none where it was forgotten.
+    fn addressed(&self, id: u32) -> Result<Option<Key>, Error> {
+        match self.streams.find(id) {
+            None if self.is_idle(id) => Err(protocol("a frame of a stream that is not open")),
+            found => Ok(found),
+        }
+    }
+
+    fn receive_data(&mut self, head: FrameHead, input: &mut BytesMut) -> Result<(), Error> {
+        let range = unpadded(head, &input[..head.length])?;
+        let found = self.addressed(head.stream)?;
+        let whole = head.length as i64;
+        if whole > self.receive_window {
+            let text = "more data than the connection's window allows";
+            return Err(go_away(Reason::FLOW_CONTROL_ERROR, text));
+        }
+        self.receive_window -= whole;
+        let end = head.has(flag::END_STREAM);
+        if range.is_empty() && !end {
+            self.empty_frames += 1;
+            if self.empty_frames > EMPTY_FRAMES {
+                let text = "data without data";
+                return Err(go_away(Reason::ENHANCE_YOUR_CALM, text));
+            }
+        } else {
+            self.empty_frames = 0;
+        }
+        let Some(key) = found else {
+            input.advance(head.length);
+            self.claim(head.length);
+            if !self.forgotten.contains(&head.stream) && self.side == Side::Server {
+                put_reset(&mut self.out, head.stream, Reason::STREAM_CLOSED);
+                self.stir();
+            }
+            return Ok(());
+        };
+        let length = range.len();
+        let data = match length {
+            0 => {
+                input.advance(head.length);
+                Bytes::new()
+            }
+            length => {
+                input.advance(range.start);
+                let data = input.split_to(length).freeze();
+                input.advance(head.length - range.end);
+                data
+            }
+        };
+        self.receive_on(key, data, whole, end)
+    }
+
+    /// Data of a stream; `whole` is their length with the padding.
+    fn receive_on(&mut self, key: Key, data: Bytes, whole: i64, end: bool) -> Result<(), Error> {
+        let length = data.len();
+        let stream = self.streams.get(key);
+        if stream.reset.is_some() {
+            self.claim(whole as usize);
+            return Ok(());
+        }
+        if stream.has_ended || !stream.has_head {
+            let text = "data before the head, or after the end";
+            return Err(go_away(Reason::STREAM_CLOSED, text));
+        }
+        if whole > stream.receive_window {
+            let text = "more data than the stream's window allows";
+            self.reset(key, reset(Reason::FLOW_CONTROL_ERROR, text));
+            self.claim(whole as usize);
+            return Ok(());
+        }
+        stream.receive_window -= whole;
+        if let Some(left) = &mut stream.left {
+            let rest = left.checked_sub(length as u64);
+            if rest.is_none() || (end && rest != Some(0)) {
+                self.reset(key, malformed("not as many data as the head says"));
+                self.claim(whole as usize);
+                return Ok(());
+            }
+            *left = rest.unwrap_or(0);
+        }
+        let is_kept = !stream.is_unread && length > 0;
+        if is_kept {
+            stream.data.push_back(data);
+        }
+        stream.has_ended = end;
+        stream.wake_receiver();
+        let padding = whole as usize - length;
+        match is_kept {
+            true if padding == 0 => {}
+            true => self.claim_on(key, padding),
+            // who does not read does not get more than the window
+            false => self.claim(whole as usize),
+        }
+        if end {
+            self.half_closed(key);
+        }
+        Ok(())
+    }
+
+    fn receive_headers(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Error> {
+        if head.stream == 0 {
+            return Err(protocol("headers of no stream"));
+        }
+        let mut block = &payload[unpadded(head, payload)?];
+        if head.has(flag::PRIORITY) {
+            let Some((dependency, rest)) = block.split_at_checked(5) else {
+                return Err(go_away(Reason::FRAME_SIZE_ERROR, "a priority is cut off"));
+            };
+            if depends_on(dependency) == head.stream {
+                // the block is decoded all the same: others lean on what it puts into the table
+                let _ = self.decode(rest)?;
+                self.refuse(head.stream, Reason::PROTOCOL_ERROR);
+                return Ok(());
+            }
+            block = rest;
+        }
+        let end = head.has(flag::END_STREAM);
+        if head.has(flag::END_HEADERS) {
+            return self.receive_block(head.stream, end, block);
+        }
+        self.unfinished = Some(Unfinished {
+            stream: head.stream,
+            end,
+            block: block.to_vec(),
+            frames: 0,
+        });
+        Ok(())
+    }
+
+    fn receive_continuation(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Error> {
+        let Some(unfinished) = &mut self.unfinished else {
+            return Err(protocol("nothing is to be continued"));
+        };
+        if unfinished.stream != head.stream {
+            return Err(protocol("another stream is continued"));
+        }
+        unfinished.frames += 1;
+        unfinished.block.extend_from_slice(payload);
+        let most = 2 * self.limits.max_header_list + MAX_FRAME;
+        if unfinished.block.len() > most || unfinished.frames > 8 + most / MAX_FRAME {
+            let text = "a header block without end";
+            return Err(go_away(Reason::ENHANCE_YOUR_CALM, text));
+        }
+        if head.has(flag::END_HEADERS)
+            && let Some(whole) = self.unfinished.take()
+        {
+            return self.receive_block(whole.stream, whole.end, &whole.block);
+        }
+        Ok(())
+    }
+
+    fn decode(&mut self, block: &[u8]) -> Result<Block, Error> {
+        let limit = self.limits.max_header_list;
+        self.decoder
+            .decode(block, limit)
+            .map_err(|error| match error {
+                DecodeError::Compression(text) => go_away(Reason::COMPRESSION_ERROR, text),
+                DecodeError::Field(text) => protocol(text),
+            })
+    }
+
+    /// A whole header block.
+    fn receive_block(&mut self, id: u32, end: bool, block: &[u8]) -> Result<(), Error> {
+        let block = self.decode(block)?;
+        match self.streams.find(id) {
+            Some(key) => self.receive_more_headers(key, block, end),
+            None if self.side == Side::Server => self.receive_request(id, block, end),
+            None if self.is_idle(id) => Err(protocol("an answer that nobody asked for")),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends a stream that has not begun.
+    fn refuse(&mut self, id: u32, reason: Reason) {
+        put_reset(&mut self.out, id, reason);
+        if self.side == Side::Server {
+            self.last_stream = self.last_stream.max(id);
+        }
+        self.forget(id);
+        self.stir();
+    }
+
+    fn receive_request(&mut self, id: u32, block: Block, end: bool) -> Result<(), Error> {
+        if !self.is_idle(id) {
+            return match self.forgotten.contains(&id) {
+                true => Ok(()),
+                false => Err(go_away(Reason::STREAM_CLOSED, "headers of a closed stream")),
+            };
+        }
+        if id.is_multiple_of(2) {
+            return Err(protocol("a stream of even number"));
+        }
+        if self.takes_no_more() {
+            return Ok(());
+        }
+        self.last_stream = id;
+        if block.over_size {
+            return self.answer_too_large(id);
+        }
+        if self.active >= self.limits.max_streams as usize {
+            self.refuse(id, Reason::REFUSED_STREAM);
+            return Ok(());
+        }
+        let length = match block.malformed {
+            Some(_) => Err(()),
+            None => message::content_length(&block.headers).map_err(drop),
+        };
+        let request = message::request(block, self.limits.connect_protocol);
+        let (Ok(length), Ok(request)) = (length, request) else {
+            self.refuse(id, Reason::PROTOCOL_ERROR);
+            return Ok(());
+        };
+        if end && length.is_some_and(|length| length > 0) {
+            self.refuse(id, Reason::PROTOCOL_ERROR);
+            return Ok(());
+        }
+        let key = self.open(id);
+        let stream = self.streams.get(key);
+        stream.has_head = true;
+        stream.has_ended = end;
+        stream.left = length;
+        self.accepted.push_back((request, key));
+        Ok(())
+    }
+
+    /// A request whose headers are more than is allowed.
+    fn answer_too_large(&mut self, id: u32) -> Result<(), Error> {
+        let key = self.open(id);
+        self.streams.get(key).handles = 1;
+        let mut response = http::Response::new(());
+        *response.status_mut() = http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        // ignored: the reset says that there is no answer
+        let _ = self.send_response(key, &response, true);
+        let text = "headers of too many bytes";
+        self.reset(key, reset(Reason::PROTOCOL_ERROR, text));
+        self.streams.get(key).handles = 0;
+        self.streams.remove(key);
+        Ok(())
+    }
+
+    /// A response's head, or trailers.
+    fn receive_more_headers(&mut self, key: Key, block: Block, end: bool) -> Result<(), Error> {
+        let stream = self.streams.get(key);
+        if stream.reset.is_some() {
+            return Ok(());
+        }
+        if stream.has_ended {
+            let text = "headers after the end";
+            return Err(go_away(Reason::STREAM_CLOSED, text));
+        }
+        let problem = match (&block.malformed, block.over_size) {
+            (Some(text), _) => Some(*text),
+            (None, true) => Some("headers of too many bytes"),
+            (None, false) => None,
+        };
+        let taken = match (problem, stream.has_head) {
+            (Some(text), _) => Err(text),
+            (None, true) => {
+                message::trailers(block).and_then(|it| self.take_trailers(key, it, end))
+            }
+            (None, false) => self.take_response(key, block, end),
+        };
+        if let Err(text) = taken {
+            self.reset(key, malformed(text));
+            return Ok(());
+        }
+        let stream = self.streams.get(key);
+        stream.wake_receiver();
+        if end {
+            self.half_closed(key);
+        }
+        Ok(())
+    }
+
+    fn take_trailers(
+        &mut self,
+        key: Key,
+        trailers: HeaderMap,
+        end: bool,
+    ) -> Result<(), &'static str> {
+        let stream = self.streams.get(key);
+        if !end {
+            return Err("trailers that do not end the stream");
+        }
+        if stream.left.is_some_and(|left| left > 0) {
+            return Err("not as many data as the head says");
+        }
+        stream.trailers = Some(trailers);
+        stream.has_ended = true;
+        Ok(())
+    }
+
+    fn take_response(&mut self, key: Key, block: Block, end: bool) -> Result<(), &'static str> {
+        let length = message::content_length(&block.headers);
+        let response = message::response(block)?;
+        let stream = self.streams.get(key);
+        if response.status().is_informational() {
+            let is_sound = !end && response.status() != http::StatusCode::SWITCHING_PROTOCOLS;
+            return is_sound
+                .then_some(())
+                .ok_or("an informational response that ends");
+        }
+        let has_no_body = stream.is_head_request || matches!(response.status().as_u16(), 204 | 304);
+        if !has_no_body {
+            stream.left = length.map_err(|_| "content-length")?;
+        }
+        if end && stream.left.is_some_and(|left| left > 0) {
+            return Err("not as many data as the head says");
+        }
+        stream.response = Some(response);
+        stream.has_head = true;
+        stream.has_ended = end;
+        Ok(())
+    }
+
+    fn receive_priority(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Error> {
+        if head.stream == 0 {
+            return Err(protocol("a priority of no stream"));
+        }
+        if payload.len() != 5 {
+            return Err(go_away(
+                Reason::FRAME_SIZE_ERROR,
+                "a priority of a wrong size",
+            ));
+        }
+        if depends_on(payload) == head.stream {
+            let text = "a stream that depends on itself";
+            match self.streams.find(head.stream) {
+                Some(key) => self.reset(key, malformed(text)),
+                None => return Err(protocol(text)),
+            }
+        }
+        Ok(())
+    }
+
+    fn receive_reset(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Error> {
+        let Some(code) = number(payload) else {
+            return Err(go_away(Reason::FRAME_SIZE_ERROR, "a reset of a wrong size"));
+        };
+        let Some(key) = self.addressed(head.stream)? else {
+            return Ok(());
+        };
+        let now = self.now;
+        let stream = self.streams.get(key);
+        if stream.is_closed() {
+            return Ok(());
+        }
+        let is_unanswered = matches!(stream.sending, Sending::Head);
+        let is_premature = is_unanswered && now - stream.opened <= PREMATURE;
+        self.break_off(key, Error(Kind::RemoteReset(Reason::new(code))));
+        if self.side == Side::Server && is_premature {
+            self.premature_resets += 1;
+            if 2 * self.premature_resets > self.closed_streams.max(FEW_STREAMS) {
+                let text = "too many streams are reset as soon as they are open";
+                return Err(go_away(Reason::ENHANCE_YOUR_CALM, text));
+            }
+        }
+        Ok(())
+    }
+
+    fn receive_settings(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Error> {
+        if head.stream != 0 {
+            return Err(protocol("settings of a stream"));
+        }
+        if head.has(flag::ACK) {
+            if !payload.is_empty() {
+                let text = "a confirmation that says something";
+                return Err(go_away(Reason::FRAME_SIZE_ERROR, text));
+            }
+            self.confirm_settings();
+            return Ok(());
+        }
+        let (settings, rest) = payload.as_chunks::<6>();
+        if !rest.is_empty() {
+            let text = "settings of a wrong size";
+            return Err(go_away(Reason::FRAME_SIZE_ERROR, text));
+        }
+        for [a, b, value @ ..] in settings {
+            self.receive_setting(u16::from_be_bytes([*a, *b]), u32::from_be_bytes(*value))?;
+        }
+        put_settings_ack(&mut self.out);
+        self.stir();
+        Ok(())
+    }
+
+    /// The peer has taken note of what we allow: its window for new streams is as we said.
+    fn confirm_settings(&mut self) {
+        let change = i64::from(self.limits.stream_window) - i64::from(self.confirmed_window);
+        if change == 0 {
+            return;
+        }
+        self.confirmed_window = self.limits.stream_window;
+        for key in self.streams.keys() {
+            self.streams.get(key).receive_window += change;
+        }
+    }
+
+    fn receive_setting(&mut self, id: u16, value: u32) -> Result<(), Error> {
+        match id {
+            setting::HEADER_TABLE_SIZE => self.encoder.set_max_table_size(value as usize),
+            setting::ENABLE_PUSH if value > 1 || (value == 1 && self.side == Side::Client) => {
+                return Err(protocol("SETTINGS_ENABLE_PUSH"));
+            }
+            setting::MAX_CONCURRENT_STREAMS => {
+                self.peer.max_streams = value as usize;
+            }
+            setting::INITIAL_WINDOW_SIZE => {
+                if i64::from(value) > MAX_WINDOW {
+                    let text = "SETTINGS_INITIAL_WINDOW_SIZE";
+                    return Err(go_away(Reason::FLOW_CONTROL_ERROR, text));
+                }
+                return self.change_windows(value);
+            }
+            // what is allowed beyond that is not made use of: other streams would wait longer
+            setting::MAX_FRAME_SIZE if !(MAX_FRAME as u32..1 << 24).contains(&value) => {
+                return Err(protocol("SETTINGS_MAX_FRAME_SIZE"));
+            }
+            setting::ENABLE_CONNECT_PROTOCOL if value > 1 => {
+                return Err(protocol("SETTINGS_ENABLE_CONNECT_PROTOCOL"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn change_windows(&mut self, value: u32) -> Result<(), Error> {
+        let change = i64::from(value) - i64::from(self.peer.stream_window);
+        self.peer.stream_window = value;
+        for key in self.streams.keys() {
+            let stream = self.streams.get(key);
+            stream.send_window += change;
+            if stream.send_window > MAX_WINDOW {
+                let text = "a stream's window grows too much";
+                return Err(go_away(Reason::FLOW_CONTROL_ERROR, text));
+            }
+            self.go_on(key);
+        }
+        Ok(())
+    }
+
+    /// A stream's window may have opened.
+    fn go_on(&mut self, key: Key) {
+        let stream = self.streams.get(key);
+        if !stream.queue.is_empty() || stream.send_waker.is_some() {
+            self.wait(key);
+        }
+    }
+
+    fn receive_ping(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Error> {
+        if head.stream != 0 {
+            return Err(protocol("a ping of a stream"));
+        }
+        let Ok(payload) = payload.try_into() else {
+            return Err(go_away(Reason::FRAME_SIZE_ERROR, "a ping of a wrong size"));
+        };
+        if head.has(flag::ACK) {
+            self.receive_pong(payload);
+        } else {
+            put_ping(&mut self.out, payload, true);
+            self.stir();
+        }
+        Ok(())
+    }
+
+    fn receive_goaway(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Error> {
+        if head.stream != 0 {
+            return Err(protocol("a goodbye of a stream"));
+        }
+        let fields = payload.get(..4).and_then(number);
+        let (Some(last), Some(code)) = (fields, payload.get(4..8).and_then(number)) else {
+            return Err(go_away(
+                Reason::FRAME_SIZE_ERROR,
+                "a goodbye that is cut off",
+            ));
+        };
+        let reason = Reason::new(code);
+        self.peer.leaves = Some(reason);
+        if self.side == Side::Client {
+            for key in self.streams.keys() {
+                let stream = self.streams.get(key);
+                if stream.id > last && !stream.is_closed() {
+                    self.break_off(key, Error(Kind::RemoteGoAway(reason)));
+                }
+            }
+        }
+        self.stir();
+        Ok(())
+    }
+
+    fn receive_window(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Error> {
+        let Some(increment) = number(payload) else {
+            let text = "an update of a window of a wrong size";
+            return Err(go_away(Reason::FRAME_SIZE_ERROR, text));
+        };
+        let increment = i64::from(increment & MAX_WINDOW as u32);
+        if increment == 0 {
+            return Err(protocol("a window grows by nothing"));
+        }
+        if head.stream == 0 {
+            self.send_window += increment;
+            if self.send_window > MAX_WINDOW {
+                let text = "the connection's window grows too much";
+                return Err(go_away(Reason::FLOW_CONTROL_ERROR, text));
+            }
+            if !self.waiting.is_empty() {
+                self.stir();
+            }
+            return Ok(());
+        }
+        let Some(key) = self.addressed(head.stream)? else {
+            return Ok(());
+        };
+        let stream = self.streams.get(key);
+        if stream.is_closed() {
+            return Ok(());
+        }
+        stream.send_window += increment;
+        if stream.send_window > MAX_WINDOW {
+            let text = "a stream's window grows too much";
+            self.reset(key, reset(Reason::FLOW_CONTROL_ERROR, text));
+            return Ok(());
+        }
+        self.go_on(key);
+        Ok(())
+    }
+}
+
+/// The stream that a priority names.
+fn depends_on(priority: &[u8]) -> u32 {
+    let id = priority.get(..4).and_then(number).unwrap_or_default();
+    id & crate::frame::MAX_STREAM
+}
