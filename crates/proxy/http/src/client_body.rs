@@ -10,16 +10,20 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream};
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use meltemi_http2::{Reason, RecvStream};
+
+use crate::upgrade::Take;
 
 /// A request's body.
 pub(crate) enum ClientBody {
-    /// There is none, or nothing of it is HTTP.
+    /// There is none.
     Empty,
+    /// Nothing of it is HTTP.
+    Tunnel(Take),
     Http1(Incoming),
     Http2(StreamBody),
 }
@@ -38,7 +42,7 @@ pub(crate) struct StreamBody {
 #[derive(Debug)]
 pub(crate) enum ClientBodyError {
     Http1(hyper::Error),
-    Http2(h2::Error),
+    Http2(meltemi_http2::Error),
 }
 
 impl ClientBody {
@@ -55,12 +59,14 @@ impl ClientBody {
         })
     }
 
-    /// None where nothing of it is to come. For a body that is new.
-    pub(crate) fn unless_ended(self) -> Option<Self> {
+    /// The body, none where nothing of it is to come, and where a tunnel's bytes will be. For a
+    /// body that is new.
+    pub(crate) fn split(self) -> (Option<Self>, Option<Take>) {
         match self {
-            Self::Empty => None,
-            Self::Http1(body) if body.is_end_stream() => None,
-            Self::Http1(_) | Self::Http2(_) => Some(self),
+            Self::Empty => (None, None),
+            Self::Tunnel(take) => (None, Some(take)),
+            Self::Http1(body) if body.is_end_stream() => (None, None),
+            Self::Http1(_) | Self::Http2(_) => (Some(self), None),
         }
     }
 }
@@ -86,12 +92,10 @@ impl StreamBody {
     fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, meltemi_http2::Error>>> {
         if !self.data_done {
             match ready!(self.receive.poll_data(cx)) {
                 Some(Ok(data)) => {
-                    // an error means that the stream is gone, which the next poll tells
-                    let _ = self.receive.flow_control().release_capacity(data.len());
                     if let Some(left) = &mut self.left {
                         *left = left.saturating_sub(data.len() as u64);
                     }
@@ -110,7 +114,10 @@ impl StreamBody {
         }
     }
 
-    fn failed(&self, error: h2::Error) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+    fn failed(
+        &self,
+        error: meltemi_http2::Error,
+    ) -> Poll<Option<Result<Frame<Bytes>, meltemi_http2::Error>>> {
         // who resets without an error has its answer and needs to send no more (RFC 9113, 8.1)
         if error.reason() == Some(Reason::NO_ERROR) {
             self.ended.set(true);
@@ -141,7 +148,7 @@ impl Body for ClientBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
         match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
+            Self::Empty | Self::Tunnel(_) => Poll::Ready(None),
             Self::Http1(body) => {
                 let frame = ready!(Pin::new(body).poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map_err(ClientBodyError::Http1)))
@@ -155,7 +162,7 @@ impl Body for ClientBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Empty => true,
+            Self::Empty | Self::Tunnel(_) => true,
             Self::Http1(body) => body.is_end_stream(),
             Self::Http2(body) => body.is_end(),
         }
@@ -163,7 +170,7 @@ impl Body for ClientBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Empty => SizeHint::with_exact(0),
+            Self::Empty | Self::Tunnel(_) => SizeHint::with_exact(0),
             Self::Http1(body) => body.size_hint(),
             Self::Http2(body) => body
                 .left

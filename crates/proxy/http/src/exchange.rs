@@ -32,7 +32,7 @@ use crate::router::hash::{self, Hashed};
 use crate::router::reply::LocalReply;
 use crate::router::{self, Forwarding, timeout::stream_duration};
 use crate::stream::{Stream, StreamEnd};
-use crate::upgrade::{self, Offer};
+use crate::upgrade::{self, Offer, Take};
 
 use accept::{Refusal, accept, ends_connection};
 use redirect::{Original, Redirects};
@@ -67,6 +67,8 @@ struct Pass {
     end: StreamEnd,
     head: RequestHead,
     body: RequestSource,
+    /// Where a tunnel's bytes will be.
+    take: Option<Take>,
     /// Whose turn it is.
     at: usize,
     matched: RouteMatch,
@@ -253,7 +255,7 @@ fn begin(
     let end = Stream::begin(connection, connection.settings(), protocol);
     let stream = end.0.clone();
     let (parts, body) = request.into_parts();
-    let body = body.unless_ended();
+    let (body, take) = body.split();
     if body.is_none() {
         stream.request_done.set(Some(stream.start));
     }
@@ -283,6 +285,7 @@ fn begin(
     progress::begun(&stream, &head);
     let mut pass = Pass {
         body: RequestSource::new(body, &stream),
+        take,
         end,
         head,
         at: 0,
@@ -368,6 +371,7 @@ impl Pass {
             end,
             mut head,
             body,
+            take,
             mut deadlines,
             caller,
             protocol,
@@ -376,7 +380,7 @@ impl Pass {
             ..
         } = pass;
         let original = redirect::original(&stream, index, &head, commands, redirects);
-        let offer = Offer::of(&mut head, protocol);
+        let offer = Offer::of(&mut head, protocol, take);
         match router::prepare(&stream, index, head, body, &mut deadlines, commands) {
             Ok(forwarding) => Ok(Pending {
                 end,

@@ -94,8 +94,8 @@ impl RequestHead {
             });
         }
         let protocol = extensions
-            .remove::<h2::ext::Protocol>()
-            .and_then(|protocol| HeaderValue::from_str(protocol.as_str()).ok());
+            .remove::<meltemi_http2::Protocol>()
+            .map(|meltemi_http2::Protocol(name)| name);
         // An extended CONNECT is an upgrade. From here on it has the form that it has in HTTP/1, so that
         // what policies and routes say of upgrades holds for it; bytes alone are no protocol.
         if let Some(protocol) =
@@ -234,8 +234,8 @@ impl RequestHead {
             self.headers.remove(header::CONNECTION);
             self.headers.remove(header::UPGRADE);
             self.method = Method::CONNECT;
-            let protocol = h2::ext::Protocol::from(protocol.to_str().ok()?);
-            self.extensions.insert(protocol);
+            protocol.to_str().ok()?;
+            self.extensions.insert(meltemi_http2::Protocol(protocol));
         }
         let mut parts = http::uri::Parts::default();
         parts.authority = Some(Authority::try_from(self.authority.as_bytes()).ok()?);

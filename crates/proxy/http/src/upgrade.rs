@@ -2,7 +2,6 @@
 //! then go both ways.
 
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use http::header::{self, HeaderValue};
 use http::{Method, Response, StatusCode};
@@ -23,22 +22,20 @@ use crate::stream::{Stream, StreamEnd};
 /// Gives the bytes of a client's stream of HTTP/2, when the response's head has gone out.
 pub(crate) type Give = oneshot::Sender<Http2Bytes>;
 
-/// Where they will be; among the extensions of a `CONNECT` over HTTP/2, which want it to be of
-/// several owners.
-#[derive(Clone)]
-pub(crate) struct Handover(Arc<Mutex<Option<oneshot::Receiver<Http2Bytes>>>>);
+/// Where they will be.
+pub(crate) type Take = oneshot::Receiver<Http2Bytes>;
 
 /// What the client offers to change to.
 pub(crate) struct Offer {
     /// Where the client's bytes will be; none for HTTP/1, where they are the connection's.
-    bytes: Option<oneshot::Receiver<Http2Bytes>>,
+    bytes: Option<Take>,
     /// None for `CONNECT`.
     protocol: Option<HeaderValue>,
 }
 
 /// An upgrade that both sides agreed on, about to begin.
 pub(crate) struct Tunnel {
-    bytes: Option<oneshot::Receiver<Http2Bytes>>,
+    bytes: Option<Take>,
     upstream: Response<ResponseBody>,
     deadlines: Deadlines,
     end: StreamEnd,
@@ -70,19 +67,15 @@ pub(crate) fn is_allowed(
     }
 }
 
-/// Both ends of the way that a stream's bytes take from its codec to its tunnel.
-pub(crate) fn handover() -> (Give, Handover) {
-    let (give, take) = oneshot::channel();
-    (give, Handover(Arc::new(Mutex::new(Some(take)))))
-}
-
 impl Offer {
     /// What a request offers whose codec can change.
-    pub(crate) fn of(head: &mut RequestHead, protocol: Protocol) -> Option<Self> {
+    pub(crate) fn of(
+        head: &mut RequestHead,
+        protocol: Protocol,
+        bytes: Option<Take>,
+    ) -> Option<Self> {
         let bytes = if protocol == Protocol::Http2 {
-            let Handover(bytes) = head.extensions.remove()?;
-            let mut bytes = bytes.lock().unwrap_or_else(PoisonError::into_inner);
-            Some(bytes.take()?)
+            Some(bytes?)
         } else {
             head.extensions.remove::<OnUpgrade>()?;
             None

@@ -1,9 +1,8 @@
 //! Sockets and the bytes on them, before anybody knows what they mean.
 //!
-//! The listener binds, sniffs and relays with this; the HTTP codecs of both sides gather their
-//! writes with it. Knows no configuration and no protocol above TLS's first message.
+//! The listener binds, sniffs and relays with this. Knows no configuration and no protocol above
+//! TLS's first message.
 
-mod gather;
 mod handover;
 mod inspect;
 mod joined;
@@ -14,7 +13,6 @@ mod relay;
 mod socket;
 mod tcp_info;
 
-pub use gather::{Gathered, Turn, gather};
 pub use handover::{Handover, MOST_SOCKETS, listen_for_successor};
 pub use inspect::{ClientHello, HttpVersion, Inspection, inspect_http, inspect_tls};
 pub use joined::poll_write_joined;

@@ -6,10 +6,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
+use meltemi_http2::{Reason, RecvStream, SendStream};
 
-use crate::pool::{Http1Body, Http1Upgrade, Http2Lease, RequestStream};
+use crate::pool::{Http1Body, Http1Upgrade, Http2Lease};
 use crate::{ResetReason, UpstreamStream};
 
 /// Why a body ended before its end.
@@ -109,7 +109,7 @@ enum Inner {
 pub(crate) enum Upgrade {
     Http1(Http1Upgrade),
     Http2 {
-        send: RequestStream,
+        send: SendStream,
         receive: RecvStream,
         lease: Http2Lease,
     },
@@ -139,7 +139,7 @@ impl ResponseBody {
     pub(crate) fn http2(
         stream: RecvStream,
         length: Option<u64>,
-        tunnel: Option<RequestStream>,
+        tunnel: Option<SendStream>,
         lease: Http2Lease,
     ) -> Self {
         if let Some(send) = tunnel {
@@ -225,8 +225,6 @@ fn poll_http2(
     if !*data_ended {
         match ready!(stream.poll_data(cx)) {
             Some(Ok(data)) => {
-                // An error means that the stream is gone, which the next poll tells.
-                let _ = stream.flow_control().release_capacity(data.len());
                 if let Some(left) = left {
                     *left = left.saturating_sub(data.len() as u64);
                 }
@@ -236,7 +234,7 @@ fn poll_http2(
             Some(Err(error)) => {
                 // A stream reset without an error after a whole response says that the
                 // rest of the request was not needed.
-                let is_end = error.reason() == Some(h2::Reason::NO_ERROR) && *left == Some(0);
+                let is_end = error.reason() == Some(Reason::NO_ERROR) && *left == Some(0);
                 let frame = (!is_end).then(|| Err(error.into()));
                 return Poll::Ready((frame, true));
             }

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use http1::Http1Lease;
 pub(crate) use http1::{Http1Body, Http1Upgrade};
-pub(crate) use http2::{Http2Lease, RequestStream, reason as http2_reason};
+pub(crate) use http2::{Http2Lease, reason as http2_reason};
 pub(crate) use key::PoolKey;
 use key::PoolKind;
 pub use key::{Called, HttpOptions, HttpVersion};
@@ -532,18 +532,13 @@ async fn open(
         }
     };
     if is_http2 {
-        let opened = http2::open(stream, &cluster, &pool).await;
+        let connection = http2::open(stream, &cluster, &pool);
         pool.connecting.set(pool.connecting.get() - 1);
-        match opened {
-            Ok(connection) => {
-                if pool.kind == PoolKind::Alpn {
-                    cluster.stats().upstream_cx_http2_total.inc();
-                }
-                pool.shared.borrow_mut().push(connection);
-                pool.put_http2();
-            }
-            Err(failure) => pool.fail(&failure),
+        if pool.kind == PoolKind::Alpn {
+            cluster.stats().upstream_cx_http2_total.inc();
         }
+        pool.shared.borrow_mut().push(connection);
+        pool.put_http2();
         return;
     }
     pool.speaks_http1.set(true);

@@ -7,13 +7,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
-use h2::{Reason, RecvStream, SendStream};
 use http::Response;
+use meltemi_http2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::body::Upgrade;
 use crate::pool::{Http1Upgrade, Http2Lease, http2_reason};
 use crate::{BodyError, ResetReason, ResponseBody, UpstreamStream};
+
+/// Most bytes of a write to a stream of HTTP/2 that are kept while its window is closed.
+const MOST_KEPT: usize = 64 << 10;
 
 /// The bytes after an upgrade. The request stays active until it is dropped.
 pub struct UpgradedStream(Inner);
@@ -30,7 +33,7 @@ enum Inner {
 /// What is carried by the data frames of a stream of HTTP/2, in both directions. Whoever drives
 /// its connection writes.
 pub struct Http2Bytes {
-    send: SendStream<Bytes>,
+    send: SendStream,
     receive: RecvStream,
     /// Received, not read yet.
     unread: Bytes,
@@ -38,7 +41,7 @@ pub struct Http2Bytes {
 
 impl Http2Bytes {
     /// Takes both halves of a stream whose heads have passed.
-    pub fn new(send: SendStream<Bytes>, receive: RecvStream) -> Self {
+    pub fn new(send: SendStream, receive: RecvStream) -> Self {
         Self {
             send,
             receive,
@@ -75,7 +78,7 @@ fn no_upgrade() -> BodyError {
     BodyError::Upstream(ResetReason::InvalidRequest("no upgrade".into()))
 }
 
-fn failed(error: &h2::Error) -> io::Error {
+fn failed(error: &meltemi_http2::Error) -> io::Error {
     io::Error::new(
         io::ErrorKind::ConnectionReset,
         http2_reason(error).to_string(),
@@ -101,8 +104,6 @@ impl AsyncRead for Http2Bytes {
         let count = unread.len().min(buf.remaining());
         buf.put_slice(&unread[..count]);
         unread.advance(count);
-        // An error means that the stream is gone, which the next poll tells.
-        let _ = receive.flow_control().release_capacity(count);
         Poll::Ready(Ok(()))
     }
 }
@@ -117,18 +118,9 @@ impl AsyncWrite for Http2Bytes {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        send.reserve_capacity(buf.len());
-        let room = loop {
-            if send.capacity() > 0 {
-                break send.capacity();
-            }
-            match ready!(send.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(failed(&error))),
-                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            }
-        };
-        let count = room.min(buf.len());
+        ready!(send.poll_room(cx)).map_err(|error| failed(&error))?;
+        // What the windows do not take yet, the codec keeps.
+        let count = buf.len().min(MOST_KEPT);
         send.send_data(Bytes::copy_from_slice(&buf[..count]), false)
             .map_err(|error| failed(&error))?;
         Poll::Ready(Ok(count))

@@ -249,6 +249,7 @@ fn again(pending: Pending, original: Original, head: RequestHead) -> Paused {
         end,
         head,
         body,
+        take: None,
         at: 0,
         matched,
         deadlines,

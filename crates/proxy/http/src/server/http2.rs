@@ -8,18 +8,17 @@ mod ready;
 mod streams;
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use h2::server::{Builder, Handshake, SendResponse};
-use h2::{Reason, RecvStream};
 use http::{Method, Request, Response};
+use meltemi_http2::server::{self as codec, SendResponse};
+use meltemi_http2::{Reason, RecvStream};
 use meltemi_ir as ir;
-use meltemi_net::{Gathered, Turn, gather};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
 use tokio::task::coop::{has_budget_remaining, unconstrained};
 use tokio::time::Instant;
 
@@ -29,7 +28,6 @@ use crate::body::ProxyBody;
 use crate::client_body::{ClientBody, content_length};
 use crate::connection::{Connection, Ending};
 use crate::exchange::{self, Reset};
-use crate::upgrade::handover;
 use keepalive::Keepalive;
 use ready::{Marked, Ready};
 use streams::Streams;
@@ -37,19 +35,25 @@ use streams::Streams;
 /// How often all that has something to do is asked before other connections have their turn.
 const ROUNDS: u32 = 16;
 
-/// Most bytes of responses that a stream holds while its window is closed.
-const SEND_BUFFER: usize = 400 << 10;
-
-/// Most resets for the client's errors before the connection ends.
-const ERROR_RESETS: usize = 1024;
-
 /// Why a connection failed.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
-    Codec(#[from] h2::Error),
+    Codec(#[from] meltemi_http2::Error),
     #[error("a PING was not answered")]
     Keepalive,
+}
+
+impl Failure {
+    /// Whether the client reset too many of its requests too early.
+    fn is_for_resets(&self) -> bool {
+        match self {
+            Self::Codec(error) => {
+                error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
+            }
+            Self::Keepalive => false,
+        }
+    }
 }
 
 /// Serves requests until the connection ends.
@@ -66,52 +70,40 @@ where
         stats.downstream_cx_http2_total.inc();
         stats.downstream_cx_http2_active.inc();
     });
-    let (io, turn) = gather(io);
-    let result = {
+    let (result, io) = {
         let ready = Ready::new();
         let handle = |request| exchange::handle(connection, request);
         let mut driver = Driver::new(io, connection, &options, &ready, handle);
         let codec = ready.codec_waker();
-        std::future::poll_fn(|cx| {
+        let result = std::future::poll_fn(|cx| {
             ready.enter(cx.waker());
             let mut cx = Context::from_waker(&codec);
             let progress = driver.poll(&mut cx);
-            send(&turn, &mut cx);
+            driver.send(&mut cx);
             ready.leave();
             progress
         })
-        .await
+        .await;
+        (result, driver.codec.into_io())
     };
     connection.with_manager(|_, stats| stats.downstream_cx_http2_active.dec());
     if let Err(error) = result {
-        connection.with_manager(|_, stats| stats.downstream_cx_protocol_error.inc());
+        connection.with_manager(|_, stats| {
+            stats.downstream_cx_protocol_error.inc();
+            if error.is_for_resets() {
+                stats.downstream_rq_too_many_premature_resets.inc();
+            }
+        });
         tracing::debug!(%error, "HTTP/2 client connection failed");
     }
-    if let Some(io) = turn.into_stream() {
-        close(io, connection, Manner::Delayed).await;
-    }
-}
-
-/// Sends what was written in a turn, however much the streams have done in it.
-fn send<I>(turn: &Turn<ClientIo<I>>, cx: &mut Context<'_>)
-where
-    I: AsyncWrite + Unpin,
-{
-    // ignored: the codec hears of a failure when it reads or writes next
-    let _ = match has_budget_remaining() {
-        true => turn.poll_send(cx),
-        false => {
-            let send = std::future::poll_fn(|cx| turn.poll_send(cx));
-            std::pin::pin!(unconstrained(send)).poll(cx)
-        }
-    };
+    close(io, connection, Manner::Delayed).await;
 }
 
 /// A connection and its streams.
 struct Driver<'a, I, H, F> {
-    codec: Codec<Gathered<ClientIo<I>>>,
+    codec: codec::Connection<ClientIo<I>>,
     connection: &'a Rc<Connection>,
-    keepalive: Option<ir::Http2Keepalive>,
+    keepalive: Option<Keepalive>,
     /// The client has been told that the connection ends.
     told: bool,
     /// It did not answer a PING.
@@ -122,15 +114,6 @@ struct Driver<'a, I, H, F> {
     marked: Marked,
 }
 
-/// What speaks HTTP/2.
-enum Codec<I> {
-    Handshaking(Box<Handshake<I, Bytes>>),
-    Serving {
-        connection: Box<h2::server::Connection<I, Bytes>>,
-        keepalive: Option<Keepalive>,
-    },
-}
-
 impl<'a, I, H, F> Driver<'a, I, H, F>
 where
     I: AsyncRead + AsyncWrite + Unpin,
@@ -138,32 +121,30 @@ where
     F: Future<Output = Result<Response<ProxyBody>, Reset>> + Unpin,
 {
     fn new(
-        io: Gathered<ClientIo<I>>,
+        io: ClientIo<I>,
         connection: &'a Rc<Connection>,
         options: &ir::Http2Options,
         ready: &Arc<Ready>,
         handle: H,
     ) -> Self {
         let most = connection.with_manager(|it, _| it.config.max_request_headers_bytes);
-        let mut builder = Builder::new();
-        builder
-            .initial_window_size(options.initial_stream_window)
-            .initial_connection_window_size(options.initial_connection_window)
-            .max_concurrent_streams(options.max_concurrent_streams)
-            .max_frame_size(16 << 10)
-            .max_header_list_size(most)
-            .max_local_error_reset_streams(Some(ERROR_RESETS))
-            .max_send_buffer_size(SEND_BUFFER);
-        if options.allow_connect {
-            builder.enable_connect_protocol();
-        }
-        if options.keepalive.is_some() {
+        let config = codec::Config {
+            stream_window: options.initial_stream_window,
+            connection_window: options.initial_connection_window,
+            max_concurrent_streams: options.max_concurrent_streams,
+            max_header_list_size: most,
+            enable_connect_protocol: options.allow_connect,
+        };
+        let codec = codec::Connection::new(io, &config);
+        let keepalive = options.keepalive;
+        let keepalive = keepalive.map(|it| Keepalive::new(it, codec.ping_pong()));
+        if keepalive.is_some() {
             connection.read_at.set(Some(Instant::now()));
         }
         Self {
-            codec: Codec::Handshaking(Box::new(builder.handshake(io))),
+            codec,
             connection,
-            keepalive: options.keepalive,
+            keepalive,
             told: false,
             lost: false,
             handle,
@@ -206,12 +187,9 @@ where
         self.connection.driven_by(cx.waker());
         let progress = self.poll_accept(cx);
         if progress.is_pending() && !self.told && self.connection.ending() != Ending::Open {
-            // The handshake comes first: without it there is nobody to tell.
-            if let Codec::Serving { connection, .. } = &mut self.codec {
-                self.told = true;
-                connection.graceful_shutdown();
-                return self.poll_accept(cx);
-            }
+            self.told = true;
+            self.codec.graceful_shutdown();
+            return self.poll_accept(cx);
         }
         progress
     }
@@ -219,31 +197,14 @@ where
     /// Takes what comes until nothing does. Ready when the connection is at its end.
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         loop {
-            let (codec, keepalive) = match &mut self.codec {
-                Codec::Serving {
-                    connection,
-                    keepalive,
-                } => (connection, keepalive),
-                Codec::Handshaking(handshake) => {
-                    let mut connection = Box::new(ready!(Pin::new(handshake).poll(cx))?);
-                    let config = self.keepalive;
-                    let pings = config.and_then(|it| Some((it, connection.ping_pong()?)));
-                    let keepalive = pings.map(|(config, pings)| Keepalive::new(config, pings));
-                    self.codec = Codec::Serving {
-                        connection,
-                        keepalive,
-                    };
-                    continue;
-                }
-            };
-            if let (Some(pings), Some(heard)) = (&mut *keepalive, self.connection.read_at.get())
+            if let (Some(pings), Some(heard)) = (&mut self.keepalive, self.connection.read_at.get())
                 && pings.poll(cx, heard).is_ready()
             {
-                codec.abrupt_shutdown(Reason::NO_ERROR);
-                *keepalive = None;
+                self.codec.abrupt_shutdown(Reason::NO_ERROR);
+                self.keepalive = None;
                 self.lost = true;
             }
-            match ready!(codec.poll_accept(cx)) {
+            match ready!(self.codec.poll_accept(cx)) {
                 Some(Ok((request, reply))) => self.accept(request, reply),
                 Some(Err(error)) => return Poll::Ready(Err(error.into())),
                 None if self.lost => return Poll::Ready(Err(Failure::Keepalive)),
@@ -252,9 +213,21 @@ where
         }
     }
 
+    /// Sends what was written in a turn, however much the streams have done in it.
+    fn send(&mut self, cx: &mut Context<'_>) {
+        // ignored: what comes next from the codec tells of a failure
+        let _ = match has_budget_remaining() {
+            true => self.codec.poll_flush(cx),
+            false => {
+                let flush = std::future::poll_fn(|cx| self.codec.poll_flush(cx));
+                pin!(unconstrained(flush)).poll(cx)
+            }
+        };
+    }
+
     /// A request begins.
-    fn accept(&mut self, request: Request<RecvStream>, mut reply: SendResponse<Bytes>) {
-        let (mut parts, receive) = request.into_parts();
+    fn accept(&mut self, request: Request<RecvStream>, mut reply: SendResponse) {
+        let (parts, receive) = request.into_parts();
         if parts.method != Method::CONNECT {
             let body = ClientBody::http2(receive, &parts.headers);
             let exchange = (self.handle)(Request::from_parts(parts, body));
@@ -266,9 +239,8 @@ where
             reply.send_reset(Reason::INTERNAL_ERROR);
             return;
         }
-        let (give, take) = handover();
-        parts.extensions.insert(take);
-        let exchange = (self.handle)(Request::from_parts(parts, ClientBody::Empty));
+        let (give, take) = oneshot::channel();
+        let exchange = (self.handle)(Request::from_parts(parts, ClientBody::Tunnel(take)));
         self.streams.begin(exchange, reply, Some((receive, give)));
     }
 }

@@ -1,22 +1,21 @@
 //! HTTP/2 connections: shared by requests up to the number of streams that both ends allow.
 
 use std::cell::{Cell, RefCell};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{Either, poll_fn, ready};
-use h2::client::{self, ResponseFuture, SendRequest};
-use h2::{Reason, SendStream};
 use http::header::{CONNECTION, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
+use meltemi_http2::client::{self, ResponseFuture, SendRequest};
+use meltemi_http2::{PingPong, Protocol, Reason, RecvStream, SendStream};
 use meltemi_ir::Http2Keepalive;
-use meltemi_net::gather;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -24,8 +23,7 @@ use super::lease::ActiveRequest;
 use super::{HttpPool, STALE_AFTER, on_end};
 use crate::stream::ConnectionDetails;
 use crate::{
-    BodyError, ConnectFailure, ResetReason, ResponseBody, SendFailure, UpstreamBody,
-    UpstreamStream, WorkerCluster,
+    BodyError, ResetReason, ResponseBody, SendFailure, UpstreamBody, UpstreamStream, WorkerCluster,
 };
 
 /// Streams that are opened before the upstream has said how many it allows.
@@ -38,7 +36,7 @@ static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection"
 
 /// An HTTP/2 connection. It closes when neither the pool nor a request has it any more.
 pub(crate) struct Http2Connection {
-    sender: RefCell<SendRequest<Bytes>>,
+    sender: RefCell<SendRequest>,
     details: Arc<ConnectionDetails>,
     is_tls: bool,
     /// Streams that the configuration allows at a time.
@@ -70,37 +68,29 @@ struct Sent {
     upgrade: Option<HeaderValue>,
     response: ResponseFuture,
     /// What is still to be sent.
-    body: Option<(UpstreamBody, RequestStream)>,
+    body: Option<(UpstreamBody, SendStream)>,
     /// What goes on as a tunnel.
-    tunnel: Option<RequestStream>,
+    tunnel: Option<SendStream>,
 }
 
-/// The sending half of an upgraded stream.
-pub(crate) type RequestStream = SendStream<Bytes>;
-
 /// Starts HTTP/2 on a new connection.
-pub(super) async fn open(
+pub(super) fn open(
     stream: UpstreamStream,
     cluster: &Rc<WorkerCluster>,
     pool: &Rc<HttpPool>,
-) -> Result<Rc<Http2Connection>, ConnectFailure> {
+) -> Rc<Http2Connection> {
     let config = cluster.config();
     let options = &config.http.http2;
     let details = Arc::clone(stream.details());
     let streams = options.max_concurrent_streams.max(1);
-    let (stream, turn) = gather(stream);
-    let (sender, mut connection) = client::Builder::new()
-        .initial_window_size(options.initial_stream_window)
-        .initial_connection_window_size(options.initial_connection_window)
-        .initial_max_send_streams(INITIAL_STREAMS.min(streams as usize))
-        .max_header_list_size(MAX_HEADER_BYTES)
-        .enable_push(false)
-        .handshake::<_, Bytes>(stream)
-        .await
-        .map_err(|error| ConnectFailure::Transport(Arc::from(error.to_string())))?;
-    let keepalive = options
-        .keepalive
-        .and_then(|keepalive| Some((keepalive, connection.ping_pong()?)));
+    let codec = client::Config {
+        stream_window: options.initial_stream_window,
+        connection_window: options.initial_connection_window,
+        max_header_list_size: MAX_HEADER_BYTES,
+        initial_max_send_streams: INITIAL_STREAMS.min(streams as usize),
+    };
+    let (sender, mut connection) = client::connect(stream, &codec);
+    let keepalive = options.keepalive.map(|it| (it, connection.ping_pong()));
     let is_tls = details.tls.is_some();
     let opened = Rc::new(Http2Connection {
         sender: RefCell::new(sender),
@@ -121,13 +111,7 @@ pub(super) async fn open(
     let pool = Rc::downgrade(pool);
     let opened_weak = Rc::downgrade(&opened);
     tokio::task::spawn_local(async move {
-        let mut connection = pin!(connection);
-        let driven = poll_fn(|cx| {
-            let progress = connection.as_mut().poll(cx);
-            // ignored: the codec hears of a failure when it reads or writes next
-            let _ = turn.poll_send(cx);
-            progress
-        });
+        let driven = poll_fn(|cx| connection.poll(cx));
         let result = match keepalive {
             None => driven.await,
             Some((keepalive, pings)) => tokio::select! {
@@ -143,20 +127,19 @@ pub(super) async fn open(
         }
         on_end(&pool);
     });
-    Ok(opened)
+    opened
 }
 
 /// Ends when a PING is not answered in time.
-async fn lost(keepalive: Http2Keepalive, mut pings: h2::PingPong) {
+async fn lost(keepalive: Http2Keepalive, mut pings: PingPong) {
     let Http2Keepalive { interval, timeout } = keepalive;
     loop {
         tokio::time::sleep(interval).await;
-        let ping = pings.ping(h2::Ping::opaque());
-        match tokio::time::timeout(timeout, ping).await {
-            Ok(Ok(_)) => {}
-            // The connection itself tells of its error.
-            Ok(Err(_)) => std::future::pending().await,
-            Err(_) => return,
+        // It is the only one: the one before was answered.
+        pings.send_ping();
+        let pong = poll_fn(|cx| pings.poll_pong(cx));
+        if tokio::time::timeout(timeout, pong).await.is_err() {
+            return;
         }
     }
 }
@@ -167,15 +150,12 @@ impl Http2Connection {
         if self.is_spent() || self.active.get() >= self.limit {
             return false;
         }
-        let mut sender = self.sender.borrow_mut();
-        match sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => (self.active.get() as usize) < sender.current_max_send_streams(),
-            Poll::Ready(Err(_)) => {
-                self.closed.set(true);
-                false
-            }
-            Poll::Pending => false,
+        let sender = self.sender.borrow();
+        if !sender.is_open() {
+            self.closed.set(true);
+            return false;
         }
+        (self.active.get() as usize) < sender.max_send_streams()
     }
 
     /// Whether it will never take another.
@@ -317,18 +297,19 @@ impl Http2Lease {
 
     /// Whether the connection still takes streams; the last look before the request is its.
     fn is_open(&self) -> bool {
-        let mut sender = self.connection.sender.borrow_mut();
-        let ready = sender.poll_ready(&mut Context::from_waker(Waker::noop()));
-        if matches!(ready, Poll::Ready(Err(_))) {
+        let sender = self.connection.sender.borrow();
+        if !sender.is_open() {
             self.connection.closed.set(true);
+            return false;
         }
-        matches!(ready, Poll::Ready(Ok(())))
+        // The upstream may allow less by now.
+        self.connection.active.get() as usize <= sender.max_send_streams()
     }
 
     /// Sends what there is of the body, and leaves the rest to a task.
-    async fn upload(&mut self, body: UpstreamBody, mut stream: RequestStream) {
+    async fn upload(&mut self, body: UpstreamBody, mut stream: SendStream) {
         if let UpstreamBody::Full(bytes) = body {
-            // Beyond the window h2 keeps it; it is in memory anyway. An error shows in the
+            // Beyond the window the codec keeps it; it is in memory anyway. An error shows in the
             // response's future.
             let _ = stream.send_data(bytes, true);
             return;
@@ -342,9 +323,9 @@ impl Http2Lease {
 
     fn respond(
         self,
-        response: Response<h2::RecvStream>,
+        response: Response<RecvStream>,
         upgrade: Option<HeaderValue>,
-        tunnel: Option<RequestStream>,
+        tunnel: Option<SendStream>,
     ) -> Response<ResponseBody> {
         let (mut head, stream) = response.into_parts();
         if let Some(protocol) = upgrade
@@ -383,23 +364,9 @@ impl Drop for Http2Lease {
 }
 
 /// Sends a body as the stream's window allows.
-async fn pipe(mut body: UpstreamBody, mut stream: RequestStream) {
+async fn pipe(mut body: UpstreamBody, mut stream: SendStream) {
     loop {
-        stream.reserve_capacity(1);
-        let open = poll_fn(|cx| {
-            if let Poll::Ready(_reset) = stream.poll_reset(cx) {
-                return Poll::Ready(false);
-            }
-            if stream.capacity() > 0 {
-                return Poll::Ready(true);
-            }
-            match stream.poll_capacity(cx) {
-                Poll::Ready(Some(Ok(0))) | Poll::Pending => Poll::Pending,
-                Poll::Ready(Some(Ok(_))) => Poll::Ready(true),
-                Poll::Ready(Some(Err(_)) | None) => Poll::Ready(false),
-            }
-        });
-        if !open.await {
+        if poll_fn(|cx| stream.poll_room(cx)).await.is_err() {
             return;
         }
         let frame = poll_fn(|cx| {
@@ -500,11 +467,10 @@ fn take_upgrade(
     if !allow_connect {
         return Err("the upstream's HTTP/2 settings do not allow upgrades".to_owned());
     }
-    let name = protocol
+    protocol
         .to_str()
         .map_err(|error| format!("upgrade: {error}"))?;
-    let name = h2::ext::Protocol::from(name);
-    request.extensions_mut().insert(name);
+    request.extensions_mut().insert(Protocol(protocol.clone()));
     *request.method_mut() = Method::CONNECT;
     request.headers_mut().remove(http::header::CONTENT_LENGTH);
     Ok(Some(protocol))
@@ -528,7 +494,7 @@ fn failure(reason: ResetReason, unprocessed: bool) -> SendFailure {
 }
 
 /// Whose fault an error is.
-pub(crate) fn reason(error: &h2::Error) -> ResetReason {
+pub(crate) fn reason(error: &meltemi_http2::Error) -> ResetReason {
     let code = error.reason();
     if error.is_io() {
         ResetReason::ConnectionTermination
@@ -552,8 +518,8 @@ pub(crate) fn reason(error: &h2::Error) -> ResetReason {
     }
 }
 
-impl From<h2::Error> for BodyError {
-    fn from(error: h2::Error) -> Self {
+impl From<meltemi_http2::Error> for BodyError {
+    fn from(error: meltemi_http2::Error) -> Self {
         Self::Upstream(reason(&error))
     }
 }

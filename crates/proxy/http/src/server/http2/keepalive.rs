@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use h2::{Ping, PingPong};
+use meltemi_http2::PingPong;
 use meltemi_ir::Http2Keepalive;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -38,9 +38,7 @@ impl Keepalive {
         loop {
             if self.sent {
                 match self.pings.poll_pong(cx) {
-                    Poll::Ready(Ok(_)) => self.wait(Instant::now()),
-                    // the connection itself tells of its error
-                    Poll::Ready(Err(_)) => return Poll::Pending,
+                    Poll::Ready(()) => self.wait(Instant::now()),
                     Poll::Pending => return self.sleep.as_mut().poll(cx),
                 }
                 continue;
@@ -51,11 +49,11 @@ impl Keepalive {
             let now = Instant::now();
             if heard + self.interval > now {
                 self.wait(heard);
-            } else if self.pings.send_ping(Ping::opaque()).is_err() {
-                self.wait(now);
-            } else {
+            } else if self.pings.send_ping() {
                 self.sent = true;
                 self.sleep.as_mut().reset(now + self.timeout);
+            } else {
+                self.wait(now);
             }
         }
     }

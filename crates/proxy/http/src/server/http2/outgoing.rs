@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::{Reason, SendStream};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http_body::Body as _;
+use meltemi_http2::{Reason, SendStream};
 
 use crate::body::{BrokenOff, ProxyBody};
 use crate::client_body::content_length;
@@ -17,7 +17,7 @@ use crate::headers::names;
 /// A response's body that is being sent.
 pub(super) struct Outgoing {
     body: ProxyBody,
-    send: SendStream<Bytes>,
+    send: SendStream,
     /// Taken from the body, to be sent when the client takes more.
     waiting: Option<Bytes>,
     /// Something was sent of which it is not known whether the client has taken it.
@@ -25,7 +25,7 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(super) fn new(body: ProxyBody, send: SendStream<Bytes>) -> Self {
+    pub(super) fn new(body: ProxyBody, send: SendStream) -> Self {
         Self {
             body,
             send,
@@ -43,12 +43,13 @@ impl Outgoing {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if let Some(data) = self.waiting.take() {
-                let open = self.poll_room(cx);
-                if open.is_pending() {
+                let room = self.send.poll_room(cx);
+                if room.is_pending() {
                     self.waiting = Some(data);
                     return Poll::Pending;
                 }
-                if open == Poll::Ready(false) || self.send.send_data(data, false).is_err() {
+                if matches!(room, Poll::Ready(Err(_))) || self.send.send_data(data, false).is_err()
+                {
                     return Poll::Ready(());
                 }
             }
@@ -87,27 +88,13 @@ impl Outgoing {
             }
         }
     }
-
-    /// Whether the stream still is, when there is room for more.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        // the codec asks for all that it has; that there is room for one byte says that it has
-        // sent what it had
-        self.send.reserve_capacity(1);
-        while self.send.capacity() == 0 {
-            match ready!(self.send.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Poll::Ready(false),
-            }
-        }
-        Poll::Ready(true)
-    }
 }
 
 /// Why a stream is reset whose response broke off.
 fn reason(error: &BrokenOff) -> Reason {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<h2::Error>() {
+        if let Some(error) = error.downcast_ref::<meltemi_http2::Error>() {
             return error.reason().unwrap_or(Reason::INTERNAL_ERROR);
         }
         cause = error.source();

@@ -9,11 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
 use http::Response;
 use http_body::Body as _;
+use meltemi_http2::server::SendResponse;
+use meltemi_http2::{Reason, RecvStream};
 use meltemi_upstream::Http2Bytes;
 use tokio::io::AsyncWrite as _;
 
@@ -58,7 +57,7 @@ enum Work<F> {
     /// It waits for the response.
     Exchange {
         exchange: F,
-        reply: SendResponse<Bytes>,
+        reply: SendResponse,
         tunnelled: Option<Box<Tunnelled>>,
     },
     /// It sends the response's body.
@@ -81,12 +80,7 @@ where
 
     /// Takes a stream. It works when all that has come has been taken, and the client has been told
     /// what there is to tell.
-    pub(super) fn begin(
-        &mut self,
-        exchange: F,
-        reply: SendResponse<Bytes>,
-        tunnelled: Option<Tunnelled>,
-    ) {
+    pub(super) fn begin(&mut self, exchange: F, reply: SendResponse, tunnelled: Option<Tunnelled>) {
         let work = Work::Exchange {
             exchange,
             reply,
@@ -180,7 +174,7 @@ where
 
 /// Sends the response's head. Gives what is still to be sent.
 fn respond(
-    reply: &mut SendResponse<Bytes>,
+    reply: &mut SendResponse,
     response: Response<ProxyBody>,
     tunnelled: Option<Box<Tunnelled>>,
     connection: &Connection,
