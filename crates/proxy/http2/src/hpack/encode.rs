@@ -22,6 +22,13 @@ const PLACES: usize = 256;
 /// Places for fingerprints of names.
 const NAME_PLACES: usize = 64;
 
+// Indices of names in the static table.
+const ACCEPT_ENCODING: usize = 16;
+const AUTHORIZATION: usize = 23;
+const COOKIE: usize = 32;
+const PROXY_AUTHORIZATION: usize = 49;
+const SET_COOKIE: usize = 55;
+
 /// A short cookie may be guessed from how well it is compressed (RFC 7541, 7.1.3).
 const SHORT_COOKIE: usize = 20;
 
@@ -82,6 +89,8 @@ struct Places {
 #[derive(Clone, Copy)]
 struct Item<'a> {
     name: ItemName<'a>,
+    /// The bytes of the name.
+    text: &'a [u8],
     value: ItemValue<'a>,
     /// The index of the name in the static table, or zero.
     index: usize,
@@ -183,6 +192,7 @@ impl Encoder {
         const NAME: u64 = fingerprint(SEED, b":protocol");
         let item = Item {
             name: ItemName::Pseudo(":protocol"),
+            text: b":protocol",
             value: ItemValue::Shared(protocol),
             index: 0,
             print: NAME,
@@ -220,25 +230,30 @@ impl Encoder {
         let index = static_index(text, print);
         let item = Item {
             name: ItemName::Regular(name),
+            text: text.as_bytes(),
             value: ItemValue::Shared(value),
             index,
             print,
         };
-        let secret = match text {
+        let secret = match index {
             _ if value.is_sensitive() => true,
-            _ if index == 0 => false,
-            "authorization" | "proxy-authorization" | "set-cookie" => true,
-            "cookie" => value.len() < SHORT_COOKIE,
+            AUTHORIZATION | PROXY_AUTHORIZATION | SET_COOKIE => true,
+            COOKIE => value.len() < SHORT_COOKIE,
             _ => false,
         };
         if secret {
             let index = self.name_index(&item);
             return write_literal(out, 0x10, 4, index, &item);
         }
-        match value.as_bytes() {
-            b"gzip, deflate" if text == "accept-encoding" => out.put_u8(0x90),
-            b"" if index != 0 && text != "accept-encoding" => out.put_u8(0x80 | index as u8),
-            _ => self.write(item, out),
+        // What the static table has with the name.
+        let known = match index {
+            ACCEPT_ENCODING => "gzip, deflate",
+            _ => "",
+        };
+        if index != 0 && value == known {
+            out.put_u8(0x80 | index as u8);
+        } else {
+            self.write(item, out);
         }
     }
 
@@ -252,6 +267,7 @@ impl Encoder {
     ) {
         let item = Item {
             name: ItemName::Pseudo(name),
+            text: name.as_bytes(),
             value: ItemValue::Plain(value.as_bytes()),
             index,
             print,
@@ -260,7 +276,7 @@ impl Encoder {
     }
 
     fn write(&mut self, item: Item<'_>, out: &mut BytesMut) {
-        let size = OVERHEAD + item.name.as_bytes().len() + item.value.as_bytes().len();
+        let size = OVERHEAD + item.text.len() + item.value.as_bytes().len();
         if size > self.max_size / 2 {
             let index = self.name_index(&item);
             return write_literal(out, 0, 4, index, &item);
@@ -269,7 +285,7 @@ impl Encoder {
         let place = print as usize % PLACES;
         if let Some((nth, entry)) = self.entry(self.places.fields[place])
             && entry.print == print
-            && entry.name.as_bytes() == item.name.as_bytes()
+            && entry.name.as_bytes() == item.text
             && entry.value.as_bytes() == item.value.as_bytes()
         {
             return write_integer(out, 0x80, 7, STATIC + 1 + nth);
@@ -308,7 +324,7 @@ impl Encoder {
             return item.index;
         }
         match self.entry(self.places.names[name_place(item.print)]) {
-            Some((nth, entry)) if entry.name.as_bytes() == item.name.as_bytes() => STATIC + 1 + nth,
+            Some((nth, entry)) if entry.name.as_bytes() == item.text => STATIC + 1 + nth,
             _ => 0,
         }
     }
@@ -356,15 +372,6 @@ impl EntryName {
     }
 }
 
-impl ItemName<'_> {
-    fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Pseudo(name) => name.as_bytes(),
-            Self::Regular(name) => name.as_str().as_bytes(),
-        }
-    }
-}
-
 impl ItemValue<'_> {
     fn as_bytes(&self) -> &[u8] {
         match self {
@@ -387,7 +394,7 @@ impl ItemValue<'_> {
 fn write_literal(out: &mut BytesMut, pattern: u8, bits: u32, index: usize, item: &Item<'_>) {
     write_integer(out, pattern, bits, index);
     if index == 0 {
-        write_string(out, item.name.as_bytes());
+        write_string(out, item.text);
     }
     write_string(out, item.value.as_bytes());
 }
