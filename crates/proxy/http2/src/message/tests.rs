@@ -3,6 +3,8 @@
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Version, header};
 
+mod interop;
+
 use super::{
     Protocol, content_length, request, response, trailers, write_request, write_response,
     write_trailers,
@@ -111,7 +113,7 @@ fn responses_and_trailers() {
 
 #[test]
 fn content_lengths() {
-    let cases: [(&[&str], Option<Option<u64>>); 9] = [
+    let cases: [(&[_], _); 9] = [
         (&[], Some(None)),
         (&["0"], Some(Some(0))),
         (&["12"], Some(Some(12))),
