@@ -118,10 +118,14 @@ async fn outcome(connection: &mut H2Server, client: &mut DuplexStream) -> Outcom
                 let protocol = request.extensions().get::<h2::ext::Protocol>();
                 let protocol = protocol.map(|protocol| protocol.as_str().to_owned());
                 let (parts, _) = request.into_parts();
-                // These two it lets through, and we do not.
+                // These it lets through, and we do not.
                 let no_path = parts.uri == "" && parts.method != "CONNECT";
-                let no_length = parts.headers.get("content-length").is_some_and(|length| length == "");
-                if no_path || no_length {
+                let length = parts.headers.get("content-length");
+                let no_length = length.is_some_and(HeaderValue::is_empty);
+                let no_protocol = protocol.as_deref().is_some_and(|protocol| {
+                    HeaderValue::from_str(protocol).is_err()
+                });
+                if no_path || no_length || no_protocol {
                     return Outcome::StreamError;
                 }
                 return Outcome::Request(format!(
