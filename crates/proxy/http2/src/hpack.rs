@@ -1,33 +1,16 @@
-//! stub
-use bytes::Bytes;
-#[derive(Debug)]
-pub(crate) struct Decoder;
-#[derive(Debug)]
-pub(crate) struct Encoder;
-pub(crate) enum DecodeError {
-    Compression(&'static str),
-    Field(&'static str),
-}
-pub(crate) struct Block {
-    pub(crate) pseudo: Pseudo,
-    pub(crate) headers: http::HeaderMap,
-    pub(crate) over_size: bool,
-    pub(crate) malformed: Option<&'static str>,
-}
-pub(crate) struct Pseudo {
-    pub(crate) path: Option<Bytes>,
-}
-impl Decoder {
-    pub(crate) fn new(_n: usize) -> Self {
-        Self
-    }
-    pub(crate) fn decode(&mut self, _b: &[u8], _l: usize) -> Result<Block, DecodeError> {
-        todo!()
-    }
-}
-impl Encoder {
-    pub(crate) fn new() -> Self {
-        Self
-    }
-    pub(crate) fn set_max_table_size(&mut self, _n: usize) {}
-}
+//! Header compression (RFC 7541).
+//!
+//! In: whole header blocks, as they came off the wire, and fields that are to be sent. Out: the
+//! fields of a block as values of the `http` crate, and the bytes of a block. The frames around a
+//! block are the connection's business, and whether fields make a request is that of `message`.
+
+mod decode;
+mod encode;
+mod huffman;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use decode::{Block, DecodeError, Decoder, Pseudo};
+pub(crate) use encode::Encoder;
+pub(crate) use tables::is_connection_specific;
