@@ -27,9 +27,9 @@ pub fn run(test: impl Future<Output = ()>) {
         .start_paused(true)
         .build()
         .unwrap();
-    let limited = tokio::time::timeout(Duration::from_hours(1), test);
+    let limit = Duration::from_hours(1);
     LocalSet::new()
-        .block_on(&runtime, limited)
+        .block_on(&runtime, async { tokio::time::timeout(limit, test).await })
         .expect("the test comes to an end");
 }
 

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
+use crate::fixture::run;
+
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
 pub const PRIORITY: u8 = 2;
@@ -58,8 +60,8 @@ pub enum Outcome {
     Fine,
     /// The connection ends, with one of these codes.
     Gone(&'static [u32]),
-    /// The stream ends, with one of these codes, and the connection goes on.
-    Reset(u32, &'static [u32]),
+    /// The stream ends, with this code, and the connection goes on.
+    Reset(u32, u32),
     /// Either: the stream or the connection ends, with this code.
     Broken(u32, u32),
 }
@@ -155,23 +157,34 @@ async fn next(read: &mut (impl tokio::io::AsyncRead + Unpin)) -> Option<([u8; 9]
     Some((head, payload.into()))
 }
 
-/// Panics unless what comes back is what must.
-pub fn check(name: &str, outcome: &Outcome, heard: &Heard) {
-    let is_well = match outcome {
+/// Whether what comes back is what must.
+pub fn is_as_it_must(outcome: &Outcome, heard: &Heard) -> bool {
+    match outcome {
         Outcome::Fine => heard.lasted && heard.resets.is_empty(),
         Outcome::Gone(codes) => {
             !heard.lasted && heard.gone.is_some_and(|code| codes.contains(&code))
         }
-        Outcome::Reset(stream, codes) => {
-            let [(reset, code)] = heard.resets[..] else {
-                panic!("{name}: {heard:?}, not {outcome:?}");
-            };
-            heard.lasted && reset == *stream && codes.contains(&code)
-        }
+        Outcome::Reset(stream, code) => heard.lasted && heard.resets == [(*stream, *code)],
         Outcome::Broken(stream, code) => match heard.gone.filter(|code| *code != NO_ERROR) {
             Some(gone) => gone == *code,
             None => heard.lasted && heard.resets == [(*stream, *code)],
         },
-    };
-    assert!(is_well, "{name}: {heard:?}, not {outcome:?}");
+    }
+}
+
+/// A script, and what must come of it.
+pub type Case = (&'static str, Vec<Vec<u8>>, Outcome);
+
+/// Holds each script to what must come of it, with what comes of it said by `said`.
+pub fn check_all(cases: Vec<Case>, said: impl AsyncFn(&[u8]) -> Heard) {
+    let mut wrong = Vec::new();
+    for (name, script, outcome) in cases {
+        run(async {
+            let heard = said(&script.concat()).await;
+            if !is_as_it_must(&outcome, &heard) {
+                wrong.push(format!("{name}: {heard:?}, not {outcome:?}"));
+            }
+        });
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

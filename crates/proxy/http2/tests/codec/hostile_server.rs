@@ -31,6 +31,8 @@ async fn said(script: &[u8]) -> Heard {
     let mut preface = vec![0; PREFACE.len()];
     far.read_exact(&mut preface).await.unwrap();
     assert_eq!(preface, PREFACE);
+    // the request has left
+    settle().await;
     let heard = exchange(far, b"", script).await;
     let _ = client.end.await.unwrap();
     heard
@@ -46,7 +48,7 @@ fn frames_that_a_client_should_not_get() {
     let ok = b"\x88";
     let four = |number: u32| number.to_be_bytes();
     let with = |fields: &[(&str, &str)]| head(&[ok, &block(fields)[..]].concat());
-    let cases: Vec<(&str, Vec<Vec<u8>>, Outcome)> = vec![
+    let cases: Vec<Case> = vec![
         ("nothing", vec![], Outcome::Fine),
         (
             "a response",
@@ -180,16 +182,12 @@ fn frames_that_a_client_should_not_get() {
             Outcome::Gone(&[FRAME_SIZE]),
         ),
     ];
-    for (name, script, outcome) in cases {
-        run(async move {
-            let script = [settings(), script.concat()].concat();
-            check(name, &outcome, &said(&script).await);
-        });
-    }
-    run(async {
-        let heard = said(&frame(PING, 0, 0, &[0; 8])).await;
-        check("no SETTINGS", &Outcome::Gone(&[PROTOCOL]), &heard);
+    check_all(cases, async |script| {
+        said(&[&settings()[..], script].concat()).await
     });
+    let first = frame(PING, 0, 0, &[0; 8]);
+    let cases = vec![("no SETTINGS", vec![first], Outcome::Gone(&[PROTOCOL]))];
+    check_all(cases, said);
 }
 
 #[test]
@@ -202,6 +200,7 @@ fn streams_after_the_last_that_was_seen_may_be_sent_again() {
             let request = request(Method::GET, "/");
             sent.push(client.sender.send_request(request, true).unwrap());
         }
+        settle().await;
         let goaway = frame(GOAWAY, 0, 0, b"\0\0\0\x01\0\0\0\0");
         far.write_all(&[settings(), goaway].concat()).await.unwrap();
         let error = head(&mut sent[1].0).await.unwrap_err();
@@ -252,6 +251,7 @@ fn heads_before_the_response_are_passed_over() {
             .sender
             .send_request(request(Method::POST, "/"), false)
             .unwrap();
+        settle().await;
         let answer = [
             settings(),
             frame(HEADERS, END_HEADERS, 1, b"\x08\x03100"),

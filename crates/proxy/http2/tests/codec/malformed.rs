@@ -1,12 +1,12 @@
 //! Requests that are none: header blocks that cannot be read, and what they must not say.
 
 use crate::frames::*;
-use crate::hostile_client::{Case, GET, check_all, open};
+use crate::hostile_client::{GET, open, said};
 
 #[test]
 fn header_compression() {
     let head = |block: &[u8]| vec![frame(HEADERS, WHOLE, 1, block)];
-    check_all(vec![
+    let cases = vec![
         (
             "a field of number 0",
             head(b"\x80"),
@@ -52,7 +52,8 @@ fn header_compression() {
             head(&[b"\x20", GET].concat()),
             Outcome::Fine,
         ),
-    ]);
+    ];
+    check_all(cases, said);
 }
 
 #[test]
@@ -163,5 +164,5 @@ fn requests_that_are_malformed() {
             Outcome::Broken(1, PROTOCOL),
         ),
     ]);
-    check_all(cases);
+    check_all(cases, said);
 }
