@@ -38,7 +38,11 @@ impl Exchange {
 
     /// Ready when it is done, or the stream is gone.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<()>> {
-        if self.reply.poll_reset(cx).is_ready() {
+        let reset = match &mut self.echo {
+            Some(echo) => echo.poll_reset(cx),
+            None => self.reply.poll_reset(cx),
+        };
+        if reset.is_ready() {
             return Poll::Ready(None);
         }
         loop {
