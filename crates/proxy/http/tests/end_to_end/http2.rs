@@ -163,6 +163,36 @@ fn a_stream_that_the_client_resets_is_over() {
 }
 
 #[test]
+fn a_client_that_resets_nearly_all_of_its_streams_is_left() {
+    on_worker(async || {
+        let upstream = Upstream::start();
+        upstream.on("/never", Reply::silence());
+        let proxy = Proxy::routing(&upstream, everything()).await;
+        let (mut read, mut write) = TcpStream::connect(proxy.address)
+            .await
+            .unwrap()
+            .into_split();
+        let mut said = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+        for stream in (0..3000_u32).map(|index| 2 * index + 1) {
+            said.extend(b"\0\0\x0d\x01\x05");
+            said.extend(stream.to_be_bytes());
+            said.extend(b"\x82\x86\x04\x06/never\x41\x01h");
+            said.extend(b"\0\0\x04\x03\0");
+            said.extend(stream.to_be_bytes());
+            said.extend(b"\0\0\0\x08");
+        }
+        // ignored: who has gone away listens no more
+        tokio::task::spawn_local(async move { write.write_all(&said).await });
+        let mut got = Vec::new();
+        // ignored: so much may be unread that the end is a reset
+        let _ = read.read_to_end(&mut got).await;
+        let name = "http.test.downstream_rq_too_many_premature_resets";
+        assert_eq!(proxy.stat(name), 1);
+        assert_eq!(proxy.stat("http.test.downstream_cx_protocol_error"), 1);
+    });
+}
+
+#[test]
 fn a_client_that_answers_no_ping_is_left() {
     on_worker(async || {
         let upstream = Upstream::start();
