@@ -134,7 +134,10 @@ impl Field {
                 Ok(authority) => Self::Authority(authority),
                 Err(_) => Self::Refused(name, "invalid :authority"),
             },
-            Name::Path if text.is_empty() => Self::Refused(name, "empty :path"),
+            // A fragment is cut off, so that of such a path nothing would be left.
+            Name::Path if text.is_empty() || text.starts_with('#') => {
+                Self::Refused(name, "empty :path")
+            }
             Name::Path => match PathAndQuery::try_from(value) {
                 Ok(path) => Self::Path(path),
                 Err(_) => Self::Refused(name, "invalid :path"),

@@ -236,6 +236,7 @@ fn what_is_not_a_message_ends_the_stream() {
         ("81".to_owned(), "invalid :authority"),
         ("0101 20".to_owned(), "invalid :authority"),
         ("0400".to_owned(), "empty :path"),
+        ("0402 2361".to_owned(), "empty :path"),
         ("0402 2f20".to_owned(), "invalid :path"),
         ("0601 20".to_owned(), "invalid :scheme"),
         ("b9".to_owned(), "connection-specific header"),
