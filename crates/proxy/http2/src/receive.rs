@@ -167,9 +167,11 @@ impl Core {
             self.claim(whole as usize);
             return Ok(());
         }
-        if stream.has_ended || !stream.has_head {
-            let text = "data before the head, or after the end";
-            return Err(go_away(Reason::STREAM_CLOSED, text));
+        if !stream.has_head {
+            return Err(protocol("data before the head"));
+        }
+        if stream.has_ended {
+            return Err(go_away(Reason::STREAM_CLOSED, "data after the end"));
         }
         if whole > stream.receive_window {
             let text = "more data than the stream's window allows";
