@@ -67,9 +67,6 @@ pub(crate) fn request(block: Block, extended_connect: bool) -> Result<Request<()
         if path.is_some() {
             return Err(":path in CONNECT");
         }
-        if authority.is_none() {
-            return Err("no :authority in CONNECT");
-        }
     } else {
         let scheme = scheme.ok_or("no :scheme")?;
         parts.path_and_query = Some(path.ok_or("no :path")?);

@@ -3,7 +3,7 @@
 //! An `Err` ends the connection; what is wrong with one stream ends that stream alone.
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 
 use crate::core::{Core, Side, Unfinished};
 use crate::error::Kind;
@@ -321,7 +321,9 @@ impl Core {
             self.refuse(id, Reason::PROTOCOL_ERROR);
             return Ok(());
         };
-        if end && length.is_some_and(|length| length > 0) {
+        let goes_nowhere =
+            request.method() == Method::CONNECT && request.uri().authority().is_none();
+        if goes_nowhere || (end && length.is_some_and(|length| length > 0)) {
             self.refuse(id, Reason::PROTOCOL_ERROR);
             return Ok(());
         }
