@@ -110,6 +110,8 @@ pub(crate) struct Core {
     /// Handles that may open more.
     pub(crate) senders: usize,
 
+    /// A frame has come.
+    pub(crate) has_begun: bool,
     pub(crate) decoder: Decoder,
     pub(crate) unfinished: Option<Unfinished>,
     pub(crate) receive_window: i64,
@@ -181,6 +183,7 @@ impl Core {
             waiting: VecDeque::new(),
             next_stream: 1,
             senders: 0,
+            has_begun: false,
             decoder: Decoder::new(HEADER_TABLE),
             unfinished: None,
             receive_window: i64::from(window),

@@ -74,6 +74,9 @@ impl Core {
             if self.unfinished.is_some() != goes_on {
                 return Err(protocol("header block and continuation do not match"));
             }
+            if !self.has_begun && !self.begins(head) {
+                return Err(protocol("a server that does not begin with its settings"));
+            }
             input.advance(HEAD);
             if head.kind == kind::DATA {
                 self.receive_data(head, input)?;
@@ -95,6 +98,13 @@ impl Core {
             input.advance(head.length);
         }
         Ok(())
+    }
+
+    /// Whether this may be the peer's first frame. A client's settings are not waited for.
+    fn begins(&mut self, head: FrameHead) -> bool {
+        self.has_begun = true;
+        let is_settings = head.kind == kind::SETTINGS && !head.has(flag::ACK);
+        is_settings || self.side == Side::Server
     }
 
     /// Whether nobody has opened this stream yet.
