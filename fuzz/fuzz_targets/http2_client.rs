@@ -65,7 +65,7 @@ fuzz_target!(|bytes: &[u8]| {
     for pieces in [0, 20] {
         let mut request = Request::new(());
         *request.uri_mut() = http::Uri::from_static("http://fuzz/");
-        let sent = sender.send_request(request, pieces == 0);
+        let sent = sender.send_request(&request, pieces == 0);
         let (response, send) = sent.expect("the connection is new");
         exchanges.push(Exchange {
             send,

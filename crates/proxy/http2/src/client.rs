@@ -83,11 +83,11 @@ impl SendRequest {
     /// When the connection takes no more streams, or the head cannot be sent.
     pub fn send_request(
         &mut self,
-        request: Request<()>,
+        request: &Request<()>,
         end: bool,
     ) -> Result<(ResponseFuture, SendStream), Error> {
         let mut core = self.0.borrow_mut();
-        let key = core.send_request(&request, end)?;
+        let key = core.send_request(request, end)?;
         let receive = Handle::new(&self.0, &mut core, key);
         let send = Handle::new(&self.0, &mut core, key);
         Ok((ResponseFuture(Some(receive)), SendStream(send)))

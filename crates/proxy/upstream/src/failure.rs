@@ -101,4 +101,6 @@ pub struct SendFailure {
     /// The upstream certainly processed nothing of it, for it was going away
     /// (HTTP/2 `GOAWAY`): send it again too, if its body still can be.
     pub unprocessed: bool,
+    /// The head of the request, where it was sent or was begun to be.
+    pub sent: Option<Box<Request<()>>>,
 }

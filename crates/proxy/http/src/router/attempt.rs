@@ -17,7 +17,6 @@ use super::reply::{Author, LocalReply};
 use super::retry::Failure;
 use crate::body::reset_flags;
 use crate::deadline::Expired;
-use crate::head::RequestHead;
 use crate::headers::{names, parse_number};
 
 /// The gRPC status of what took too long.
@@ -40,7 +39,7 @@ impl Forwarding {
         let mut lease = self.lease(host).await?;
         let version = lease.version();
         let repeatable = self.is_idempotent();
-        let (mut request, spare) = self.request(&lease)?;
+        let mut request = self.request(&lease)?;
         for _ in 0..STALE_CONNECTIONS {
             self.started = true;
             let reused = lease.is_reused();
@@ -48,6 +47,7 @@ impl Forwarding {
                 reason,
                 request: unsent,
                 unprocessed,
+                sent,
             } = match lease.send(request).await {
                 Ok(response) => {
                     self.stream.note_received_upstream(&response, version);
@@ -64,9 +64,8 @@ impl Forwarding {
                 Some(unsent) => *unsent,
                 // Sent, but perhaps into a connection that was closed already, or was closing.
                 None if may_repeat(&reason) => {
-                    let head = spare.clone().ok_or(Failure::Reset(reason))?;
-                    head.into_request(version, self.body.next())
-                        .ok_or_else(invalid_request)?
+                    let head = sent.ok_or(Failure::Reset(reason))?;
+                    head.map(|()| self.body.next())
                 }
                 None => return Err(Failure::Reset(reason)),
             };
@@ -85,22 +84,14 @@ impl Forwarding {
         self.body.is_empty() && head.is_some_and(|head| head.method.is_idempotent())
     }
 
-    /// The request as it goes out, and its head once more where it may be sent again.
-    #[allow(clippy::type_complexity, reason = "named nowhere else")]
-    fn request(
-        &mut self,
-        lease: &HttpLease,
-    ) -> Result<(Request<UpstreamBody>, Option<Box<RequestHead>>), Failure> {
+    /// The request as it goes out.
+    fn request(&mut self, lease: &HttpLease) -> Result<Request<UpstreamBody>, Failure> {
         let head = self.head.take().ok_or_else(invalid_request)?;
-        let may_repeat = self.body.is_empty() || self.body.is_kept();
         let has_body = !self.body.is_empty();
         self.stream
             .note_sent_upstream(&head, lease.version(), has_body);
-        let spare = may_repeat.then(|| Box::new(head.clone()));
-        let request = head
-            .into_request(lease.version(), self.body.next())
-            .ok_or_else(invalid_request)?;
-        Ok((request, spare))
+        head.into_request(lease.version(), self.body.next())
+            .ok_or_else(invalid_request)
     }
 
     async fn lease(&mut self, host: &Rc<WorkerHost>) -> Result<HttpLease, Failure> {

@@ -82,7 +82,7 @@ fn a_client_gives_and_takes_bodies_of_all_sizes() {
             for size in SIZES {
                 let sent = body(size);
                 let request = request(Method::POST, "/");
-                let (mut response, mut send) = client.sender.send_request(request, false).unwrap();
+                let (mut response, mut send) = client.sender.send_request(&request, false).unwrap();
                 let upload = sent.clone();
                 spawn_local(async move {
                     send_all(&mut send, &upload, with_trailers.then(trailers)).await;
@@ -109,7 +109,7 @@ fn heads_without_bodies_end_at_once() {
         for method in [Method::GET, Method::HEAD, Method::DELETE] {
             let (mut response, _send) = client
                 .sender
-                .send_request(request(method, "/a?b=c"), true)
+                .send_request(&request(method, "/a?b=c"), true)
                 .unwrap();
             let (parts, receive) = head(&mut response).await.unwrap();
             assert_eq!(parts.status, 200);
@@ -154,7 +154,7 @@ fn a_client_has_many_streams_at_a_time() {
         let mut all = Vec::new();
         for index in 0..100 {
             let request = request(Method::POST, "/");
-            let (mut response, mut send) = client.sender.send_request(request, false).unwrap();
+            let (mut response, mut send) = client.sender.send_request(&request, false).unwrap();
             all.push(spawn_local(async move {
                 let sent = body(index * 300);
                 send_all(&mut send, &sent, None).await;
@@ -212,7 +212,7 @@ fn a_client_waits_for_a_slow_reader() {
         settle().await;
         let (_response, mut send) = client
             .sender
-            .send_request(request(Method::POST, "/"), false)
+            .send_request(&request(Method::POST, "/"), false)
             .unwrap();
         let given = Rc::new(Cell::new(0));
         let counter = given.clone();

@@ -121,13 +121,13 @@ fn a_client_hears_of_a_servers_resets() {
             ("/drop", Reason::CANCEL),
         ] {
             let request = request(Method::GET, path);
-            let (mut response, _send) = client.sender.send_request(request, true).unwrap();
+            let (mut response, _send) = client.sender.send_request(&request, true).unwrap();
             let error = head(&mut response).await.unwrap_err();
             assert!(is_remote_reset(&error, reason), "{path}: {error}");
         }
         for (path, reason) in [("/late", Reason::INTERNAL_ERROR), ("/half", Reason::CANCEL)] {
             let request = request(Method::GET, path);
-            let (mut response, _send) = client.sender.send_request(request, true).unwrap();
+            let (mut response, _send) = client.sender.send_request(&request, true).unwrap();
             let (_, mut receive) = head(&mut response).await.unwrap();
             let first = poll_fn(|cx| receive.poll_data(cx)).await;
             assert_eq!(first.unwrap().unwrap(), "some");
@@ -135,7 +135,7 @@ fn a_client_hears_of_a_servers_resets() {
             assert!(is_remote_reset(&error, reason), "{path}: {error}");
         }
         let request = request(Method::POST, "/answered");
-        let (mut response, mut send) = client.sender.send_request(request, false).unwrap();
+        let (mut response, mut send) = client.sender.send_request(&request, false).unwrap();
         let (parts, receive) = head(&mut response).await.unwrap();
         assert_eq!(parts.status, 200);
         assert!(receive.is_end_stream());
@@ -155,7 +155,7 @@ fn what_a_client_lets_go_of_is_reset() {
         for ends in [true, false] {
             let (response, send) = client
                 .sender
-                .send_request(request(Method::POST, "/"), ends)
+                .send_request(&request(Method::POST, "/"), ends)
                 .unwrap();
             let (_request, mut reply) = requests.recv().await.unwrap();
             drop(send);
@@ -168,7 +168,7 @@ fn what_a_client_lets_go_of_is_reset() {
         }
         let (mut response, mut send) = client
             .sender
-            .send_request(request(Method::POST, "/"), false)
+            .send_request(&request(Method::POST, "/"), false)
             .unwrap();
         let (_request, mut reply) = requests.recv().await.unwrap();
         send.send_reset(Reason::INTERNAL_ERROR);
@@ -189,7 +189,7 @@ fn an_upload_whose_response_has_ended_is_reset_when_it_is_let_go_of() {
         let mut client = connect(near, &client_config());
         let (mut response, send) = client
             .sender
-            .send_request(request(Method::POST, "/"), false)
+            .send_request(&request(Method::POST, "/"), false)
             .unwrap();
         let (request, mut reply) = requests.recv().await.unwrap();
         reply.send_response(Response::new(()), true).unwrap();
@@ -212,7 +212,7 @@ fn what_was_given_is_sent_though_its_stream_is_let_go_of() {
         settle().await;
         let (mut response, mut send) = client
             .sender
-            .send_request(request(Method::POST, "/"), false)
+            .send_request(&request(Method::POST, "/"), false)
             .unwrap();
         send.send_data(Bytes::from(body(50_000)), true).unwrap();
         drop(send);
@@ -291,7 +291,7 @@ fn a_client_takes_note_of_a_server_that_goes() {
         let mut client = connect(near, &client_config());
         let (mut response, mut send) = client
             .sender
-            .send_request(request(Method::POST, "/"), false)
+            .send_request(&request(Method::POST, "/"), false)
             .unwrap();
         let (accepted, mut reply) = requests.recv().await.unwrap();
         orders.send(Order::Graceful).unwrap();
@@ -299,7 +299,7 @@ fn a_client_takes_note_of_a_server_that_goes() {
         assert!(!client.sender.is_open());
         let refused = client
             .sender
-            .send_request(request(Method::GET, "/"), true)
+            .send_request(&request(Method::GET, "/"), true)
             .unwrap_err();
         assert!(refused.is_go_away(), "{refused}");
         send_all(&mut send, b"late", None).await;
@@ -319,7 +319,7 @@ fn a_client_ends_with_its_last_stream() {
         let mut client = connect(near, &client_config());
         let (mut response, mut send) = client
             .sender
-            .send_request(request(Method::POST, "/"), false)
+            .send_request(&request(Method::POST, "/"), false)
             .unwrap();
         drop(client.sender);
         let (_, mut receive) = head(&mut response).await.unwrap();
@@ -339,7 +339,7 @@ fn streams_end_with_their_broken_connection() {
         let mut client = connect(near, &client_config());
         let (mut response, mut send) = client
             .sender
-            .send_request(request(Method::POST, "/"), false)
+            .send_request(&request(Method::POST, "/"), false)
             .unwrap();
         settle().await;
         drop(far);
@@ -348,7 +348,7 @@ fn streams_end_with_their_broken_connection() {
         assert!(poll_fn(|cx| send.poll_reset(cx)).await.is_io());
         assert!(poll_fn(|cx| send.poll_room(cx)).await.is_err());
         assert!(!client.sender.is_open());
-        let error = client.sender.send_request(request(Method::GET, "/"), true);
+        let error = client.sender.send_request(&request(Method::GET, "/"), true);
         assert!(error.is_err());
         // ignored: whether that is an error of the connection as a whole
         let _ = client.end.await.unwrap();
@@ -369,11 +369,11 @@ fn a_client_keeps_to_the_servers_limit() {
         let mut sent = Vec::new();
         for _ in 0..2 {
             let request = request(Method::GET, "/");
-            sent.push(client.sender.send_request(request, true).unwrap());
+            sent.push(client.sender.send_request(&request, true).unwrap());
         }
         let full = client
             .sender
-            .send_request(request(Method::GET, "/"), true)
+            .send_request(&request(Method::GET, "/"), true)
             .unwrap_err();
         assert!(full.is_go_away() && full.reason().is_none(), "{full}");
         assert!(client.sender.is_open());
@@ -382,7 +382,7 @@ fn a_client_keeps_to_the_servers_limit() {
         assert_eq!(head(&mut sent[0].0).await.unwrap().0.status, 200);
         client
             .sender
-            .send_request(request(Method::GET, "/"), true)
+            .send_request(&request(Method::GET, "/"), true)
             .unwrap();
     });
 }
@@ -451,7 +451,7 @@ fn a_head_that_is_too_large_is_answered_or_reset() {
         for large in [true, false] {
             let (mut response, _send) = client
                 .sender
-                .send_request(request(Method::GET, "/"), true)
+                .send_request(&request(Method::GET, "/"), true)
                 .unwrap();
             let (_, mut reply) = requests.recv().await.unwrap();
             let mut answer = Response::new(());
@@ -483,7 +483,7 @@ fn heads_that_need_several_frames_pass() {
             large.headers_mut().insert(name, value);
         }
         let headers = large.headers().clone();
-        let (mut response, mut send) = client.sender.send_request(large, false).unwrap();
+        let (mut response, mut send) = client.sender.send_request(&large, false).unwrap();
         let (parts, mut receive) = head(&mut response).await.unwrap();
         assert_eq!(parts.headers, headers);
         send_all(&mut send, b"x", Some(headers.clone())).await;

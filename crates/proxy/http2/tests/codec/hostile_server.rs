@@ -18,7 +18,7 @@ async fn said(script: &[u8]) -> Heard {
     let mut client = connect(near, &config);
     let (mut response, send) = client
         .sender
-        .send_request(request(Method::POST, "/"), false)
+        .send_request(&request(Method::POST, "/"), false)
         .unwrap();
     spawn_local(async move {
         if let Ok((_, mut receive)) = head(&mut response).await {
@@ -198,7 +198,7 @@ fn streams_after_the_last_that_was_seen_may_be_sent_again() {
         let mut sent = Vec::new();
         for _ in 0..2 {
             let request = request(Method::GET, "/");
-            sent.push(client.sender.send_request(request, true).unwrap());
+            sent.push(client.sender.send_request(&request, true).unwrap());
         }
         settle().await;
         let goaway = frame(GOAWAY, 0, 0, b"\0\0\0\x01\0\0\0\0");
@@ -229,7 +229,7 @@ fn a_servers_limit_changes_as_it_says() {
             far.write_all(&settings).await.unwrap();
             settle().await;
             assert_eq!(client.sender.max_send_streams(), limit as usize);
-            let sent = client.sender.send_request(request(Method::GET, "/"), true);
+            let sent = client.sender.send_request(&request(Method::GET, "/"), true);
             assert_eq!(sent.is_ok(), limit > 0);
             drop(sent);
             settle().await;
@@ -249,7 +249,7 @@ fn heads_before_the_response_are_passed_over() {
         let mut client = connect(near, &client_config());
         let (mut response, mut send) = client
             .sender
-            .send_request(request(Method::POST, "/"), false)
+            .send_request(&request(Method::POST, "/"), false)
             .unwrap();
         settle().await;
         let answer = [

@@ -76,7 +76,7 @@ fn a_client_is_a_tunnels_end() {
             let mut client = connect(near, &client_config());
             crate::fixture::settle().await;
             let request = connect_request(protocol);
-            let (mut response, mut send) = client.sender.send_request(request, false).unwrap();
+            let (mut response, mut send) = client.sender.send_request(&request, false).unwrap();
             let (asked, mut reply) = requests.recv().await.unwrap();
             assert_eq!(asked.method(), Method::CONNECT);
             let name = asked.extensions().get::<h2::ext::Protocol>();

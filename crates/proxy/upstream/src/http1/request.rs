@@ -27,8 +27,8 @@ pub(super) struct Written {
     /// It is the connection's last, as it says itself.
     pub(super) is_last: bool,
     pub(super) upload: Upload,
-    /// Its map, empty, to be used again.
-    pub(super) spare: HeaderMap,
+    /// The head as it was written.
+    pub(super) head: request::Parts,
 }
 
 /// The rest of a request.
@@ -76,15 +76,13 @@ pub(super) fn write(
         spell(&mut head, &framing, title_case, out);
         is_last
     };
-    let mut spare = std::mem::take(&mut head.headers);
-    spare.clear();
     let mut upload = Upload { body, framing };
     upload.end_if_complete();
     Ok(Written {
         asked,
         is_last,
         upload,
-        spare,
+        head,
     })
 }
 

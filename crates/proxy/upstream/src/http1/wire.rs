@@ -5,14 +5,14 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, request};
 use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 use super::decode::{Decoder, Piece};
 use super::head::{Asked, Reader};
 use super::outgoing::Outgoing;
-use super::request::{self, Upload};
+use super::request::{Upload, write};
 use crate::{ResetReason, UpstreamBody, UpstreamStream};
 
 /// What is read at a time at first, and what is kept of the buffer between requests.
@@ -39,6 +39,8 @@ pub(crate) struct Wire {
     body: Decoder,
     keeps_alive: bool,
     is_upgraded: bool,
+    /// The head of the request whose response is awaited.
+    sent: Option<request::Parts>,
     /// A map to be used again.
     spare: HeaderMap,
 }
@@ -71,6 +73,7 @@ impl Wire {
             body: Decoder::Ended,
             keeps_alive: true,
             is_upgraded: false,
+            sent: None,
             spare: HeaderMap::new(),
         }
     }
@@ -80,11 +83,11 @@ impl Wire {
     /// # Errors
     /// When it cannot be written as it is; nothing was.
     pub(crate) fn start(&mut self, request: Request<UpstreamBody>) -> Result<(), ResetReason> {
-        let written = request::write(request, self.title_case, self.out.buffer())?;
+        let written = write(request, self.title_case, self.out.buffer())?;
         self.asked = written.asked;
         self.keeps_alive = !written.is_last;
         self.upload = written.upload;
-        self.spare = written.spare;
+        self.sent = Some(written.head);
         Ok(())
     }
 
@@ -115,6 +118,12 @@ impl Wire {
         self.keeps_alive = false;
     }
 
+    /// The head of the request that got no response.
+    pub(crate) fn take_sent(&mut self) -> Option<Box<Request<()>>> {
+        let head = self.sent.take()?;
+        Some(Box::new(Request::from_parts(head, ())))
+    }
+
     /// Whether all of the request is sent.
     pub(crate) fn is_sent(&self) -> bool {
         self.upload.is_ended() && self.out.is_empty()
@@ -134,6 +143,10 @@ impl Wire {
                     self.body = head.body;
                     self.keeps_alive &= head.keeps_alive;
                     self.is_upgraded = head.is_upgrade;
+                    if let Some(sent) = self.sent.take() {
+                        self.spare = sent.headers;
+                        self.spare.clear();
+                    }
                     return Poll::Ready(Ok(head.response));
                 }
             }

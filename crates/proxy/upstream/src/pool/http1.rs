@@ -168,6 +168,7 @@ impl Http1Lease {
                 reason: ResetReason::ConnectionTermination,
                 request: Some(Box::new(request)),
                 unprocessed: true,
+                sent: None,
             }));
         };
         if let Err(reason) = wire.start(request) {
@@ -177,6 +178,7 @@ impl Http1Lease {
                 reason,
                 request: None,
                 unprocessed: true,
+                sent: None,
             }));
         }
         let connection = &mut self.connection;
@@ -248,13 +250,14 @@ impl Future for Sending {
         Poll::Ready(match std::mem::replace(state, State::Over) {
             State::Failed(failure) => Err(failure),
             State::Over => unreachable!("a future is not polled after its end"),
-            State::Going(wire, lease) => match result {
+            State::Going(mut wire, lease) => match result {
                 Ok(response) => Ok(response.map(|()| body(wire, lease))),
                 Err(reason) => Err(SendFailure {
                     reason,
                     request: None,
                     // The upstream had closed before the request came, and all of it came after.
                     unprocessed: lease.connection.details().sent.was_too_late(),
+                    sent: wire.take_sent(),
                 }),
             },
         })

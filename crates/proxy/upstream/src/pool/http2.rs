@@ -64,6 +64,7 @@ pub(crate) struct Http2Lease {
 
 /// A request whose head was sent.
 struct Sent {
+    head: Box<Request<()>>,
     /// What an HTTP/1 client asked to be switched to.
     upgrade: Option<HeaderValue>,
     response: ResponseFuture,
@@ -220,6 +221,7 @@ impl Http2Lease {
         };
         Either::Right(async move {
             let Sent {
+                head,
                 upgrade,
                 response,
                 body,
@@ -233,7 +235,10 @@ impl Http2Lease {
                 Err(error) => {
                     let reason = reason(&error);
                     let unseen = error.is_go_away() && reason == ResetReason::RemoteRefused;
-                    Err(failure(reason, unseen))
+                    Err(SendFailure {
+                        sent: Some(from_http2(head, upgrade)),
+                        ..failure(reason, unseen)
+                    })
                 }
             }
         })
@@ -250,6 +255,7 @@ impl Http2Lease {
                 reason: ResetReason::ConnectionTermination,
                 request: Some(Box::new(request)),
                 unprocessed: true,
+                sent: None,
             });
         }
         let invalid = |text| failure(ResetReason::InvalidRequest(text), false);
@@ -259,14 +265,18 @@ impl Http2Lease {
         let (head, body) = request.into_parts();
         let ends = !is_tunnel && body.is_end_stream();
         self.count_use();
+        let head = Box::new(Request::from_parts(head, ()));
         let sent = {
             let mut sender = self.connection.sender.borrow_mut();
-            sender.send_request(Request::from_parts(head, ()), ends)
+            sender.send_request(&head, ends)
         };
         let (response, stream) = match sent {
             Ok(sent) => sent,
             Err(error) if error.is_io() || error.is_go_away() => {
-                return Err(failure(ResetReason::RemoteRefused, true));
+                return Err(SendFailure {
+                    sent: Some(from_http2(head, upgrade)),
+                    ..failure(ResetReason::RemoteRefused, true)
+                });
             }
             Err(error) => return Err(invalid(Arc::from(error.to_string()))),
         };
@@ -276,6 +286,7 @@ impl Http2Lease {
             (false, true) => (None, None),
         };
         Ok(Sent {
+            head,
             upgrade,
             response,
             body,
@@ -452,6 +463,16 @@ fn to_http2(
     Ok(upgrade)
 }
 
+/// The head of a request as it was before an upgrade became an extended `CONNECT`.
+fn from_http2(mut head: Box<Request<()>>, upgrade: Option<HeaderValue>) -> Box<Request<()>> {
+    if let Some(protocol) = upgrade {
+        *head.method_mut() = Method::GET;
+        head.extensions_mut().remove::<Protocol>();
+        head.headers_mut().insert(UPGRADE, protocol);
+    }
+    head
+}
+
 /// Turns an HTTP/1 upgrade into an extended `CONNECT`.
 fn take_upgrade(
     request: &mut Request<UpstreamBody>,
@@ -490,6 +511,7 @@ fn failure(reason: ResetReason, unprocessed: bool) -> SendFailure {
         reason,
         request: None,
         unprocessed,
+        sent: None,
     }
 }
 
