@@ -25,7 +25,7 @@ use crate::headers::names;
 use crate::mutation::{Mutation, NoPseudo};
 use crate::route::RouteSettings;
 use crate::size::{header_bytes, request_bytes, response_bytes};
-use crate::wire::Wire;
+use crate::wire::{NO_WIRES, Wire};
 
 pub(crate) use facts::Facts;
 use facts::RequestFacts;
@@ -306,7 +306,7 @@ impl Stream {
             let bytes = response_bytes(status, headers, facts.protocol);
             (facts.response_header_bytes, facts.response_header_text, _) = bytes;
             if manager.fields.wire_bytes {
-                facts.wire.sent = Wire::response(status, facts.protocol, bytes);
+                facts.wires().sent = Wire::response(status, facts.protocol, bytes);
             }
         }
     }
@@ -317,10 +317,13 @@ impl Stream {
         if manager.recorded {
             let mut facts = self.facts.borrow_mut();
             let kept = &self.connection.worker.kept;
-            facts.response_trailers = kept.keep(trailers, &manager.fields.response_trailers);
+            let trailers_kept = kept.keep(trailers, &manager.fields.response_trailers);
+            facts.response_trailers = Some(Box::new(trailers_kept));
             let (wire, text) = header_bytes(trailers);
             facts.response_trailer_bytes = text;
-            facts.wire.trailers = wire;
+            if manager.fields.wire_bytes {
+                facts.wires().trailers = wire;
+            }
             facts.response_header_bytes += wire;
         }
     }
@@ -349,11 +352,12 @@ impl Stream {
         record.request = request_record(request, facts.request.as_ref());
         record.response_code = facts.status;
         record.response_headers = Some(response.unwrap_or(&facts.response_headers));
-        record.response_trailers = Some(&facts.response_trailers);
+        record.response_trailers = facts.response_trailers.as_deref();
         record.response_code_details = (!facts.details.is_empty()).then_some(&*facts.details);
         record.flags = facts.flags;
         record.bytes_received = self.bytes_received.get();
         record.bytes_sent = self.bytes_sent.get();
+        let wires = facts.wire.as_deref().unwrap_or(&NO_WIRES);
         let request = facts.request.as_ref();
         record.request_header_text = request.map_or(0, |request| request.header_text);
         record.response_header_text = facts.response_header_text;
@@ -375,8 +379,8 @@ impl Stream {
         record.request_sent = since(sent.map(|(leased, done)| leased.max(done)));
         record.response_started = since(self.response_started.get());
         record.response_done = since(self.response_done.get());
-        record.received = facts.wire.received(self);
-        record.sent = facts.wire.sent(self);
+        record.received = wires.received(self);
+        record.sent = wires.sent(self);
         record.attempts = facts.attempts;
         record.downstream_peer = facts.notes.peers.downstream.as_ref();
         record.upstream_peer = facts.notes.peers.upstream.as_ref();
@@ -424,8 +428,8 @@ impl Stream {
                 transport_failure: facts.transport_failure.as_deref(),
                 bytes_sent: self.bytes_received.get(),
                 bytes_received: self.bytes_sent.get(),
-                sent: facts.wire.sent_upstream(self),
-                received: facts.wire.received_upstream(self),
+                sent: wires.sent_upstream(self),
+                received: wires.received_upstream(self),
                 ..UpstreamRecord::default()
             });
         }
@@ -444,7 +448,10 @@ impl Stream {
     }
 
     fn end(&self) {
-        let now = Instant::now();
+        let now = match (self.request_done.get(), self.response_done.get()) {
+            (Some(request), Some(response)) => request.max(response),
+            _ => Instant::now(),
+        };
         let worker = &self.connection.worker;
         let manager = &self.settings.manager;
         let stats = manager.stats.shard(worker.worker);

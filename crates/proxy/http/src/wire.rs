@@ -153,6 +153,22 @@ pub(crate) struct Wires {
     pub(crate) trailers: u64,
 }
 
+/// Those of a stream of which nobody asks.
+pub(crate) static NO_WIRES: Wires = {
+    const NOTHING: Wire = Wire {
+        headers: 0,
+        head: 0,
+        chunked: false,
+    };
+    Wires {
+        received: NOTHING,
+        sent: NOTHING,
+        sent_upstream: Vec::new(),
+        received_upstream: Vec::new(),
+        trailers: 0,
+    }
+};
+
 impl Wires {
     pub(crate) fn received(&self, stream: &Stream) -> WireBytes {
         let (framing, _) = stream.framing.get();
@@ -200,7 +216,7 @@ impl Stream {
     /// Counts a request as it comes.
     pub(crate) fn note_received(&self, parts: &http::request::Parts, protocol: Protocol) {
         if self.settings.manager.fields.wire_bytes {
-            self.facts.borrow_mut().wire.received = Wire::request(parts, protocol);
+            self.facts.borrow_mut().wires().received = Wire::request(parts, protocol);
         }
     }
 
@@ -213,7 +229,7 @@ impl Stream {
     ) {
         if self.settings.manager.fields.wire_bytes {
             let wire = Wire::upstream_request(head, version, has_body);
-            self.facts.borrow_mut().wire.sent_upstream.push(wire);
+            self.facts.borrow_mut().wires().sent_upstream.push(wire);
         }
     }
 
@@ -221,7 +237,7 @@ impl Stream {
     pub(crate) fn note_received_upstream<B>(&self, response: &Response<B>, version: HttpVersion) {
         if self.settings.manager.fields.wire_bytes {
             let wire = Wire::upstream_response(response, version);
-            self.facts.borrow_mut().wire.received_upstream.push(wire);
+            self.facts.borrow_mut().wires().received_upstream.push(wire);
         }
     }
 }

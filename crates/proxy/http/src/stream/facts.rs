@@ -30,7 +30,7 @@ pub(crate) struct Facts {
     pub(crate) upstream_version: Option<HttpVersion>,
     pub(crate) upstream_connection: Option<Arc<ConnectionDetails>>,
     /// How the messages went over the wire, where that is asked for.
-    pub(crate) wire: Wires,
+    pub(crate) wire: Option<Box<Wires>>,
     /// When the connection was asked for, and when there was one or none.
     pub(crate) leased: Option<(Instant, Instant)>,
     pub(crate) transport_failure: Option<Rc<str>>,
@@ -39,7 +39,7 @@ pub(crate) struct Facts {
     pub(crate) details: Cow<'static, str>,
     pub(crate) status: Option<u16>,
     pub(crate) response_headers: HeaderMap,
-    pub(crate) response_trailers: HeaderMap,
+    pub(crate) response_trailers: Option<Box<HeaderMap>>,
     pub(crate) response_header_bytes: u64,
     pub(super) response_trailer_bytes: u64,
     pub(super) response_header_text: u64,
@@ -74,7 +74,7 @@ impl Facts {
             host: None,
             upstream_version: None,
             upstream_connection: None,
-            wire: Wires::default(),
+            wire: None,
             leased: None,
             transport_failure: None,
             attempts: 0,
@@ -82,7 +82,7 @@ impl Facts {
             details: Cow::Borrowed(""),
             status: None,
             response_headers: HeaderMap::new(),
-            response_trailers: HeaderMap::new(),
+            response_trailers: None,
             response_header_bytes: 0,
             response_trailer_bytes: 0,
             response_header_text: 0,
@@ -91,11 +91,17 @@ impl Facts {
         }
     }
 
+    /// How the messages went over the wire, to be filled in.
+    pub(crate) fn wires(&mut self) -> &mut Wires {
+        self.wire.get_or_insert_default()
+    }
+
     /// Gives back what nobody looks at after the end.
     pub(super) fn forget(&mut self, kept: &HeaderPool) {
         self.notes.forget();
-        for map in [&mut self.response_headers, &mut self.response_trailers] {
-            kept.give(std::mem::take(map));
+        kept.give(std::mem::take(&mut self.response_headers));
+        if let Some(trailers) = self.response_trailers.take() {
+            kept.give(*trailers);
         }
         if let Some(request) = self.request.take() {
             kept.give(request.headers);

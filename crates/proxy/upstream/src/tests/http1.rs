@@ -126,6 +126,7 @@ fn a_stale_connection_costs_no_request() {
                     reason,
                     request: unsent,
                     unprocessed: _,
+                    sent: _,
                 }) => {
                     assert_eq!(reason, ResetReason::ConnectionTermination);
                     request = *unsent.expect("not a byte was sent");
