@@ -3,6 +3,7 @@
 //! [`handle`]; `docs/life-of-a-request.md` follows it.
 
 mod accept;
+mod lent;
 mod redirect;
 mod respond;
 
@@ -34,6 +35,9 @@ use crate::router::{self, Forwarding, timeout::stream_duration};
 use crate::stream::{Stream, StreamEnd};
 use crate::upgrade::{self, Offer, Take};
 
+pub(crate) use lent::Lender;
+use lent::Lent;
+
 use accept::{Refusal, accept, ends_connection};
 use redirect::{Original, Redirects};
 use respond::{answer, finish};
@@ -55,7 +59,7 @@ struct Caller {
 /// Small, because codecs move it about.
 pub(crate) enum Exchange<F> {
     Answered(Option<Box<Response<ProxyBody>>>),
-    Forwarded(Pin<Box<F>>),
+    Forwarded(Lent<F>),
     Paused(Paused),
 }
 
@@ -113,7 +117,7 @@ where
             Self::Answered(response) => {
                 Poll::Ready(response.take().map(|response| *response).ok_or(Reset))
             }
-            Self::Forwarded(forwarded) => forwarded.as_mut().poll(cx).map(Ok),
+            Self::Forwarded(forwarded) => Pin::new(forwarded).poll(cx).map(Ok),
             Self::Paused(paused) => paused.as_mut().poll(cx).map(Ok),
         }
     }
@@ -127,7 +131,9 @@ pub(crate) fn handle(
     connection.answered.set(true);
     match begin(connection, request) {
         Err(response) => Exchange::Answered(Some(response)),
-        Ok(Begun::Ready(pending)) => Exchange::Forwarded(Box::pin(forward(pending))),
+        Ok(Begun::Ready(pending)) => {
+            Exchange::Forwarded(connection.worker.lender.lend(forward(pending)))
+        }
         Ok(Begun::Paused(pass, pause)) => Exchange::Paused(wait(pass, pause)),
     }
 }

@@ -12,6 +12,7 @@ use meltemi_lifecycle::{Clock, Random, WorkerId};
 use meltemi_telemetry::{GrpcMethodStats, IstioRecorder, LogBuffers, PeerCache, PeerInfo, Sharded};
 use meltemi_upstream::Pools;
 
+use crate::exchange::Lender;
 use crate::headers::pool::HeaderPool;
 use crate::timer::SleepPool;
 
@@ -37,6 +38,8 @@ pub struct WorkerContext {
     /// Peers known by their metadata header.
     pub peers: PeerCache,
     pub(crate) sleeps: Rc<SleepPool>,
+    /// Where requests lie on their way upstream.
+    pub(crate) lender: Lender,
     pub(crate) kept: HeaderPool,
     date: RefCell<(u64, HeaderValue)>,
     /// The server was told to fail health checks.
@@ -134,6 +137,7 @@ impl WorkerContext {
             local_ip,
             peers: PeerCache::default(),
             sleeps: Rc::new(SleepPool::default()),
+            lender: Lender::default(),
             kept: HeaderPool::default(),
             date: RefCell::new((0, HeaderValue::from_static(""))),
             failing,
