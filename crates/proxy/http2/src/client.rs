@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::core::{Core, Limits, Side};
@@ -75,6 +75,11 @@ impl SendRequest {
     #[must_use]
     pub fn max_send_streams(&self) -> usize {
         self.0.borrow().peer.max_streams
+    }
+
+    /// Takes headers that nobody needs any more, for those of a response.
+    pub fn reuse(&self, headers: HeaderMap) {
+        self.0.borrow_mut().decoder.reuse(headers);
     }
 
     /// Sends the head of a request; `end` says that nothing follows.

@@ -128,6 +128,7 @@ impl SendResponse {
     ) -> Result<SendStream, Error> {
         let mut core = self.0.core.borrow_mut();
         core.send_response(self.0.key, &response, end)?;
+        core.decoder.reuse(response.into_parts().0.headers);
         let handle = Handle::new(&self.0.core, &mut core, self.0.key);
         Ok(SendStream(handle))
     }

@@ -13,6 +13,9 @@ use super::tables::{Entry, Field, Name, Table};
 /// The most fields that room is made for before they are seen.
 const MAX_EXPECTED: usize = 48;
 
+/// Maps that are kept to be used again, and the largest of them.
+const MAX_SPARE: (usize, usize) = (8, 96);
+
 /// How much room for strings is kept from one block to the next.
 const MAX_SCRATCH: usize = 16 * 1024;
 
@@ -26,6 +29,8 @@ pub(crate) struct Decoder {
     scratch: Vec<u8>,
     /// How many fields the last block had. The next one probably has as many.
     expected: usize,
+    /// Empty maps.
+    spare: Vec<HeaderMap>,
 }
 
 /// Why a connection cannot go on after a header block.
@@ -82,6 +87,16 @@ impl Decoder {
             max_table_size,
             scratch: Vec::new(),
             expected: 0,
+            spare: Vec::new(),
+        }
+    }
+
+    /// Takes a map that nobody needs any more, for the fields of another block.
+    pub(crate) fn reuse(&mut self, mut map: HeaderMap) {
+        let (count, capacity) = MAX_SPARE;
+        if self.spare.len() < count && map.capacity() <= capacity {
+            map.clear();
+            self.spare.push(map);
         }
     }
 
@@ -92,9 +107,11 @@ impl Decoder {
     /// When the connection cannot go on.
     pub(crate) fn decode(&mut self, block: &[u8], limit: usize) -> Result<Block, DecodeError> {
         let mut input = Input(block);
+        let headers = self.spare.pop();
+        let expected = self.expected;
         let mut reading = Reading {
             block: Block {
-                headers: HeaderMap::with_capacity(self.expected),
+                headers: headers.unwrap_or_else(|| HeaderMap::with_capacity(expected)),
                 ..Block::default()
             },
             size: 0,

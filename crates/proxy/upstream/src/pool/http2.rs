@@ -231,7 +231,11 @@ impl Http2Lease {
                 self.upload(body, stream).await;
             }
             match response.await {
-                Ok(response) => Ok(self.respond(response, upgrade, tunnel)),
+                Ok(response) => {
+                    let headers = head.into_parts().0.headers;
+                    self.connection.sender.borrow().reuse(headers);
+                    Ok(self.respond(response, upgrade, tunnel))
+                }
                 Err(error) => {
                     let reason = reason(&error);
                     let unseen = error.is_go_away() && reason == ResetReason::RemoteRefused;
