@@ -19,10 +19,8 @@ use crate::frame::PREFACE;
 use crate::share::Shared;
 use crate::stream::remember;
 
-/// How much is read at a time at most.
-const READ: usize = 32 << 10;
-/// With less room than that in the buffer another one is taken.
-const LITTLE: usize = 4 << 10;
+/// How much is read at a time at first, and at most.
+const READ: (usize, usize) = (8 << 10, 128 << 10);
 /// So often is read before what has come is worked on.
 const READS: usize = 4;
 /// With so much to be sent, nothing more is read: whoever asks without listening waits.
@@ -45,6 +43,8 @@ pub(crate) struct Driver<I> {
     io: I,
     pub(crate) core: Owned,
     input: BytesMut,
+    /// How much is read at a time.
+    room: usize,
     preface: Preface,
     has_ended: bool,
 }
@@ -59,6 +59,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
             io,
             core: Owned(Rc::new(RefCell::new(core))),
             input: BytesMut::new(),
+            room: READ.0,
             preface,
             has_ended: false,
         }
@@ -115,13 +116,23 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.input.capacity() - self.input.len() < LITTLE {
-            self.input.reserve(READ);
+        let (least, most) = READ;
+        if self.input.capacity() - self.input.len() < self.room / 2 {
+            self.input.reserve(self.room);
         }
+        let free = self.input.capacity() - self.input.len();
         let read = pin!(self.io.read_buf(&mut self.input)).poll(cx);
-        if read.is_pending() && self.input.is_empty() && self.core.borrow().active == 0 {
-            // a connection that rests needs none
-            self.input = BytesMut::new();
+        match &read {
+            // more is there than was asked for
+            Poll::Ready(Ok(count)) if *count == free => self.room = (2 * self.room).min(most),
+            Poll::Ready(Ok(count)) if *count < self.room / 4 => {
+                self.room = (self.room / 2).max(least);
+            }
+            Poll::Pending if self.input.is_empty() && self.core.borrow().active == 0 => {
+                // a connection that rests needs none
+                self.input = BytesMut::new();
+            }
+            _ => {}
         }
         read
     }

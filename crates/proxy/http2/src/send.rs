@@ -17,7 +17,7 @@ use crate::{Error, Reason};
 
 /// Bytes that wait in the buffer at most before data wait in their streams.
 const FULL: usize = 64 << 10;
-/// A buffer of this size is kept though little went through it.
+/// A buffer of this size is kept while there is no stream.
 const SMALL: usize = 4 << 10;
 
 impl Core {
@@ -314,8 +314,9 @@ impl Core {
 
     fn empty_buffer(&mut self) {
         // what a connection needed once it does not keep when it needs less
-        if self.out.capacity() > SMALL && self.sent < self.out.capacity() / 4 {
-            self.out = BytesMut::with_capacity(self.sent.max(SMALL));
+        let most = if self.active == 0 { SMALL } else { 2 * FULL };
+        if self.out.capacity() > most {
+            self.out = BytesMut::new();
         }
         self.out.clear();
         self.sent = 0;

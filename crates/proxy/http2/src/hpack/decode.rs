@@ -14,7 +14,7 @@ use super::tables::{Entry, Field, Name, Table};
 const MAX_EXPECTED: usize = 48;
 
 /// Maps that are kept to be used again, and the largest of them.
-const MAX_SPARE: (usize, usize) = (8, 96);
+const MAX_SPARE: (usize, usize) = (32, 96);
 
 /// How much room for strings is kept from one block to the next.
 const MAX_SCRATCH: usize = 16 * 1024;
