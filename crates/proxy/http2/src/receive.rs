@@ -23,6 +23,8 @@ const EMPTY_FRAMES: u32 = 100;
 const FEW_STREAMS: u64 = 500;
 /// Milliseconds after which a reset is no premature one.
 const PREMATURE: u32 = 1000;
+/// So many streams of a connection are reset for what the peer did, and it goes on.
+const FAULTS: u32 = 1024;
 
 fn go_away(reason: Reason, text: &'static str) -> Error {
     Error(Kind::GoAway(reason, text))
@@ -77,6 +79,10 @@ impl Core {
             if !self.has_begun && !self.begins(head) {
                 return Err(protocol("a server that does not begin with its settings"));
             }
+            if self.faults > FAULTS {
+                let text = "too many streams at fault";
+                return Err(go_away(Reason::ENHANCE_YOUR_CALM, text));
+            }
             input.advance(HEAD);
             if head.kind == kind::DATA {
                 self.receive_data(head, input)?;
@@ -111,7 +117,8 @@ impl Core {
     fn is_idle(&self, id: u32) -> bool {
         let is_clients = id % 2 == 1;
         match (self.side, is_clients) {
-            (Side::Server, true) => id > self.last_stream,
+            // what comes after the last stream that we told of is passed over
+            (Side::Server, true) => id > self.last_stream && !self.takes_no_more(),
             (Side::Client, true) => id >= self.next_stream,
             (_, false) => true,
         }
@@ -147,7 +154,8 @@ impl Core {
         let Some(key) = found else {
             input.advance(head.length);
             self.claim(head.length);
-            if !self.forgotten.contains(&head.stream) && self.side == Side::Server {
+            let is_known = head.stream > self.last_stream || self.forgotten.contains(&head.stream);
+            if !is_known && self.side == Side::Server {
                 put_reset(&mut self.out, head.stream, Reason::STREAM_CLOSED);
                 self.stir();
             }
@@ -206,11 +214,11 @@ impl Core {
         stream.has_ended = end;
         stream.wake_receiver();
         let padding = whole as usize - length;
-        match is_kept {
-            true if padding == 0 => {}
-            true => self.claim_on(key, padding),
+        match stream.is_unread {
             // who does not read does not get more than the window
-            false => self.claim(whole as usize),
+            true => self.claim(whole as usize),
+            false if padding == 0 => {}
+            false => self.claim_on(key, padding),
         }
         if end {
             self.half_closed(key);
@@ -230,8 +238,7 @@ impl Core {
             if depends_on(dependency) == head.stream {
                 // the block is decoded all the same: others lean on what it puts into the table
                 let _ = self.decode(rest)?;
-                self.refuse(head.stream, Reason::PROTOCOL_ERROR);
-                return Ok(());
+                return self.receive_dependent(head.stream);
             }
             block = rest;
         }
@@ -291,17 +298,29 @@ impl Core {
         }
     }
 
+    /// Headers, or a priority, of a stream that depends on itself.
+    fn receive_dependent(&mut self, id: u32) -> Result<(), Error> {
+        let text = "a stream that depends on itself";
+        match self.streams.find(id) {
+            Some(key) => self.reset(key, malformed(text)),
+            None if self.is_idle(id) => return Err(protocol(text)),
+            None => {}
+        }
+        Ok(())
+    }
+
     /// Ends a stream that has not begun.
     fn refuse(&mut self, id: u32, reason: Reason) {
         put_reset(&mut self.out, id, reason);
-        if self.side == Side::Server {
-            self.last_stream = self.last_stream.max(id);
-        }
+        self.faults += u32::from(reason == Reason::PROTOCOL_ERROR);
         self.forget(id);
         self.stir();
     }
 
     fn receive_request(&mut self, id: u32, block: Block, end: bool) -> Result<(), Error> {
+        if self.takes_no_more() && id > self.last_stream {
+            return Ok(());
+        }
         if !self.is_idle(id) {
             return match self.forgotten.contains(&id) {
                 true => Ok(()),
@@ -310,9 +329,6 @@ impl Core {
         }
         if id.is_multiple_of(2) {
             return Err(protocol("a stream of even number"));
-        }
-        if self.takes_no_more() {
-            return Ok(());
         }
         self.last_stream = id;
         if block.over_size {
@@ -354,10 +370,9 @@ impl Core {
         *response.status_mut() = http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         // ignored: the reset says that there is no answer
         let _ = self.send_response(key, &response, true);
-        let text = "headers of too many bytes";
-        self.reset(key, reset(Reason::PROTOCOL_ERROR, text));
+        self.reset(key, Error(Kind::Cancelled(Reason::PROTOCOL_ERROR)));
         self.streams.get(key).handles = 0;
-        self.streams.remove(key);
+        self.remove(key);
         Ok(())
     }
 
@@ -424,9 +439,10 @@ impl Core {
                 .ok_or("an informational response that ends");
         }
         let has_no_body = stream.is_head_request || matches!(response.status().as_u16(), 204 | 304);
-        if !has_no_body {
-            stream.left = length.map_err(|_| "content-length")?;
-        }
+        stream.left = match has_no_body {
+            true => Some(0),
+            false => length.map_err(|_| "content-length")?,
+        };
         if end && stream.left.is_some_and(|left| left > 0) {
             return Err("not as many data as the head says");
         }
@@ -446,14 +462,10 @@ impl Core {
                 "a priority of a wrong size",
             ));
         }
-        if depends_on(payload) == head.stream {
-            let text = "a stream that depends on itself";
-            match self.streams.find(head.stream) {
-                Some(key) => self.reset(key, malformed(text)),
-                None => return Err(protocol(text)),
-            }
+        match depends_on(payload) == head.stream {
+            true => self.receive_dependent(head.stream),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     fn receive_reset(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Error> {

@@ -151,12 +151,6 @@ impl Stream {
         self.reset.is_some() || (self.has_ended && matches!(self.sending, Sending::Ended))
     }
 
-    /// Whether its end, which needs no window, is all that is to be sent.
-    #[inline]
-    pub(crate) fn only_ends(&self) -> bool {
-        self.queue.is_empty() && matches!(self.sending, Sending::Ending(_))
-    }
-
     #[inline]
     pub(crate) fn wake_sender(&mut self) {
         if let Some(waker) = self.send_waker.take() {
