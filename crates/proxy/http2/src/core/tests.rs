@@ -229,3 +229,19 @@ fn a_stream_that_depends_on_itself_is_reset_wherever_it_is() {
         .unwrap();
     assert_eq!(core.active, 0);
 }
+
+#[test]
+fn crumbs_that_nobody_takes_do_not_stay_crumbs() {
+    let mut core = core(Side::Server);
+    let key = accept(&mut core, 1, flag::END_HEADERS);
+    let body: Vec<_> = (0..20_000).map(|at| (at / 3) as u8).collect();
+    for byte in &body {
+        let mut input = BytesMut::new();
+        put_data(&mut input, 1, &[*byte], false);
+        core.digest(&mut input).unwrap();
+    }
+    assert!(core.streams.get(key).data.len() < 40);
+    let taken = std::iter::from_fn(|| core.take_data(key)).flatten();
+    assert!(taken.eq(body));
+    assert_eq!(given(&core), i64::from(WINDOW));
+}
