@@ -126,6 +126,8 @@ pub(crate) struct Core {
     /// Requests that nobody has taken yet.
     pub(crate) accepted: VecDeque<(Request<()>, Key)>,
     pub(crate) forgotten: VecDeque<u32>,
+    /// The last stream that is not even among those any more.
+    long_forgotten: u32,
     /// Frames of data without data, in a row.
     pub(crate) empty_frames: u32,
     /// Streams that we reset for what the peer did.
@@ -197,6 +199,7 @@ impl Core {
             last_stream: 0,
             accepted: VecDeque::new(),
             forgotten: VecDeque::new(),
+            long_forgotten: 0,
             empty_frames: 0,
             faults: 0,
             closed_streams: 0,
@@ -302,10 +305,17 @@ impl Core {
 
     /// The peer may still send something on this stream.
     pub(crate) fn forget(&mut self, id: u32) {
-        if self.forgotten.len() == FORGOTTEN {
-            self.forgotten.pop_front();
+        if self.forgotten.len() == FORGOTTEN
+            && let Some(first) = self.forgotten.pop_front()
+        {
+            self.long_forgotten = self.long_forgotten.max(first);
         }
         self.forgotten.push_back(id);
+    }
+
+    /// Whether we may have ended a stream that is not known, so that frames of it are no fault.
+    pub(crate) fn has_forgotten(&self, id: u32) -> bool {
+        id <= self.long_forgotten || self.forgotten.contains(&id)
     }
 
     /// A stream ended before its end.

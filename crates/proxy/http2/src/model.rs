@@ -15,6 +15,8 @@ use tokio::io::duplex;
 use tokio::task::{LocalSet, spawn_local, yield_now};
 
 use crate::client::{self, ResponseFuture, SendRequest};
+use crate::core::Core;
+use crate::frame::{put_settings, setting};
 use crate::server::{self, SendResponse};
 use crate::share::Shared;
 use crate::{Error, Reason, RecvStream, SendStream};
@@ -322,6 +324,12 @@ async fn round(number: u64) {
         for _ in 0..chance.below(5) {
             yield_now().await;
         }
+        for core in [&client_core, &server_core] {
+            let window = most / 20 + chance.size(70_000) as u64;
+            if chance.one_in(3) {
+                change_window(&mut core.borrow_mut(), window as u32);
+            }
+        }
     }
     let mut sender = Some(sender);
     let early = chance.one_in(3);
@@ -345,6 +353,18 @@ async fn round(number: u64) {
         (Ok(()), Ok(()))
     );
     drop(sender);
+}
+
+/// Allows more or less on each stream, if the other end knows what it may so far.
+fn change_window(core: &mut Core, window: u32) {
+    if core.last_stream.max(core.next_stream) > 5
+        && core.confirmed_window == core.limits.stream_window
+    {
+        core.limits.stream_window = window.max(1);
+        let window = core.limits.stream_window;
+        put_settings(&mut core.out, &[(setting::INITIAL_WINDOW_SIZE, window)]);
+        core.stir();
+    }
 }
 
 /// Sends a request's head as soon as there is a place for it.

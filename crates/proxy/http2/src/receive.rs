@@ -153,7 +153,7 @@ impl Core {
         let Some(key) = found else {
             input.advance(head.length);
             self.claim(head.length);
-            let is_known = head.stream > self.last_stream || self.forgotten.contains(&head.stream);
+            let is_known = head.stream > self.last_stream || self.has_forgotten(head.stream);
             if !is_known && self.side == Side::Server {
                 put_reset(&mut self.out, head.stream, Reason::STREAM_CLOSED);
                 self.stir();
@@ -320,7 +320,7 @@ impl Core {
             return Ok(());
         }
         if !self.is_idle(id) {
-            return match self.forgotten.contains(&id) {
+            return match self.has_forgotten(id) {
                 true => Ok(()),
                 false => Err(go_away(Reason::STREAM_CLOSED, "headers of a closed stream")),
             };

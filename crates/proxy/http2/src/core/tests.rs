@@ -245,3 +245,18 @@ fn crumbs_that_nobody_takes_do_not_stay_crumbs() {
     assert!(taken.eq(body));
     assert_eq!(given(&core), i64::from(WINDOW));
 }
+
+#[test]
+fn trailers_on_their_way_are_no_fault_however_many_streams_we_reset() {
+    let mut core = core(Side::Server);
+    for nth in 0..500 {
+        let key = accept(&mut core, 2 * nth + 1, flag::END_HEADERS);
+        core.send_response(key, &Response::new(()), true).unwrap();
+        let_go(&mut core, key);
+    }
+    for nth in 0..500 {
+        core.digest(&mut frame(kind::HEADERS, WHOLE, 2 * nth + 1, b""))
+            .unwrap();
+    }
+    assert_eq!(core.active, 0);
+}

@@ -46,6 +46,8 @@ impl Core {
         self.confirmed_window = self.limits.stream_window;
         for key in self.streams.keys() {
             self.streams.get(key).receive_window += change;
+            // of a smaller window, what was taken may be much
+            self.claim_on(key, 0);
         }
     }
 
