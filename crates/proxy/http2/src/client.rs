@@ -103,7 +103,7 @@ impl Drop for SendRequest {
     fn drop(&mut self) {
         let mut core = self.0.borrow_mut();
         core.senders -= 1;
-        core.stir();
+        core.look_at_end();
     }
 }
 

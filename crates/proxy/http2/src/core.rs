@@ -19,6 +19,9 @@ use crate::hpack::{Decoder, Encoder};
 use crate::stream::{Key, Sending, Streams};
 use crate::{Error, Reason};
 
+#[cfg(test)]
+mod tests;
+
 /// The table of header compression that a peer may fill.
 const HEADER_TABLE: usize = 4096;
 /// So many streams that we ended before the peer had are remembered: what was on its way is theirs.
@@ -123,8 +126,12 @@ pub(crate) struct Core {
     /// Requests that nobody has taken yet.
     pub(crate) accepted: VecDeque<(Request<()>, Key)>,
     pub(crate) forgotten: VecDeque<u32>,
+    /// The last stream that is not even among those any more.
+    long_forgotten: u32,
     /// Frames of data without data, in a row.
     pub(crate) empty_frames: u32,
+    /// Streams that we reset for what the peer did.
+    pub(crate) faults: u32,
     /// Streams that were closed, and of these those that the client reset at once, unanswered.
     pub(crate) closed_streams: u64,
     pub(crate) premature_resets: u64,
@@ -192,7 +199,9 @@ impl Core {
             last_stream: 0,
             accepted: VecDeque::new(),
             forgotten: VecDeque::new(),
+            long_forgotten: 0,
             empty_frames: 0,
+            faults: 0,
             closed_streams: 0,
             premature_resets: 0,
             ping: Ping::None,
@@ -247,14 +256,30 @@ impl Core {
         }
         if !is_held {
             self.accepted.retain(|(_, accepted)| *accepted != key);
-            self.streams.remove(key);
+            self.remove(key);
         }
     }
 
-    /// With the last stream the connection may be at its end.
-    fn look_at_end(&mut self) {
-        if self.leaving != Leaving::No || self.peer.leaves.is_some() || self.senders == 0 {
-            self.stir();
+    /// Forgets a stream that nobody holds.
+    pub(crate) fn remove(&mut self, key: Key) {
+        // what came before anybody had it would else be missing from the connection's window
+        self.stop_reading(key);
+        let stream = self.streams.get(key);
+        if std::mem::take(&mut stream.is_waiting) {
+            self.waiting.retain(|it| *it != key);
+        }
+        self.streams.remove(key);
+    }
+
+    /// With the last stream the connection may be at its end. Whoever drives it looks once more,
+    /// also if it is about to rest and has looked already.
+    pub(crate) fn look_at_end(&mut self) {
+        let may_end = self.leaving != Leaving::No || self.peer.leaves.is_some();
+        if may_end || (self.side == Side::Client && self.senders == 0) {
+            self.is_stirred = true;
+            if let Some(task) = &self.task {
+                task.wake_by_ref();
+            }
         }
     }
 
@@ -268,6 +293,9 @@ impl Core {
         if let Some(reason) = error.reason() {
             put_reset(&mut self.out, id, reason);
         }
+        if matches!(error.0, Kind::Reset(..)) {
+            self.faults += 1;
+        }
         if !has_ended {
             self.forget(id);
         }
@@ -277,10 +305,17 @@ impl Core {
 
     /// The peer may still send something on this stream.
     pub(crate) fn forget(&mut self, id: u32) {
-        if self.forgotten.len() == FORGOTTEN {
-            self.forgotten.pop_front();
+        if self.forgotten.len() == FORGOTTEN
+            && let Some(first) = self.forgotten.pop_front()
+        {
+            self.long_forgotten = self.long_forgotten.max(first);
         }
         self.forgotten.push_back(id);
+    }
+
+    /// Whether we may have ended a stream that is not known, so that frames of it are no fault.
+    pub(crate) fn has_forgotten(&self, id: u32) -> bool {
+        id <= self.long_forgotten || self.forgotten.contains(&id)
     }
 
     /// A stream ended before its end.
@@ -301,16 +336,14 @@ impl Core {
         self.stop_reading(key);
         let stream = self.streams.get(key);
         if stream.is_closed() {
-            self.streams.remove(key);
-        } else {
-            match stream.sending {
-                Sending::Head | Sending::Open => {
-                    self.reset(key, Error(Kind::Cancelled(Reason::CANCEL)));
-                }
-                // goes on when what is queued has left
-                Sending::Ending(_) => {}
-                Sending::Ended => self.abandon(key),
-            }
+            self.remove(key);
+            return;
+        }
+        match stream.sending {
+            // goes on when what is queued has left; not if that asks for what nobody would hear
+            Sending::Ending(_) if self.side == Side::Server || stream.has_ended => {}
+            Sending::Ended => self.abandon(key),
+            _ => self.reset(key, Error(Kind::Cancelled(Reason::CANCEL))),
         }
     }
 

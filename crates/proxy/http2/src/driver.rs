@@ -13,7 +13,7 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
 use crate::Error;
-use crate::core::{Core, Side};
+use crate::core::{Core, Leaving, Side};
 use crate::error::Kind;
 use crate::frame::PREFACE;
 use crate::share::Shared;
@@ -160,6 +160,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
         self.has_ended = true;
         let mut core = self.core.borrow_mut();
         core.end_streams(&Error(Kind::Io(io::ErrorKind::UnexpectedEof)));
+        // nobody is to open more while it is closed
+        core.leaving = Leaving::AtOnce;
         if !self.input.is_empty() {
             core.fail(Error(Kind::Io(io::ErrorKind::UnexpectedEof)));
         }
@@ -189,8 +191,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let mut core = self.core.borrow_mut();
         let flushed = ready!(core.poll_flush(&mut self.io, cx));
-        if let Err(error) = &flushed {
+        if let Err(error) = &flushed
+            && core.failed.is_none()
+        {
             core.fail(Error(Kind::Io(error.kind())));
+            // who flushes has looked for the connection's end already
+            cx.waker().wake_by_ref();
         }
         Poll::Ready(flushed.map_err(Error::from))
     }

@@ -12,6 +12,8 @@ mod error;
 mod frame;
 mod hpack;
 mod message;
+#[cfg(test)]
+mod model;
 mod receive;
 mod send;
 pub mod server;

@@ -7,14 +7,13 @@ use http::{HeaderMap, Method};
 
 use crate::core::{Core, Side, Unfinished};
 use crate::error::Kind;
-use crate::frame::{
-    FrameHead, HEAD, MAX_FRAME, MAX_WINDOW, flag, kind, put_ping, put_reset, put_settings_ack,
-    setting,
-};
+use crate::frame::{FrameHead, HEAD, MAX_FRAME, flag, kind, put_reset};
 use crate::hpack::{Block, DecodeError};
 use crate::message;
 use crate::stream::{Key, Sending};
 use crate::{Error, Reason};
+
+mod control;
 
 /// Frames of data without data that may follow each other.
 const EMPTY_FRAMES: u32 = 100;
@@ -23,6 +22,8 @@ const EMPTY_FRAMES: u32 = 100;
 const FEW_STREAMS: u64 = 500;
 /// Milliseconds after which a reset is no premature one.
 const PREMATURE: u32 = 1000;
+/// So many streams of a connection are reset for what the peer did, and it goes on.
+const FAULTS: u32 = 1024;
 
 fn go_away(reason: Reason, text: &'static str) -> Error {
     Error(Kind::GoAway(reason, text))
@@ -77,6 +78,10 @@ impl Core {
             if !self.has_begun && !self.begins(head) {
                 return Err(protocol("a server that does not begin with its settings"));
             }
+            if self.faults > FAULTS {
+                let text = "too many streams at fault";
+                return Err(go_away(Reason::ENHANCE_YOUR_CALM, text));
+            }
             input.advance(HEAD);
             if head.kind == kind::DATA {
                 self.receive_data(head, input)?;
@@ -111,7 +116,8 @@ impl Core {
     fn is_idle(&self, id: u32) -> bool {
         let is_clients = id % 2 == 1;
         match (self.side, is_clients) {
-            (Side::Server, true) => id > self.last_stream,
+            // what comes after the last stream that we told of is passed over
+            (Side::Server, true) => id > self.last_stream && !self.takes_no_more(),
             (Side::Client, true) => id >= self.next_stream,
             (_, false) => true,
         }
@@ -147,7 +153,8 @@ impl Core {
         let Some(key) = found else {
             input.advance(head.length);
             self.claim(head.length);
-            if !self.forgotten.contains(&head.stream) && self.side == Side::Server {
+            let is_known = head.stream > self.last_stream || self.has_forgotten(head.stream);
+            if !is_known && self.side == Side::Server {
                 put_reset(&mut self.out, head.stream, Reason::STREAM_CLOSED);
                 self.stir();
             }
@@ -199,18 +206,17 @@ impl Core {
             }
             *left = rest.unwrap_or(0);
         }
-        let is_kept = !stream.is_unread && length > 0;
-        if is_kept {
-            stream.data.push_back(data);
+        if !stream.is_unread && length > 0 {
+            stream.keep(data);
         }
         stream.has_ended = end;
         stream.wake_receiver();
         let padding = whole as usize - length;
-        match is_kept {
-            true if padding == 0 => {}
-            true => self.claim_on(key, padding),
+        match stream.is_unread {
             // who does not read does not get more than the window
-            false => self.claim(whole as usize),
+            true => self.claim(whole as usize),
+            false if padding == 0 => {}
+            false => self.claim_on(key, padding),
         }
         if end {
             self.half_closed(key);
@@ -230,8 +236,7 @@ impl Core {
             if depends_on(dependency) == head.stream {
                 // the block is decoded all the same: others lean on what it puts into the table
                 let _ = self.decode(rest)?;
-                self.refuse(head.stream, Reason::PROTOCOL_ERROR);
-                return Ok(());
+                return self.receive_dependent(head.stream);
             }
             block = rest;
         }
@@ -291,28 +296,37 @@ impl Core {
         }
     }
 
+    /// Headers, or a priority, of a stream that depends on itself.
+    fn receive_dependent(&mut self, id: u32) -> Result<(), Error> {
+        let text = "a stream that depends on itself";
+        match self.streams.find(id) {
+            Some(key) => self.reset(key, malformed(text)),
+            None if self.is_idle(id) => return Err(protocol(text)),
+            None => {}
+        }
+        Ok(())
+    }
+
     /// Ends a stream that has not begun.
     fn refuse(&mut self, id: u32, reason: Reason) {
         put_reset(&mut self.out, id, reason);
-        if self.side == Side::Server {
-            self.last_stream = self.last_stream.max(id);
-        }
+        self.faults += u32::from(reason == Reason::PROTOCOL_ERROR);
         self.forget(id);
         self.stir();
     }
 
     fn receive_request(&mut self, id: u32, block: Block, end: bool) -> Result<(), Error> {
+        if self.takes_no_more() && id > self.last_stream {
+            return Ok(());
+        }
         if !self.is_idle(id) {
-            return match self.forgotten.contains(&id) {
+            return match self.has_forgotten(id) {
                 true => Ok(()),
                 false => Err(go_away(Reason::STREAM_CLOSED, "headers of a closed stream")),
             };
         }
         if id.is_multiple_of(2) {
             return Err(protocol("a stream of even number"));
-        }
-        if self.takes_no_more() {
-            return Ok(());
         }
         self.last_stream = id;
         if block.over_size {
@@ -354,10 +368,9 @@ impl Core {
         *response.status_mut() = http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         // ignored: the reset says that there is no answer
         let _ = self.send_response(key, &response, true);
-        let text = "headers of too many bytes";
-        self.reset(key, reset(Reason::PROTOCOL_ERROR, text));
+        self.reset(key, Error(Kind::Cancelled(Reason::PROTOCOL_ERROR)));
         self.streams.get(key).handles = 0;
-        self.streams.remove(key);
+        self.remove(key);
         Ok(())
     }
 
@@ -424,9 +437,10 @@ impl Core {
                 .ok_or("an informational response that ends");
         }
         let has_no_body = stream.is_head_request || matches!(response.status().as_u16(), 204 | 304);
-        if !has_no_body {
-            stream.left = length.map_err(|_| "content-length")?;
-        }
+        stream.left = match has_no_body {
+            true => Some(0),
+            false => length.map_err(|_| "content-length")?,
+        };
         if end && stream.left.is_some_and(|left| left > 0) {
             return Err("not as many data as the head says");
         }
@@ -446,14 +460,10 @@ impl Core {
                 "a priority of a wrong size",
             ));
         }
-        if depends_on(payload) == head.stream {
-            let text = "a stream that depends on itself";
-            match self.streams.find(head.stream) {
-                Some(key) => self.reset(key, malformed(text)),
-                None => return Err(protocol(text)),
-            }
+        match depends_on(payload) == head.stream {
+            true => self.receive_dependent(head.stream),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     fn receive_reset(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Error> {
@@ -478,172 +488,6 @@ impl Core {
                 return Err(go_away(Reason::ENHANCE_YOUR_CALM, text));
             }
         }
-        Ok(())
-    }
-
-    fn receive_settings(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Error> {
-        if head.stream != 0 {
-            return Err(protocol("settings of a stream"));
-        }
-        if head.has(flag::ACK) {
-            if !payload.is_empty() {
-                let text = "a confirmation that says something";
-                return Err(go_away(Reason::FRAME_SIZE_ERROR, text));
-            }
-            self.confirm_settings();
-            return Ok(());
-        }
-        let (settings, rest) = payload.as_chunks::<6>();
-        if !rest.is_empty() {
-            let text = "settings of a wrong size";
-            return Err(go_away(Reason::FRAME_SIZE_ERROR, text));
-        }
-        for [a, b, value @ ..] in settings {
-            self.receive_setting(u16::from_be_bytes([*a, *b]), u32::from_be_bytes(*value))?;
-        }
-        put_settings_ack(&mut self.out);
-        self.stir();
-        Ok(())
-    }
-
-    /// The peer has taken note of what we allow: its window for new streams is as we said.
-    fn confirm_settings(&mut self) {
-        let change = i64::from(self.limits.stream_window) - i64::from(self.confirmed_window);
-        if change == 0 {
-            return;
-        }
-        self.confirmed_window = self.limits.stream_window;
-        for key in self.streams.keys() {
-            self.streams.get(key).receive_window += change;
-        }
-    }
-
-    fn receive_setting(&mut self, id: u16, value: u32) -> Result<(), Error> {
-        match id {
-            setting::HEADER_TABLE_SIZE => self.encoder.set_max_table_size(value as usize),
-            setting::ENABLE_PUSH if value > 1 || (value == 1 && self.side == Side::Client) => {
-                return Err(protocol("SETTINGS_ENABLE_PUSH"));
-            }
-            setting::MAX_CONCURRENT_STREAMS => {
-                self.peer.max_streams = value as usize;
-            }
-            setting::INITIAL_WINDOW_SIZE => {
-                if i64::from(value) > MAX_WINDOW {
-                    let text = "SETTINGS_INITIAL_WINDOW_SIZE";
-                    return Err(go_away(Reason::FLOW_CONTROL_ERROR, text));
-                }
-                return self.change_windows(value);
-            }
-            // what is allowed beyond that is not made use of: other streams would wait longer
-            setting::MAX_FRAME_SIZE if !(MAX_FRAME as u32..1 << 24).contains(&value) => {
-                return Err(protocol("SETTINGS_MAX_FRAME_SIZE"));
-            }
-            setting::ENABLE_CONNECT_PROTOCOL if value > 1 => {
-                return Err(protocol("SETTINGS_ENABLE_CONNECT_PROTOCOL"));
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn change_windows(&mut self, value: u32) -> Result<(), Error> {
-        let change = i64::from(value) - i64::from(self.peer.stream_window);
-        self.peer.stream_window = value;
-        for key in self.streams.keys() {
-            let stream = self.streams.get(key);
-            stream.send_window += change;
-            if stream.send_window > MAX_WINDOW {
-                let text = "a stream's window grows too much";
-                return Err(go_away(Reason::FLOW_CONTROL_ERROR, text));
-            }
-            self.go_on(key);
-        }
-        Ok(())
-    }
-
-    /// A stream's window may have opened.
-    fn go_on(&mut self, key: Key) {
-        let stream = self.streams.get(key);
-        if !stream.queue.is_empty() || stream.send_waker.is_some() {
-            self.wait(key);
-        }
-    }
-
-    fn receive_ping(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Error> {
-        if head.stream != 0 {
-            return Err(protocol("a ping of a stream"));
-        }
-        let Ok(payload) = payload.try_into() else {
-            return Err(go_away(Reason::FRAME_SIZE_ERROR, "a ping of a wrong size"));
-        };
-        if head.has(flag::ACK) {
-            self.receive_pong(payload);
-        } else {
-            put_ping(&mut self.out, payload, true);
-            self.stir();
-        }
-        Ok(())
-    }
-
-    fn receive_goaway(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Error> {
-        if head.stream != 0 {
-            return Err(protocol("a goodbye of a stream"));
-        }
-        let fields = payload.get(..4).and_then(number);
-        let (Some(last), Some(code)) = (fields, payload.get(4..8).and_then(number)) else {
-            return Err(go_away(
-                Reason::FRAME_SIZE_ERROR,
-                "a goodbye that is cut off",
-            ));
-        };
-        let reason = Reason::new(code);
-        self.peer.leaves = Some(reason);
-        if self.side == Side::Client {
-            for key in self.streams.keys() {
-                let stream = self.streams.get(key);
-                if stream.id > last && !stream.is_closed() {
-                    self.break_off(key, Error(Kind::RemoteGoAway(reason)));
-                }
-            }
-        }
-        self.stir();
-        Ok(())
-    }
-
-    fn receive_window(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Error> {
-        let Some(increment) = number(payload) else {
-            let text = "an update of a window of a wrong size";
-            return Err(go_away(Reason::FRAME_SIZE_ERROR, text));
-        };
-        let increment = i64::from(increment & MAX_WINDOW as u32);
-        if increment == 0 {
-            return Err(protocol("a window grows by nothing"));
-        }
-        if head.stream == 0 {
-            self.send_window += increment;
-            if self.send_window > MAX_WINDOW {
-                let text = "the connection's window grows too much";
-                return Err(go_away(Reason::FLOW_CONTROL_ERROR, text));
-            }
-            if !self.waiting.is_empty() {
-                self.stir();
-            }
-            return Ok(());
-        }
-        let Some(key) = self.addressed(head.stream)? else {
-            return Ok(());
-        };
-        let stream = self.streams.get(key);
-        if stream.is_closed() {
-            return Ok(());
-        }
-        stream.send_window += increment;
-        if stream.send_window > MAX_WINDOW {
-            let text = "a stream's window grows too much";
-            self.reset(key, reset(Reason::FLOW_CONTROL_ERROR, text));
-            return Ok(());
-        }
-        self.go_on(key);
         Ok(())
     }
 }

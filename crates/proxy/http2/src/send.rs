@@ -117,8 +117,9 @@ impl Core {
             return Err(Error(Kind::Unsendable("the stream has ended")));
         }
         let length = data.len() as i64;
-        let fits = length <= most.min(window).min(stream.send_window);
-        if stream.queue.is_empty() && fits && !(is_full && length > 0) {
+        // an end needs no window
+        let fits = length == 0 || (length <= most.min(window).min(stream.send_window) && !is_full);
+        if stream.queue.is_empty() && fits {
             if length > 0 || end {
                 put_data(&mut self.out, stream.id, &data, end);
                 stream.send_window -= length;
@@ -150,7 +151,7 @@ impl Core {
             return Err(Error(Kind::Unsendable("the stream has ended")));
         }
         if stream.queue.is_empty() {
-            return self.finish(key, Some(&trailers));
+            return self.send_end(key, &trailers);
         }
         stream.sending = Sending::Ending(Some(Box::new(trailers)));
         self.wait(key);
@@ -158,15 +159,11 @@ impl Core {
     }
 
     /// Ends a stream of which everything else is sent.
-    fn finish(&mut self, key: Key, trailers: Option<&HeaderMap>) -> Result<(), Error> {
+    fn send_end(&mut self, key: Key, trailers: &HeaderMap) -> Result<(), Error> {
         let id = self.streams.get(key).id;
-        match trailers {
-            None => put_data(&mut self.out, id, &[], true),
-            Some(trailers) => self.send_head(id, true, |core| {
-                write_trailers(&mut core.encoder, trailers, &mut core.out)
-            })?,
-        }
-        self.stir();
+        self.send_head(id, true, |core| {
+            write_trailers(&mut core.encoder, trailers, &mut core.out)
+        })?;
         self.sent_end(key);
         Ok(())
     }
@@ -186,8 +183,7 @@ impl Core {
     /// Has a stream wait for its turn, if its window lets anything through.
     pub(crate) fn wait(&mut self, key: Key) {
         let stream = self.streams.get(key);
-        let may = stream.send_window > 0 || stream.only_ends();
-        if may && !stream.is_waiting && stream.reset.is_none() {
+        if stream.send_window > 0 && !stream.is_waiting && stream.reset.is_none() {
             stream.is_waiting = true;
             self.waiting.push_back(key);
             self.stir();
@@ -200,13 +196,12 @@ impl Core {
             let Some(key) = self.waiting.pop_front() else {
                 return;
             };
-            let stream = self.streams.get(key);
-            if !stream.only_ends() && self.send_window <= 0 {
+            if self.send_window <= 0 {
                 // goes on when the connection's window opens
                 self.waiting.push_front(key);
                 return;
             }
-            stream.is_waiting = false;
+            self.streams.get(key).is_waiting = false;
             self.send_some(key);
         }
     }
@@ -217,11 +212,8 @@ impl Core {
         let most = most.min(self.send_window);
         let stream = self.streams.get(key);
         let Some(first) = stream.queue.front_mut() else {
-            return match stream.sending {
-                Sending::Ending(_) => self.send_queued_end(key),
-                // it waits for room
-                _ => stream.wake_sender(),
-            };
+            // it waits for room
+            return stream.wake_sender();
         };
         let most = usize::try_from(most.min(stream.send_window)).unwrap_or(0);
         let count = first.len().min(most);
@@ -243,23 +235,16 @@ impl Core {
         self.send_window -= count as i64;
         if ends {
             self.sent_end(key);
-            return;
-        }
-        if is_last && matches!(stream.sending, Sending::Open) {
+        } else if !is_last {
+            self.wait(key);
+        } else if let Sending::Ending(Some(trailers)) = &mut stream.sending {
+            // they need no window, and do not wait for those who do
+            let trailers = std::mem::take(&mut **trailers);
+            if self.send_end(key, &trailers).is_err() {
+                self.reset(key, Error(Kind::Cancelled(Reason::INTERNAL_ERROR)));
+            }
+        } else {
             stream.wake_sender();
-            return;
-        }
-        self.wait(key);
-    }
-
-    fn send_queued_end(&mut self, key: Key) {
-        let stream = self.streams.get(key);
-        let trailers = match &mut stream.sending {
-            Sending::Ending(trailers) => trailers.take(),
-            _ => return,
-        };
-        if self.finish(key, trailers.as_deref()).is_err() {
-            self.reset(key, Error(Kind::Cancelled(Reason::INTERNAL_ERROR)));
         }
     }
 

@@ -22,6 +22,10 @@ pub(crate) struct Streams {
 
 /// So many places are kept while there is no stream.
 const KEPT: usize = 128;
+/// So many pieces of data that nobody has taken yet are kept as they came.
+const PIECES: usize = 4;
+/// Beyond that, smaller ones are put together.
+const CRUMB: usize = 1 << 10;
 
 /// One stream.
 #[derive(Debug, Default)]
@@ -145,16 +149,38 @@ impl Stream {
         };
     }
 
+    /// Keeps data until somebody takes them.
+    #[inline]
+    pub(crate) fn keep(&mut self, data: Bytes) {
+        if self.data.len() < PIECES || data.len() >= CRUMB {
+            self.data.push_back(data);
+        } else {
+            self.keep_crumb(&data);
+        }
+    }
+
+    /// A piece holds all of the buffer that it came in, so that many small ones would take far more
+    /// memory than the window says. Each is put together with those before it that are not larger;
+    /// so no byte is copied often.
+    fn keep_crumb(&mut self, data: &[u8]) {
+        let mut first = self.data.len();
+        let mut size = data.len();
+        while first > 0 && size < CRUMB && self.data[first - 1].len() <= size {
+            first -= 1;
+            size += self.data[first].len();
+        }
+        let mut whole = Vec::with_capacity(size);
+        for piece in self.data.drain(first..) {
+            whole.extend_from_slice(&piece);
+        }
+        whole.extend_from_slice(data);
+        self.data.push_back(whole.into());
+    }
+
     /// Whether nothing more is to be sent or received.
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.reset.is_some() || (self.has_ended && matches!(self.sending, Sending::Ended))
-    }
-
-    /// Whether its end, which needs no window, is all that is to be sent.
-    #[inline]
-    pub(crate) fn only_ends(&self) -> bool {
-        self.queue.is_empty() && matches!(self.sending, Sending::Ending(_))
     }
 
     #[inline]

@@ -3,12 +3,15 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{Method, Response};
-use meltemi_http2::{Error, Reason};
+use meltemi_http2::{Error, Reason, client};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
@@ -16,6 +19,8 @@ use crate::fixture::{
     Left, Order, body, client_config, connect, echo, head, other_client, other_receive_all,
     other_server, receive_all, request, run, send_all, serve, server_config, settle, wire,
 };
+use crate::frames::{ACK, HEADERS, PING, PREFACE, SETTINGS, WHOLE, WINDOW_UPDATE, frame};
+use crate::hostile_client::GET;
 
 fn left<T>() -> (Left<T>, Left<T>) {
     let left = Rc::new(RefCell::new(None));
@@ -511,5 +516,98 @@ fn pings_are_answered_by_both_ends() {
             assert!(!client.pings.send_ping(), "one is unanswered");
             poll_fn(|cx| client.pings.poll_pong(cx)).await;
         }
+    });
+}
+
+#[test]
+fn a_request_that_nobody_waits_for_is_reset_though_it_is_not_sent_yet() {
+    run(async {
+        let (near, far) = wire();
+        let mut builder = h2::server::Builder::new();
+        builder.initial_window_size(10);
+        let (mut requests, _orders) = other_server(far, builder);
+        let mut client = connect(near, &client_config());
+        settle().await;
+        let (response, mut send) = client
+            .sender
+            .send_request(request(Method::POST, "/"), false)
+            .unwrap();
+        send.send_data(Bytes::from(body(50_000)), true).unwrap();
+        let (request, _reply) = requests.recv().await.unwrap();
+        drop((response, send));
+        let error = other_receive_all(&mut request.into_body()).await;
+        assert_eq!(error.unwrap_err().reason(), Some(h2::Reason::CANCEL));
+    });
+}
+
+#[test]
+fn a_server_that_goes_ends_when_the_last_data_have_left() {
+    run(async {
+        let (near, far) = wire();
+        let served = serve(far, &server_config(), async |_, mut reply| {
+            let mut send = reply.send_response(Response::new(()), false).unwrap();
+            send.send_data(Bytes::from(body(70_000)), true).unwrap();
+        });
+        let (mut read, mut write) = tokio::io::split(near);
+        let heard = spawn_local(async move {
+            let mut heard = Vec::new();
+            read.read_to_end(&mut heard).await.unwrap();
+            heard.len()
+        });
+        let get = frame(HEADERS, WHOLE, 1, GET);
+        let begin = [PREFACE, &frame(SETTINGS, 0, 0, b""), &get].concat();
+        write.write_all(&begin).await.unwrap();
+        settle().await;
+        served.orders.send(Order::Graceful).unwrap();
+        settle().await;
+        write
+            .write_all(&frame(PING, ACK, 0, b"shutdown"))
+            .await
+            .unwrap();
+        settle().await;
+        for stream in [0, 1] {
+            let more = frame(WINDOW_UPDATE, 0, stream, &10_000_u32.to_be_bytes());
+            write.write_all(&more).await.unwrap();
+        }
+        settle().await;
+        assert!(served.end.is_finished());
+        assert_eq!(served.end.await.unwrap(), Ok(()));
+        assert!(heard.await.unwrap() > 70_000);
+    });
+}
+
+/// A stream that says nothing and takes nothing.
+struct Broken;
+
+impl AsyncRead for Broken {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Broken {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn a_client_that_cannot_write_ends_though_it_could_read() {
+    run(async {
+        let (_sender, mut connection) = client::connect(Broken, &client_config());
+        let end = spawn_local(async move { poll_fn(|cx| connection.poll(cx)).await });
+        assert!(end.await.unwrap().unwrap_err().is_io());
     });
 }

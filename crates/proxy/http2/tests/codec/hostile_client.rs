@@ -489,6 +489,20 @@ fn who_resets_nearly_all_is_told_to_be_calm() {
 }
 
 #[test]
+fn who_makes_us_reset_nearly_all_is_told_to_be_calm() {
+    let faults = |count: u32| {
+        let mut script = Vec::new();
+        for stream in (0..count).map(|index| 2 * index + 1) {
+            script.extend(open(stream));
+            script.extend(frame(WINDOW_UPDATE, 0, stream, &four((1 << 31) - 1)));
+        }
+        script
+    };
+    let cases = vec![("only faults", vec![faults(1100)], Outcome::Gone(&[CALM]))];
+    check_all(cases, said);
+}
+
+#[test]
 fn another_protocol() {
     run(async {
         let (near, far) = wire();
