@@ -375,7 +375,7 @@ async fn open(sender: &mut SendRequest, plan: u64) -> (ResponseFuture, SendStrea
             .uri(format!("http://host/{plan}"))
             .body(())
             .unwrap();
-        match sender.send_request(request, false) {
+        match sender.send_request(&request, false) {
             Ok(opened) => return opened,
             Err(error) => assert!(error.is_go_away() && sender.is_open(), "{error}"),
         }

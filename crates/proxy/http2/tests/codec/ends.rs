@@ -530,7 +530,7 @@ fn a_request_that_nobody_waits_for_is_reset_though_it_is_not_sent_yet() {
         settle().await;
         let (response, mut send) = client
             .sender
-            .send_request(request(Method::POST, "/"), false)
+            .send_request(&request(Method::POST, "/"), false)
             .unwrap();
         send.send_data(Bytes::from(body(50_000)), true).unwrap();
         let (request, _reply) = requests.recv().await.unwrap();

@@ -1,6 +1,7 @@
 //! Dates for log lines: in UTC without a calendar library, in the machine's zone with one that knows
 //! zones. Formats are those of `%START_TIME()%`.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,6 +13,8 @@ pub(super) struct TimeFormat {
     pieces: Vec<Piece>,
     /// The zone; none is UTC.
     zone: Option<TimeZone>,
+    /// It is [`ISO`].
+    is_iso: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +67,14 @@ pub(super) struct Civil {
     pub minute: u64,
     pub second: u64,
     pub nanosecond: u32,
+}
+
+/// The usual form: `2026-01-02T03:04:05.678Z`.
+const ISO: &str = "%Y-%m-%dT%H:%M:%S.%3fZ";
+
+thread_local! {
+    /// The second that was written last in the usual form, and how.
+    static SECOND: RefCell<(u64, Vec<u8>)> = const { RefCell::new((0, Vec::new())) };
 }
 
 const MONTHS: [&str; 12] = [
@@ -162,7 +173,7 @@ impl Civil {
 impl TimeFormat {
     /// `2026-01-02T03:04:05.678Z`.
     pub fn iso() -> Self {
-        Self::parse("%Y-%m-%dT%H:%M:%S.%3fZ").expect("every conversion is known")
+        Self::parse(ISO).expect("every conversion is known")
     }
 
     /// The same format in the zone of this machine (`TZ`, or `/etc/localtime`).
@@ -220,10 +231,36 @@ impl TimeFormat {
         if !literal.is_empty() {
             pieces.push(Piece::Literal(literal));
         }
-        Ok(Self { pieces, zone: None })
+        Ok(Self {
+            pieces,
+            zone: None,
+            is_iso: format == ISO,
+        })
     }
 
     pub fn write(&self, since_epoch: Duration, out: &mut Vec<u8>) {
+        if self.is_iso && self.zone.is_none() {
+            return self.write_iso(since_epoch, out);
+        }
+        self.write_pieces(since_epoch, out);
+    }
+
+    /// Writes the usual form, of which most is the same for a second.
+    fn write_iso(&self, since_epoch: Duration, out: &mut Vec<u8>) {
+        SECOND.with_borrow_mut(|(second, text)| {
+            if *second != since_epoch.as_secs() || text.is_empty() {
+                *second = since_epoch.as_secs();
+                text.clear();
+                self.write_pieces(since_epoch, text);
+                text.truncate(text.len() - "678Z".len());
+            }
+            out.extend_from_slice(text);
+        });
+        number(out, since_epoch.subsec_millis().into(), 3, b'0');
+        out.push(b'Z');
+    }
+
+    fn write_pieces(&self, since_epoch: Duration, out: &mut Vec<u8>) {
         let place = self.zone.as_ref().map(|zone| Place::of(zone, since_epoch));
         let ahead = place.as_ref().map_or(0, |place| place.ahead);
         let name = place.as_ref().map_or("UTC", |place| &place.name);
@@ -402,6 +439,27 @@ mod tests {
     use jiff::tz::Offset;
 
     use super::*;
+
+    #[test]
+    fn the_usual_form_is_what_it_stands_for() {
+        let (iso, same) = (TimeFormat::iso(), TimeFormat::parse("%FT%T.%3fZ").unwrap());
+        assert!(iso.is_iso && !same.is_iso);
+        let moments = [
+            0,
+            999,
+            1_000,
+            1_767_236_400_005,
+            1_767_236_400_678,
+            5,
+            951_782_399_999,
+        ];
+        for moment in moments.map(Duration::from_millis) {
+            let (mut one, mut other) = (Vec::new(), Vec::new());
+            iso.write(moment, &mut one);
+            same.write(moment, &mut other);
+            assert_eq!(String::from_utf8(one), String::from_utf8(other));
+        }
+    }
 
     #[test]
     fn a_zone_shifts_the_clock_and_is_named() {
