@@ -20,6 +20,8 @@ use crate::stream::{Key, Sending, Streams};
 use crate::{Error, Reason};
 
 #[cfg(test)]
+mod chance;
+#[cfg(test)]
 mod tests;
 
 /// The table of header compression that a peer may fill.

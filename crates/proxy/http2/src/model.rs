@@ -23,23 +23,23 @@ use crate::{Error, Reason, RecvStream, SendStream};
 
 const ROUNDS: u64 = 1000;
 /// A connection is polled so often at most in a round.
-const POLLS: u64 = 200_000;
+const POLLS: u64 = 20_000;
 
 /// Numbers that only look like chance.
-struct Chance(u64);
+pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005);
         self.0 = self.0.wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % limit
     }
 
-    fn one_in(&mut self, count: u64) -> bool {
+    pub(crate) fn one_in(&mut self, count: u64) -> bool {
         self.below(count) == 0
     }
 
-    fn size(&mut self, most: u64) -> usize {
+    pub(crate) fn size(&mut self, most: u64) -> usize {
         let limit = match self.below(4) {
             0 => 1,
             1 => 20,

@@ -355,7 +355,7 @@ impl Core {
         let stream = self.streams.get(key);
         stream.has_head = true;
         stream.has_ended = end;
-        stream.left = length;
+        stream.left = length.filter(|_| request.method() != Method::CONNECT);
         self.accepted.push_back((request, key));
         Ok(())
     }
@@ -437,9 +437,12 @@ impl Core {
                 .ok_or("an informational response that ends");
         }
         let has_no_body = stream.is_head_request || matches!(response.status().as_u16(), 204 | 304);
-        stream.left = match has_no_body {
-            true => Some(0),
-            false => length.map_err(|_| "content-length")?,
+        stream.left = if has_no_body {
+            Some(0)
+        } else if stream.is_connect && response.status().is_success() {
+            None
+        } else {
+            length.map_err(|_| "content-length")?
         };
         if end && stream.left.is_some_and(|left| left > 0) {
             return Err("not as many data as the head says");

@@ -42,6 +42,7 @@ impl Core {
         let key = self.open(id);
         let stream = self.streams.get(key);
         stream.is_head_request = request.method() == http::Method::HEAD;
+        stream.is_connect = request.method() == http::Method::CONNECT;
         stream.sending = if end { Sending::Ended } else { Sending::Open };
         Ok(key)
     }

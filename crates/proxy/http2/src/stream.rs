@@ -64,6 +64,8 @@ pub(crate) struct Stream {
     pub(crate) left: Option<u64>,
     /// Its response has no body, whatever its head says of a length.
     pub(crate) is_head_request: bool,
+    /// It is a tunnel once it is answered, and no head says how much it carries.
+    pub(crate) is_connect: bool,
     pub(crate) receive_waker: Option<Waker>,
 }
 

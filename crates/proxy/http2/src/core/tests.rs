@@ -260,3 +260,58 @@ fn trailers_on_their_way_are_no_fault_however_many_streams_we_reset() {
     }
     assert_eq!(core.active, 0);
 }
+
+#[test]
+fn an_answer_is_whole_though_its_stream_is_reset_behind_it() {
+    let mut core = core(Side::Client);
+    let mut input = frame(kind::SETTINGS, 0, 0, b"");
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri("http://host/")
+        .body(())
+        .unwrap();
+    let key = core.send_request(&request, false).unwrap();
+    core.streams.get(key).handles = 1;
+    core.send_window = 0;
+    core.send_data(key, Bytes::from_static(b"more"), false)
+        .unwrap();
+    input.unsplit(frame(kind::HEADERS, flag::END_HEADERS, 1, b"\x88"));
+    put_data(&mut input, 1, b"body", true);
+    put_reset(&mut input, 1, crate::Reason::NO_ERROR);
+    core.digest(&mut input).unwrap();
+    let stream = core.streams.get(key);
+    assert!(stream.response.is_some() && stream.has_ended && stream.reset.is_some());
+    assert_eq!(core.take_data(key).unwrap(), "body");
+    assert_eq!((core.active, given(&core)), (0, i64::from(WINDOW)));
+    assert!(core.waiting.is_empty());
+    let_go(&mut core, key);
+    assert!(core.streams.keys().is_empty());
+}
+
+#[test]
+fn a_tunnel_has_no_length() {
+    let mut core = core(Side::Client);
+    let request = Request::connect("host:80").body(()).unwrap();
+    let key = core.send_request(&request, false).unwrap();
+    core.streams.get(key).handles = 1;
+    let mut input = frame(kind::SETTINGS, 0, 0, b"");
+    let head = b"\x88\x0f\x0d\x010";
+    input.unsplit(frame(kind::HEADERS, flag::END_HEADERS, 1, head));
+    put_data(&mut input, 1, b"bytes", false);
+    core.digest(&mut input).unwrap();
+    assert_eq!(core.take_data(key).unwrap(), "bytes");
+}
+
+#[test]
+fn only_the_last_window_of_settings_counts() {
+    let mut core = core(Side::Server);
+    let key = answered(&mut core, 1);
+    let most = [0, 4, 0x7f, 0xff, 0xff, 0xff];
+    let little = [0, 4, 0, 0, 0, 9];
+    grow(&mut core, 1, 10);
+    let mut settings = frame(kind::SETTINGS, 0, 0, &[most, little].concat());
+    core.digest(&mut settings).unwrap();
+    assert_eq!(core.streams.get(key).send_window, 19);
+    core.digest(&mut frame(kind::SETTINGS, 0, 0, &most))
+        .unwrap_err();
+}

@@ -29,8 +29,16 @@ impl Core {
             let text = "settings of a wrong size";
             return Err(go_away(Reason::FRAME_SIZE_ERROR, text));
         }
+        let mut window = None;
         for [a, b, value @ ..] in settings {
-            self.receive_setting(u16::from_be_bytes([*a, *b]), u32::from_be_bytes(*value))?;
+            let (id, value) = (u16::from_be_bytes([*a, *b]), u32::from_be_bytes(*value));
+            match id {
+                setting::INITIAL_WINDOW_SIZE => window = Some(check_window(value)?),
+                _ => self.receive_setting(id, value)?,
+            }
+        }
+        if let Some(window) = window {
+            self.change_windows(window)?;
         }
         put_settings_ack(&mut self.out);
         self.stir();
@@ -60,13 +68,6 @@ impl Core {
             setting::MAX_CONCURRENT_STREAMS => {
                 self.peer.max_streams = value as usize;
             }
-            setting::INITIAL_WINDOW_SIZE => {
-                if i64::from(value) > MAX_WINDOW {
-                    let text = "SETTINGS_INITIAL_WINDOW_SIZE";
-                    return Err(go_away(Reason::FLOW_CONTROL_ERROR, text));
-                }
-                return self.change_windows(value);
-            }
             // what is allowed beyond that is not made use of: other streams would wait longer
             setting::MAX_FRAME_SIZE if !(MAX_FRAME as u32..1 << 24).contains(&value) => {
                 return Err(protocol("SETTINGS_MAX_FRAME_SIZE"));
@@ -81,6 +82,9 @@ impl Core {
 
     fn change_windows(&mut self, value: u32) -> Result<(), Error> {
         let change = i64::from(value) - i64::from(self.peer.stream_window);
+        if change == 0 {
+            return Ok(());
+        }
         self.peer.stream_window = value;
         for key in self.streams.keys() {
             let stream = self.streams.get(key);
@@ -179,4 +183,12 @@ impl Core {
         self.go_on(key);
         Ok(())
     }
+}
+
+fn check_window(value: u32) -> Result<u32, Error> {
+    if i64::from(value) > MAX_WINDOW {
+        let text = "SETTINGS_INITIAL_WINDOW_SIZE";
+        return Err(go_away(Reason::FLOW_CONTROL_ERROR, text));
+    }
+    Ok(value)
 }
