@@ -20,7 +20,7 @@ use crate::share::Shared;
 use crate::stream::remember;
 
 /// How much is read at a time at first, and at most.
-const READ: (usize, usize) = (8 << 10, 128 << 10);
+const READ: (usize, usize) = (2 << 10, 128 << 10);
 /// So often is read before what has come is worked on.
 const READS: usize = 4;
 /// With so much to be sent, nothing more is read: whoever asks without listening waits.
@@ -128,8 +128,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
             Poll::Ready(Ok(count)) if *count < self.room / 4 => {
                 self.room = (self.room / 2).max(least);
             }
-            Poll::Pending if self.input.is_empty() && self.core.borrow().active == 0 => {
-                // a connection that rests needs none
+            // a connection that rests needs little
+            Poll::Pending
+                if self.input.is_empty()
+                    && self.input.capacity() > least
+                    && self.core.borrow().active == 0 =>
+            {
                 self.input = BytesMut::new();
             }
             _ => {}

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 /// So many are kept for later.
-const KEPT: usize = 32;
+const KEPT: usize = 128;
 
 /// A worker's memory for one type of futures: that of the first which is lent.
 #[derive(Default)]

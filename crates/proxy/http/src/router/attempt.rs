@@ -1,7 +1,10 @@
 //! One try: a connection, the request on it, its response. And what the client is told where
 //! it fails.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use http::{Request, Response, StatusCode};
 use meltemi_telemetry::ResponseFlags;
@@ -118,8 +121,13 @@ impl Forwarding {
         };
         let asked = Instant::now();
         self.stream.facts.borrow_mut().upstream_connection = None;
-        let lease = self.cluster.http(host, options).await;
-        self.stream.facts.borrow_mut().leased = Some((asked, Instant::now()));
+        let mut leasing = pin!(self.cluster.http(host, options));
+        let at_once = poll_fn(|cx| Poll::Ready(leasing.as_mut().poll(cx))).await;
+        let (lease, ready) = match at_once {
+            Poll::Ready(lease) => (lease, asked),
+            Poll::Pending => (leasing.await, Instant::now()),
+        };
+        self.stream.facts.borrow_mut().leased = Some((asked, ready));
         let lease = lease.map_err(Failure::Connect)?;
         host.report(Outcome::Connected);
         self.used = Some((lease.version(), lease.details().clone()));
