@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Begins to deliver what is due, now that so much time has passed since the last call. Call inside the
-/// worker's `LocalSet`.
+/// worker's runtime.
 pub fn deliver_logs(worker: &Rc<WorkerContext>, passed: Duration) {
     for batch in worker.logs.take_due(passed) {
         tokio::task::spawn_local(deliver(Rc::clone(worker), batch));

@@ -19,7 +19,7 @@ use io::ClientIo;
 use sniff::Version;
 
 /// Serves a downstream connection until it ends. Dropping the future closes it. Call it inside
-/// the worker's `LocalSet`.
+/// the worker's runtime.
 pub async fn serve<I>(io: I, context: ConnectionContext)
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,

@@ -176,8 +176,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Driver<I> {
         let mut core = self.core.borrow_mut();
         if let Some(error) = core.failed.clone() {
             if !error.is_io() {
-                // ignored: who does not take it will not know why
-                let _ = ready!(core.poll_flush(&mut self.io, cx));
+                let flushed = core.poll_flush(&mut self.io, cx);
+                // A server that does not listen is not waited for; for a client that does not, there
+                // is the connection's idle timeout. Whether it could be sent does not matter.
+                if core.side == Side::Server {
+                    let _ = ready!(flushed);
+                }
             }
             return Poll::Ready(Err(error));
         }

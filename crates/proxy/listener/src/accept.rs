@@ -32,7 +32,7 @@ pub(crate) struct Acceptor {
 }
 
 /// Accepts on every socket that the manager hands over, until the manager is gone. Call
-/// inside the worker's `LocalSet`.
+/// inside the worker's runtime.
 pub async fn serve_worker(
     manager: &ListenerManager,
     worker: Rc<WorkerContext>,

@@ -46,14 +46,13 @@ impl WorkerStart {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build_local(LocalOptions::default());
-                let (runtime, result) = match runtime {
-                    Ok(runtime) => (Some(runtime), Ok(())),
-                    Err(error) => (None, Err(error)),
-                };
-                // ignored: it is waited for
-                let _ = made.send(result);
-                if let Some(runtime) = runtime {
-                    runtime.block_on(self.serve());
+                // the other end waits for it
+                match runtime {
+                    Err(error) => drop(made.send(Err(error))),
+                    Ok(runtime) => {
+                        drop(made.send(Ok(())));
+                        runtime.block_on(self.serve());
+                    }
                 }
             })?;
         is_made.recv().unwrap_or(Ok(()))?;

@@ -61,7 +61,7 @@ impl CoarseTime {
 }
 
 impl Pools {
-    /// The pools of one worker. Call inside the worker's `LocalSet`: it spawns the sweep of
+    /// The pools of one worker. Call inside the worker's runtime: it spawns the sweep of
     /// idle connections there, which ends when the pools are dropped.
     pub fn new(manager: Arc<ClusterManager>, worker: WorkerId) -> Rc<Self> {
         let clock = manager.clock();
