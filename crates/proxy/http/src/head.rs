@@ -1,8 +1,10 @@
 //! A request's head between the two codecs: what came in, checked, in one form whichever
 //! version it came in, and what goes out in the form that the upstream's version wants.
 
+mod authority;
+
 use http::header::{self, HeaderMap, HeaderValue};
-use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::uri::{PathAndQuery, Scheme, Uri};
 use http::{Extensions, Method, Request, Version};
 use http_body::Body as _;
 use meltemi_ir as ir;
@@ -69,9 +71,7 @@ impl RequestHead {
         }
         let mut host_in_headers = false;
         let authority = match uri.authority() {
-            Some(authority) => {
-                HeaderValue::from_str(authority.as_str()).map_err(|_| BadHead::InvalidHost)?
-            }
+            Some(authority) => authority::to_value(authority).map_err(|_| BadHead::InvalidHost)?,
             None => {
                 let mut hosts = headers.get_all(header::HOST).iter();
                 match (hosts.next(), hosts.next()) {
@@ -238,7 +238,7 @@ impl RequestHead {
             self.extensions.insert(meltemi_http2::Protocol(protocol));
         }
         let mut parts = http::uri::Parts::default();
-        parts.authority = Some(Authority::try_from(self.authority.as_bytes()).ok()?);
+        parts.authority = Some(authority::from_value(&self.authority)?);
         if let Some(path) = self.path.take() {
             parts.scheme = Some(if self.secure {
                 Scheme::HTTPS

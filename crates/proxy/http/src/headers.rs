@@ -11,9 +11,16 @@ pub(crate) mod request_id;
 pub(crate) mod response;
 pub(crate) mod scan;
 
+use std::cell::RefCell;
+
 use http::HeaderValue;
 
-/// A small number as a header's value; the smallest cost no allocation.
+thread_local! {
+    /// The larger number that was written last, such as a route's timeout.
+    static LAST: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
+}
+
+/// A number as a header's value; small ones, and one like the last, cost no allocation.
 pub(crate) fn number(value: u64) -> HeaderValue {
     const SMALL: [&str; 32] = [
         "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16",
@@ -21,7 +28,10 @@ pub(crate) fn number(value: u64) -> HeaderValue {
     ];
     match usize::try_from(value).ok().and_then(|at| SMALL.get(at)) {
         Some(text) => HeaderValue::from_static(text),
-        None => HeaderValue::from(value),
+        None => LAST.with_borrow_mut(|last| match last {
+            Some((known, text)) if *known == value => text.clone(),
+            last => last.insert((value, HeaderValue::from(value))).1.clone(),
+        }),
     }
 }
 

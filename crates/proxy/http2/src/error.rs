@@ -78,6 +78,9 @@ impl fmt::Display for Reason {
 #[error(transparent)]
 pub struct Error(pub(crate) Kind);
 
+/// Why a connection was ended whose client opens streams to reset them.
+pub(crate) const PREMATURE_RESETS: &str = "too many streams are reset as soon as they are open";
+
 /// What failed, and who ended it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Kind {
@@ -140,6 +143,13 @@ impl Error {
     #[must_use]
     pub fn is_remote(&self) -> bool {
         matches!(self.0, Kind::RemoteReset(_) | Kind::RemoteGoAway(_))
+    }
+
+    /// Whether the connection was ended because the client reset too many streams as soon as they
+    /// were open.
+    #[must_use]
+    pub fn is_premature_resets(&self) -> bool {
+        matches!(self.0, Kind::GoAway(_, PREMATURE_RESETS))
     }
 
     /// Whether it was ended here, for what the peer did.

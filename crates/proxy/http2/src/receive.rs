@@ -6,7 +6,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, Method};
 
 use crate::core::{Core, Side, Unfinished};
-use crate::error::Kind;
+use crate::error::{Kind, PREMATURE_RESETS};
 use crate::frame::{FrameHead, HEAD, MAX_FRAME, flag, kind, put_reset};
 use crate::hpack::{Block, DecodeError};
 use crate::message;
@@ -487,8 +487,7 @@ impl Core {
         if self.side == Side::Server && is_premature {
             self.premature_resets += 1;
             if 2 * self.premature_resets > self.closed_streams.max(FEW_STREAMS) {
-                let text = "too many streams are reset as soon as they are open";
-                return Err(go_away(Reason::ENHANCE_YOUR_CALM, text));
+                return Err(go_away(Reason::ENHANCE_YOUR_CALM, PREMATURE_RESETS));
             }
         }
         Ok(())

@@ -48,9 +48,7 @@ impl Failure {
     /// Whether the client reset too many of its requests too early.
     fn is_for_resets(&self) -> bool {
         match self {
-            Self::Codec(error) => {
-                error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
-            }
+            Self::Codec(error) => error.is_premature_resets(),
             Self::Keepalive => false,
         }
     }
