@@ -210,6 +210,7 @@ impl Core {
             stream.keep(data);
         }
         stream.has_ended = end;
+        stream.ends_late = end && length == 0;
         stream.wake_receiver();
         let padding = whole as usize - length;
         match stream.is_unread {

@@ -121,6 +121,7 @@ impl RecvStream {
         }
         let stream = core.streams.get(self.0.key);
         if stream.has_ended {
+            stream.ends_late = false;
             return Poll::Ready(None);
         }
         if let Some(error) = &stream.reset {
@@ -150,12 +151,13 @@ impl RecvStream {
         Poll::Pending
     }
 
-    /// Whether nothing more is to be had, not even trailers.
+    /// Whether nothing more is to be had, not even trailers. An end that comes by itself, in a frame
+    /// without data, is had by asking for data: what is known of it does not depend on when it came.
     #[must_use]
     pub fn is_end_stream(&self) -> bool {
         let mut core = self.0.core.borrow_mut();
         let stream = core.streams.get(self.0.key);
-        stream.has_ended && stream.data.is_empty() && stream.trailers.is_none()
+        stream.has_ended && !stream.ends_late && stream.data.is_empty() && stream.trailers.is_none()
     }
 }
 

@@ -58,6 +58,8 @@ pub(crate) struct Stream {
     pub(crate) has_head: bool,
     pub(crate) trailers: Option<HeaderMap>,
     pub(crate) has_ended: bool,
+    /// The end came by itself, after all data, and whoever reads has not heard of it.
+    pub(crate) ends_late: bool,
     /// Nobody reads it any more.
     pub(crate) is_unread: bool,
     /// What is to come, where the head says so.
