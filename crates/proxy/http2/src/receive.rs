@@ -82,6 +82,8 @@ impl Core {
                 let text = "too many streams at fault";
                 return Err(go_away(Reason::ENHANCE_YOUR_CALM, text));
             }
+            // what it carries may be secret
+            tracing::trace!(?head, "HTTP/2 frame");
             input.advance(HEAD);
             if head.kind == kind::DATA {
                 self.receive_data(head, input)?;
